@@ -1,0 +1,70 @@
+"""A component is a frozen attrs config with a `name` and a `build()`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, ClassVar
+
+import attrs
+
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+@attrs.frozen(kw_only=True)
+class Component:
+    """The base of every config class; a kind's base class derives from it, and a plugin from that.
+
+    Attributes:
+        kind: what it is, such as "decoder"; set by the kind's base class.
+        name: what it is called in the shell; set by each config class.
+        version: changed whenever the same settings give other results, so that no artifact made
+            by the older code is used again.
+    """
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+
+
+def at_least(minimum: float) -> Validator:
+    """Makes an attrs validator for numbers of `minimum` or more."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and not value >= minimum:
+            raise ValueError(f"{attribute.name} must be at least {minimum}, not {value}")
+
+    return check
+
+
+def above(minimum: float) -> Validator:
+    """Makes an attrs validator for numbers greater than `minimum`."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and not value > minimum:
+            raise ValueError(f"{attribute.name} must be greater than {minimum}, not {value}")
+
+    return check
+
+
+def between(minimum: float, maximum: float) -> Validator:
+    """Makes an attrs validator for numbers from `minimum` to `maximum`, both included."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and not minimum <= value <= maximum:
+            raise ValueError(
+                f"{attribute.name} must be between {minimum} and {maximum}, not {value}"
+            )
+
+    return check
+
+
+def one_of(choices: Collection[str]) -> Validator:
+    """Makes an attrs validator for one of a few words."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value not in choices:
+            from prefixcap.errors import nearest
+
+            raise ValueError(f"{attribute.name} cannot be {value!r}{nearest(str(value), choices)}")
+
+    return check

@@ -1,0 +1,1 @@
+"""The decoding engine: language models and their sessions."""

@@ -1,0 +1,136 @@
+"""Any of transformers' causal language models as a `LanguageModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from prefixcap.engine.general import GeneralSession
+from prefixcap.kinds import LanguageModel, Tokenizer
+
+if TYPE_CHECKING:
+    from prefixcap.session import Session
+
+
+class HFTokenizer(Tokenizer):
+    """One of transformers' tokenizers."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        """Turns text into token ids, without any special token."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turns token ids into text, without special tokens."""
+        text: str = self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+
+class CausalLM(LanguageModel):
+    """A causal language model of transformers, already in memory.
+
+    Args:
+        model: the model; it is put into evaluation mode.
+        tokenizer: its tokenizer, where texts are wanted.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any | None = None) -> None:
+        self.model = model.eval()
+        self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
+
+    @property
+    def width(self) -> int:
+        """E, the width of a token's embedding."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of logits."""
+        return int(self.model.config.get_text_config().vocab_size)
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest prefix and text together, where the model has a limit."""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return None if limit is None else int(limit)
+
+    @property
+    def eos_id(self) -> int | None:
+        """The id of the end-of-text token: the tokenizer's, else the config's."""
+        if self._tokenizer is not None and self._tokenizer.tokenizer.eos_token_id is not None:
+            return int(self._tokenizer.tokenizer.eos_token_id)
+        eos = self.model.config.get_text_config().eos_token_id
+        first = eos[0] if isinstance(eos, (list, tuple)) else eos
+        return None if first is None or not 0 <= first < self.vocab_size else int(first)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer, where there is one."""
+        return self._tokenizer
+
+    @property
+    def module(self) -> nn.Module:
+        """The transformers model."""
+        module: nn.Module = self.model
+        return module
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Looks up the embeddings (...,E) of token ids (...)."""
+        embeddings: Tensor = self.model.get_input_embeddings()(ids)
+        return embeddings
+
+    def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Computes logits (B,T,V) of tokens (B,T) given prefixes (B,P,E); see the base class."""
+        ids = ids.masked_fill(~mask, 0)
+        inputs = torch.cat([prefix.to(self.model.dtype), self.embed(ids)[:, :-1]], 1)
+        # captions are padded on the right and attention is causal, so no mask is needed
+        logits: Tensor = self.model(
+            inputs_embeds=inputs, use_cache=False, logits_to_keep=ids.shape[1]
+        ).logits
+        return logits
+
+    def start(
+        self,
+        prefix: Tensor,
+        *,
+        rows_per_image: int = 1,
+        max_rows: int | None = None,
+        max_new_tokens: int = 64,
+        hidden_states: bool = False,
+    ) -> Session:
+        """Opens a session on the prefixes (B,P,E); see the base class."""
+        return GeneralSession(
+            self.model,
+            prefix,
+            rows_per_image=rows_per_image,
+            max_rows=max_rows,
+            hidden_states=hidden_states,
+        )
+
+    def digest(self) -> str:
+        """Returns a hash of the weights and the vocabulary."""
+        found = sha256(repr(sorted(self.model.config.to_diff_dict().items(), key=str)).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        if self._tokenizer is not None:
+            found.update(repr(sorted(self._tokenizer.tokenizer.get_vocab().items())).encode())
+        return found.hexdigest()[:16]
+
+
+def from_transformers(model: Any, tokenizer: Any | None = None) -> CausalLM:
+    """Makes a language model of any causal language model that is already in memory.
+
+    Args:
+        model: one of transformers' `...ForCausalLM`.
+        tokenizer: its tokenizer; without one, hypotheses have ids and no text.
+    """
+    return CausalLM(model, tokenizer)

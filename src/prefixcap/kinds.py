@@ -1,0 +1,396 @@
+"""The seven kinds of component: the base classes of their configs and of what these build.
+
+Shapes, here and everywhere: B images, N feature tokens an image, D feature width, P prefix length,
+E embedding width, R live rows, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import attrs
+
+from prefixcap.config import Component
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from torch import Tensor, nn
+
+    from prefixcap.decoding import Task
+    from prefixcap.session import Session
+
+
+# ------------------------------------------------------------------------------------- data sets
+
+
+@attrs.frozen(kw_only=True)
+class ImageItem:
+    """One image of a data set, not yet read.
+
+    Attributes:
+        id: what names the image in results; unique in its data set.
+        index: its row in the data set's own order, all splits together.
+        path: the image file, where there is one.
+        open: reads (or draws) the image.
+        embedding: reads the precomputed feature (D) or (N,D), where the data set has one.
+    """
+
+    id: str
+    index: int
+    path: Path | None = None
+    open: Callable[[], Image.Image] | None = attrs.field(default=None, eq=False, repr=False)
+    embedding: Callable[[], np.ndarray] | None = attrs.field(default=None, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Example:
+    """One image with its reference captions."""
+
+    image: ImageItem
+    references: tuple[str, ...]
+
+
+class Dataset(ABC):
+    """Images with their captions, in splits."""
+
+    @property
+    @abstractmethod
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, such as ("train", "val", "test")."""
+
+    @abstractmethod
+    def examples(self, split: str) -> Sequence[Example]:
+        """Returns a split's examples, always in the same order."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Returns a hash of everything that the data set gives, for addressing artifacts."""
+
+
+@attrs.frozen(kw_only=True)
+class DatasetConfig(Component):
+    """The base of data set configs."""
+
+    kind: ClassVar[str] = "dataset"
+    companions: ClassVar[Mapping[str, str]] = {}
+    """Specs of the components (by kind) that `bench` uses with this data set unless told."""
+
+    @abstractmethod
+    def build(self) -> Dataset:
+        """Opens the data set.
+
+        Raises:
+            PrefixcapError: a file is missing or broken; the sentence names it (and its line).
+        """
+
+
+# --------------------------------------------------------------------------------- image encoders
+
+
+class Encoder(ABC):
+    """A frozen image encoder."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """D, the width of a feature."""
+
+    @property
+    @abstractmethod
+    def tokens(self) -> int | None:
+        """N, the number of feature tokens an image; None where a feature is one vector (D)."""
+
+    @abstractmethod
+    def preprocess(self, image: ImageItem) -> Tensor:
+        """Turns an image into the tensor that `encode` stacks, such as pixels (3,H,W)."""
+
+    @abstractmethod
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Encodes a stack of preprocessed images into features (B,D) or (B,N,D), float32."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Returns a hash of the weights (or of the file of features)."""
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor | None:
+        """Encodes texts into the images' space (B,D), where the encoder has a text side."""
+        return None
+
+
+@attrs.frozen(kw_only=True)
+class EncoderConfig(Component):
+    """The base of image encoder configs."""
+
+    kind: ClassVar[str] = "encoder"
+
+    @abstractmethod
+    def build(self, device: str = "cpu") -> Encoder:
+        """Loads the encoder's weights onto a device."""
+
+
+# ---------------------------------------------------------------------------------------- mappers
+
+
+@attrs.frozen(kw_only=True)
+class MapperShape:
+    """What a mapper must fit: D and N of the encoder, P of the study, E of the language model."""
+
+    feature_width: int
+    feature_tokens: int | None
+    prefix_length: int
+    embedding_width: int
+
+
+@attrs.frozen(kw_only=True)
+class MapperConfig(Component):
+    """The base of mapper configs: a mapper turns features (B,D) or (B,N,D) into (B,P,E)."""
+
+    kind: ClassVar[str] = "mapper"
+
+    @abstractmethod
+    def build(self, shape: MapperShape) -> nn.Module:
+        """Makes the mapper with fresh weights, drawn from torch's global random state."""
+
+
+# ------------------------------------------------------------------------------- language models
+
+
+class Tokenizer(ABC):
+    """What the core needs of a tokenizer."""
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Turns text into token ids, without any special token."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turns token ids into text, without special tokens."""
+
+
+class LanguageModel(ABC):
+    """A causal language model that continues a prefix of embeddings."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """E, the width of a token's embedding."""
+
+    @property
+    @abstractmethod
+    def vocab_size(self) -> int:
+        """V, the number of logits."""
+
+    @property
+    @abstractmethod
+    def max_positions(self) -> int | None:
+        """The longest prefix and text together, where the model has a limit."""
+
+    @property
+    @abstractmethod
+    def eos_id(self) -> int | None:
+        """The id of the end-of-text token, where the model has one."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer, where there is one."""
+
+    @property
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """The model's module: its device, dtype and parameters, for tuning and training."""
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """Looks up the embeddings (...,E) of token ids (...)."""
+
+    @abstractmethod
+    def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Computes the logits of every token of given texts.
+
+        Args:
+            prefix: (B,P,E).
+            ids: (B,T), padded on the right with any id.
+            mask: (B,T), True where `ids` is real.
+
+        Returns:
+            Logits (B,T,V); those at position t are of token t, given the prefix and tokens < t.
+        """
+
+    @abstractmethod
+    def start(
+        self,
+        prefix: Tensor,
+        *,
+        rows_per_image: int = 1,
+        max_rows: int | None = None,
+        max_new_tokens: int = 64,
+        hidden_states: bool = False,
+    ) -> Session:
+        """Opens a session on the prefixes (B,P,E) of B images.
+
+        Args:
+            prefix: (B,P,E).
+            rows_per_image: the most rows a decoder will hold for an image.
+            max_rows: the most rows at once; the session admits images while theirs fit.
+            max_new_tokens: the most tokens a row will be extended by.
+            hidden_states: whether `Session.hidden` is wanted.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """Returns a hash of the weights and the tokenizer."""
+
+
+@attrs.frozen(kw_only=True)
+class LMConfig(Component):
+    """The base of language model configs."""
+
+    kind: ClassVar[str] = "lm"
+
+    @abstractmethod
+    def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
+        """Loads the model's weights onto a device."""
+
+
+# ----------------------------------------------------------------------------------------- tuning
+
+
+class Tuning(ABC):
+    """Decides which of the language model's parameters are trained."""
+
+    @abstractmethod
+    def apply(self, module: nn.Module) -> None:
+        """Sets `requires_grad` on every parameter; may add modules with parameters of its own.
+
+        The parameters that require a gradient afterwards are trained, and saved in the run.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class TuningConfig(Component):
+    """The base of tuning configs."""
+
+    kind: ClassVar[str] = "tuning"
+
+    @abstractmethod
+    def build(self) -> Tuning:
+        """Makes the tuning."""
+
+
+# --------------------------------------------------------------------------------------- decoders
+
+
+@attrs.frozen(kw_only=True)
+class Hypothesis:
+    """One caption that a decoder found.
+
+    Attributes:
+        ids: the token ids without the stop token.
+        text: their text; "" where the language model has no tokenizer.
+        logprob: the model's own sum of log-probabilities in nats, stop token included.
+        score: what the decoder ranked by; higher is better.
+        finish: "stop" where a stop token ended it, "length" where the limit did.
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    logprob: float
+    score: float
+    finish: Literal["stop", "length"]
+
+
+class Decoder(ABC):
+    """A search or a sampler."""
+
+    @abstractmethod
+    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each image's number (0 to B-1) once, with its hypotheses, best first.
+
+        Images may come in any order, as they finish.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class DecoderConfig(Component):
+    """The base of decoder configs."""
+
+    kind: ClassVar[str] = "decoder"
+
+    @abstractmethod
+    def build(self) -> Decoder:
+        """Makes the decoder."""
+
+
+# ---------------------------------------------------------------------------------------- metrics
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One image's predicted caption beside its references.
+
+    Attributes:
+        image: the image's id.
+        references: the human captions.
+        prediction: the caption that is scored.
+        captions: every caption that was made for the image, best first, where there were several.
+    """
+
+    image: str
+    references: tuple[str, ...]
+    prediction: str
+    captions: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Scores:
+    """What a metric gives.
+
+    Attributes:
+        values: the corpus score of each named measure, such as {"Bleu_1": 0.57, ...}.
+        per_image: each measure's score of each record, in the records' order, where it has one.
+    """
+
+    values: Mapping[str, float]
+    per_image: Mapping[str, tuple[float, ...]] = attrs.field(factory=dict)
+
+
+class Metric(ABC):
+    """A measure of captions."""
+
+    @abstractmethod
+    def score(self, records: Sequence[Record]) -> Scores:
+        """Scores the predictions of all records together.
+
+        Raises:
+            PrefixcapError: something that the metric needs (Java, models, references) is missing.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class MetricConfig(Component):
+    """The base of metric configs."""
+
+    kind: ClassVar[str] = "metric"
+
+    @abstractmethod
+    def build(self) -> Metric:
+        """Makes the metric."""
+
+
+KINDS: Mapping[str, type[Component]] = {
+    base.kind: base
+    for base in (
+        EncoderConfig,
+        MapperConfig,
+        LMConfig,
+        TuningConfig,
+        DecoderConfig,
+        DatasetConfig,
+        MetricConfig,
+    )
+}

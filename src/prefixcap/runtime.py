@@ -1,0 +1,71 @@
+"""Makes heavy libraries importable, and answers what the machine can do."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from prefixcap.errors import PrefixcapError, nearest
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@cache
+def prepare() -> None:
+    """Mends torchvision where its compiled operators do not load; call before heavy imports.
+
+    A CPU-only torch has no matching torchvision in the Python package index. The ordinary one then
+    fails at import, and with it clip and transformers, because it registers the shapes of two
+    operators that were never defined. Nothing here uses these operators: declaring them is enough.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        import torch
+
+        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        prepare.library = library  # type: ignore[attr-defined]  # it lives as long as its object
+        importlib.import_module("torchvision")
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """Returns torch's dtype of that name.
+
+    Raises:
+        PrefixcapError: it is none of `DTYPES`.
+    """
+    import torch
+
+    if name not in DTYPES:
+        raise PrefixcapError(f"unknown dtype {name!r}{nearest(name, DTYPES)}")
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def device_named(name: str) -> str:
+    """Returns a usable torch device: `auto` is the GPU where there is one, else the CPU.
+
+    Raises:
+        PrefixcapError: torch does not know the device, or this machine does not have it.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise PrefixcapError(f"the device {name!r} cannot be used here: {reason}") from error
+    return name

@@ -1,0 +1,69 @@
+"""The primitive that carries every search: live rows that are extended, repeated and dropped."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Session(ABC):
+    """R live rows, each with its image, on one language model.
+
+    A session begins without rows. `admit` brings in waiting images, one row each; `advance`
+    extends, reorders, repeats and drops rows in one call. A decoder is a loop of the two.
+
+    Example:
+        >>> while session.admit() or len(session.images):
+        ...     tokens = session.logits.argmax(-1)
+        ...     going = [row for row, token in enumerate(tokens.tolist()) if token != stop]
+        ...     session.advance(tokens[going], going)
+    """
+
+    @property
+    @abstractmethod
+    def images(self) -> list[int]:
+        """The image of each live row (R), a number from 0 to B-1."""
+
+    @property
+    @abstractmethod
+    def logits(self) -> Tensor:
+        """The next token's logits (R,V) of each live row, float32."""
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """How many images have not been admitted yet."""
+
+    @abstractmethod
+    def admit(self) -> list[int]:
+        """Brings in waiting images while `rows_per_image` rows for each fit into `max_rows`.
+
+        Returns:
+            The numbers of the new images; their rows, one each, are the last of the live rows.
+            At least one image comes in where no row is live and one waits.
+        """
+
+    @abstractmethod
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        """Extends rows by one token each.
+
+        Args:
+            tokens: (R') int64, the token that each new row is extended by.
+            parents: (R') int64, the row that each new row continues. A row that is no parent is
+                dropped; one that stands more than once is repeated. Any order will do; rows of
+                one image kept side by side are the fastest.
+
+        Returns:
+            The next token's logits (R',V), float32; also in `logits`.
+        """
+
+    @abstractmethod
+    def hidden(self) -> tuple[Tensor, ...]:
+        """Returns the last position's hidden states (R,E) of the embedding and of each layer.
+
+        Raises:
+            RuntimeError: the session was opened without `hidden_states`.
+        """

@@ -1,0 +1,1 @@
+"""The conformance kit: checks for components, and a language model with known probabilities."""
