@@ -1,0 +1,135 @@
+"""METEOR 1.5, in a Java process that answers line by line."""
+
+from __future__ import annotations
+
+import subprocess
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from tempfile import TemporaryFile
+from threading import Lock, Thread
+from typing import IO
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Metric, Record, Scores
+from prefixcap_coco.java import executable, jars
+from prefixcap_coco.tokens import tokens
+
+SEPARATOR = " ||| "
+PATIENCE = 300.0
+"""Seconds without an answer after which the process counts as hung; loading takes about ten."""
+
+
+class MeteorMetric(Metric):
+    """METEOR of the corpus, from the statistics of all images together."""
+
+    def __init__(self) -> None:
+        self._process: MeteorProcess | None = None
+        self._lock = Lock()
+
+    def score(self, records: Sequence[Record]) -> Scores:
+        """Scores all records together.
+
+        The process is kept for the next call, because it takes about ten seconds to load; it ends
+        with this object.
+
+        Raises:
+            PrefixcapError: as `tokens`, or the process fails.
+        """
+        with self._lock:
+            if self._process is None or not self._process.alive:
+                self._process = MeteorProcess()  # it loads while the tokenizer runs
+            found = tokens(records)
+            pairs = [(found.predictions[i][0], found.references[i]) for i in range(len(records))]
+            value, each = self._process.score(pairs)
+        return Scores(values={"METEOR": value}, per_image={"METEOR": each})
+
+
+class MeteorProcess:
+    """The Java process; it ends with this object, and with the interpreter at the latest."""
+
+    def __init__(self) -> None:
+        folder = jars() / "meteor"
+        command = [executable(), "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", "meteor-1.5.jar"]
+        command += ["-", "-", "-stdio", "-l", "en", "-norm"]
+        self._errors = TemporaryFile()  # noqa: SIM115  # a pipe that nobody reads would block it
+        self._process = subprocess.Popen(
+            command,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        self._answers: SimpleQueue[bytes] = SimpleQueue()
+        assert self._process.stdout is not None
+        Thread(target=_listen, args=(self._process.stdout, self._answers), daemon=True).start()
+        self.close = weakref.finalize(self, _stop, self._process, self._errors)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def score(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> tuple[float, tuple[float, ...]]:
+        """Scores tokenised predictions, each with its tokenised references.
+
+        Returns:
+            The corpus score, and each pair's.
+
+        Raises:
+            PrefixcapError: the process has ended or does not answer.
+        """
+        statistics = [self._ask(_score_line(*pair)) for pair in pairs]
+        each = [self._ask(SEPARATOR.join(["EVAL", *statistics]))]
+        each += [self._answer() for _ in pairs]
+        *scores, total = map(float, each)
+        return total, tuple(scores)
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line.encode("utf-8", "replace") + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self._failure("ended early") from error
+        return self._answer()
+
+    def _answer(self) -> str:
+        try:
+            answer = self._answers.get(timeout=PATIENCE)
+        except Empty:
+            raise self._failure(f"gave no answer for {PATIENCE:.0f} s") from None
+        if not answer:
+            raise self._failure("ended early")
+        return answer.decode().strip()
+
+    def _failure(self, what: str) -> PrefixcapError:
+        self._process.kill()
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        self.close()
+        reason = f": {said[-1]}" if said else ""
+        return PrefixcapError(f"METEOR's Java process {what}{reason}")
+
+
+def _score_line(prediction: str, references: Sequence[str]) -> str:
+    # pycocoevalcap cleans the prediction alone; a "|||" in a reference would split it in two
+    texts = [text.replace("|||", "").replace("  ", " ") for text in [*references, prediction]]
+    return SEPARATOR.join(["SCORE", *texts])
+
+
+def _listen(stream: IO[bytes], answers: SimpleQueue[bytes]) -> None:
+    with stream:
+        for line in stream:
+            answers.put(line)
+    answers.put(b"")
+
+
+def _stop(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    process.kill()  # it has nothing to save
+    if process.stdin is not None:
+        with suppress(OSError):  # what was still in the buffer went nowhere
+            process.stdin.close()
+    process.wait()
+    errors.close()

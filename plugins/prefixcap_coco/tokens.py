@@ -1,0 +1,86 @@
+"""Penn Treebank tokens, exactly as pycocoevalcap's own tokenizer gives them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import attrs
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Record
+from prefixcap_coco.java import executable, jars
+
+JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"
+
+
+@attrs.frozen
+class Tokens:
+    """The records' texts, tokenised: words joined by spaces, lower case, without punctuation.
+
+    The keys are the records' numbers, so that an image may stand in more than one record.
+    """
+
+    references: dict[int, list[str]]
+    predictions: dict[int, list[str]]
+
+
+def tokens(records: Sequence[Record]) -> Tokens:
+    """Tokenises all references and predictions of some records.
+
+    References and predictions are two runs of the tokenizer, as in pycocoevalcap (a word at a
+    line's end can depend on the next line). Both runs are remembered, so all metrics of the same
+    records share them, and all cells of a study share the one of the references.
+
+    Raises:
+        PrefixcapError: there are no records, a record has no references, or Java fails.
+    """
+    if not records:
+        raise PrefixcapError("there is nothing to score: no records")
+    for record in records:
+        if not record.references:
+            raise PrefixcapError(f"the image {record.image!r} has no reference captions")
+    references = iter(tokenise(tuple(text for record in records for text in record.references)))
+    predictions = tokenise(tuple(record.prediction for record in records))
+    return Tokens(
+        {i: [next(references) for _ in r.references] for i, r in enumerate(records)},
+        {i: [text] for i, text in enumerate(predictions)},
+    )
+
+
+@lru_cache(maxsize=8)
+def tokenise(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Tokenises texts; what comes back is as many.
+
+    Line breaks of any sort count as spaces. The temporary file is of this call alone and not in
+    pycocoevalcap's folder, which may be read-only.
+
+    Raises:
+        PrefixcapError: there is no Java, or the tokenizer fails.
+    """
+    from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
+
+    lines = [" ".join(text.replace("\0", " ").splitlines()) for text in texts]
+    with TemporaryDirectory(prefix="prefixcap-") as folder:
+        file = Path(folder) / "captions.txt"
+        file.write_bytes("\n".join(lines).encode("utf-8", "replace"))
+        output = _run(file)
+    tokenised = output.decode("utf-8", "replace").split("\n")[: len(lines)]
+    tokenised += [""] * (len(lines) - len(tokenised))
+    return tuple(
+        " ".join(word for word in line.rstrip().split(" ") if word not in PUNCTUATIONS)
+        for line in tokenised
+    )
+
+
+def _run(file: Path) -> bytes:
+    command = [executable(), "-cp", str(jars() / JAR), "edu.stanford.nlp.process.PTBTokenizer"]
+    command += ["-preserveLines", "-lowerCase", str(file)]
+    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        raise PrefixcapError(f"the tokenizer failed on Java {command[0]}: {reason[-1]}")
+    return done.stdout
