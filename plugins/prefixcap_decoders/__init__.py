@@ -6,13 +6,15 @@ from collections.abc import Iterable
 
 from prefixcap.config import Component
 from prefixcap.hookspecs import hookimpl
+from prefixcap_decoders.beam import Beam
 from prefixcap_decoders.clipcap import ClipCapBeam, ClipCapGenerate2
 from prefixcap_decoders.greedy import Greedy
+from prefixcap_decoders.sampling import TopP
 
-__all__ = ["ClipCapBeam", "ClipCapGenerate2", "Greedy"]
+__all__ = ["Beam", "ClipCapBeam", "ClipCapGenerate2", "Greedy", "TopP"]
 
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
     """Returns this plugin's config classes."""
-    return [ClipCapBeam, ClipCapGenerate2, Greedy]
+    return [Beam, ClipCapBeam, ClipCapGenerate2, Greedy, TopP]

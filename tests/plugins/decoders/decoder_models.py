@@ -1,0 +1,36 @@
+"""Small models of random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from prefixcap.runtime import prepare
+
+
+def small_model(family: str, seed: int = 0) -> Any:
+    prepare()
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if family == "gpt2":
+            gpt2 = GPT2Config(
+                vocab_size=23, n_positions=64, n_embd=16, n_layer=2, n_head=2,
+                bos_token_id=None, eos_token_id=None, initializer_range=0.6,
+            )  # fmt: skip
+            model: Any = GPT2LMHeadModel(gpt2)
+        else:
+            llama = LlamaConfig(
+                vocab_size=23, max_position_embeddings=64, hidden_size=16, num_hidden_layers=2,
+                num_attention_heads=4, num_key_value_heads=2, intermediate_size=32,
+                bos_token_id=None, eos_token_id=None, initializer_range=0.6,
+            )  # fmt: skip
+            model = LlamaForCausalLM(llama)
+    return model.eval()
+
+
+def prefixes(batch: int, length: int = 3, width: int = 16, seed: int = 1) -> torch.Tensor:
+    stream = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, length, width, generator=stream)
