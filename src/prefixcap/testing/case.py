@@ -1,0 +1,89 @@
+"""A case: a component's config and what its checks need to try it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from prefixcap.config import Component
+from prefixcap.kinds import ImageItem, LanguageModel
+from prefixcap.registry import Registry
+from prefixcap.specs import to_spec
+from prefixcap.testing.table import TableLM
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def drawn_images() -> Sequence[ImageItem]:
+    """Draws four small images of different colours, sizes and shapes."""
+    from PIL import Image, ImageDraw
+
+    def drawing(number: int) -> Callable[[], Image.Image]:
+        def draw() -> Image.Image:
+            image = Image.new("RGB", (48 + 16 * number, 80 - 8 * number), (40 * number, 90, 160))
+            box = (8, 8, 24 + 6 * number, 40)
+            ImageDraw.Draw(image).ellipse(box, fill=(250, 60 * number, 20))
+            return image
+
+        return draw
+
+    return [ImageItem(id=f"drawn {i}", index=i, open=drawing(i)) for i in range(4)]
+
+
+def small_gpt2() -> nn.Module:
+    """Makes a GPT-2 of one layer with fixed random weights; no random state is touched."""
+    from prefixcap.runtime import prepare
+
+    prepare()
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    sizes = GPT2Config(vocab_size=11, n_positions=32, n_embd=16, n_layer=1, n_head=2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module: nn.Module = GPT2LMHeadModel(sizes)
+    return module.eval()
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """A component's config and what its checks need; what is not given is made on the spot.
+
+    Attributes:
+        config: the component to try.
+        lm: makes the language model that a decoder is tried on.
+        images: makes the images that an encoder is tried on; they must differ.
+        module: makes the model, one of transformers', that a tuning is tried on.
+        texts: sentences that a language model's tokenizer must give back.
+        registry: where the component is registered, where that is to be checked too.
+    """
+
+    config: Component
+    lm: Callable[[], LanguageModel] = TableLM
+    images: Callable[[], Sequence[ImageItem]] = drawn_images
+    module: Callable[[], nn.Module] = small_gpt2
+    texts: tuple[str, ...] = ("A dog runs on the beach.", "Two red balls lie near a tree.")
+    registry: Registry | None = None
+    _made: dict[str, Any] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The component's kind and spec, such as "decoder beam:num_beams=3"."""
+        return f"{self.config.kind} {to_spec(self.config)}"
+
+    def build(self) -> Any:
+        """Builds the component anew."""
+        return self.config.build()  # type: ignore[attr-defined]  # each kind has its own build
+
+    def once(self, what: str, make: Callable[[], Any]) -> Any:
+        """Makes something when it is first asked for, and keeps it for the case's other checks."""
+        if what not in self._made:
+            self._made[what] = make()
+        return self._made[what]
+
+    def built(self) -> Any:
+        """Builds the component once for all checks that only look at it."""
+        return self.once("component", self.build)

@@ -1,0 +1,293 @@
+"""Rules for decoders, tried on a language model whose every probability is known."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prefixcap.decoding import decode, iter_decode
+from prefixcap.kinds import DecoderConfig, Hypothesis, LanguageModel
+from prefixcap.testing.case import Case
+from prefixcap.testing.rules import require, rule
+
+Found = list[list[Hypothesis]]
+
+IMAGES = 5
+LIMIT = 6
+TOLERANCE = 1e-3
+
+
+def language_model(case: Case) -> LanguageModel:
+    """Makes the case's language model once."""
+    return cast(LanguageModel, case.once("lm", case.lm))
+
+
+def prefixes(case: Case, images: int = IMAGES, length: int = 3) -> Tensor:
+    """Draws prefixes (B,P,E), the same ones each time; an image's depends on its number alone."""
+    width = language_model(case).width
+    drawn = [
+        torch.randn(length, width, generator=torch.Generator().manual_seed(7 + i))
+        for i in range(images)
+    ]
+    return torch.stack(drawn) if drawn else torch.empty(0, length, width)
+
+
+def settings(case: Case, numbers: Sequence[int], **changes: Any) -> dict[str, Any]:
+    """Returns the arguments of `decode` for images of given numbers."""
+    lm = language_model(case)
+    stop = lm.vocab_size - 1 if lm.eos_id is None else lm.eos_id
+    features = torch.arange(1.0, 1.0 + 3 * len(numbers)).view(len(numbers), 3)
+    return {
+        "max_new_tokens": LIMIT,
+        "stop_ids": (stop,),
+        "image_ids": [f"image {number}" for number in numbers],
+        "features": features,
+        **changes,
+    }
+
+
+def found(case: Case, numbers: Sequence[int] = range(IMAGES), **changes: Any) -> Found:
+    """Decodes the images of given numbers, in that order."""
+    prefix = prefixes(case, max(numbers) + 1)[list(numbers)]
+    lm, config = language_model(case), cast(DecoderConfig, case.config)
+    return decode(lm, prefix, config, **settings(case, numbers, **changes))
+
+
+def usual(case: Case) -> Found:
+    """Decodes the usual images with the usual settings, once for all rules that ask for them."""
+    return cast(Found, case.once("usual", lambda: found(case)))
+
+
+def same(case: Case, ours: Found, theirs: Found, when: str) -> None:
+    """Requires that images have the same captions, with the same scores, in the same order."""
+    for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+        for a, b in zip(one, other, strict=False):
+            require(a.ids == b.ids, f"{when} image {number} has {b.ids} for {a.ids}")
+            near = math.isclose(a.logprob, b.logprob, abs_tol=TOLERANCE)
+            near = near and math.isclose(a.score, b.score, abs_tol=TOLERANCE)
+            require(near, f"{when} the scores of image {number} are {b} for {a}")
+        require(len(one) == len(other), f"{when} image {number} has {len(other)} captions")
+
+
+@rule("every-image-once")
+def every_image_once(case: Case) -> None:
+    """Every image is given exactly once, with at least one caption."""
+    prefix, config = prefixes(case), cast(DecoderConfig, case.config)
+    given = list(iter_decode(language_model(case), prefix, config, **settings(case, range(IMAGES))))
+    order = sorted(image for image, _ in given)
+    require(order == list(range(IMAGES)), f"of {IMAGES} images, these were given: {order}")
+    require(all(hypotheses for _, hypotheses in given), "an image has no caption")
+
+
+@rule("best-first")
+def best_first(case: Case) -> None:
+    """An image's captions come best first: their scores never rise."""
+    for hypotheses in [*usual(case), *found(case, n=4)]:
+        scores = [h.score for h in hypotheses]
+        require(all(map(math.isfinite, scores)), f"a score is not finite: {scores}")
+        require(scores == sorted(scores, reverse=True), f"the scores are {scores}")
+
+
+@rule("logprob")
+def logprob(case: Case) -> None:
+    """A caption's `logprob` is what teacher forcing gives it, stop token included."""
+    lm, prefix = language_model(case), prefixes(case)
+    stop = settings(case, ())["stop_ids"]
+    for number, hypotheses in enumerate(usual(case)):
+        for h in hypotheses:
+            ids = torch.tensor([[*h.ids, *(stop if h.finish == "stop" else ())]])
+            with torch.inference_mode():
+                logits = lm.teacher_forced(prefix[number : number + 1], ids, ids >= 0)
+            each = logits.float().log_softmax(-1).gather(-1, ids[..., None].to(logits.device))
+            own = each.sum().item()
+            near = math.isclose(own, h.logprob, abs_tol=TOLERANCE)
+            require(near, f"{h.ids} of image {number} has {h.logprob}; the model says {own}")
+
+
+@rule("limit")
+def limit(case: Case) -> None:
+    """No caption has more than `max_new_tokens` tokens, the stop token included."""
+    for most in (1, 2, LIMIT):
+        captions = found(case, max_new_tokens=most)
+        longest = max(len(h.ids) + (h.finish == "stop") for hyps in captions for h in hyps)
+        require(longest <= most, f"a caption has {longest} tokens where {most} are allowed")
+
+
+@rule("ids-without-stop")
+def ids_without_stop(case: Case) -> None:
+    """No stop token stands in a caption's ids, of one stop token or of two."""
+    (stop,) = settings(case, ())["stop_ids"]
+    two = (stop, 0 if stop else 1)
+    for stops, captions in (((stop,), usual(case)), (two, found(case, stop_ids=two))):
+        for h in (h for hypotheses in captions for h in hypotheses):
+            require(not set(stops) & set(h.ids), f"{h.ids} holds one of the stop tokens {stops}")
+
+
+@rule("finish")
+def finish(case: Case) -> None:
+    """`finish` is "length" where a caption has all the tokens it may have, else "stop"."""
+    for most in (1, LIMIT):
+        for h in (h for hypotheses in found(case, max_new_tokens=most) for h in hypotheses):
+            right = "length" if len(h.ids) >= most else "stop"
+            require(h.finish == right, f"{h.ids} of at most {most} finished by {h.finish!r}")
+
+
+@rule("text")
+def text(case: Case) -> None:
+    """A caption's text is that of its ids, and has the stop token's only where that is wanted."""
+    tokenizer, (stop,) = language_model(case).tokenizer, settings(case, ())["stop_ids"]
+    for visible, captions in ((False, usual(case)), (True, found(case, stop_visible=True))):
+        for h in (h for hypotheses in captions for h in hypotheses):
+            shown = [*h.ids, stop] if visible and h.finish == "stop" else h.ids
+            right = tokenizer.decode(shown).strip() if tokenizer else ""
+            require(h.text == right, f"the text of {h.ids} is {h.text!r}, not {right!r}")
+
+
+@rule("batch-alone")
+def batch_alone(case: Case) -> None:
+    """An image alone gets the captions that it gets in a batch."""
+    alone = [found(case, [number])[0] for number in range(IMAGES)]
+    same(case, usual(case), alone, "alone")
+
+
+@rule("batch-order")
+def batch_order(case: Case) -> None:
+    """The order of the images changes nothing."""
+    turned = found(case, range(IMAGES - 1, -1, -1))
+    same(case, usual(case), turned[::-1], "in reverse order")
+
+
+@rule("max-rows")
+def max_rows(case: Case) -> None:
+    """The number of rows held at once changes nothing."""
+    for rows in (1, 7):
+        same(case, usual(case), found(case, max_rows=rows), f"with max_rows={rows}")
+
+
+@rule("seed")
+def seed(case: Case) -> None:
+    """The same seed gives the same captions, whatever the global random state."""
+    for number in (0, 11):
+        first = found(case, seed=number)
+        with _random_states_kept():
+            torch.manual_seed(5)
+            np.random.seed(5)
+            random.seed(5)
+            again = found(case, seed=number)
+        same(case, first, again, f"a second time with seed {number}")
+
+
+@rule("global-random-state")
+def global_random_state(case: Case) -> None:
+    """The global random states of torch, numpy and Python stay as they were."""
+    with _random_states_kept():
+        before = _random_states()
+        found(case)
+        after = _random_states()
+    for library, state in before.items():
+        require(state == after[library], f"decoding changed the global random state of {library}")
+
+
+@rule("n")
+def number_wanted(case: Case) -> None:
+    """An image gets as many captions as are asked for."""
+    for n in (1, 3):
+        counts = {len(hypotheses) for hypotheses in found(case, n=n)}
+        require(counts == {n}, f"{n} captions were wanted and {sorted(counts)} came")
+
+
+@rule("prefix-of-one")
+def prefix_of_one(case: Case) -> None:
+    """A prefix of one position will do."""
+    prefix, lm = prefixes(case, length=1), language_model(case)
+    arguments = settings(case, range(IMAGES))
+    captions = decode(lm, prefix, cast(DecoderConfig, case.config), **arguments)
+    require(all(captions), "an image has no caption")
+
+
+@rule("many-images")
+def many_images(case: Case) -> None:
+    """More images than rows, and no images at all, are decoded."""
+    captions = found(case, range(23), max_rows=9, max_new_tokens=3)
+    require(len(captions) == 23 and all(captions), "an image has no caption")
+    none = prefixes(case, 0)
+    config = cast(DecoderConfig, case.config)
+    nothing = decode(language_model(case), none, config, **settings(case, ()))
+    require(nothing == [], f"no images gave {nothing}")
+
+
+@rule("stop-at-once")
+def stop_at_once(case: Case) -> None:
+    """Where every token is a stop token, every caption is empty."""
+    for hypotheses in found(case, stop_ids=range(language_model(case).vocab_size)):
+        require(bool(hypotheses), "an image has no caption")
+        for h in hypotheses:
+            require(h.ids == () and h.finish == "stop", f"the caption is {h}")
+
+
+@rule("no-stop")
+def no_stop(case: Case) -> None:
+    """Without stop tokens every caption has all the tokens it may have."""
+    for h in (h for hypotheses in found(case, stop_ids=()) for h in hypotheses):
+        full = len(h.ids) == LIMIT and h.finish == "length"
+        require(full, f"of {LIMIT} tokens, {len(h.ids)} came, ended by {h.finish!r}")
+
+
+@rule("inputs-untouched")
+def inputs_untouched(case: Case) -> None:
+    """The prefixes and features that are given are not changed."""
+    prefix, arguments = prefixes(case), settings(case, range(IMAGES))
+    before = prefix.clone(), arguments["features"].clone()
+    decode(language_model(case), prefix, cast(DecoderConfig, case.config), **arguments)
+    require(torch.equal(prefix, before[0]), "the prefixes were changed")
+    require(torch.equal(arguments["features"], before[1]), "the features were changed")
+
+
+def _random_states() -> dict[str, object]:
+    _, key, position, *_ = np.random.get_state()
+    numpy_state = np.asarray(key).tobytes(), position
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": numpy_state,
+        "Python": random.getstate(),
+    }
+
+
+@contextmanager
+def _random_states_kept() -> Iterator[None]:
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
+
+RULES = (
+    every_image_once,
+    best_first,
+    logprob,
+    limit,
+    ids_without_stop,
+    finish,
+    text,
+    batch_alone,
+    batch_order,
+    max_rows,
+    seed,
+    global_random_state,
+    number_wanted,
+    prefix_of_one,
+    many_images,
+    stop_at_once,
+    no_stop,
+    inputs_untouched,
+)

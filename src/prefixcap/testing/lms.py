@@ -1,0 +1,260 @@
+"""Rules for language models and their sessions."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from prefixcap.kinds import LanguageModel
+from prefixcap.session import Session
+from prefixcap.testing.case import Case
+from prefixcap.testing.rules import BrokenRule, require, rule
+
+TOLERANCE = 2e-3
+STEPS = 5
+
+
+def model(case: Case) -> LanguageModel:
+    """Returns the case's language model, built once."""
+    return cast(LanguageModel, case.built())
+
+
+def prefixes(lm: LanguageModel, images: int = 3, length: int = 4) -> Tensor:
+    """Draws prefixes (B,P,E) of the size of the model's own embeddings."""
+    stream = torch.Generator().manual_seed(3)
+    ids = torch.randint(lm.vocab_size, (images, length), generator=stream)
+    own = lm.embed(ids.to(device(lm))).detach().float()
+    noise = torch.randn(own.shape, generator=stream).to(own.device)
+    return own + 0.1 * own.std() * noise
+
+
+def tokens(lm: LanguageModel, *shape: int) -> Tensor:
+    """Draws token ids of a shape, the same ones each time."""
+    stream = torch.Generator().manual_seed(4)
+    return torch.randint(lm.vocab_size, shape, generator=stream).to(device(lm))
+
+
+def device(lm: LanguageModel) -> torch.device:
+    """Returns the device of the model's parameters."""
+    return next(lm.module.parameters()).device
+
+
+def forced(lm: LanguageModel, prefix: Tensor, ids: Tensor) -> Tensor:
+    """Computes the logits (B,T,V) of whole texts (B,T), as the oracle for sessions."""
+    with torch.inference_mode():
+        return lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool)).float()
+
+
+def close(ours: Tensor, theirs: Tensor, what: str) -> None:
+    """Requires that two tensors are of one shape and near each other."""
+    require(ours.shape == theirs.shape, f"{what}: {tuple(ours.shape)}, not {tuple(theirs.shape)}")
+    far = (ours.float() - theirs.float()).abs().max().item() if ours.numel() else 0.0
+    require(far <= TOLERANCE, f"{what}: the logits differ by {far:.2g}")
+
+
+@rule("sizes")
+def sizes(case: Case) -> None:
+    """The model's sizes are true: E of its embeddings, V of its logits, its end token in V."""
+    lm = model(case)
+    embedded = lm.embed(tokens(lm, 2, 3))
+    require(embedded.shape == (2, 3, lm.width), f"embed gives {tuple(embedded.shape)}")
+    logits = forced(lm, prefixes(lm), tokens(lm, 3, 2))
+    require(logits.shape == (3, 2, lm.vocab_size), f"the logits are {tuple(logits.shape)}")
+    require(bool(logits.isfinite().all()), "a logit is not finite")
+    require(lm.eos_id is None or 0 <= lm.eos_id < lm.vocab_size, f"the end token is {lm.eos_id}")
+    require(lm.max_positions is None or lm.max_positions > 1, f"{lm.max_positions} positions")
+
+
+@rule("padding")
+def padding(case: Case) -> None:
+    """What stands in the padding of a text changes nothing before it."""
+    lm = model(case)
+    prefix, ids = prefixes(lm), tokens(lm, 3, 4)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], device=ids.device).bool()
+    other = torch.where(mask, ids, (ids + 1) % lm.vocab_size)
+    with torch.inference_mode():
+        one, two = (lm.teacher_forced(prefix, x, mask)[mask] for x in (ids, other))
+    close(one, two, "other padding")
+
+
+@rule("teacher-forced-alone")
+def teacher_forced_alone(case: Case) -> None:
+    """A text has the logits in a batch that it has alone, and the same ones a second time."""
+    lm = model(case)
+    prefix, ids = prefixes(lm), tokens(lm, 3, 4)
+    together = forced(lm, prefix, ids)
+    close(together, forced(lm, prefix, ids), "a second time")
+    for i in range(3):
+        close(together[i : i + 1], forced(lm, prefix[i : i + 1], ids[i : i + 1]), f"text {i} alone")
+
+
+@rule("gradient")
+def gradient(case: Case) -> None:
+    """Teacher forcing passes gradients to the prefix, so that a mapper can be trained."""
+    lm = model(case)
+    prefix = prefixes(lm).clone().requires_grad_()
+    ids = tokens(lm, 3, 3)
+    logits = lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
+    require(logits.requires_grad, "the logits do not depend on the prefix")
+    (found,) = torch.autograd.grad(logits.float().logsumexp(-1).sum(), prefix)
+    require(bool(found.isfinite().all() and found.abs().sum() > 0), "the gradient is zero or worse")
+
+
+@rule("steps")
+def steps(case: Case) -> None:
+    """A session, token by token, gives the logits of teacher forcing."""
+    lm = model(case)
+    prefix, ids = prefixes(lm), tokens(lm, 3, STEPS)
+    whole = forced(lm, prefix, ids)
+    with torch.inference_mode():
+        session = _all_admitted(lm, prefix)
+        require(session.logits.dtype == torch.float32, f"the logits are {session.logits.dtype}")
+        close(session.logits, whole[:, 0], "at the first step")
+        for t in range(1, STEPS):
+            found = session.advance(ids[:, t - 1], torch.arange(3, device=ids.device))
+            close(found, whole[:, t], f"at step {t + 1}")
+            close(session.logits, found, f"`logits` against `advance` at step {t + 1}")
+
+
+@rule("rows")
+def rows(case: Case) -> None:
+    """Rows may be repeated, dropped and reordered; each keeps its own past."""
+    lm, prefix = model(case), prefixes(model(case))
+    plans = [[0, 0, 1, 2, 2, 2], [5, 0, 3, 3], [1, 1, 0, 2], [3, 1], [1, 0, 0, 1], [2]]
+    texts: list[tuple[int, list[int]]] = [(0, []), (1, []), (2, [])]
+    with torch.inference_mode():
+        session = _all_admitted(lm, prefix, rows_per_image=4)
+        for number, plan in enumerate(plans):
+            new = (tokens(lm, len(plan)) + number) % lm.vocab_size
+            parents = torch.tensor(plan, device=new.device)
+            texts = [
+                (texts[parent][0], [*texts[parent][1], token])
+                for parent, token in zip(plan, new.tolist(), strict=True)
+            ]
+            found = session.advance(new, parents)
+            images = [image for image, _ in texts]
+            require(session.images == images, f"the rows' images are {session.images}")
+            # one token more, because the logits after a text are those of its next token
+            ids = torch.tensor([[*text, 0] for _, text in texts], device=new.device)
+            close(found, forced(lm, prefix[images], ids)[:, -1], f"after rows {plan}")
+
+
+@rule("admission")
+def admission(case: Case) -> None:
+    """Images come in once each, in order, while their rows fit, and get their own logits."""
+    lm, prefix = model(case), prefixes(model(case), 5)
+    first = forced(lm, prefix, tokens(lm, 5, 1))[:, 0]
+    came: list[int] = []
+    with torch.inference_mode():
+        session = lm.start(prefix, rows_per_image=2, max_rows=4, max_new_tokens=STEPS)
+        require(session.images == [] and session.waiting == 5, "rows were live from the start")
+        for _ in range(3 * len(prefix)):
+            new = session.admit()
+            came += new
+            live = session.images
+            require(live[len(live) - len(new) :] == new, f"{new} are not the last of {live}")
+            require(2 * len(set(live)) <= 4, f"{live} are too many images for four rows")
+            if not live:
+                break
+            for row, image in list(enumerate(live))[len(live) - len(new) :]:
+                close(session.logits[row], first[image], f"image {image}, just admitted")
+            going = torch.arange(1, len(live), device=first.device)
+            session.advance(tokens(lm, len(live))[going], going)
+    require(came == list(range(5)) and session.waiting == 0, f"the images came as {came}")
+
+
+@rule("no-rows")
+def no_rows(case: Case) -> None:
+    """All rows may be dropped at once."""
+    lm = model(case)
+    with torch.inference_mode():
+        session = _all_admitted(lm, prefixes(lm))
+        none = tokens(lm, 0)
+        found = session.advance(none, none)
+    require(found.shape == (0, lm.vocab_size), f"no rows have logits {tuple(found.shape)}")
+    require(session.images == [], f"after all rows were dropped, {session.images} are live")
+
+
+@rule("two-sessions")
+def two_sessions(case: Case) -> None:
+    """Two sessions of one model do not disturb each other."""
+    lm = model(case)
+    prefix, ids = prefixes(lm), tokens(lm, 3, STEPS)
+    pair = (prefix, prefix.flip(0))
+    whole = [forced(lm, each, ids) for each in pair]
+    with torch.inference_mode():
+        sessions = [_all_admitted(lm, each) for each in pair]
+        for t in range(1, STEPS):
+            for session, right in zip(sessions, whole, strict=True):
+                found = session.advance(ids[:, t - 1], torch.arange(3, device=ids.device))
+                close(found, right[:, t], f"two sessions, step {t + 1}")
+
+
+@rule("hidden-states")
+def hidden_states(case: Case) -> None:
+    """A session gives hidden states, one a row and layer, when opened for it and only then."""
+    lm = model(case)
+    with torch.inference_mode():
+        session = _all_admitted(lm, prefixes(lm), hidden=True)
+        session.advance(tokens(lm, 2), torch.tensor([0, 2], device=device(lm)))
+        layers = session.hidden()
+        require(len(layers) > 1, f"{len(layers)} layers have hidden states")
+        require(all(len(layer) == 2 for layer in layers), "a layer has not one state a row")
+        other = _all_admitted(lm, prefixes(lm))
+        try:
+            other.hidden()
+        except RuntimeError:
+            return
+    raise BrokenRule("a session that was not opened for hidden states gives some")
+
+
+@rule("tokenizer")
+def tokenizer(case: Case) -> None:
+    """The tokenizer, where there is one, gives texts back, in tokens that the model has."""
+    lm = model(case)
+    if lm.tokenizer is None:
+        return
+    for text in case.texts:
+        ids = lm.tokenizer.encode(text)
+        require(all(0 <= i < lm.vocab_size for i in ids), f"{text!r} becomes {ids}")
+        back = lm.tokenizer.decode(ids).strip()
+        require(back == text, f"{text!r} comes back as {back!r}")
+    if lm.eos_id is not None:
+        end = lm.tokenizer.decode([lm.eos_id])
+        require(end == "", f"the end token is written as {end!r}")
+
+
+@rule("digest")
+def digest(case: Case) -> None:
+    """The digest is the same for a model that is built again."""
+    one, two = model(case).digest(), cast(LanguageModel, case.build()).digest()
+    require(bool(one) and one == two, f"the digests of two builds are {one!r} and {two!r}")
+
+
+def _all_admitted(
+    lm: LanguageModel, prefix: Tensor, rows_per_image: int = 1, hidden: bool = False
+) -> Session:
+    session = lm.start(
+        prefix, rows_per_image=rows_per_image, max_new_tokens=8, hidden_states=hidden
+    )
+    new = session.admit()
+    require(new == list(range(len(prefix))), f"with no limit on rows, {new} came in")
+    return session
+
+
+RULES = (
+    sizes,
+    padding,
+    teacher_forced_alone,
+    gradient,
+    steps,
+    rows,
+    admission,
+    no_rows,
+    two_sessions,
+    hidden_states,
+    tokenizer,
+    digest,
+)
