@@ -27,7 +27,7 @@ def executable() -> str:
         return _bundled()
     if wanted == "system":
         return _system()
-    found = shutil.which(Path(wanted).expanduser())
+    found = shutil.which(str(Path(wanted).expanduser()))
     if found is None:
         raise PrefixcapError(
             f"no Java: {VARIABLE} is {wanted!r}, which is neither 'bundled' nor 'system' "
@@ -63,7 +63,7 @@ def _bundled() -> str:
 
 def _system() -> str:
     home = os.environ.get("JAVA_HOME")
-    found = shutil.which(Path(home) / "bin" / "java") if home else None
+    found = shutil.which(str(Path(home) / "bin" / "java")) if home else None
     found = found or shutil.which("java")
     if found is None:
         raise PrefixcapError(

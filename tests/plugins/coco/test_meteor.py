@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import prefixcap_coco as coco
+import pytest
+from golden_files import golden, read
+from prefixcap_coco.meteor import MeteorProcess
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Metric, Record
+
+
+@pytest.fixture(scope="module")
+def meteor() -> Metric:
+    return coco.Meteor().build()
+
+
+def test_scores_are_the_published_code_s(meteor: Metric, shared: Path) -> None:
+    records = read(shared, "fakecap_val2014")
+    scores = meteor.score(records)
+    expected = golden(shared, "fakecap_val2014")["METEOR"]
+    assert scores.values["METEOR"] == pytest.approx(expected, abs=1e-6)
+    assert len(scores.per_image["METEOR"]) == len(records)
+
+
+def test_odd_texts_are_scored_each_in_its_place(meteor: Metric) -> None:
+    texts = ("", "a dog runs", "a ||| b", "x\ny", "日本", "\ud800", "a dog runs")
+    records = [
+        Record(image=f"{i}", references=("A dog runs!", "|||", "?"), prediction=text)
+        for i, text in enumerate(texts)
+    ]
+    scores = meteor.score(records).per_image["METEOR"]
+    assert len(scores) == len(texts)
+    assert [i for i, score in enumerate(scores) if score > 0.9] == [1, 6]
+    assert scores[0] == 0
+
+
+def test_the_process_ends_with_the_object() -> None:
+    process = MeteorProcess()
+    system = process._process
+    assert process.alive
+    del process
+    gc.collect()
+    assert system.returncode is not None  # it was waited for: no zombie
+
+
+def test_a_process_that_dies_is_one_sentence() -> None:
+    process = MeteorProcess()
+    process._process.kill()
+    with pytest.raises(PrefixcapError, match="METEOR's Java process ended early"):
+        process.score([("a dog", ["a dog"])])
+    assert not process.alive
+
+
+def test_a_process_that_hangs_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefixcap_coco.meteor.PATIENCE", 0.05)
+    process = MeteorProcess()
+    with pytest.raises(PrefixcapError, match=r"METEOR's Java process gave no answer for 0 s"):
+        process.score([("a dog", ["a dog"])])
+    assert not process.alive
