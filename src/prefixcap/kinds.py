@@ -276,6 +276,8 @@ class TuningConfig(Component):
     """The base of tuning configs."""
 
     kind: ClassVar[str] = "tuning"
+    trains_lm: ClassVar[bool] = True
+    """Whether the language model changes in training, which then works on a copy of it."""
 
     @abstractmethod
     def build(self) -> Tuning:
@@ -295,6 +297,7 @@ class Hypothesis:
         logprob: the model's own sum of log-probabilities in nats, stop token included.
         score: what the decoder ranked by; higher is better.
         finish: "stop" where a stop token ended it, "length" where the limit did.
+        stop_id: the stop token that ended it, where one did.
     """
 
     ids: tuple[int, ...]
@@ -302,6 +305,7 @@ class Hypothesis:
     logprob: float
     score: float
     finish: Literal["stop", "length"]
+    stop_id: int | None = attrs.field(default=None, eq=False, repr=False)
 
 
 class Decoder(ABC):

@@ -1,0 +1,90 @@
+"""What a decoder is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import attrs
+
+from prefixcap.kinds import Hypothesis, LanguageModel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from prefixcap.session import Session
+
+DEFAULT_ROWS = 320
+
+
+@attrs.frozen(kw_only=True)
+class Task:
+    """What a decoder is given.
+
+    Attributes:
+        lm: the language model.
+        prefix: (B,P,E), one prefix an image.
+        image_ids: B names; with the seed and the decoder they key each image's random stream.
+        max_new_tokens: the most tokens a caption may have, the stop token included.
+        stop_ids: the tokens that end a caption.
+        stop_visible: whether the stop token's text belongs to the caption (ClipCap's full stop).
+        seed: of all randomness.
+        stream: the decoder's spec, which keys the random streams.
+        max_rows: the most rows to hold at once.
+        features: (B,D) or (B,N,D), where the caller has them.
+        n: how many captions an image are wanted; None leaves it to the decoder's config.
+    """
+
+    lm: LanguageModel
+    prefix: Tensor
+    image_ids: Sequence[str]
+    max_new_tokens: int
+    stop_ids: frozenset[int]
+    stop_visible: bool = False
+    seed: int = 0
+    stream: str = ""
+    max_rows: int = DEFAULT_ROWS
+    features: Tensor | None = None
+    n: int | None = None
+
+    def start(self, rows_per_image: int = 1, *, hidden_states: bool = False) -> Session:
+        """Opens a session on all images, which come in as they fit."""
+        return self.lm.start(
+            self.prefix,
+            rows_per_image=rows_per_image,
+            max_rows=self.max_rows,
+            max_new_tokens=self.max_new_tokens,
+            hidden_states=hidden_states,
+        )
+
+    def generator(self, image: int) -> np.random.Generator:
+        """Makes an image's own stream of random numbers, the same in every batch and order."""
+        import numpy as np
+
+        key = repr((self.seed, self.image_ids[image], self.stream)).encode()
+        return np.random.Generator(np.random.Philox(int.from_bytes(sha256(key).digest()[:16])))
+
+    def hypothesis(
+        self, tokens: Sequence[int], logprob: float, score: float | None = None
+    ) -> Hypothesis:
+        """Makes a hypothesis of tokens, of which the last may be a stop token.
+
+        Args:
+            tokens: the tokens that were chosen.
+            logprob: the model's own sum of log-probabilities, of the stop token too.
+            score: what the decoder ranks by; `logprob` unless given.
+        """
+        stopped = bool(tokens) and tokens[-1] in self.stop_ids
+        ids = tuple(tokens[:-1] if stopped else tokens)
+        visible = tokens if self.stop_visible else ids
+        tokenizer = self.lm.tokenizer
+        return Hypothesis(
+            ids=ids,
+            text=tokenizer.decode(visible).strip() if tokenizer else "",
+            logprob=logprob,
+            score=logprob if score is None else score,
+            finish="stop" if stopped else "length",
+            stop_id=tokens[-1] if stopped else None,
+        )
