@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefixcap.captioner import Captioner as Captioner
     from prefixcap.config import Component as Component
     from prefixcap.decoding import TokenDecoder as TokenDecoder
     from prefixcap.decoding import decode as decode
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from prefixcap.kinds import DecoderConfig as DecoderConfig
     from prefixcap.kinds import Hypothesis as Hypothesis
     from prefixcap.registry import Registry as Registry
+    from prefixcap.training.config import TrainingConfig as TrainingConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Captioner": "captioner",
     "Component": "config",
     "Decoder": "kinds",
     "DecoderConfig": "kinds",
@@ -46,6 +49,7 @@ _HOMES = {
     "Scores": "kinds",
     "Task": "decoding",
     "TokenDecoder": "decoding",
+    "TrainingConfig": "training",
     "Tuning": "kinds",
     "TuningConfig": "kinds",
     "decode": "decoding",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
+import sys
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.errors import PrefixcapError, nearest
@@ -69,3 +72,19 @@ def device_named(name: str) -> str:
         reason = str(error).splitlines()[0]
         raise PrefixcapError(f"the device {name!r} cannot be used here: {reason}") from error
     return name
+
+
+def cache_dir() -> Path:
+    """Returns the folder for what is computed once and kept: `PREFIXCAP_CACHE`, else the usual one.
+
+    The usual one is `prefixcap` in the folder where the operating system wants caches.
+    """
+    if chosen := os.environ.get("PREFIXCAP_CACHE"):
+        return Path(chosen)
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Caches")
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "prefixcap"

@@ -1,0 +1,63 @@
+"""The configs of the encoders; what they build is in `clip_encoder` and `precomputed`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from prefixcap.kinds import Encoder, EncoderConfig
+
+
+@attrs.frozen(kw_only=True)
+class CLIP(EncoderConfig):
+    """OpenAI's CLIP (Radford et al. 2021, arXiv:2103.00020), through clip-anytorch.
+
+    Features are the image side's embeddings (B,D), not normalised.
+
+    Attributes:
+        model: the name of one of OpenAI's models, such as ViT-B/32, or a checkpoint file in
+            OpenAI's format.
+        download_root: where OpenAI's models are kept; clip's own folder unless given.
+    """
+
+    name: ClassVar[str] = "clip"
+
+    model: str = attrs.field(default="ViT-B/32", validator=attrs.validators.min_len(1))
+    download_root: str = ""
+
+    def build(self, device: str = "cpu") -> Encoder:
+        """Loads the model, downloading it when it is one of OpenAI's and not there.
+
+        Raises:
+            PrefixcapError: there is no such model, or it cannot be downloaded or read.
+        """
+        from prefixcap_clip.clip_encoder import load
+
+        return load(self, device)
+
+
+@attrs.frozen(kw_only=True)
+class Precomputed(EncoderConfig):
+    """Embeddings that were computed before, read instead of images.
+
+    Attributes:
+        path: a .npy or .safetensors file whose row i belongs to the data set's image i, all splits
+            together; "" takes the embeddings that the data set brings along.
+        key: the tensor's name in a .safetensors file; its only one unless given.
+    """
+
+    name: ClassVar[str] = "precomputed"
+
+    path: str = ""
+    key: str = ""
+
+    def build(self, device: str = "cpu") -> Encoder:
+        """Opens the file.
+
+        Raises:
+            PrefixcapError: there is no such file, or it does not hold (B,D) or (B,N,D) numbers.
+        """
+        from prefixcap_clip.precomputed import PrecomputedEncoder
+
+        return PrecomputedEncoder(self.path, self.key)

@@ -1,0 +1,17 @@
+"""Language models of Hugging Face's transformers: `hf`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prefixcap.config import Component
+from prefixcap.hookspecs import hookimpl
+from prefixcap_hf.configs import HF
+
+__all__ = ["HF"]
+
+
+@hookimpl
+def prefixcap_components() -> Iterable[type[Component]]:
+    """Returns this plugin's config classes."""
+    return [HF]

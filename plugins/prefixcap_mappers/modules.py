@@ -1,0 +1,107 @@
+"""The mappers' modules; every one takes (B,D) or (B,N,D) and gives (B,P,E)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from prefixcap.kinds import MapperShape
+
+
+class MLPMapper(nn.Module):
+    """Linear(D, hidden), tanh, Linear(hidden, E P)."""
+
+    def __init__(self, shape: MapperShape, hidden: int) -> None:
+        super().__init__()
+        self.prefix_length = shape.prefix_length
+        self.layers = nn.Sequential(
+            nn.Linear(shape.feature_width, hidden),
+            nn.Tanh(),
+            nn.Linear(hidden, shape.embedding_width * shape.prefix_length),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps features (B,D), or the mean of (B,N,D) over N, to (B,P,E)."""
+        out: Tensor = self.layers(_pooled(features))
+        return out.unflatten(-1, (self.prefix_length, -1))
+
+
+class LinearMapper(nn.Module):
+    """Linear(D, E P)."""
+
+    def __init__(self, shape: MapperShape) -> None:
+        super().__init__()
+        self.prefix_length = shape.prefix_length
+        self.layer = nn.Linear(shape.feature_width, shape.embedding_width * shape.prefix_length)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps features (B,D), or the mean of (B,N,D) over N, to (B,P,E)."""
+        out: Tensor = self.layer(_pooled(features))
+        return out.unflatten(-1, (self.prefix_length, -1))
+
+
+class TransformerMapper(nn.Module):
+    """A pre-norm transformer over feature tokens and P learnt constants, without positions.
+
+    It has no last normalisation and no dropout. The feature tokens come first; the prefix is what
+    the constants have become.
+    """
+
+    def __init__(
+        self,
+        shape: MapperShape,
+        *,
+        clip_length: int,
+        num_layers: int,
+        heads: int,
+        mlp_ratio: float,
+    ) -> None:
+        super().__init__()
+        width = shape.embedding_width
+        self.width = width
+        tokens = clip_length if shape.feature_tokens is None else 1
+        self.project = nn.Linear(shape.feature_width, tokens * width)
+        self.constant = nn.Parameter(torch.randn(shape.prefix_length, width))
+        self.blocks = nn.ModuleList(_Block(width, heads, mlp_ratio) for _ in range(num_layers))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps features (B,D) or (B,N,D) to (B,P,E)."""
+        tokens = self.project(features).reshape(len(features), -1, self.width)
+        state = torch.cat([tokens, self.constant.expand(len(features), -1, -1)], 1)
+        for block in self.blocks:
+            state = block(state)
+        return state[:, tokens.shape[1] :]
+
+
+class _Block(nn.Module):
+    """A layer: queries, keys and values without bias, the other projections with one."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        hidden = int(width * mlp_ratio)
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.queries = nn.Linear(width, width, bias=False)
+        self.keys_values = nn.Linear(width, 2 * width, bias=False)
+        self.output = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Transforms (B,T,E) into (B,T,E)."""
+        normed = self.norm1(state)
+        queries = self._split(self.queries(normed))
+        keys, values = map(self._split, self.keys_values(normed).chunk(2, -1))
+        mixed = functional.scaled_dot_product_attention(queries, keys, values)
+        state = state + self.output(mixed.transpose(1, 2).flatten(2))
+        out: Tensor = state + self.fc2(functional.relu(self.fc1(self.norm2(state))))
+        return out
+
+    def _split(self, tensor: Tensor) -> Tensor:
+        return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _pooled(features: Tensor) -> Tensor:
+    return features.mean(1) if features.ndim == 3 else features

@@ -1,0 +1,85 @@
+"""From images to features, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from prefixcap.errors import PrefixcapError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prefixcap.kinds import Encoder, ImageItem
+
+
+def encode(
+    encoder: Encoder,
+    items: Sequence[ImageItem],
+    *,
+    batch_size: int = 64,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Encodes images.
+
+    Args:
+        encoder: the image encoder.
+        items: B images.
+        batch_size: how many images are encoded at once.
+        on_error: "skip" goes on without an image that cannot be read: its row is NaN, so that
+            rows still fit the items; `readable` finds the others.
+        progress: called after every batch with the images done and all images.
+
+    Returns:
+        Features (B,D) or (B,N,D), float32, on the CPU.
+
+    Raises:
+        PrefixcapError: an image cannot be read (its path is named), none can, or there is none.
+    """
+    import torch
+
+    found: list[Tensor | None] = []
+    for start in range(0, len(items), batch_size):
+        inputs = [_read(encoder, item, on_error) for item in items[start : start + batch_size]]
+        good = [tensor for tensor in inputs if tensor is not None]
+        with torch.inference_mode():
+            rows = iter(encoder.encode(_stack(good)).float().cpu() if good else ())
+        found += [None if tensor is None else next(rows) for tensor in inputs]
+        if progress is not None:
+            progress(len(found), len(items))
+    example = next((row for row in found if row is not None), None)
+    if example is None:
+        reason = "could be read" if items else "was given"
+        raise PrefixcapError(f"no image {reason}, so there is nothing to encode")
+    missing = torch.full_like(example, float("nan"))
+    # a clone, because tensors of inference mode cannot take part in training
+    return torch.stack([missing if row is None else row for row in found]).clone()
+
+
+def readable(features: Tensor) -> Tensor:
+    """Returns the rows of features (B,D) or (B,N,D) whose image could be read, (B) bool."""
+    import torch
+
+    return torch.isfinite(features).flatten(1).all(1)
+
+
+def _read(encoder: Encoder, item: ImageItem, on_error: str) -> Tensor | None:
+    try:
+        return encoder.preprocess(item)
+    except (OSError, ValueError, SyntaxError) as error:
+        if on_error == "skip":
+            return None
+        place = item.path or item.id
+        raise PrefixcapError(
+            f"{place}: the image cannot be read: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    import torch
+
+    shapes = {tuple(tensor.shape) for tensor in tensors}
+    if len(shapes) > 1:
+        raise PrefixcapError(f"images of one batch have different shapes: {sorted(shapes)}")
+    return torch.stack(list(tensors))
