@@ -1,0 +1,1 @@
+"""Captioners that ClipCap's own code trained."""
