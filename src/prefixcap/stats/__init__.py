@@ -1,0 +1,31 @@
+"""Uncertainty of caption scores: corpus scores that can be resampled, intervals and tests.
+
+Shapes here: S resamples, I images, K scores that are computed together, F additive features.
+"""
+
+from __future__ import annotations
+
+from prefixcap.stats.base import Additive, Array, Mean, Resamplable, Statistic
+from prefixcap.stats.bleu import BleuStatistic
+from prefixcap.stats.cider import CiderStatistic
+from prefixcap.stats.compare import Difference, paired_bootstrap, paired_permutation
+from prefixcap.stats.correct import benjamini_hochberg, holm
+from prefixcap.stats.interval import Interval, bootstrap_interval, replicates
+
+__all__ = [
+    "Additive",
+    "Array",
+    "BleuStatistic",
+    "CiderStatistic",
+    "Difference",
+    "Interval",
+    "Mean",
+    "Resamplable",
+    "Statistic",
+    "benjamini_hochberg",
+    "bootstrap_interval",
+    "holm",
+    "paired_bootstrap",
+    "paired_permutation",
+    "replicates",
+]
