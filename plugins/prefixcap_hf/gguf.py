@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.runtime import cache_dir
@@ -65,12 +67,17 @@ def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    loader: Any = AutoModelForCausalLM
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(file.parent), gguf_file=file.name, dtype=torch.float32
-        )
-        model.save_pretrained(temporary)
+        model = loader.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
+        # transformers does not save a model that it calls quantised, although these weights are not
+        settings = copy.deepcopy(model.config)
+        if hasattr(settings, "quantization_config"):
+            del settings.quantization_config
+        plain = loader.from_config(settings)
+        plain.load_state_dict(model.state_dict())
+        plain.save_pretrained(temporary)
         AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(
             temporary
         )

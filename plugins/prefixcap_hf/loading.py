@@ -37,12 +37,13 @@ def _model(config: HF, source: str, dtype: Any, kwargs: dict[str, str]) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    loader: Any = AutoModelForCausalLM
     if config.init == "pretrained":
-        return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **kwargs)
+        return loader.from_pretrained(source, dtype=dtype, **kwargs)
     settings = AutoConfig.from_pretrained(source, **kwargs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return AutoModelForCausalLM.from_config(settings).to(dtype)
+        return loader.from_config(settings).to(dtype)
 
 
 def _tokenizer(source: str, kwargs: dict[str, str]) -> Any:
@@ -86,8 +87,9 @@ def _check_path(source: str) -> None:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps transformers' reports and bars about loading to itself."""
-    from transformers.utils import logging
+    from transformers.utils import logging as module
 
+    logging: Any = module
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

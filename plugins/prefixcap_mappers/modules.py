@@ -24,7 +24,7 @@ class MLPMapper(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Maps features (B,D), or the mean of (B,N,D) over N, to (B,P,E)."""
         out: Tensor = self.layers(_pooled(features))
-        return out.unflatten(-1, (self.prefix_length, -1))
+        return out.reshape(len(out), self.prefix_length, -1)
 
 
 class LinearMapper(nn.Module):
@@ -38,7 +38,7 @@ class LinearMapper(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Maps features (B,D), or the mean of (B,N,D) over N, to (B,P,E)."""
         out: Tensor = self.layer(_pooled(features))
-        return out.unflatten(-1, (self.prefix_length, -1))
+        return out.reshape(len(out), self.prefix_length, -1)
 
 
 class TransformerMapper(nn.Module):
@@ -100,7 +100,7 @@ class _Block(nn.Module):
         return out
 
     def _split(self, tensor: Tensor) -> Tensor:
-        return tensor.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return tensor.reshape(*tensor.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def _pooled(features: Tensor) -> Tensor:

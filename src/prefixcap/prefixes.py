@@ -108,7 +108,7 @@ class Prefixer(nn.Module):
             PrefixcapError: they are of another width, or of another number of tokens.
         """
         shape = self.shape
-        per_image = (shape.feature_width,)
+        per_image: tuple[int, ...] = (shape.feature_width,)
         if shape.feature_tokens is not None:
             per_image = (shape.feature_tokens, shape.feature_width)
         if tuple(features.shape[1:]) != per_image:
