@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import attrs
 
-from prefixcap.config import above, at_least, one_of
-from prefixcap.kinds import Decoder, DecoderConfig
+from prefixcap.config import at_least, one_of
+from prefixcap.kinds import Decoder
+from prefixcap_decoders.controls import Controlled
 from prefixcap_decoders.lengths import LENGTH_NORMS
 
 EARLY_STOPPING = ("false", "true", "never")
@@ -18,7 +19,7 @@ def _word(value: Any) -> str:
 
 
 @attrs.frozen(kw_only=True)
-class Beam(DecoderConfig):
+class Beam(Controlled):
     """Keeps the best few hypotheses at each step; the same search as transformers' `generate`.
 
     Attributes:
@@ -30,10 +31,6 @@ class Beam(DecoderConfig):
             "false" once no live one is likely to beat them at its present length, "never" once
             none can beat them at any length (exact for penalties of 0 and more).
         n: how many captions an image, best first; at most `num_beams`.
-        min_new_tokens: captions of fewer tokens do not stop.
-        repetition_penalty: above 1 makes tokens that stand in the caption less likely (Keskar et
-            al. 2019, "CTRL").
-        no_repeat_ngram_size: no n-gram of this size stands twice (Paulus et al. 2017); 0 is off.
     """
 
     name: ClassVar[str] = "beam"
@@ -45,9 +42,6 @@ class Beam(DecoderConfig):
         default="false", converter=_word, validator=one_of(EARLY_STOPPING)
     )
     n: int = attrs.field(default=1, validator=at_least(1))
-    min_new_tokens: int = attrs.field(default=0, validator=at_least(0))
-    repetition_penalty: float = attrs.field(default=1.0, validator=above(0))
-    no_repeat_ngram_size: int = attrs.field(default=0, validator=at_least(0))
 
     def __attrs_post_init__(self) -> None:
         if self.n > self.num_beams:

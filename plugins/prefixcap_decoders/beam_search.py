@@ -13,7 +13,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, Hypothesis
 from prefixcap_decoders.beam_state import BeamState
 from prefixcap_decoders.lengths import divisor
-from prefixcap_decoders.transforms import Transforms, penalties
+from prefixcap_decoders.transforms import Transforms, controls
 
 if TYPE_CHECKING:
     from prefixcap_decoders.beam import Beam
@@ -64,14 +64,7 @@ class _Search:
         self.width = config.num_beams
         self.candidates = max(2, 1 + len(self.stop_ids)) * config.num_beams
         self.state = BeamState(self.width, task.max_new_tokens)
-        self.transforms = Transforms(
-            penalties(
-                self.stop_ids,
-                min_new_tokens=config.min_new_tokens,
-                repetition_penalty=config.repetition_penalty,
-                no_repeat_ngram_size=config.no_repeat_ngram_size,
-            )
-        )
+        self.transforms = Transforms(controls(config, task))
         # what a caption of each length is divided by; length 0 is never asked for
         lengths = [0, *range(1, task.max_new_tokens + 1)]
         self.divisors = [

@@ -21,9 +21,57 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     Returns:
         (R) int64.
     """
+    return _invert((logits - logits.amax(-1, keepdim=True)).exp_(), uniforms)
+
+
+def draw_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
+    """Draws tokens from the smallest set whose probabilities sum to `top_p` or more, unsorted.
+
+    A token belongs to the nucleus when those likelier than it have less than `top_p` together. So
+    one is drawn from the whole distribution and kept if it belongs; if not, one is drawn from what
+    is likelier than it, which holds all of the nucleus. Rejection leaves the nucleus' own
+    distribution, and the vocabulary is never sorted.
+
+    Args:
+        logits: (R,V).
+        uniforms: (R), float64 in [0,1).
+        top_p: from 0 (the likeliest token) to 1.
+
+    Returns:
+        (R) int64.
+    """
     weights = (logits - logits.amax(-1, keepdim=True)).exp_()
-    missing = -weights.shape[1] % BLOCK
-    blocks = torch.nn.functional.pad(weights, (0, missing)).view(len(weights), -1, BLOCK)
+    enough = weights.sum(-1, keepdim=True) * top_p
+    tokens = _invert(weights, uniforms)
+    open_rows = torch.arange(len(tokens), device=tokens.device)
+    while len(open_rows):
+        drawn = weights.gather(1, tokens[open_rows, None])
+        likelier = weights * (weights > drawn)
+        mass = likelier.sum(-1, keepdim=True)
+        rejected = ((mass > 0) & (mass >= enough)).squeeze(1).nonzero().squeeze(1)
+        open_rows, enough, weights = open_rows[rejected], enough[rejected], likelier[rejected]
+        uniforms = _next(uniforms[rejected])
+        tokens[open_rows] = _invert(weights, uniforms)
+    return tokens
+
+
+def _next(uniforms: Tensor) -> Tensor:
+    """Makes the next numbers of streams from the present ones (R): splitmix64's mixing."""
+    state = (uniforms * 2.0**53).long() + -7046029254386353131
+    state = (state ^ _shift(state, 30)) * -4658895280553007687
+    state = (state ^ _shift(state, 27)) * -7723592293110705685
+    return _shift(state ^ _shift(state, 31), 11).double() / 2.0**53
+
+
+def _shift(state: Tensor, bits: int) -> Tensor:
+    # a shift that brings in zeros: torch's own brings in the sign
+    return (state >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _invert(weights: Tensor, uniforms: Tensor) -> Tensor:
+    count = -(-weights.shape[1] // BLOCK)
+    padded = torch.nn.functional.pad(weights, (0, count * BLOCK - weights.shape[1]))
+    blocks = padded.view(len(weights), count, BLOCK)
     mass = blocks.sum(-1).double().cumsum(-1)
     target = uniforms[:, None] * mass[:, -1:]
     block = _first_above(mass, target)

@@ -1,38 +1,62 @@
-"""Drawing tokens, each row from its own stream."""
+"""Drawing tokens, each row by its own stream."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
-from prefixcap.decoding import TokenDecoder
-from prefixcap_decoders.draw import draw
-from prefixcap_decoders.transforms import Processor
+from prefixcap.decoding import Row, Task, decode_rows
+from prefixcap.kinds import Decoder, Hypothesis
+from prefixcap_decoders.draw import draw, draw_from_nucleus
+from prefixcap_decoders.sampling import Sampling
+from prefixcap_decoders.transforms import Processor, Transforms, controls
+from prefixcap_decoders.truncation import truncate, truncations
+
+Draw = Callable[[Tensor, Tensor], Tensor]
 
 
-class Sampler(TokenDecoder):
-    """Draws each token from the transformed distribution.
+class Sampler(Decoder):
+    """Draws each token from the transformed distribution of its row."""
+
+    def __init__(self, config: Sampling) -> None:
+        self.config = config
+
+    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each image's captions, the likeliest first, once all of them have ended."""
+        transforms = Transforms(controls(self.config, task))
+        drawn = drawing(temperature=self.config.temperature, **self.config.truncation())
+
+        def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
+            numbers = torch.tensor([row.uniform for row in rows], dtype=torch.float64)
+            return drawn(transforms.of_rows(logits, rows), numbers.to(logits.device))
+
+        return decode_rows(task, task.n or self.config.n, choose)
+
+
+def drawing(*, temperature: float = 1.0, top_k: float = 0, **others: float) -> Draw:
+    """Returns the cheapest way to draw tokens (R) from truncated logits (R,V) by numbers (R).
 
     Args:
-        samples: how many captions an image.
-        warpers: what the logits go through first.
+        temperature: see `Sample`.
+        top_k: see `Sample`.
+        others: the other settings of `Sample.truncation`.
     """
+    top_h, top_p = others.pop("top_h", 1.0), others.get("top_p", 1.0)
+    if top_k and top_h == 1.0:
+        return _draw_from_best(int(top_k), truncations(temperature=temperature, **others))
+    if top_p < 1.0 and top_h == 1.0 and not truncations(**{**others, "top_p": 1.0}):
+        return lambda logits, numbers: draw_from_nucleus(logits / temperature, numbers, top_p)
+    warpers = truncations(temperature=temperature, top_h=top_h, top_k=top_k, **others)
+    return lambda logits, numbers: draw(truncate(warpers, logits), numbers)
 
-    def __init__(self, samples: int, warpers: Sequence[Processor]) -> None:
-        self._samples = samples
-        self._warpers = tuple(warpers)
 
-    @property
-    def samples(self) -> int:
-        """How many captions an image."""
-        return self._samples
+def _draw_from_best(count: int, warpers: Sequence[Processor]) -> Draw:
+    # what comes after top-k sees -inf everywhere else, so it may as well see the best alone
+    def run(logits: Tensor, numbers: Tensor) -> Tensor:
+        values, tokens = logits.topk(min(count, logits.shape[1]))
+        place = draw(truncate(warpers, values), numbers)
+        return tokens.gather(1, place[:, None]).squeeze(1)
 
-    def choose(self, logits: Tensor, uniforms: Tensor, history: Sequence[Sequence[int]]) -> Tensor:
-        """Draws tokens (R) from logits (R,V) by uniform numbers (R)."""
-        import torch
-
-        nothing = torch.empty(len(logits), 0, dtype=torch.long, device=logits.device)
-        for warper in self._warpers:
-            logits = warper(nothing, logits)
-        return draw(logits, uniforms)
+    return run

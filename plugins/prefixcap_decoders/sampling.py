@@ -1,41 +1,203 @@
-"""Sampling from a truncated distribution."""
+"""Sampling: each token is drawn from the model's distribution, or from what is left of it."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
 
 from prefixcap.config import above, at_least, between
-from prefixcap.kinds import Decoder, DecoderConfig
+from prefixcap.kinds import Decoder
+from prefixcap_decoders.controls import Controlled
 
 
 @attrs.frozen(kw_only=True)
-class TopP(DecoderConfig):
+class Sampling(Controlled):
+    """The base of samplers; each caption is drawn on its own, the likeliest comes first.
+
+    Attributes:
+        temperature: logits are divided by it first; below 1 is bolder, above 1 is wilder.
+        n: how many captions an image.
+    """
+
+    temperature: float = attrs.field(default=1.0, validator=above(0))
+    n: int = attrs.field(default=1, validator=at_least(1))
+
+    @abstractmethod
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the settings of `Sample` that this sampler has, by name."""
+
+    def build(self) -> Decoder:
+        """Makes the decoder."""
+        from prefixcap_decoders.sampler import Sampler
+
+        return Sampler(self)
+
+
+@attrs.frozen(kw_only=True)
+class Sample(Sampling):
+    """Sampling with any combination of truncations, applied in the order of the settings below.
+
+    Attributes:
+        top_h: see `top-h`; 1 is off.
+        top_k: see `top-k`; 0 is off.
+        top_p: see `top-p`; 1 is off.
+        min_p: see `min-p`; 0 is off.
+        typical_p: see `typical`; 1 is off.
+        epsilon: see `epsilon`; 0 is off.
+        eta: see `eta`; 0 is off.
+    """
+
+    name: ClassVar[str] = "sample"
+
+    top_h: float = attrs.field(default=1.0, validator=[above(0), between(0, 1)])
+    top_k: int = attrs.field(default=0, validator=at_least(0))
+    top_p: float = attrs.field(default=1.0, validator=between(0, 1))
+    min_p: float = attrs.field(default=0.0, validator=between(0, 1))
+    typical_p: float = attrs.field(default=1.0, validator=[above(0), between(0, 1)])
+    epsilon: float = attrs.field(default=0.0, validator=between(0, 0.999))
+    eta: float = attrs.field(default=0.0, validator=between(0, 0.999))
+
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the settings that are on."""
+        return {
+            "top_h": self.top_h,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "min_p": self.min_p,
+            "typical_p": self.typical_p,
+            "epsilon": self.epsilon,
+            "eta": self.eta,
+        }
+
+
+@attrs.frozen(kw_only=True)
+class TopP(Sampling):
     """Nucleus sampling (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration").
 
     Each token is drawn from the smallest set of tokens whose probabilities sum to `top_p` or more.
 
     Attributes:
         top_p: the probability mass of the nucleus.
-        temperature: logits are divided by it first; below 1 is bolder, above 1 is wilder.
         top_k: at most so many tokens are left before the nucleus is taken; 0 is no limit.
-        n: how many captions an image, each drawn on its own; the likeliest comes first.
     """
 
     name: ClassVar[str] = "top-p"
 
     top_p: float = attrs.field(default=0.9, validator=between(0, 1))
-    temperature: float = attrs.field(default=1.0, validator=above(0))
     top_k: int = attrs.field(default=0, validator=at_least(0))
-    n: int = attrs.field(default=1, validator=at_least(1))
 
-    def build(self) -> Decoder:
-        """Makes the decoder."""
-        from prefixcap_decoders.sampler import Sampler
-        from prefixcap_decoders.truncation import truncations
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the nucleus' mass and the number of tokens."""
+        return {"top_k": self.top_k, "top_p": self.top_p}
 
-        return Sampler(
-            self.n,
-            truncations(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p),
-        )
+
+@attrs.frozen(kw_only=True)
+class TopK(Sampling):
+    """Top-k sampling (Fan et al. 2018, "Hierarchical Neural Story Generation").
+
+    Attributes:
+        top_k: tokens are drawn from so many, the likeliest.
+    """
+
+    name: ClassVar[str] = "top-k"
+
+    top_k: int = attrs.field(default=10, validator=at_least(1))
+
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the number of tokens."""
+        return {"top_k": self.top_k}
+
+
+@attrs.frozen(kw_only=True)
+class MinP(Sampling):
+    """Min-p sampling (Nguyen et al. 2024, "Turning Up the Heat").
+
+    Attributes:
+        min_p: tokens are left that are at least this share as likely as the likeliest.
+    """
+
+    name: ClassVar[str] = "min-p"
+
+    min_p: float = attrs.field(default=0.1, validator=between(0, 1))
+
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the share."""
+        return {"min_p": self.min_p}
+
+
+@attrs.frozen(kw_only=True)
+class Typical(Sampling):
+    """Locally typical sampling (Meister et al. 2023, "Locally Typical Sampling").
+
+    Tokens are taken by how near their surprise is to the distribution's entropy.
+
+    Attributes:
+        typical_p: until their probabilities sum to this.
+    """
+
+    name: ClassVar[str] = "typical"
+
+    typical_p: float = attrs.field(default=0.95, validator=[above(0), between(0, 1)])
+
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the probability mass."""
+        return {"typical_p": self.typical_p}
+
+
+@attrs.frozen(kw_only=True)
+class Epsilon(Sampling):
+    """Epsilon sampling (Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing").
+
+    Attributes:
+        epsilon: tokens of a lower probability are left out; the likeliest always stays.
+    """
+
+    name: ClassVar[str] = "epsilon"
+
+    epsilon: float = attrs.field(default=6e-4, validator=[above(0), between(0, 0.999)])
+
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the least probability."""
+        return {"epsilon": self.epsilon}
+
+
+@attrs.frozen(kw_only=True)
+class Eta(Sampling):
+    """Eta sampling (Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing").
+
+    Tokens are left out whose probability is below min(eta, sqrt(eta) exp(-entropy)).
+
+    Attributes:
+        eta: as above; the likeliest token always stays.
+    """
+
+    name: ClassVar[str] = "eta"
+
+    eta: float = attrs.field(default=2e-3, validator=[above(0), between(0, 0.999)])
+
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the threshold's setting."""
+        return {"eta": self.eta}
+
+
+@attrs.frozen(kw_only=True)
+class TopH(Sampling):
+    """Top-H sampling (Baghaei Potraghloo et al. 2025, "Top-H Decoding").
+
+    The likeliest tokens are taken while the entropy they add up stays within a share of the
+    distribution's; as in transformers, of the 100 likeliest tokens only.
+
+    Attributes:
+        top_h: the share of the entropy.
+    """
+
+    name: ClassVar[str] = "top-h"
+
+    top_h: float = attrs.field(default=0.4, validator=[above(0), between(0, 1)])
+
+    def truncation(self) -> Mapping[str, float]:
+        """Returns the share of the entropy."""
+        return {"top_h": self.top_h}

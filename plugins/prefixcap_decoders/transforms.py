@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from prefixcap.decoding import Row, Task
 from prefixcap.runtime import prepare
+from prefixcap_decoders.controls import Controlled
+from prefixcap_decoders.named import named_processor
 
 Processor = Callable[[Tensor, Tensor], Tensor]
 
@@ -46,10 +48,22 @@ class Transforms:
             scores = processor(nothing, scores)
         return scores
 
+    def of_rows(self, scores: Tensor, rows: Sequence[Row]) -> Tensor:
+        """Transforms the logits (R,V) of a row loop's rows."""
+        if not self:
+            return scores
+        import torch
+
+        longest = max(len(row.tokens) for row in rows) if self.on_history else 0
+        texts = [row.tokens + [0] * (longest - len(row.tokens)) for row in rows]
+        history = torch.tensor(texts if longest else [[]] * len(rows), dtype=torch.long)
+        lengths = torch.tensor([len(row.tokens) for row in rows])
+        return self(scores, history.to(scores.device), lengths)
+
     def _grouped(self, scores: Tensor, history: Tensor, lengths: Tensor) -> Tensor:
         scores = scores.clone()
         for length in sorted(set(lengths.tolist())):
-            rows = (lengths == length).nonzero().squeeze(1)
+            rows = (lengths == length).nonzero().squeeze(1).to(scores.device)
             tokens, group = history[rows, :length], scores[rows]
             for processor in self.on_history:
                 group = processor(tokens, group)
@@ -69,33 +83,22 @@ def generation() -> Any:
     return logits_process
 
 
-def penalties(
-    stop_ids: Sequence[int],
-    *,
-    min_new_tokens: int = 0,
-    repetition_penalty: float = 1.0,
-    no_repeat_ngram_size: int = 0,
-) -> list[Processor]:
-    """Makes the processors of the settings that search and sampling share.
-
-    They stand in the order of transformers' `generate`.
-    """
+def controls(config: Controlled, task: Task) -> list[Processor]:
+    """Makes the processors of a config's settings, in the order of transformers' `generate`."""
     found: list[Processor] = []
-    if repetition_penalty != 1.0:
-        found.append(generation().RepetitionPenaltyLogitsProcessor(repetition_penalty))
-    if no_repeat_ngram_size:
-        found.append(generation().NoRepeatNGramLogitsProcessor(no_repeat_ngram_size))
-    if min_new_tokens and stop_ids:
-        found.append(_no_stop_before(min_new_tokens, sorted(stop_ids)))
+    stops = sorted(task.stop_ids)
+    if config.repetition_penalty != 1.0:
+        found.append(generation().RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+    if config.no_repeat_ngram_size:
+        found.append(generation().NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
+    if config.min_new_tokens and stops:
+        found.append(
+            generation().MinNewTokensLengthLogitsProcessor(
+                0, config.min_new_tokens, stops, device=str(task.prefix.device)
+            )
+        )
+    found += [
+        named_processor(generation(), text, stops, str(task.prefix.device))
+        for text in config.processors
+    ]
     return found
-
-
-def _no_stop_before(minimum: int, stop_ids: Sequence[int]) -> Processor:
-    # transformers' own takes the device when it is made, which is not known here
-    def process(history: Tensor, scores: Tensor) -> Tensor:
-        if history.shape[1] >= minimum:
-            return scores
-        stops = torch.tensor(stop_ids, device=scores.device)
-        return scores.index_fill(1, stops, float("-inf"))
-
-    return process

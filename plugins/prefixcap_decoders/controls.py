@@ -1,0 +1,29 @@
+"""Settings that searches and samplers share."""
+
+from __future__ import annotations
+
+import attrs
+
+from prefixcap.config import above, at_least
+from prefixcap.kinds import DecoderConfig
+
+
+@attrs.frozen(kw_only=True)
+class Controlled(DecoderConfig):
+    """The base of decoders whose next-token scores may be changed before a token is chosen.
+
+    Attributes:
+        min_new_tokens: captions of fewer tokens do not stop.
+        repetition_penalty: above 1 makes tokens that stand in the caption less likely (Keskar et
+            al. 2019, "CTRL"); on logits, or on log-probabilities in beam search, as transformers.
+        no_repeat_ngram_size: no n-gram of this size stands twice (Paulus et al. 2018, "A Deep
+            Reinforced Model for Abstractive Summarization"); 0 is off.
+        processors: more of transformers' `LogitsProcessor` classes, by name, with their arguments
+            in parentheses: `SuppressTokensLogitsProcessor(suppress_tokens=[13])`. Several are
+            joined by "+", arguments by ";". Stop tokens and device are filled in.
+    """
+
+    min_new_tokens: int = attrs.field(default=0, validator=at_least(0))
+    repetition_penalty: float = attrs.field(default=1.0, validator=above(0))
+    no_repeat_ngram_size: int = attrs.field(default=0, validator=at_least(0))
+    processors: tuple[str, ...] = ()

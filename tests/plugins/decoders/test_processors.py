@@ -1,0 +1,68 @@
+"""transformers' processors by name, on rows of different lengths."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from decoder_models import prefixes
+from prefixcap_decoders import Greedy
+
+import prefixcap
+from prefixcap import PrefixcapError
+from prefixcap.engine.causal import CausalLM
+from prefixcap.testing.table import TableLM
+
+STOPS = [5, 11]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"repetition_penalty": 1.6},
+        {"no_repeat_ngram_size": 2, "min_new_tokens": 5},
+        {"min_new_tokens": 3, "repetition_penalty": 0.7},
+    ],
+    ids=str,
+)
+def test_greedy_is_transformers_greedy(lm: CausalLM, options: dict[str, float]) -> None:
+    prefix = prefixes(8)
+    out = lm.model.generate(
+        inputs_embeds=prefix, attention_mask=torch.ones(8, 3, dtype=torch.long), do_sample=False,
+        max_new_tokens=10, eos_token_id=STOPS, pad_token_id=0, **options,
+    )  # fmt: skip
+    expected = []
+    for ids in out.tolist():
+        cut = next((k for k, token in enumerate(ids) if token in STOPS), len(ids))
+        expected.append(tuple(ids[:cut]))
+    for max_rows in (320, 3):
+        found = prefixcap.decode(
+            lm, prefix, Greedy(**options), max_new_tokens=10, stop_ids=STOPS, max_rows=max_rows
+        )
+        assert [hs[0].ids for hs in found] == expected
+
+
+def test_a_processor_by_name() -> None:
+    lm, prefix = TableLM(vocab_size=6), prefixes(4, width=4)
+    spec = (
+        "greedy:processors=SuppressTokensLogitsProcessor(suppress_tokens=[0])"
+        "+MinLengthLogitsProcessor(min_length=4)"
+    )
+    for hypotheses in prefixcap.decode(lm, prefix, spec, max_new_tokens=6):
+        assert 0 not in hypotheses[0].ids
+        assert len(hypotheses[0].ids) >= 4
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("TopKWarper(top_k=1)", "no processor 'TopKWarper'; did you mean 'TopKLogitsWarper'"),
+        ("TopKLogitsWarper(top_k=0)", r"cannot be made: .*top_k.* strictly positive"),
+        ("TopKLogitsWarper(top_k=1", "lacks a closing parenthesis"),
+        ("TopKLogitsWarper(5)", "'5' is not of the form key=value"),
+        ("TopKLogitsWarper(k=5)", "cannot be made"),
+    ],
+)
+def test_a_wrong_processor_is_said(text: str, sentence: str) -> None:
+    with pytest.raises(PrefixcapError, match=sentence):
+        prefixcap.decode(TableLM(), prefixes(1, width=4), Greedy(processors=(text,)))
