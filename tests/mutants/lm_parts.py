@@ -1,0 +1,192 @@
+"""A sound language model, and how to spoil it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import torch
+from torch import Tensor
+
+from prefixcap.engine.causal import CausalLM
+from prefixcap.kinds import Tokenizer
+from prefixcap.session import Session
+from prefixcap.testing import LetterTokenizer
+from prefixcap.testing.case import small_gpt2
+
+
+def build(twist: str) -> CausalLM:
+    return LETTERS.get(twist, Letters)(small_gpt2())
+
+
+class Letters(CausalLM):
+    """A small GPT-2 that writes letters."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return LetterTokenizer(self.vocab_size)
+
+    @property
+    def eos_id(self) -> int:
+        return self.vocab_size - 1
+
+
+class WrongWidth(Letters):
+    @property
+    def width(self) -> int:
+        return super().width + 1
+
+
+class ReadsPadding(Letters):
+    def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        found = super().teacher_forced(prefix, ids, mask)
+        return found if mask.all() else found + ids[:, -1:, None]
+
+
+class Dropout(Letters):
+    def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        found = super().teacher_forced(prefix, ids, mask)
+        return found * (1 + 0.1 * torch.rand(found.shape))
+
+
+class Detached(Letters):
+    def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        return super().teacher_forced(prefix.detach(), ids, mask)
+
+
+class Forgetful(Tokenizer):
+    def encode(self, text: str) -> list[int]:
+        return [0] * len(text)
+
+    def decode(self, ids: Any) -> str:
+        return "a" * len(ids)
+
+
+class WrongTokenizer(Letters):
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return Forgetful()
+
+
+class Restless(Letters):
+    def digest(self) -> str:
+        return uuid4().hex
+
+
+class Wrapped(Session):
+    """A session that passes everything on."""
+
+    def __init__(self, lm: CausalLM, inner: Session) -> None:
+        self.lm, self.inner = lm, inner
+
+    @property
+    def images(self) -> list[int]:
+        return self.inner.images
+
+    @property
+    def logits(self) -> Tensor:
+        return self.inner.logits
+
+    @property
+    def waiting(self) -> int:
+        return self.inner.waiting
+
+    def admit(self) -> list[int]:
+        return self.inner.admit()
+
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        return self.inner.advance(tokens, parents)
+
+    def hidden(self) -> tuple[Tensor, ...]:
+        return self.inner.hidden()
+
+
+class WrapsSession(Letters):
+    session: type[Wrapped] = Wrapped
+    changes: ClassVar[dict[str, Any]] = {}
+
+    def start(self, prefix: Tensor, **options: Any) -> Session:
+        return self.session(self, super().start(prefix, **{**options, **self.changes}))
+
+
+class Stale(Wrapped):
+    """Takes every token for token 0."""
+
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        return self.inner.advance(torch.zeros_like(tokens), parents)
+
+
+class Sorting(Wrapped):
+    """Puts rows into its own order."""
+
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        return self.inner.advance(tokens, parents.sort().values)
+
+
+class NeedsRows(Wrapped):
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        parents[0]
+        return self.inner.advance(tokens, parents)
+
+
+class Shared(Wrapped):
+    """Runs on whatever session the model opened last."""
+
+    latest: ClassVar[dict[int, Session]] = {}
+
+    def __init__(self, lm: CausalLM, inner: Session) -> None:
+        super().__init__(lm, inner)
+        self.latest[id(lm)] = inner
+
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        return self.latest[id(self.lm)].advance(tokens, parents)
+
+
+class OneState(Wrapped):
+    def hidden(self) -> tuple[Tensor, ...]:
+        return tuple(layer[:1] for layer in self.inner.hidden())
+
+
+class StaleLM(WrapsSession):
+    session = Stale
+
+
+class SortingLM(WrapsSession):
+    session = Sorting
+
+
+class NeedsRowsLM(WrapsSession):
+    session = NeedsRows
+
+
+class SharedLM(WrapsSession):
+    session = Shared
+
+
+class OneStateLM(WrapsSession):
+    session = OneState
+
+
+class AlwaysHidden(WrapsSession):
+    changes: ClassVar[dict[str, Any]] = {"hidden_states": True}
+
+
+class Greedy(WrapsSession):
+    changes: ClassVar[dict[str, Any]] = {"rows_per_image": 1, "max_rows": None}
+
+
+LETTERS: dict[str, type[Letters]] = {
+    "wrong width": WrongWidth,
+    "reads padding": ReadsPadding,
+    "dropout": Dropout,
+    "detached": Detached,
+    "stale": StaleLM,
+    "sorting": SortingLM,
+    "too many images": Greedy,
+    "needs rows": NeedsRowsLM,
+    "shared": SharedLM,
+    "one state": OneStateLM,
+    "always hidden": AlwaysHidden,
+    "wrong tokenizer": WrongTokenizer,
+    "restless": Restless,
+}
