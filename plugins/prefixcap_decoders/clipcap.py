@@ -38,7 +38,8 @@ class ClipCapGenerate2(DecoderConfig):
     """The `generate2` of ClipCap's code (Mokady et al. 2021): greedy search, whatever `top_p` says.
 
     Its code filters the logits by top-p and then takes the likeliest token that is left. That token
-    is never filtered out, so nothing is sampled and `top_p` changes nothing; `top-p` samples truly.
+    is never filtered out, so nothing is sampled, `top_p` changes nothing and all captions of an
+    image are the same one; `top-p` samples truly.
 
     Attributes:
         top_p: accepted as ClipCap accepts it, and without effect.
@@ -49,6 +50,6 @@ class ClipCapGenerate2(DecoderConfig):
 
     def build(self) -> Decoder:
         """Makes the decoder."""
-        from prefixcap_decoders.greedy import GreedyDecoder
+        from prefixcap_decoders.clipcap_search import ClipCapGenerate2Decoder
 
-        return GreedyDecoder()
+        return ClipCapGenerate2Decoder()

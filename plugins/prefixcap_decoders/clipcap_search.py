@@ -1,7 +1,7 @@
-"""ClipCap's beam search on a session.
+"""ClipCap's two searches on a session.
 
-A images are being searched with K beams each. Ended beams hold no row of the session: what
-they continue with is known (token 0 at log-probability 0).
+In its beam search, A images are being searched with K beams each. Ended beams hold no row of the
+session: what they continue with is known (token 0 at log-probability 0).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from prefixcap.decoding import decode_rows
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, Hypothesis
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from prefixcap.decoding import Task
 
 _NEVER = float("-inf")
+
+
+class ClipCapGenerate2Decoder(Decoder):
+    """Takes the likeliest token at each step, which is what ClipCap's `generate2` does."""
+
+    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each image's caption, as often as captions are wanted."""
+        for image, found in decode_rows(task, 1, lambda logits, _: logits.argmax(-1)):
+            yield image, found * (task.n or 1)
 
 
 class ClipCapBeamDecoder(Decoder):
