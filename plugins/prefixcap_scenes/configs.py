@@ -1,0 +1,106 @@
+"""The configs of the drawn world; what they build is in `dataset` and in the plugins they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, cast
+
+import attrs
+
+from prefixcap.config import Component, at_least
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import (
+    Dataset,
+    DatasetConfig,
+    Encoder,
+    EncoderConfig,
+    LanguageModel,
+    LMConfig,
+)
+from prefixcap.registry import Registry
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+C = TypeVar("C", bound=Component)
+
+
+@attrs.frozen(kw_only=True)
+class Scenes(DatasetConfig):
+    """A drawn world that needs no download: pictures with five captions each.
+
+    The splits share no scene, with any seed and sizes: what a scene shows decides its split.
+
+    Attributes:
+        train: how many training images.
+        val: how many validation images.
+        test: how many test images.
+        seed: another seed draws other scenes.
+    """
+
+    name: ClassVar[str] = "scenes"
+    companions: ClassVar[Mapping[str, str]] = {"encoder": "scenes-clip", "lm": "scenes-gpt2"}
+
+    train: int = attrs.field(default=2000, validator=at_least(1))
+    val: int = attrs.field(default=200, validator=at_least(1))
+    test: int = attrs.field(default=200, validator=at_least(1))
+    seed: int = 0
+
+    def build(self) -> Dataset:
+        """Draws the scenes; their pictures are drawn when they are opened."""
+        from prefixcap_scenes.dataset import ScenesDataset
+
+        return ScenesDataset(self)
+
+
+@attrs.frozen(kw_only=True)
+class ScenesClip(EncoderConfig):
+    """The drawn world's own small CLIP, loaded by the encoder `clip` from the shipped checkpoint.
+
+    Radford et al. 2021, https://arxiv.org/abs/2103.00020; features are (B,256).
+    """
+
+    name: ClassVar[str] = "scenes-clip"
+
+    def build(self, device: str = "cpu") -> Encoder:
+        """Loads the checkpoint.
+
+        Raises:
+            PrefixcapError: the encoder `clip` or the checkpoint is not there.
+        """
+        path = _shipped("clip/scenes-clip.pt")
+        return _made_by(EncoderConfig, "clip", path).build(device)
+
+
+@attrs.frozen(kw_only=True)
+class ScenesGPT2(LMConfig):
+    """The drawn world's own small GPT-2, loaded by the language model `hf` from a shipped folder.
+
+    Radford et al. 2019, "Language models are unsupervised multitask learners".
+    """
+
+    name: ClassVar[str] = "scenes-gpt2"
+
+    def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
+        """Loads the model and its tokenizer.
+
+        Raises:
+            PrefixcapError: the language model `hf` or the folder is not there.
+        """
+        return _made_by(LMConfig, "hf", _shipped("gpt2")).build(device, dtype)
+
+
+def _shipped(name: str) -> Path:
+    path = WEIGHTS / name
+    if not path.exists():
+        raise PrefixcapError(
+            f"the shipped weights {path} are not there; install prefixcap again, or make them with "
+            f"'python -m prefixcap_scenes.pretrain {name.split('/')[0]} --out DIR'"
+        )
+    return path
+
+
+def _made_by(base: type[C], name: str, path: Path) -> C:
+    """Makes another plugin's config for a path, by way of the registry."""
+    config_class: Any = Registry().config_class(base.kind, name)
+    return cast(C, config_class(model=str(path)))

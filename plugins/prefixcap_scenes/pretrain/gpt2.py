@@ -1,0 +1,132 @@
+"""Pre-trains the small GPT-2 on the captions of train scenes, text only.
+
+A row is a few captions of one scene, each followed by the end token. So the model learns the
+captions' language, and learns to be told by what stands before what the scene is: as a language
+model of the web learns from its long contexts. A prefix can then speak to it with its weights
+frozen. The rows begin at different positions, as captions do behind prefixes of different lengths.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefixcap import runtime
+from prefixcap_scenes.pretrain.texts import caption_sets
+
+END = "<|endoftext|>"
+WIDTH, LAYERS, HEADS, POSITIONS = 128, 4, 4, 128
+ROW = 84
+
+
+def pretrain(out: Path, steps: int = 900, batch: int = 32, scenes: int = 30_000) -> None:
+    """Trains the tokenizer and the model, and saves both as a transformers folder.
+
+    Args:
+        out: the folder; it is made where it is not there.
+        steps: how many batches to train for.
+        batch: the rows of a batch.
+        scenes: how many train scenes' captions to read.
+    """
+    runtime.prepare()
+    torch.manual_seed(0)
+    sets = caption_sets("train", scenes)
+    tokenizer = train_tokenizer([text for texts in sets for text in texts])
+    model = fresh_model(tokenizer)
+    rows = torch.stack([row_of(tokenizer, texts) for texts in sets])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
+    for step in range(steps):
+        model.train()
+        ids = rows[torch.randint(len(rows), (batch,))]
+        loss = row_loss(model, ids, tokenizer.eos_token_id)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0 or step == steps - 1:
+            print(f"gpt2 step {step} of {steps}, loss {loss.item():.3f}", flush=True)
+    save(out, model, tokenizer)
+    held_out = perplexity(model, tokenizer, caption_sets("test", 500))
+    print(json.dumps({"perplexity": held_out}), flush=True)
+
+
+def train_tokenizer(texts: list[str]) -> Any:
+    """Trains a byte-level BPE tokenizer, GPT-2's kind, on texts."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024,
+        special_tokens=[END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    make: Any = PreTrainedTokenizerFast
+    return make(tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token=END)
+
+
+def fresh_model(tokenizer: Any) -> Any:
+    """Makes the GPT-2 with fresh weights."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    end = tokenizer.eos_token_id
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=len(tokenizer), n_positions=POSITIONS, n_embd=WIDTH, n_layer=LAYERS,
+            n_head=HEADS, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+            bos_token_id=end, eos_token_id=end,
+        )
+    )  # fmt: skip
+
+
+def row_of(tokenizer: Any, texts: tuple[str, ...]) -> Tensor:
+    """Joins captions into one row of token ids (ROW), cut or filled with end tokens."""
+    ids = [tokenizer.eos_token_id]
+    for text in texts:
+        ids += [*tokenizer.encode(text), tokenizer.eos_token_id]
+    return torch.tensor((ids + [tokenizer.eos_token_id] * ROW)[:ROW])
+
+
+def row_loss(model: Any, ids: Tensor, end: int) -> Tensor:
+    """Returns the mean cross-entropy of rows (B,T), not counting the filling."""
+    offsets = torch.randint(POSITIONS - ROW + 1, (len(ids), 1))
+    positions = torch.arange(ROW)[None] + offsets
+    logits = model(
+        input_ids=ids, position_ids=positions, attention_mask=torch.ones_like(ids)
+    ).logits
+    real = ~((ids[:, 1:] == end) & (ids[:, :-1] == end))
+    return torch.nn.functional.cross_entropy(logits[:, :-1][real], ids[:, 1:][real])
+
+
+@torch.no_grad()
+def perplexity(model: Any, tokenizer: Any, sets: list[tuple[str, ...]]) -> float:
+    """Returns the perplexity per token of each scene's first caption alone, end token included."""
+    model.eval()
+    total, count = 0.0, 0
+    for texts in sets:
+        ids = row_of(tokenizer, texts[:1])[None]
+        length = len(tokenizer.encode(texts[0])) + 2
+        logits = model(input_ids=ids[:, :length]).logits[0, :-1]
+        loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:length], reduction="sum")
+        total, count = total + loss.item(), count + length - 1
+    return math.exp(total / count)
+
+
+def save(out: Path, model: Any, tokenizer: Any) -> None:
+    """Saves the model in half precision and the tokenizer, as `from_pretrained` reads them."""
+    import copy
+
+    out.mkdir(parents=True, exist_ok=True)
+    copy.deepcopy(model).half().save_pretrained(out)
+    tokenizer.save_pretrained(out)
