@@ -126,36 +126,21 @@ class TwistedTuning(kinds.TuningConfig):
 
 
 class Thawed(TwistedDecoder):
-    """Can be changed.
-
-    Attributes:
-        twist: nothing.
-        n: how many captions an image.
-    """
+    """Can be changed."""
 
     __setattr__ = object.__setattr__  # type: ignore[assignment]
 
 
 @attrs.frozen(kw_only=True)
 class Misnamed(TwistedDecoder):
-    """Has a name that no spec can hold.
-
-    Attributes:
-        twist: nothing.
-        n: how many captions an image.
-    """
+    """Has a name that no spec can hold."""
 
     name: ClassVar[str] = "mis:named"
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Unequal(TwistedDecoder):
-    """Is equal to itself alone.
-
-    Attributes:
-        twist: nothing.
-        n: how many captions an image.
-    """
+    """Is equal to itself alone."""
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -171,8 +156,6 @@ class WrongDefault(TwistedDecoder):
     """Has a default that its own validator refuses.
 
     Attributes:
-        twist: nothing.
-        n: how many captions an image.
         few: at most 1.
     """
 
@@ -184,8 +167,6 @@ class Doubling(TwistedDecoder):
     """Doubles a setting each time it is made.
 
     Attributes:
-        twist: nothing.
-        n: how many captions an image.
         scale: comes back twice as large.
     """
 
@@ -194,12 +175,7 @@ class Doubling(TwistedDecoder):
 
 @attrs.frozen(kw_only=True)
 class Undocumented(TwistedDecoder):
-    """Says nothing of its new setting.
-
-    Attributes:
-        twist: nothing.
-        n: how many captions an image.
-    """
+    """Says nothing of its new setting."""
 
     secret: int = 1
 
@@ -209,8 +185,6 @@ class Worded(TwistedDecoder):
     """Has words that may hold a comma, which ends a setting in a spec.
 
     Attributes:
-        twist: nothing.
-        n: how many captions an image.
         words: any text.
     """
 

@@ -13,8 +13,6 @@ class Heavy(TwistedDecoder):
     """Needs torch before it is built.
 
     Attributes:
-        twist: nothing.
-        n: how many captions an image.
         dtype: a default that only torch knows.
     """
 

@@ -26,10 +26,6 @@ class Letters(CausalLM):
     def tokenizer(self) -> Tokenizer:
         return LetterTokenizer(self.vocab_size)
 
-    @property
-    def eos_id(self) -> int:
-        return self.vocab_size - 1
-
 
 class WrongWidth(Letters):
     @property

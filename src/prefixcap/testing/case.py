@@ -41,7 +41,15 @@ def small_gpt2() -> nn.Module:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    sizes = GPT2Config(vocab_size=11, n_positions=32, n_embd=16, n_layer=1, n_head=2)
+    sizes = GPT2Config(
+        vocab_size=11,
+        n_positions=32,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=10,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module: nn.Module = GPT2LMHeadModel(sizes)

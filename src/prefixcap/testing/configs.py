@@ -81,13 +81,13 @@ def as_spec(case: Case) -> None:
 
 @rule("config-documented")
 def documented(case: Case) -> None:
-    """The config class has a docstring that names every setting."""
-    text = vars(type(case.config)).get("__doc__") or ""
-    # attrs classes without a docstring of their own have none: nothing is inherited here
-    require(bool(text.strip()), f"{type(case.config).__name__} has no docstring")
+    """The config class has a docstring, and every setting is named in it or in a base's."""
+    own = vars(type(case.config)).get("__doc__") or ""
+    require(bool(own.strip()), f"{type(case.config).__name__} has no docstring")
+    text = "\n".join(base.__doc__ or "" for base in type(case.config).__mro__)
     for field in attrs.fields(type(case.config)):
         found = re.search(rf"^\s*{field.name}( \([^)]*\))?:", text, re.MULTILINE)
-        require(found is not None, f"the docstring says nothing of {field.name!r}")
+        require(found is not None, f"no docstring says anything of {field.name!r}")
 
 
 @rule("config-light")
