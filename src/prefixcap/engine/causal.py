@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prefixcap.engine.general import GeneralSession
+from prefixcap.engine.tree import TreeSession
 from prefixcap.kinds import LanguageModel, Tokenizer
 
 if TYPE_CHECKING:
@@ -45,6 +46,10 @@ class CausalLM(LanguageModel):
     def __init__(self, model: Any, tokenizer: Any | None = None) -> None:
         self.model = model.eval()
         self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
+        # imported here, as it imports transformers, which must be prepared before
+        from prefixcap.engine.choice import Choice
+
+        self._choice = Choice(model)
 
     @property
     def width(self) -> int:
@@ -92,8 +97,11 @@ class CausalLM(LanguageModel):
         ids = ids.masked_fill(~mask, 0)
         inputs = torch.cat([prefix.to(self.model.dtype), self.embed(ids)[:, :-1]], 1)
         # captions are padded on the right and attention is causal, so no mask is needed
+        # places as a tensor: a slice of the states is not contiguous, and torch would then multiply
+        # by a copy of the vocabulary's weights for each caption
+        places = torch.arange(prefix.shape[1] - 1, inputs.shape[1], device=inputs.device)
         logits: Tensor = self.model(
-            inputs_embeds=inputs, use_cache=False, logits_to_keep=ids.shape[1]
+            inputs_embeds=inputs, use_cache=False, logits_to_keep=places
         ).logits
         return logits
 
@@ -107,6 +115,15 @@ class CausalLM(LanguageModel):
         hidden_states: bool = False,
     ) -> Session:
         """Opens a session on the prefixes (B,P,E); see the base class."""
+        network = self._choice.network()
+        if network is not None:
+            return TreeSession(
+                network,
+                prefix,
+                rows_per_image=rows_per_image,
+                max_rows=max_rows,
+                hidden_states=hidden_states,
+            )
         return GeneralSession(
             self.model,
             prefix,

@@ -36,7 +36,8 @@ class GeneralSession(Session):
         self._hidden_states = hidden_states
         self._next = 0
         self._images: list[int] = []
-        self._logits = torch.empty(0, 0)
+        vocabulary = int(model.config.get_text_config().vocab_size)
+        self._logits = torch.zeros(0, vocabulary, device=model.device)
         self._cache: Any = None
         self._hidden: tuple[Tensor, ...] = ()
 
@@ -55,6 +56,7 @@ class GeneralSession(Session):
         """How many images have not been admitted yet."""
         return len(self._prefix) - self._next
 
+    @torch.inference_mode()
     def admit(self) -> list[int]:
         """Brings in the next images once all rows of those before them are gone."""
         if self._images or not self.waiting:
@@ -66,14 +68,20 @@ class GeneralSession(Session):
         self._run(inputs_embeds=self._prefix[new])
         return new
 
+    @torch.inference_mode()
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
-        self._images = [self._images[parent] for parent in parents.tolist()]
+        chosen = parents.tolist()
+        unmoved = chosen == list(range(len(self._images)))
+        self._images = [self._images[parent] for parent in chosen]
         if not self._images:
             self._logits = self._logits[:0]
+            self._hidden = tuple(layer[:0] for layer in self._hidden)
+            self._cache = None
             return self._logits
-        self._cache.reorder_cache(parents)
-        self._run(input_ids=tokens[:, None])
+        if not unmoved:
+            self._cache.reorder_cache(parents.to(self._logits.device))
+        self._run(input_ids=tokens[:, None].to(self._logits.device))
         return self._logits
 
     def hidden(self) -> tuple[Tensor, ...]:

@@ -1,0 +1,84 @@
+"""Where keys and values live: one pool of columns an image, shared by all of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_BLOCK = 16
+
+
+class Store:
+    """Keys and values of every layer, for I image slots of C columns each.
+
+    A column holds one position of one row: first the P columns of the prefix, which all rows of
+    the image see, then a column for each token that any of its rows was extended by. Columns are
+    only ever appended: which row sees which column is the session's mask, so reordering or
+    repeating rows moves nothing here.
+
+    Args:
+        layers: how many layers there are.
+        slots: I, the most images at once.
+        heads: H, the key-value heads.
+        width: D, the width of a head.
+        dtype: of keys and values.
+        device: of keys and values.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        slots: int,
+        heads: int,
+        width: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        shape = (slots, heads, 0, width)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+
+    @property
+    def columns(self) -> int:
+        """C, the columns that there is room for."""
+        return self.keys[0].shape[2]
+
+    def reserve(self, columns: int) -> None:
+        """Makes room for that many columns, and half as many again where some were there.
+
+        New columns are zeros: a column that nobody sees is still multiplied, by nought.
+        """
+        if columns <= self.columns:
+            return
+        wanted = columns if not self.columns else max(columns, self.columns * 3 // 2)
+        wanted = -(-wanted // _BLOCK) * _BLOCK
+        # layer by layer, so that only one of them is held twice
+        for tensors in (self.keys, self.values):
+            for layer, old in enumerate(tensors):
+                new = old.new_zeros(*old.shape[:2], wanted, old.shape[3])
+                new[:, :, : old.shape[2]] = old
+                tensors[layer] = new
+
+    def write_prefix(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Puts keys and values (b,H,P,D) into the first columns of slots (b)."""
+        length = keys.shape[2]
+        self.keys[layer][:, :, :length].index_copy_(0, slots, keys)
+        self.values[layer][:, :, :length].index_copy_(0, slots, values)
+
+    def write(
+        self, layer: int, slots: Tensor, columns: Tensor, keys: Tensor, values: Tensor
+    ) -> None:
+        """Puts keys and values (R,H,D) of rows into their slots (R) and columns (R)."""
+        self.keys[layer][slots, :, columns] = keys
+        self.values[layer][slots, :, columns] = values
+
+    def move(self, sources: Sequence[int], targets: Sequence[int], columns: int) -> None:
+        """Copies the first columns of some slots over those of others, all of these unused."""
+        for tensors in (self.keys, self.values):
+            for tensor in tensors:
+                source = torch.tensor(sources, device=tensor.device)
+                target = torch.tensor(targets, device=tensor.device)
+                part = tensor[:, :, :columns]
+                part.index_copy_(0, target, part.index_select(0, source))

@@ -1,0 +1,208 @@
+"""The tree session: the rows of an image are branches of one tree, over one pool of columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from prefixcap.engine.grid import Grid, Prefill, additive
+from prefixcap.engine.network import Network, Output
+from prefixcap.engine.store import Store
+from prefixcap.session import Session
+
+Ints = NDArray[np.int64]
+
+_PREFILL_POSITIONS = 4096
+
+
+class TreeSession(Session):
+    """A session that keeps a prefix once an image, and moves no keys when rows are reordered.
+
+    All rows of an image attend to one pool of columns, masked to each row's ancestors (the tree
+    attention of SpecInfer, Miao et al. 2024, https://arxiv.org/abs/2305.09781, used for beams as
+    in DeFT, Yao et al. 2025, https://arxiv.org/abs/2404.00242). A beam that changes its parent
+    changes a row of the mask, and nothing else.
+
+    Args:
+        network: the language model.
+        prefix: (B,P,E).
+        rows_per_image: the rows of an image that room is counted for; more may come.
+        max_rows: the most rows at once; no limit unless given.
+        hidden_states: whether `hidden` is wanted.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        prefix: Tensor,
+        *,
+        rows_per_image: int = 1,
+        max_rows: int | None = None,
+        hidden_states: bool = False,
+    ) -> None:
+        shape = network.shape
+        self._network = network
+        self._prefix = prefix.detach().to(shape.device, shape.dtype)
+        most = (max_rows or len(prefix) * rows_per_image) // rows_per_image
+        self._capacity = min(max(1, most), len(prefix))
+        self._hidden_states = hidden_states
+        self._next = 0
+        self._store = Store(
+            shape.layers, self._capacity, shape.heads, shape.width, shape.dtype, shape.device
+        )
+        # of image slots: the image (-1 where free) and the columns in use
+        self._slot_images: Ints = np.full(self._capacity, -1, np.int64)
+        self._used: Ints = np.zeros(self._capacity, np.int64)
+        # of rows: the image slot, the tokens so far, the columns seen
+        self._slots: Ints = np.zeros(0, np.int64)
+        self._ages: Ints = np.zeros(0, np.int64)
+        self._seen = torch.zeros(0, 0, dtype=torch.bool, device=shape.device)
+        self._output = Output(torch.zeros(0, shape.vocab_size, device=shape.device))
+
+    @property
+    def images(self) -> list[int]:
+        """The image of each live row (R)."""
+        images: list[int] = self._slot_images[self._slots].tolist()
+        return images
+
+    @property
+    def logits(self) -> Tensor:
+        """The next token's logits (R,V) of each live row, float32."""
+        return self._output.logits
+
+    @property
+    def waiting(self) -> int:
+        """How many images have not been admitted yet."""
+        return len(self._prefix) - self._next
+
+    @property
+    def columns_held(self) -> int:
+        """The keys (as many as values) that live images hold in each layer, per head."""
+        return int(self._used[self._slot_images >= 0].sum())
+
+    def hidden(self) -> tuple[Tensor, ...]:
+        """Returns the last position's hidden states (R,E) of the embedding and of each layer."""
+        if not self._hidden_states:
+            raise RuntimeError("open the session with hidden_states=True to read them")
+        return self._output.hidden
+
+    @torch.inference_mode()
+    def admit(self) -> list[int]:
+        """Brings waiting images into free slots; waits for a few of these while rows are live."""
+        free = np.flatnonzero(self._slot_images < 0)
+        count = min(len(free), self.waiting)
+        # running prefixes one by one costs more than a few empty slots do
+        if not count or (len(self._slots) and count < min(self.waiting, self._capacity // 8)):
+            return []
+        slots, new = free[:count], list(range(self._next, self._next + count))
+        length = self._prefix.shape[1]
+        self._store.reserve(length)
+        outputs = [self._output] if len(self._slots) else []
+        chunk = max(1, _PREFILL_POSITIONS // length)
+        for first in range(0, count, chunk):
+            part = torch.from_numpy(slots[first : first + chunk]).to(self._prefix.device)
+            into = Prefill(store=self._store, slots=part, length=length)
+            images = self._prefix[new[first : first + chunk]]
+            outputs.append(self._network.prefill(images, into, self._hidden_states))
+        self._output = _joined(outputs)
+        self._next += count
+        self._slot_images[slots], self._used[slots] = new, length
+        self._slots = np.concatenate([self._slots, slots])
+        self._ages = np.concatenate([self._ages, np.zeros(count, np.int64)])
+        width = max(self._seen.shape[1], length)
+        fresh = self._seen.new_zeros(count, width)
+        fresh[:, :length] = True
+        old = F.pad(self._seen, (0, width - self._seen.shape[1]))
+        self._seen = torch.cat([old, fresh])
+        return new
+
+    @torch.inference_mode()
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
+        chosen: Ints = parents.cpu().numpy()
+        self._slots = self._slots[chosen]
+        self._ages = self._ages[chosen] + 1
+        live = np.zeros(self._capacity, np.bool_)
+        live[self._slots] = True
+        self._slot_images[~live] = -1
+        if not len(chosen):
+            self._seen = self._seen[:0]
+            hidden = tuple(layer[:0] for layer in self._output.hidden)
+            self._output = Output(self._output.logits[:0], hidden)
+            return self._output.logits
+        if not self.waiting:
+            self._compact()
+        # rows of one image side by side, so that a full grid is a view of them
+        sorted_already = bool((self._slots[1:] >= self._slots[:-1]).all())
+        order = np.argsort(self._slots, kind="stable")
+        grid, seen = self._grid(order, parents.to(self._seen.device))
+        device = self._seen.device
+        positions = torch.from_numpy(self._prefix.shape[1] + self._ages[order] - 1).to(device)
+        tokens = tokens.to(device)
+        back = None
+        if not sorted_already:
+            index = torch.from_numpy(order).to(device)
+            tokens, back = tokens[index], torch.from_numpy(np.argsort(order)).to(device)
+        self._output = self._network.step(tokens, positions, grid, back, self._hidden_states)
+        self._seen = seen if back is None else seen[back]
+        return self._output.logits
+
+    def _grid(self, order: Ints, parents: Tensor) -> tuple[Grid, Tensor]:
+        """Gives each row a column, and lays the rows out; also what each row sees (R,C)."""
+        device = self._seen.device
+        slots = self._slots[order]
+        counts = np.bincount(slots)
+        images, most = len(counts), int(counts.max())
+        numbers = np.arange(len(slots)) - (np.cumsum(counts) - counts)[slots]
+        columns = self._used[slots] + numbers
+        self._used[:images] += counts
+        width = int(self._used[:images].max())
+        self._store.reserve(width)
+        index = parents[torch.from_numpy(order).to(device)]
+        seen = F.pad(self._seen[index], (0, max(0, width - self._seen.shape[1])))
+        seen = seen[:, :width]
+        at = torch.from_numpy(columns).to(device)
+        seen.scatter_(1, at[:, None], True)
+        full = len(slots) == images * most
+        places = None if full else torch.from_numpy(slots * most + numbers).to(device)
+        mask = seen
+        if places is not None:
+            # a place without a row sees everything: what it finds is never looked at
+            mask = seen.new_ones(images * most, width).index_copy_(0, places, seen)
+        grid = Grid(
+            store=self._store,
+            slots=torch.from_numpy(slots).to(device),
+            columns=at,
+            places=places,
+            shape=(images, most),
+            mask=additive(mask.view(images, 1, most, width), self._prefix.dtype),
+        )
+        return grid, seen
+
+    def _compact(self) -> None:
+        """Moves the last images into free slots before them, so that live slots are the first."""
+        live = np.flatnonzero(self._slot_images >= 0)
+        targets = np.flatnonzero(self._slot_images[: len(live)] < 0)
+        if not len(targets):
+            return
+        sources = live[len(live) - len(targets) :]
+        self._store.move(sources.tolist(), targets.tolist(), int(self._used[sources].max()))
+        renamed = np.arange(self._capacity)
+        renamed[sources] = targets
+        self._slots = renamed[self._slots]
+        self._used[targets] = self._used[sources]
+        self._slot_images[targets] = self._slot_images[sources]
+        self._slot_images[sources] = -1
+
+
+def _joined(outputs: list[Output]) -> Output:
+    if len(outputs) == 1:
+        return outputs[0]
+    hidden = zip(*(output.hidden for output in outputs), strict=True)
+    return Output(
+        torch.cat([output.logits for output in outputs]),
+        tuple(torch.cat(layers) for layers in hidden),
+    )

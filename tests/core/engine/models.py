@@ -1,0 +1,110 @@
+"""Small random models of several architectures, and the way rows are checked against them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prefixcap.runtime import prepare
+
+prepare()
+
+import transformers  # noqa: E402
+
+VOCABULARY, WIDTH, PREFIX = 37, 32, 3
+
+_COMMON: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+    # the weights' usual spread leaves a small model all but blind to what it has read
+    "initializer_range": 0.3,
+}
+_GROUPED: dict[str, Any] = {**_COMMON, "num_key_value_heads": 2}
+
+
+def gpt2(**options: Any) -> Any:
+    config: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "n_embd": WIDTH,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 64,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "initializer_range": 0.3,
+    }
+    return transformers.GPT2LMHeadModel(transformers.GPT2Config(**config | options))
+
+
+def opt(**options: Any) -> Any:
+    config = {key: value for key, value in _COMMON.items() if "range" not in key}
+    del config["intermediate_size"]
+    config |= {"ffn_dim": 48, "word_embed_proj_dim": WIDTH, "init_std": 0.3}
+    return transformers.OPTForCausalLM(transformers.OPTConfig(**config | options))
+
+
+def llama(**options: Any) -> Any:
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**_GROUPED | options))
+
+
+def qwen2(**options: Any) -> Any:
+    return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**_GROUPED | options))
+
+
+def qwen3(**options: Any) -> Any:
+    config = transformers.Qwen3Config(**_GROUPED | {"head_dim": 8} | options)
+    return transformers.Qwen3ForCausalLM(config)
+
+
+def mistral(**options: Any) -> Any:
+    config = transformers.MistralConfig(**_GROUPED | {"sliding_window": None} | options)
+    return transformers.MistralForCausalLM(config)
+
+
+def gpt_neox(**options: Any) -> Any:
+    return transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(**_COMMON | options))
+
+
+def bloom(**options: Any) -> Any:
+    config: dict[str, Any] = {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "n_layer": 2}
+    config |= {"n_head": 4, "initializer_range": 0.3}
+    return transformers.BloomForCausalLM(transformers.BloomConfig(**config | options))
+
+
+MAKERS = {
+    maker.__name__: maker for maker in (gpt2, opt, llama, qwen2, qwen3, mistral, gpt_neox, bloom)
+}
+
+
+def made(name: str, **options: Any) -> Any:
+    """The model of that name, always the same; the global random state is left alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return MAKERS[name](**options).eval()
+
+
+def prefixes(images: int, length: int = PREFIX, seed: int = 0) -> Tensor:
+    stream = torch.Generator().manual_seed(seed)
+    return torch.randn(images, length, WIDTH, generator=stream)
+
+
+@torch.no_grad()
+def uncached(model: Any, prefix: Tensor, rows: list[tuple[int, ...]], images: list[int]) -> Any:
+    """The last position's output of each row (R), run from its prefix without any cache."""
+    logits, hidden = [], []
+    for image, row in zip(images, rows, strict=True):
+        text = model.get_input_embeddings()(torch.tensor(row, dtype=torch.long))
+        inputs = torch.cat([prefix[image], text])[None].to(model.dtype)
+        found = model(inputs_embeds=inputs, use_cache=False, output_hidden_states=True)
+        logits.append(found.logits[0, -1].float())
+        hidden.append([layer[0, -1] for layer in found.hidden_states])
+    return torch.stack(logits), [torch.stack(layer) for layer in zip(*hidden, strict=True)]

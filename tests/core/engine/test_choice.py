@@ -1,0 +1,126 @@
+"""Which network serves a model, and that the model is left as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from core.engine.models import VOCABULARY, made, prefixes
+from torch import Tensor, nn
+
+from prefixcap import from_transformers
+from prefixcap.engine.choice import Choice, agrees
+from prefixcap.engine.general import GeneralSession
+from prefixcap.engine.hf import HFNetwork
+from prefixcap.engine.native import GPT2Network, LlamaNetwork, OPTNetwork
+from prefixcap.engine.tree import TreeSession
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "kind"),
+    [
+        ("gpt2", {}, GPT2Network),
+        ("gpt2", {"activation_function": "silu"}, GPT2Network),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, GPT2Network),
+        ("llama", {}, LlamaNetwork),
+        ("llama", {"tie_word_embeddings": True, "attention_bias": True}, LlamaNetwork),
+        ("qwen2", {}, LlamaNetwork),
+        ("qwen3", {}, LlamaNetwork),
+        ("mistral", {}, LlamaNetwork),
+        ("opt", {}, OPTNetwork),
+        ("opt", {"enable_bias": False}, OPTNetwork),
+        ("opt", {"do_layer_norm_before": False}, HFNetwork),
+        ("opt", {"word_embed_proj_dim": 16}, HFNetwork),
+        ("gpt_neox", {}, HFNetwork),
+        ("bloom", {}, type(None)),
+        ("mistral", {"sliding_window": 4}, type(None)),
+        ("gpt2", {"add_cross_attention": True}, type(None)),
+    ],
+)
+def test_the_fastest_network_that_serves_is_chosen(
+    name: str, options: dict[str, Any], kind: type
+) -> None:
+    assert type(Choice(made(name, **options)).network()) is kind
+
+
+def test_a_model_that_no_network_serves_gets_the_general_session() -> None:
+    lm = from_transformers(made("bloom"))
+    assert isinstance(lm.start(prefixes(1)), GeneralSession)
+
+
+def test_a_network_that_differs_is_noticed() -> None:
+    model = made("gpt2")
+    network = GPT2Network(model)
+    assert agrees(network, model)
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_fc.weight[0, 0] += 0.5
+    assert not agrees(network, model)
+
+
+class Louder(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_model_with_parts_of_its_own_is_not_written_out() -> None:
+    model = made("llama")
+    layer = model.model.layers[0].mlp
+    louder = Louder(layer.down_proj.in_features, layer.down_proj.out_features, bias=False)
+    layer.down_proj = louder
+    assert type(Choice(model).network()) is HFNetwork
+
+
+@pytest.mark.parametrize("how", ["in place", "behind the version counter", "loaded", "replaced"])
+def test_changed_weights_are_used_from_the_next_session_on(how: str) -> None:
+    model = made("gpt2")
+    lm, prefix = from_transformers(model), prefixes(2)
+    before = _first_logits(lm, prefix)
+    weight = model.transformer.h[0].attn.c_attn.weight
+    with torch.no_grad():
+        if how == "in place":
+            weight.mul_(1.5)
+        elif how == "behind the version counter":
+            weight.data.mul_(1.5)
+        elif how == "loaded":
+            state = {key: value * 1.5 for key, value in model.state_dict().items()}
+            model.load_state_dict(state)
+        else:
+            model.transformer.h[0].attn.c_attn.weight = nn.Parameter(weight * 1.5)
+    after = _first_logits(lm, prefix)
+    wanted = model(inputs_embeds=prefix).logits[:, -1]
+    assert (after - before).abs().max() > 1e-2
+    torch.testing.assert_close(after, wanted.detach(), atol=1e-4, rtol=1e-4)
+
+
+def _first_logits(lm: Any, prefix: Tensor) -> Tensor:
+    session = lm.start(prefix)
+    assert isinstance(session, TreeSession)
+    session.admit()
+    return session.logits.clone()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "bloom"])
+def test_the_model_is_left_as_it_was(name: str) -> None:
+    model = made(name)
+    lm = from_transformers(model)
+    model.train()
+    model.get_output_embeddings().eval()
+    modes = [module.training for module in model.modules()]
+    config, state = model.config.to_dict(), {k: v.clone() for k, v in model.state_dict().items()}
+    random = torch.random.get_rng_state()
+    session = lm.start(prefixes(2))
+    session.admit()
+    session.advance(torch.tensor([1, 2]), torch.tensor([1, 0]))
+    with pytest.raises(IndexError):
+        session.advance(torch.tensor([1]), torch.tensor([9]))
+    with pytest.raises(IndexError):
+        lm.start(prefixes(1)).advance(torch.tensor([VOCABULARY]), torch.tensor([0]))
+    assert [module.training for module in model.modules()] == modes
+    assert model.config.to_dict() == config
+    assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    if name != "bloom":
+        assert torch.equal(torch.random.get_rng_state(), random)

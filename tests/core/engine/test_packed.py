@@ -1,0 +1,44 @@
+"""Packed linear layers give what torch's own give."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from prefixcap.engine.packed import Linear, activate, can_pack
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("activation", [None, "gelu_new", "gelu", "relu", "silu"])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 5, 33, 400])
+def test_a_packed_layer_equals_the_plain_one(rows: int, bias: bool, activation: str | None) -> None:
+    stream = torch.Generator().manual_seed(rows)
+    x = torch.randn(rows, 24, generator=stream)
+    weight = torch.randn(40, 24, generator=stream)
+    offset = torch.randn(40, generator=stream) if bias else None
+    wanted = F.linear(x, weight, offset)
+    if activation:
+        wanted = activate(activation, wanted)
+    found = Linear(weight, offset, activation=activation)(x)
+    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=2e-5)
+    turned = Linear(weight.t().contiguous(), offset, transposed=True, activation=activation)(x)
+    torch.testing.assert_close(turned, wanted, atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_a_sum_is_fused(dtype: torch.dtype) -> None:
+    stream = torch.Generator().manual_seed(0)
+    x, weight, other = (
+        torch.randn(*size, generator=stream).to(dtype) for size in ((7, 24), (40, 24), (7, 40))
+    )
+    found = Linear(weight).plus(x, other)
+    assert found.dtype == dtype
+    allowed = 1e-1 if dtype == torch.bfloat16 else 2e-5
+    torch.testing.assert_close(found, F.linear(x, weight) + other, atol=allowed, rtol=allowed)
+
+
+def test_double_precision_is_not_packed() -> None:
+    assert not can_pack(torch.zeros(2, 2, dtype=torch.float64))

@@ -1,0 +1,217 @@
+"""Both sessions give what the model gives when each row is run from its prefix, uncached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from core.engine.models import VOCABULARY, made, prefixes, uncached
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from prefixcap.engine.choice import Choice
+from prefixcap.engine.general import GeneralSession
+from prefixcap.engine.hf import HFNetwork
+from prefixcap.engine.native import GPT2Network, LlamaNetwork, OPTNetwork
+from prefixcap.engine.tree import TreeSession
+from prefixcap.session import Session
+
+torch.set_num_threads(1)
+
+model = cache(made)
+Opened = Callable[..., Session]
+
+
+@cache
+def opener(name: str, kind: Any) -> Opened:
+    if kind is GeneralSession:
+        return lambda prefix, **options: GeneralSession(model(name), prefix, **options)
+    network = kind(model(name))
+    return lambda prefix, **options: TreeSession(network, prefix, **options)
+
+
+CASES = [
+    ("gpt2", GeneralSession),
+    ("gpt2", GPT2Network),
+    ("gpt2", HFNetwork),
+    ("llama", GeneralSession),
+    ("llama", LlamaNetwork),
+    ("llama", HFNetwork),
+    ("opt", GeneralSession),
+    ("opt", OPTNetwork),
+    ("opt", HFNetwork),
+    ("qwen2", LlamaNetwork),
+    ("qwen3", LlamaNetwork),
+    ("mistral", LlamaNetwork),
+    ("gpt_neox", HFNetwork),
+    ("bloom", GeneralSession),
+]
+cases = pytest.mark.parametrize(
+    ("name", "kind"), CASES, ids=[f"{name}-{kind.__name__}" for name, kind in CASES]
+)
+
+
+class Checked:
+    """A session beside the rows' tokens, which say what it must give."""
+
+    def __init__(self, name: str, kind: Any, images: int, **options: Any) -> None:
+        self.model, self.prefix = model(name), prefixes(images)
+        self.session = opener(name, kind)(self.prefix, hidden_states=True, **options)
+        self.rows: list[tuple[int, ...]] = []
+        self.images: list[int] = []
+        self.admitted: list[int] = []
+
+    def admit(self) -> None:
+        live = len(self.rows)
+        new = self.session.admit()
+        assert new or live or not self.session.waiting
+        self.admitted += new
+        self.images += new
+        self.rows += [()] * len(new)
+        self.check()
+
+    def advance(self, tokens: list[int], parents: list[int]) -> None:
+        found = self.session.advance(torch.tensor(tokens), torch.tensor(parents, dtype=torch.long))
+        self.rows = [(*self.rows[p], t) for t, p in zip(tokens, parents, strict=True)]
+        self.images = [self.images[p] for p in parents]
+        assert found is self.session.logits
+        self.check()
+
+    def check(self) -> None:
+        assert self.session.images == self.images
+        assert self.session.logits.shape == (len(self.rows), VOCABULARY)
+        assert self.session.logits.dtype == torch.float32
+        if not self.rows:
+            return
+        logits, hidden = uncached(self.model, self.prefix, self.rows, self.images)
+        close(self.session.logits, logits)
+        states = self.session.hidden()
+        assert len(states) == len(hidden)
+        for found, wanted in zip(states, hidden, strict=True):
+            close(found, wanted)
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+@cases
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_sequence_of_calls_gives_the_uncached_logits(name: str, kind: Any, data: Any) -> None:
+    images = data.draw(st.integers(1, 5), label="images")
+    rows_per_image = data.draw(st.integers(1, 3), label="rows an image")
+    max_rows = data.draw(st.none() | st.integers(1, 9), label="max rows")
+    checked = Checked(name, kind, images, rows_per_image=rows_per_image, max_rows=max_rows)
+    for _ in range(data.draw(st.integers(2, 7), label="steps")):
+        checked.admit()
+        live = len(checked.rows)
+        if not live:
+            break
+        row = st.integers(0, live - 1)
+        parents = data.draw(st.lists(row, max_size=live + 2), label="parents")
+        token = st.integers(0, VOCABULARY - 1)
+        tokens = data.draw(st.lists(token, min_size=len(parents), max_size=len(parents)))
+        checked.advance(tokens, parents)
+
+
+@cases
+def test_every_image_comes_in_once_and_rows_stay_within_the_limit(name: str, kind: Any) -> None:
+    checked = Checked(name, kind, 7, rows_per_image=2, max_rows=6)
+    step = 0
+    while checked.session.waiting or checked.rows:
+        checked.admit()
+        assert len(set(checked.images)) * 2 <= 6
+        # image i ends after i % 3 + 1 steps, so that slots fall free one by one
+        parents = [r for r, row in enumerate(checked.rows) if len(row) <= checked.images[r] % 3]
+        first = [p for p in parents for _ in range(2 if not checked.rows[p] else 1)]
+        checked.advance([step % VOCABULARY] * len(first), first)
+        step += 1
+    assert checked.admitted == list(range(7))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "opt", "gpt_neox"])
+def test_a_batch_is_refilled_while_rows_are_live(name: str) -> None:
+    network = Choice(model(name)).network()
+    assert network is not None
+    session = TreeSession(network, prefixes(3), max_rows=2)
+    assert session.admit() == [0, 1]
+    session.advance(torch.tensor([1]), torch.tensor([1]))
+    assert session.admit() == [2]
+    assert session.images == [1, 2]
+
+
+def test_a_long_text_outgrows_the_first_columns() -> None:
+    checked = Checked("gpt2", GPT2Network, 2, rows_per_image=3)
+    checked.admit()
+    checked.advance([1, 2, 3, 4], [0, 0, 0, 1])
+    for step in range(30):
+        checked.advance([step % 7, 5, 6, step % 5], [1, 0, 2, 3])
+
+
+@cases
+def test_dropping_all_rows_leaves_none(name: str, kind: Any) -> None:
+    checked = Checked(name, kind, 3, max_rows=2)
+    checked.admit()
+    checked.advance([], [])
+    assert checked.session.images == []
+    assert all(len(state) == 0 for state in checked.session.hidden())
+    checked.admit()
+    assert checked.images == [2]
+
+
+def test_two_sessions_of_one_model_do_not_touch_each_other() -> None:
+    first = Checked("llama", HFNetwork, 2, rows_per_image=2)
+    second = Checked("llama", LlamaNetwork, 3)
+    third = Checked("llama", GeneralSession, 3)
+    for checked in (first, second, third):
+        checked.admit()
+    for step in range(3):
+        first.advance([step, 2, 3], [1, 0, 0])
+        second.advance([step, 4], [1, 0])
+        third.advance([step, 4], [1, 0])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
+@pytest.mark.parametrize("kind", [GeneralSession, HFNetwork, "native"])
+def test_bfloat16_stays_near_float32(name: str, kind: Any) -> None:
+    half, exact = made(name).to(torch.bfloat16), model(name)
+    prefix = prefixes(3)
+    if kind is GeneralSession:
+        session: Session = GeneralSession(half, prefix, rows_per_image=2)
+    else:
+        network = Choice(half).network() if kind == "native" else kind(half)
+        assert network is not None
+        session = TreeSession(network, prefix, rows_per_image=2)
+    session.admit()
+    parents, tokens = torch.tensor([0, 2, 1, 2]), torch.tensor([5, 6, 7, 8])
+    logits = session.advance(tokens, parents)
+    assert logits.dtype == torch.float32
+    wanted, _ = uncached(exact, prefix, [(t,) for t in tokens.tolist()], parents.tolist())
+    assert (logits - wanted).abs().mean() < 0.05 * wanted.std()
+
+
+@pytest.mark.parametrize("kind", [GeneralSession, GPT2Network, HFNetwork])
+def test_hidden_states_must_be_asked_for(kind: Any) -> None:
+    session = opener("gpt2", kind)(prefixes(1))
+    session.admit()
+    with pytest.raises(RuntimeError, match="hidden_states=True"):
+        session.hidden()
+
+
+@pytest.mark.parametrize("kind", [GPT2Network, HFNetwork])
+def test_a_prefix_is_kept_once_for_all_rows_of_its_image(kind: Any) -> None:
+    rows, length, steps = 8, 32, 4
+    session = opener("gpt2", kind)(prefixes(2, length=length), rows_per_image=rows)
+    assert isinstance(session, TreeSession)
+    session.admit()
+    session.advance(torch.arange(2 * rows), torch.arange(2 * rows) // rows)
+    for _ in range(steps - 1):
+        session.advance(torch.arange(2 * rows), torch.arange(2 * rows).flip(0))
+    per_row = 2 * rows * (length + steps)
+    assert session.columns_held == 2 * (length + rows * steps)
+    assert session.columns_held * 3 < per_row
