@@ -13,7 +13,9 @@ from typing import IO
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Metric, Record, Scores
+from prefixcap.stats import Resamplable, Statistic
 from prefixcap_coco.java import executable, jars
+from prefixcap_coco.meteor_statistic import MeteorStatistic
 from prefixcap_coco.tokens import tokens
 
 SEPARATOR = " ||| "
@@ -21,7 +23,7 @@ PATIENCE = 300.0
 """Seconds without an answer after which the process counts as hung; loading takes about ten."""
 
 
-class MeteorMetric(Metric):
+class MeteorMetric(Metric, Resamplable):
     """METEOR of the corpus, from the statistics of all images together."""
 
     def __init__(self) -> None:
@@ -38,12 +40,24 @@ class MeteorMetric(Metric):
             PrefixcapError: as `tokens`, or the process fails.
         """
         with self._lock:
-            if self._process is None or not self._process.alive:
-                self._process = MeteorProcess()  # it loads while the tokenizer runs
-            found = tokens(records)
-            pairs = [(found.predictions[i][0], found.references[i]) for i in range(len(records))]
-            value, each = self._process.score(pairs)
+            process = self._running()  # it loads while the tokenizer runs
+            value, each = process.score(process.statistics(_pairs(records)))
         return Scores(values={"METEOR": value}, per_image={"METEOR": each})
+
+    def statistic(self, records: Sequence[Record]) -> Statistic:
+        """Prepares METEOR for resampling.
+
+        Raises:
+            PrefixcapError: as `score`.
+        """
+        with self._lock:
+            lines = self._running().statistics(_pairs(records))
+        return MeteorStatistic(lines, [record.image for record in records])
+
+    def _running(self) -> MeteorProcess:
+        if self._process is None or not self._process.alive:
+            self._process = MeteorProcess()
+        return self._process
 
 
 class MeteorProcess:
@@ -71,20 +85,27 @@ class MeteorProcess:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def score(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> tuple[float, tuple[float, ...]]:
-        """Scores tokenised predictions, each with its tokenised references.
+    def statistics(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+        """Counts matches of tokenised predictions with the best of their tokenised references.
 
         Returns:
-            The corpus score, and each pair's.
+            Each pair's statistics, 23 numbers in a text.
 
         Raises:
             PrefixcapError: the process has ended or does not answer.
         """
-        statistics = [self._ask(_score_line(*pair)) for pair in pairs]
-        each = [self._ask(SEPARATOR.join(["EVAL", *statistics]))]
-        each += [self._answer() for _ in pairs]
-        *scores, total = map(float, each)
-        return total, tuple(scores)
+        return [self._ask(_score_line(*pair)) for pair in pairs]
+
+    def score(self, statistics: Sequence[str]) -> tuple[float, tuple[float, ...]]:
+        """Scores what `statistics` counted; raises as it does.
+
+        Returns:
+            The corpus score, and each pair's.
+        """
+        answers = [self._ask(SEPARATOR.join(["EVAL", *statistics]))]
+        answers += [self._answer() for _ in statistics]
+        *each, total = map(float, answers)
+        return total, tuple(each)
 
     def _ask(self, line: str) -> str:
         assert self._process.stdin is not None
@@ -111,6 +132,11 @@ class MeteorProcess:
         self.close()
         reason = f": {said[-1]}" if said else ""
         return PrefixcapError(f"METEOR's Java process {what}{reason}")
+
+
+def _pairs(records: Sequence[Record]) -> list[tuple[str, Sequence[str]]]:
+    found = tokens(records)
+    return [(found.predictions[i][0], found.references[i]) for i in range(len(records))]
 
 
 def _score_line(prediction: str, references: Sequence[str]) -> str:

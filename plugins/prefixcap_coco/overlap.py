@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from prefixcap.kinds import Metric, Record, Scores
-from prefixcap_coco.tokens import tokens
+from prefixcap.stats import BleuStatistic, CiderStatistic, Resamplable
+from prefixcap_coco.tokens import by_image, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from prefixcap.stats import Statistic
 
-class BleuMetric(Metric):
+
+class BleuMetric(Metric, Resamplable):
     """BLEU 1 to 4, with the reference length that is closest."""
 
     def score(self, records: Sequence[Record]) -> Scores:
@@ -27,6 +30,10 @@ class BleuMetric(Metric):
             per_image={name: _floats(scores) for name, scores in zip(names, each, strict=True)},
         )
 
+    def statistic(self, records: Sequence[Record]) -> Statistic:
+        """Prepares BLEU for resampling; raises as `by_image` does."""
+        return BleuStatistic(*by_image(records))
+
 
 class RougeMetric(Metric):
     """ROUGE-L, the mean over images."""
@@ -40,7 +47,7 @@ class RougeMetric(Metric):
         return Scores(values={"ROUGE_L": float(value)}, per_image={"ROUGE_L": _floats(each)})
 
 
-class CiderMetric(Metric):
+class CiderMetric(Metric, Resamplable):
     """CIDEr-D, the mean over images; document frequencies come from these very references."""
 
     def score(self, records: Sequence[Record]) -> Scores:
@@ -50,6 +57,10 @@ class CiderMetric(Metric):
         found = tokens(records)
         value, each = Cider().compute_score(found.references, found.predictions)
         return Scores(values={"CIDEr": float(value)}, per_image={"CIDEr": _floats(each)})
+
+    def statistic(self, records: Sequence[Record]) -> Statistic:
+        """Prepares CIDEr-D for resampling; raises as `by_image` does."""
+        return CiderStatistic(*by_image(records))
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:

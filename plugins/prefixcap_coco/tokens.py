@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +48,25 @@ def tokens(records: Sequence[Record]) -> Tokens:
     return Tokens(
         {i: [next(references) for _ in r.references] for i, r in enumerate(records)},
         {i: [text] for i, text in enumerate(predictions)},
+    )
+
+
+def by_image(
+    records: Sequence[Record],
+) -> tuple[dict[Hashable, list[str]], dict[Hashable, list[str]]]:
+    """Returns the tokenised references and predictions by image.
+
+    Raises:
+        PrefixcapError: as `tokens`, or an image stands in two records.
+    """
+    found = tokens(records)
+    numbers: dict[Hashable, int] = {}
+    for i, record in enumerate(records):
+        if numbers.setdefault(record.image, i) != i:
+            raise PrefixcapError(f"the image {record.image!r} stands in two records")
+    return (
+        {image: found.references[i] for image, i in numbers.items()},
+        {image: found.predictions[i] for image, i in numbers.items()},
     )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import numpy as np
 import prefixcap_coco as coco
 import pytest
 from golden_files import golden, read
@@ -10,6 +11,7 @@ from prefixcap_coco.meteor import MeteorProcess
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Metric, Record
+from prefixcap.stats import Resamplable
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +25,12 @@ def test_scores_are_the_published_code_s(meteor: Metric, shared: Path) -> None:
     expected = golden(shared, "fakecap_val2014")["METEOR"]
     assert scores.values["METEOR"] == pytest.approx(expected, abs=1e-6)
     assert len(scores.per_image["METEOR"]) == len(records)
+    assert isinstance(meteor, Resamplable)
+    statistic = meteor.statistic(records)
+    each = statistic.resampled(np.eye(len(records), dtype=np.int64))
+    assert each[:, 0] == pytest.approx(scores.per_image["METEOR"], abs=1e-9)
+    whole = statistic.resampled(np.ones((1, len(records)), dtype=np.int64))
+    assert whole[0, 0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_odd_texts_are_scored_each_in_its_place(meteor: Metric) -> None:
@@ -50,7 +58,7 @@ def test_a_process_that_dies_is_one_sentence() -> None:
     process = MeteorProcess()
     process._process.kill()
     with pytest.raises(PrefixcapError, match="METEOR's Java process ended early"):
-        process.score([("a dog", ["a dog"])])
+        process.statistics([("a dog", ["a dog"])])
     assert not process.alive
 
 
@@ -58,5 +66,5 @@ def test_a_process_that_hangs_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("prefixcap_coco.meteor.PATIENCE", 0.05)
     process = MeteorProcess()
     with pytest.raises(PrefixcapError, match=r"METEOR's Java process gave no answer for 0 s"):
-        process.score([("a dog", ["a dog"])])
+        process.statistics([("a dog", ["a dog"])])
     assert not process.alive

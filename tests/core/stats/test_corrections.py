@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.stats import benjamini_hochberg, holm
+
+values = st.lists(st.floats(0, 1), min_size=1, max_size=20)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.04, 0.01, 0.03, 0.005]) == pytest.approx([0.06, 0.03, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1, 1]
+
+
+@given(values)
+def test_benjamini_hochberg_is_scipy_s(found: list[float]) -> None:
+    assert benjamini_hochberg(found) == pytest.approx(false_discovery_control(found))
+
+
+@given(values)
+def test_corrections_only_raise_and_keep_the_order(found: list[float]) -> None:
+    for adjusted in (holm(found), benjamini_hochberg(found)):
+        assert all(p <= q + 1e-12 and q <= 1 for p, q in zip(found, adjusted, strict=True))
+        ranked = [q for _, q in sorted(zip(found, adjusted, strict=True))]
+        assert ranked == sorted(ranked)
+    pairs = zip(benjamini_hochberg(found), holm(found), strict=True)
+    assert all(bh <= h + 1e-12 for bh, h in pairs)
+
+
+def test_nothing_to_correct() -> None:
+    assert holm([]) == benjamini_hochberg([]) == []
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_what_is_no_p_value_is_said(value: float) -> None:
+    with pytest.raises(PrefixcapError, match="is no p-value"):
+        holm([0.5, value])
