@@ -7,7 +7,7 @@ import pytest
 SHARED = Path(__file__).parents[2] / "shared"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared (real data and goldens) is not beside this checkout")

@@ -337,7 +337,7 @@ def test_nothing_in_a_file_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "bomb.pt").write_bytes(pickle.dumps({"clip_project.model.0.weight": Bomb()}))
+    (tmp_path / "bomb.pt").write_bytes(pickle.dumps({"clip_project.model.0.weight": Bomb()}, 2))
     torch.save({"clip_project.model.0.weight": Bomb()}, tmp_path / "bomb2.pt")
     for name in ("bomb.pt", "bomb2.pt"):
         words = ["import-clipcap", name, "--mapping-type", "mlp", "--prefix-length", "10"]
