@@ -1,0 +1,151 @@
+"""`prefixcap bench`: trains, captions and scores a grid, and shows what came of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prefixcap.cli import options
+from prefixcap.cli.errors import Stopped
+from prefixcap.cli.output import quiet_stdout
+from prefixcap.errors import PrefixcapError
+
+if TYPE_CHECKING:
+    from prefixcap.study.grid import Study
+
+KEYS = (*options.GRID, *options.SINGLE)
+
+
+def bench(
+    study: Annotated[
+        Path | None, typer.Argument(help="A study file (TOML); options go before what it says.")
+    ] = None,
+    mapper: options.Mappers = None,
+    prefix_len: options.PrefixLengths = None,
+    decoder: options.Decoders = None,
+    encoder: options.Encoders = None,
+    lm: options.LanguageModels = None,
+    tuning: options.Tunings = None,
+    dataset: options.Dataset = None,
+    metrics: options.Metrics = None,
+    seed: options.Seeds = None,
+    epochs: options.Epochs = None,
+    training: options.Training = None,
+    limit: options.Limit = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    skip_unreadable: options.SkipUnreadable = False,
+    no_baselines: Annotated[
+        bool, typer.Option("--no-baselines", help="Leave out captions that need no model.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The study's folder; what is in it is used. runs/TIME-NAME unless given."
+        ),
+    ] = None,
+    save_study: Annotated[
+        Path | None, typer.Option(help="Write the study into a file, to be run or changed later.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be computed and what is there.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
+    ] = False,
+) -> None:
+    """Train, caption and score every combination; show a table, captions and a picture.
+
+    Without options: the drawn scenes, an mlp mapper with a prefix of 10, beam search.
+    """
+    given = {
+        "mapper": mapper,
+        "prefix_len": prefix_len,
+        "decoder": decoder,
+        "encoder": encoder,
+        "lm": lm,
+        "tuning": tuning,
+        "metrics": metrics,
+        "seed": seed,
+        "dataset": dataset,
+        "epochs": epochs,
+        "training": training,
+        "limit": limit,
+        "max_new_tokens": max_new_tokens,
+        "device": device,
+        "dtype": dtype,
+        "skip_unreadable": skip_unreadable or None,
+        "no_baselines": no_baselines or None,
+    }
+    choices = _with_file(study, given)
+    with quiet_stdout():
+        plan = _study(choices)
+        if save_study is not None:
+            from prefixcap.study import files
+
+            files.write(save_study, choices)
+        folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
+        if dry_run:
+            answer: dict[str, Any] = _plan(plan, folder)
+        else:
+            answer = _run(plan, folder, quiet=as_json)
+    if as_json:
+        typer.echo(json.dumps(answer))
+    elif dry_run:
+        for line in answer["lines"]:
+            typer.echo(line)
+
+
+def _with_file(path: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    from prefixcap.study import files
+
+    chosen = {key: value for key, value in given.items() if value is not None and value != []}
+    return {**(files.read(path, KEYS) if path is not None else {}), **chosen}
+
+
+def _study(choices: dict[str, Any]) -> Study:
+    from prefixcap.registry import Registry
+
+    return options.study(choices, Registry())
+
+
+def _name(study: Study) -> str:
+    return f"{study.dataset.name}-{'-'.join(mapper.name for mapper in study.mappers)}"[:40]
+
+
+def _plan(study: Study, folder: Path) -> dict[str, Any]:
+    from prefixcap.runtime import prepare
+
+    prepare()
+    from prefixcap.study.plan import plan
+
+    return plan(study, folder)
+
+
+def _run(study: Study, folder: Path, *, quiet: bool) -> dict[str, Any]:
+    from prefixcap.runtime import prepare
+
+    prepare()
+    from prefixcap.cli.progress import reporter
+    from prefixcap.cli.table import show
+    from prefixcap.study.runner import run
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PrefixcapError(f"--out {folder} cannot be a folder: {error.strerror}") from error
+    try:
+        results = run(study, folder, reporter())
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"stopped; everything finished so far is kept in {folder}: run the same command with "
+            f"--out {folder} to go on"
+        ) from None
+    if not quiet:
+        show(results)
+    return results.to_json()

@@ -1,0 +1,124 @@
+"""`prefixcap caption`: captions images, or features, by a trained run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prefixcap.cli import options
+from prefixcap.cli.output import quiet_stdout
+from prefixcap.errors import PrefixcapError
+
+if TYPE_CHECKING:
+    from prefixcap.kinds import Hypothesis
+
+
+def caption(
+    run: Annotated[Path, typer.Option(help="What bench, train or import-clipcap wrote.")],
+    images: Annotated[
+        list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files.")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Features (.npy or .safetensors) instead of images.")
+    ] = None,
+    decoder: Annotated[str, typer.Option(help="The decoder, such as beam:num_beams=5.")] = "beam",
+    n: Annotated[int | None, typer.Option("--n", help="How many captions an image.")] = None,
+    max_new_tokens: options.MaxNewTokens = None,
+    seed: Annotated[int, typer.Option(help="The seed of decoders that draw.")] = 0,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print an object a line: image and captions.")
+    ] = False,
+) -> None:
+    """Caption images, best first."""
+    paths = list(images or [])
+    if bool(paths) == (features is not None):
+        raise PrefixcapError("give either image files or --features FILE.npy to caption")
+    for option, value in (("--n", n), ("--max-new-tokens", max_new_tokens)):
+        if value is not None and value < 1:
+            raise PrefixcapError(f"{option} must be at least 1, not {value}")
+    for path in paths:
+        if not path.is_file():
+            raise PrefixcapError(f"{path}: there is no such image file")
+    _check_decoder(decoder)
+    with quiet_stdout():
+        found = _caption(
+            run,
+            {"images": paths} if features is None else {"features": _features(features)},
+            (device or "auto", dtype),
+            {"decoder": decoder, "n": n, "seed": seed, "max_new_tokens": max_new_tokens or 40},
+        )
+    names: list[str | int] = [*map(str, paths)] if features is None else [*range(len(found))]
+    for name, hypotheses in zip(names, found, strict=True):
+        typer.echo(_line(name, hypotheses, as_json))
+
+
+def _caption(
+    run: Path, what: dict[str, Any], where: tuple[str, str | None], how: dict[str, Any]
+) -> list[list[Hypothesis]]:
+    from prefixcap.runtime import prepare
+    from prefixcap.study.folders import model_folder
+
+    folder = model_folder(run)
+    prepare()
+    from prefixcap.captioner import Captioner
+
+    captioner = Captioner.load(folder, *where)
+    return captioner.caption(**what, **how)
+
+
+def _check_decoder(spec: str) -> None:
+    from prefixcap.kinds import DecoderConfig
+    from prefixcap.registry import Registry
+
+    Registry().parse(DecoderConfig, spec)
+
+
+def _features(path: Path) -> Any:
+    import numpy as np
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            tensors = load_file(path)
+            if len(tensors) != 1:
+                raise PrefixcapError(
+                    f"{path}: expected one tensor of features, found {sorted(tensors)}"
+                )
+            found = next(iter(tensors.values()))
+        else:
+            found = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise PrefixcapError(f"--features {path}: there is no such file") from None
+    except PrefixcapError:
+        raise
+    except Exception as error:  # numpy and safetensors each have errors of their own
+        raise PrefixcapError(
+            f"--features {path}: cannot be read as .npy or .safetensors: {error}"
+        ) from error
+    if found.ndim not in (2, 3) or found.dtype.kind not in "fiu":
+        raise PrefixcapError(
+            f"--features {path}: expected numbers (B,D) or (B,N,D), found {found.dtype} of shape "
+            f"{found.shape}"
+        )
+    if not len(found):
+        raise PrefixcapError(f"--features {path}: there are no rows in it")
+    if not np.isfinite(found).all():
+        rows = np.flatnonzero(~np.isfinite(found).reshape(len(found), -1).all(1))
+        raise PrefixcapError(f"--features {path}: row {rows[0]} is not finite")
+    return found.astype("float32")
+
+
+def _line(name: str | int, hypotheses: list[Hypothesis], as_json: bool) -> str:
+    if as_json:
+        captions = [
+            {"text": h.text, "logprob": h.logprob, "score": h.score, "finish": h.finish}
+            for h in hypotheses
+        ]
+        return json.dumps({"image": name, "captions": captions})
+    return "\n".join(f"{name}: {hypothesis.text}" for hypothesis in hypotheses)

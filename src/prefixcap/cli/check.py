@@ -1,0 +1,39 @@
+"""`prefixcap check`: the conformance kit from the shell."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from prefixcap.cli.output import quiet_stdout
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import KINDS
+from prefixcap.registry import Registry
+
+
+def check(
+    kind: Annotated[str, typer.Argument(help="The kind, such as decoder.")],
+    name: Annotated[str, typer.Argument(help="The component, such as beam:num_beams=3.")],
+) -> None:
+    """Hold a component against the conformance kit; the exit status is 1 where a rule is broken."""
+    registry = Registry()
+    registry.names(kind)  # says which kinds there are
+    config = registry.parse(KINDS[kind], name)
+    with quiet_stdout():
+        from prefixcap.runtime import prepare
+
+        prepare()
+        from prefixcap.testing import run_checks
+
+        results = run_checks(config, registry)
+    for result in results:
+        mark = "ok" if result.ok else "BROKEN"
+        problem = "" if result.ok else f"\n       {result.problem}"
+        typer.echo(f"{mark:6} {result.name}: {result.says}{problem}")
+    broken = [result.name for result in results if not result.ok]
+    if not results:
+        raise PrefixcapError(f"the conformance kit has no checks for the {kind} {name!r}")
+    typer.echo(f"{len(results) - len(broken)} of {len(results)} rules hold")
+    if broken:
+        raise typer.Exit(1)

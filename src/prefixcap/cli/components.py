@@ -1,0 +1,120 @@
+"""What there is: `plugins`, `list` and `show`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Annotated, Any
+
+import attrs
+import typer
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import KINDS
+from prefixcap.registry import Registry
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+
+
+def plugins(as_json: AsJson = False) -> None:
+    """Show every plugin: what it brings, and what went wrong where something did."""
+    found = Registry().plugins
+    if as_json:
+        rows = [
+            {
+                "name": plugin.name,
+                "distribution": plugin.distribution,
+                "components": [f"{c.kind} {c.name}" for c in plugin.components],
+                "error": plugin.error,
+            }
+            for plugin in found
+        ]
+        typer.echo(json.dumps(rows))
+        return
+    for plugin in found:
+        typer.echo(f"{plugin.name} ({plugin.distribution})")
+        for kind in KINDS:
+            names = [c.name for c in plugin.components if c.kind == kind]
+            if names:
+                typer.echo(f"  {kind}: {', '.join(sorted(names))}")
+        if plugin.error:
+            typer.echo(f"  failed: {plugin.error}")
+
+
+def list_components(
+    kind: Annotated[str, typer.Argument(help="Only this kind, such as decoder.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the components by kind, each with its first line of documentation."""
+    registry = Registry()
+    kinds = [kind] if kind else list(KINDS)
+    names = {each: registry.names(each) for each in kinds}
+    if as_json:
+        typer.echo(json.dumps(names))
+        return
+    width = max((len(name) for each in names.values() for name in each), default=0)
+    for each, known in names.items():
+        typer.echo(f"{each}:")
+        for name in known:
+            typer.echo(f"  {name:{width}}  {_summary(registry, each, name)}")
+
+
+def show(
+    kind: Annotated[str, typer.Argument(help="The kind, such as decoder.")],
+    name: Annotated[str, typer.Argument(help="The component's name, such as beam.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a component: what it does, its settings with their defaults, and who brings it."""
+    registry = Registry()
+    component = registry.config_class(kind, name)
+    plugin = registry.plugin_of(kind, name)
+    settings = [
+        {
+            "name": field.name,
+            "type": _type(field),
+            "default": _default(field),
+            "required": field.default is attrs.NOTHING,
+        }
+        for field in attrs.fields(component)
+    ]
+    if as_json:
+        data = {
+            "kind": kind,
+            "name": name,
+            "class": f"{component.__module__}.{component.__qualname__}",
+            "plugin": plugin.name,
+            "distribution": plugin.distribution,
+            "version": component.version,
+            "settings": settings,
+            "doc": inspect.getdoc(component) or "",
+        }
+        typer.echo(json.dumps(data))
+        return
+    typer.echo(f"{kind} {name}: {component.__qualname__} of {plugin.name} ({plugin.distribution})")
+    typer.echo(f"\n{inspect.getdoc(component) or ''}\n")
+    typer.echo("settings:" if settings else "no settings")
+    for setting in settings:
+        required = setting["required"]
+        shown = "required" if required else f"default {json.dumps(setting['default'])}"
+        typer.echo(f"  {setting['name']}: {setting['type']}, {shown}")
+
+
+def _summary(registry: Registry, kind: str, name: str) -> str:
+    try:
+        doc = inspect.getdoc(registry.config_class(kind, name)) or ""
+    except PrefixcapError as error:
+        return f"unusable: {error}"
+    return doc.partition("\n")[0]
+
+
+def _type(field: attrs.Attribute[Any]) -> str:
+    return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "?")
+
+
+def _default(field: attrs.Attribute[Any]) -> object:
+    default: Any = field.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        default = default.factory()
+    if default is attrs.NOTHING:
+        return None
+    return list(default) if isinstance(default, tuple) else default

@@ -1,0 +1,76 @@
+"""What the shell says when something is wrong: one sentence, and the exit status."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Any
+
+import typer
+
+from prefixcap.errors import PrefixcapError, nearest
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+# typer brings its own copy of click since 0.26: the base class is reached through a public name
+UsageError: Any = typer.BadParameter.__base__
+
+
+class Stopped(Exception):  # noqa: N818  (stopping is no error)
+    """Ctrl-C in a command that keeps what it has done: the text says what, and how to go on."""
+
+
+def say(message: str) -> None:
+    """Prints a sentence to standard error."""
+    print(f"prefixcap: {message}", file=sys.stderr)
+
+
+def status_of(error: BaseException) -> int | None:
+    """Says what an error means and returns the exit status; None for an error of the program."""
+    if isinstance(error, Stopped):
+        say(str(error))
+        return INTERRUPTED
+    if isinstance(error, KeyboardInterrupt):
+        say("stopped")
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        return 1
+    sentence = sentence_of(error)
+    if sentence is None:
+        return None
+    say(sentence)
+    return BAD_INPUT
+
+
+def sentence_of(error: BaseException) -> str | None:
+    """Returns the sentence for an error of the input or the machine; None for any other error."""
+    if isinstance(error, PrefixcapError):
+        return str(error)
+    if isinstance(error, UsageError):
+        return _usage(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+        place = f" for {error.filename}" if isinstance(error, OSError) and error.filename else ""
+        return (
+            f"no room is left on the disk{place}; what was finished is kept: free some space, "
+            "then run the same command again with the same --out"
+        )
+    if isinstance(error, OSError) and error.filename:
+        return f"cannot use {error.filename}: {error.strerror}"
+    return None
+
+
+def _usage(error: Any) -> str:
+    command = error.ctx.command if error.ctx else None
+    place = error.ctx.command_path if error.ctx else "prefixcap"
+    option = getattr(error, "option_name", None)
+    if option and command and "No such option" in str(error.message):
+        known = [name for parameter in command.params for name in parameter.opts]
+        options = [name for name in known if name.startswith("-")]
+        return f"{place} has no option {option!r}{nearest(option, options)}"
+    commands = getattr(command, "commands", {})
+    asked = next((word for word in (error.ctx.args if error.ctx else []) if word), "")
+    if "No such command" in str(error.message):
+        name = str(error.message).split("'")[1]
+        return f"{place} has no command {name or asked!r}{nearest(name, commands)}"
+    return f"{place}: {error.format_message()}; see `{place} --help`"

@@ -1,0 +1,177 @@
+"""Captions of a cell: appended image by image, so that a killed study goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from prefixcap.decoding import iter_decode
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import DecoderConfig, Hypothesis
+from prefixcap.study.progress import Reporter
+from prefixcap.study.store import appending, locked, read_json, read_lines, write_json, write_lines
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prefixcap.captioner import Captioner
+
+FINAL = "captions.jsonl"
+PARTIAL = "captions.partial.jsonl"
+CELL = "cell.json"
+
+
+@attrs.frozen
+class Captions:
+    """What a decoder made.
+
+    Attributes:
+        lines: `image` and `captions` of every image, in the images' order.
+        per_second: captions made in a second of decoding.
+    """
+
+    lines: list[dict[str, Any]]
+    per_second: float
+
+
+def finished(folder: Path, key: str, image_ids: Sequence[str]) -> Captions | None:
+    """Reads a cell's captions; None where they are not all there.
+
+    Raises:
+        PrefixcapError: an image is missing from a file that claims to be whole.
+    """
+    cell = read_json(folder / CELL)
+    if cell is None or cell.get("key") != key:
+        return None
+    lines = read_lines(folder / FINAL)
+    if [line["image"] for line in lines] != list(image_ids):
+        raise PrefixcapError(
+            f"{folder / FINAL} does not hold the captions of every image: delete {folder} to "
+            "make them anew"
+        )
+    return Captions(lines, cell["captions_per_second"])
+
+
+def make(
+    folder: Path,
+    key: str,
+    captioner: Captioner,
+    decoder: DecoderConfig,
+    features: Tensor,
+    image_ids: Sequence[str],
+    *,
+    max_new_tokens: int,
+    seed: int,
+    about: Mapping[str, Any],
+    reporter: Reporter,
+    what: str,
+) -> tuple[Captions, int]:
+    """Makes a cell's captions, or what is missing of them.
+
+    Args:
+        folder: the cell's folder.
+        key: a digest of everything that makes the captions.
+        captioner: the trained captioner.
+        decoder: the decoder.
+        features: (B,D) or (B,N,D) of the images.
+        image_ids: B names.
+        max_new_tokens: the most tokens a caption may have.
+        seed: of all randomness.
+        about: what is kept beside the key, for people.
+        reporter: who is told.
+        what: how the work is called.
+
+    Returns:
+        The captions, and how many images were decoded by this process.
+    """
+    with locked(folder):
+        done = finished(folder, key, image_ids)
+        if done is not None:
+            return done, 0
+        partial = folder / PARTIAL
+        known = {line["image"]: line for line in read_lines(partial)}
+        rows = [row for row, image in enumerate(image_ids) if image not in known]
+        with appending(partial) as file, reporter.task(what, len(image_ids), "images") as task:
+            since = time.perf_counter()
+            for image, hypotheses in _decode(
+                captioner, decoder, features, image_ids, rows, max_new_tokens, seed
+            ):
+                now = time.perf_counter()
+                known[image] = {
+                    "image": image,
+                    "captions": [as_json(hypothesis) for hypothesis in hypotheses],
+                    "seconds": now - since,
+                }
+                since = now
+                file.write(json.dumps(known[image], ensure_ascii=False) + "\n")
+                file.flush()
+                task.reach(len(known))
+        lost = [image for image in image_ids if not known.get(image, {}).get("captions")]
+        if lost:
+            raise PrefixcapError(
+                f"the decoder {decoder.name!r} gave no caption for {len(lost)} images, such as "
+                f"{lost[0]!r}"
+            )
+        captions = _join([known[image] for image in image_ids])
+        write_lines(folder / FINAL, captions.lines)
+        rate = {"captions_per_second": captions.per_second}
+        write_json(folder / CELL, {"key": key, **about, **rate})
+        partial.unlink()
+        return captions, len(rows)
+
+
+def _decode(
+    captioner: Captioner,
+    decoder: DecoderConfig,
+    features: Tensor,
+    image_ids: Sequence[str],
+    rows: Sequence[int],
+    max_new_tokens: int,
+    seed: int,
+) -> Iterator[tuple[str, list[Hypothesis]]]:
+    if not rows:
+        return
+    chosen = features[list(rows)]
+    found = iter_decode(
+        captioner.lm,
+        captioner.prefixes(chosen),
+        decoder,
+        max_new_tokens=max_new_tokens,
+        stop_ids=captioner.stop_ids,
+        stop_visible=captioner.stop_visible,
+        image_ids=[image_ids[row] for row in rows],
+        seed=seed,
+        features=chosen,
+    )
+    for number, hypotheses in found:
+        yield image_ids[rows[number]], hypotheses
+
+
+def _join(lines: Sequence[Mapping[str, Any]]) -> Captions:
+    seconds = sum(line["seconds"] for line in lines)
+    made = sum(len(line["captions"]) for line in lines)
+    bare = [{"image": line["image"], "captions": line["captions"]} for line in lines]
+    return Captions(bare, made / max(seconds, 1e-9))
+
+
+def as_json(hypothesis: Hypothesis) -> dict[str, Any]:
+    """Returns what is kept and printed of a hypothesis."""
+    return {
+        "text": hypothesis.text,
+        "logprob": hypothesis.logprob,
+        "score": hypothesis.score,
+        "finish": hypothesis.finish,
+    }
+
+
+def missing(folder: Path, key: str, image_ids: Sequence[str]) -> int:
+    """Returns how many images of a cell have no captions yet."""
+    if finished(folder, key, image_ids) is not None:
+        return 0
+    known = {line["image"] for line in read_lines(folder / PARTIAL)}
+    return len(set(image_ids) - known)

@@ -1,0 +1,300 @@
+"""Runs a study: what is there is used, what is missing is made, in the order of its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from prefixcap import specs
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import DecoderConfig, EncoderConfig, Example, LanguageModel
+from prefixcap.runtime import device_named, dtype_named
+from prefixcap.study import baselines, captions, data, models, picture, scoring
+from prefixcap.study.grid import FORMAT, Model, Study
+from prefixcap.study.progress import Reporter, Silent
+from prefixcap.study.results import Results
+from prefixcap.study.store import read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prefixcap.captioner import Captioner
+
+CONFIG = "config.json"
+
+
+def run(study: Study, folder: Path, reporter: Reporter | None = None) -> Results:
+    """Runs a study, or goes on with it.
+
+    Args:
+        study: what to run.
+        folder: where everything is kept; artifacts in it are used where they are of this study.
+        reporter: who is told what is being done.
+
+    Returns:
+        The rows, with everything written into `folder`.
+
+    Raises:
+        PrefixcapError: something in the study or its data is wrong.
+    """
+    return Runner(study, folder, reporter or Silent()).run()
+
+
+@attrs.frozen
+class Parts:
+    """What the models of one encoder and one language model share."""
+
+    lm: LanguageModel
+    lm_digest: str
+    encoder_digest: str
+    features_key: str
+    training: data.TrainingData
+
+
+class Runner:
+    """One process's way through a study.
+
+    Args:
+        study: what to run.
+        folder: where everything is kept.
+        reporter: who is told what is being done.
+    """
+
+    def __init__(self, study: Study, folder: Path, reporter: Reporter) -> None:
+        self.study = study
+        self.folder = folder
+        self.reporter = reporter
+        dtype_named(study.dtype)
+        self.device = device_named(study.device)
+        self.results = Results(folder=folder)
+        self._done = 0
+
+    def run(self) -> Results:
+        """Runs everything and writes the results."""
+        check_folder(self.folder)
+        write_json(self.folder / CONFIG, self.study.to_json())
+        self.data = data.load(self.study)
+        for encoder in self.study.encoders:
+            self._encoder(encoder)
+        self.results.write()
+        cells = self.results.captions
+        labels = {
+            row["cell"]: f"{row['mapper']} P={row['prefix_length']} {row['decoder']}"
+            for row in self.results.rows
+        }
+        picture.draw(self.folder / "grid.png", self.results.test, cells, labels)
+        return self.results
+
+    def _encoder(self, config: EncoderConfig) -> None:
+        encoder = config.build(self.device)
+        features = data.Features(
+            folder=self.folder / "features",
+            config=config,
+            encoder=encoder,
+            source=self.data.digest,
+            skip_unreadable=self.study.skip_unreadable,
+            reporter=self.reporter,
+        )
+        training, lost = data.training_data(features, self.data)
+        test = self.data.test
+        kept, test_features, missing = data.readable(test, features.of(self.data.splits[2], test))
+        self._left_out([*lost, *(example.image.id for example in missing)])
+        self.results.work["encoded_images"] += features.encoded
+        self._same_test(kept)
+        for lm_config in self.study.lms:
+            lm = lm_config.build(self.device, self.study.dtype)
+            made_of = Parts(lm, lm.digest(), encoder.digest(), features.key, training)
+            for model in self.study.models(config, lm_config):
+                self._model(model, made_of, test_features)
+        if self.study.baselines:
+            self._baselines(config, features.key, training, test_features)
+
+    def _left_out(self, ids: list[str]) -> None:
+        new = [image for image in ids if image not in self.results.skipped]
+        if new:
+            self.results.skipped += new
+            shown = ", ".join(new[:5])
+            self.reporter.say(f"left out {len(new)} images that could not be read: {shown}")
+
+    def _same_test(self, test: list[Example]) -> None:
+        before = [example.image.id for example in self.results.test]
+        if before and before != [example.image.id for example in test]:
+            raise PrefixcapError(
+                "the encoders cannot read the same images, so their cells cannot be compared"
+            )
+        self.results.test = test
+
+    def _model(self, model: Model, parts: Parts, features: Tensor) -> None:
+        study = self.study
+        key = model_key(study, model, parts.lm_digest, parts.features_key)
+        folder = models.folder(self.folder, model, key)
+        captioner, trained = models.train(
+            folder,
+            key,
+            model,
+            study,
+            parts.lm,
+            parts.encoder_digest,
+            parts.training,
+            self.reporter,
+            self._what(f"training {model.name}"),
+        )
+        self.results.work["trained_models"] += trained
+        for decoder in study.decoders:
+            captioner = self._cell(model, key, folder, decoder, captioner, features)
+            self._done += 1
+
+    def _cell(
+        self,
+        model: Model,
+        model_key: str,
+        model_folder: Path,
+        decoder: DecoderConfig,
+        captioner: Captioner | None,
+        features: Tensor,
+    ) -> Captioner | None:
+        study, test = self.study, self.results.test
+        ids = [example.image.id for example in test]
+        key = cell_key(study, model_key, decoder, self.device, ids)
+        folder = cell_folder(self.folder, model, decoder, key)
+        name = folder.name
+        found = captions.finished(folder, key, ids)
+        if found is None:
+            captioner = captioner or self._load(model_folder)
+            found, decoded = captions.make(
+                folder,
+                key,
+                captioner,
+                decoder,
+                features,
+                ids,
+                max_new_tokens=study.max_new_tokens,
+                seed=model.seed,
+                about={"model": model_folder.name, "decoder": specs.to_json(decoder)},
+                reporter=self.reporter,
+                what=self._what(f"captioning {name[:-9]}"),
+            )
+            self.results.work["decoded_images"] += decoded
+        scores = self._scores(folder, key, found.lines, self._what(name[:-9]))
+        self.results.captions[name] = found.lines
+        self.results.rows.append(
+            {
+                "mapper": study.label(model.mapper),
+                "prefix_length": model.prefix_length,
+                "decoder": study.label(decoder),
+                "scores": scores,
+                "captions_per_second": found.per_second,
+                **models.about(model_folder),
+                "seed": model.seed,
+                "tuning": study.label(model.tuning),
+                "encoder": study.label(model.encoder),
+                "lm": study.label(model.lm),
+                "dataset": study.label(study.dataset),
+                "images": len(ids),
+                "model": f"models/{model_folder.name}",
+                "cell": name,
+            }
+        )
+        return captioner
+
+    def _scores(
+        self, folder: Path, key: str, lines: list[dict[str, Any]], what: str
+    ) -> dict[str, float]:
+        metrics = self.study.metrics
+        missing = len(scoring.missing(folder, key, metrics))
+        reporter = self.reporter if missing else Silent()
+        with reporter.task(f"scoring {what}", missing, "metrics") as task:
+            scores = scoring.cell_scores(
+                folder, key, scoring.records(self.results.test, lines), metrics, task.reach
+            )
+        self.results.work["scored_metrics"] += scores.scored
+        return scores.values
+
+    def _baselines(
+        self,
+        encoder: EncoderConfig,
+        features_key: str,
+        training: data.TrainingData,
+        features: Tensor,
+    ) -> None:
+        train, test = training.examples, self.results.test
+        first = next(iter(self.results.captions))
+        made = {
+            "constant caption": baselines.constant(train, test),
+            "random training caption": baselines.random_training(train, test, seed=0),
+            "nearest training image": baselines.nearest_training(
+                train, test, training.features, features
+            ),
+            "shuffled images": baselines.shuffled(test, self.results.captions[first]),
+        }
+        known = {row["name"] for row in self.results.baselines}
+        for name, lines in made.items():
+            if name in known and name != "nearest training image":
+                continue
+            key = specs.digest("baseline", features_key, lines)
+            folder = self.folder / "baselines" / f"{name.replace(' ', '-')}-{key[:8]}"
+            label = self.study.label(encoder)
+            shown = f"{name} ({label})" if name in known else name
+            scores = self._scores(folder, key, lines, name)
+            self.results.baselines.append({"name": shown, "encoder": label, "scores": scores})
+
+    def _load(self, folder: Path) -> Captioner:
+        from prefixcap.captioner import Captioner
+
+        return Captioner.load(folder, self.device, self.study.dtype)
+
+    def _what(self, text: str) -> str:
+        cells = self.study.cells
+        return f"[{self._done + 1}/{cells}] {text}" if cells > 1 else text
+
+
+def model_key(study: Study, model: Model, lm_digest: str, features_key: str) -> str:
+    """Returns a digest of everything that makes a model."""
+    return specs.digest(
+        FORMAT,
+        "model",
+        features_key,
+        model.lm,
+        lm_digest,
+        model.mapper,
+        model.prefix_length,
+        model.tuning,
+        model.seed,
+        study.training.to_json(),
+        study.dtype,
+        study.skip_unreadable,
+    )
+
+
+def cell_key(
+    study: Study, model_key: str, decoder: DecoderConfig, device: str, image_ids: Sequence[str]
+) -> str:
+    """Returns a digest of everything that makes a cell's captions."""
+    parts = (study.max_new_tokens, device, list(image_ids))
+    return specs.digest("captions", model_key, decoder, *parts)
+
+
+def cell_folder(study_folder: Path, model: Model, decoder: DecoderConfig, key: str) -> Path:
+    """Returns where a cell is kept."""
+    return study_folder / "cells" / f"{model.name}-{decoder.name}-{key[:8]}"
+
+
+def check_folder(folder: Path) -> None:
+    """Checks that a folder can hold a study.
+
+    Raises:
+        PrefixcapError: it holds a single model, or a study of another format.
+    """
+    known = read_json(folder / CONFIG)
+    if known is None:
+        return
+    if known.get("kind") != "study":
+        raise PrefixcapError(f"{folder} holds a single model, not a study: choose another --out")
+    if known.get("format") != FORMAT:
+        raise PrefixcapError(
+            f"{folder} is a study of format {known.get('format')!r}, and this version of prefixcap "
+            f"knows format {FORMAT}: choose another --out"
+        )

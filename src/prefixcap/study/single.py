@@ -1,0 +1,55 @@
+"""Trains the one model of a study of one cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefixcap import runs
+from prefixcap.errors import PrefixcapError
+from prefixcap.runtime import device_named, dtype_named
+from prefixcap.study import data, models
+from prefixcap.study.grid import Study
+from prefixcap.study.progress import Reporter
+from prefixcap.study.runner import model_key
+
+
+def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """Trains the first model of a study into a folder of its own.
+
+    Args:
+        study: what to train.
+        folder: where the model goes; its features are kept there too, so a killed training does
+            not encode again.
+        reporter: who is told what is being done.
+
+    Returns:
+        What tables say of the model.
+
+    Raises:
+        PrefixcapError: the folder holds another model or a study, or something does not fit.
+    """
+    dtype_named(study.dtype)
+    device = device_named(study.device)
+    loaded = data.load(study)
+    encoder = study.encoders[0].build(device)
+    lm = study.lms[0].build(device, study.dtype)
+    features = data.Features(
+        folder=folder / "features",
+        config=study.encoders[0],
+        encoder=encoder,
+        source=loaded.digest,
+        skip_unreadable=study.skip_unreadable,
+        reporter=reporter,
+    )
+    (model,) = study.models(study.encoders[0], study.lms[0])
+    key = model_key(study, model, lm.digest(), features.key)
+    if (folder / runs.CONFIG).exists() and not models.is_trained(folder, key):
+        raise PrefixcapError(f"{folder} holds another run: choose another --out")
+    found, lost = data.training_data(features, loaded)
+    if lost:
+        reporter.say(f"left out {len(lost)} images that could not be read: {', '.join(lost[:5])}")
+    models.train(
+        folder, key, model, study, lm, encoder.digest(), found, reporter, f"training {model.name}"
+    )
+    return models.about(folder)
