@@ -159,11 +159,15 @@ def _boolean(value: object) -> bool:
 def _integer(value: object) -> int:
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = 0.5
-    if isinstance(value, bool) or number != int(number):
+        whole = not isinstance(value, bool) and number == int(number)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
         raise ValueError(f"{value!r} is not a whole number")
-    return int(number)
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except ValueError:  # a text such as "1e3"; a float does not hold every large number
+        return int(number)
 
 
 def _number(value: object) -> float:

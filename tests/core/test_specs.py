@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from typing import ClassVar
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefixcap import specs
+from prefixcap.config import between
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Decoder, DecoderConfig
+
+
+@attrs.frozen(kw_only=True)
+class Every(DecoderConfig):
+    name: ClassVar[str] = "every"
+    flag: bool = False
+    count: int = 1
+    scale: float = attrs.field(default=0.5, validator=between(-1e9, 1e9))
+    word: str = "a"
+    maybe: int | None = None
+    note: str | None = None
+    words: tuple[str, ...] = ()
+    numbers: tuple[float, ...] = (1.0,)
+
+    def build(self) -> Decoder:
+        raise NotImplementedError
+
+
+@attrs.frozen(kw_only=True)
+class Later(Every):
+    version: ClassVar[str] = "2"
+
+
+finite = st.floats(-1e9, 1e9)
+# a comma ends a setting, a plus sign a part, and "none" stands for nothing
+texts = st.text(st.characters(exclude_characters=",+", exclude_categories=["Cs"]))
+notes = texts.filter(lambda text: text not in ("", "none", "None"))
+configs = st.builds(
+    Every,
+    flag=st.booleans(),
+    count=st.integers() | st.integers(2**53, 2**90),
+    scale=finite,
+    word=texts,
+    maybe=st.none() | st.integers(),
+    note=st.none() | notes,
+    words=st.lists(texts.filter(bool)).map(tuple),
+    numbers=st.lists(finite).map(tuple),
+)
+
+
+@given(configs)
+def test_a_config_comes_back_from_its_spec(config: Every) -> None:
+    name, settings = specs.split(specs.to_spec(config))
+    assert name == "every"
+    assert specs.structure(Every, settings, "here") == config
+
+
+@given(configs)
+def test_a_config_comes_back_from_its_json(config: Every) -> None:
+    data = json.loads(json.dumps(specs.to_json(config)))
+    assert data.pop("name") == "every"
+    assert specs.structure(Every, data, "here") == config
+
+
+@given(st.lists(configs, min_size=1))
+def test_a_comma_list_of_specs_comes_apart_into_them(each: list[Every]) -> None:
+    found = [specs.to_spec(config) for config in each]
+    assert specs.split_list(",".join(found)) == found
+
+
+def test_a_spec_holds_only_what_differs_from_the_defaults() -> None:
+    assert specs.to_spec(Every()) == "every"
+    assert specs.to_spec(Every(flag=True, maybe=3, words=("x", "y"))) == (
+        "every:flag=true,maybe=3,words=x+y"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("greedy", ["greedy"]),
+        (
+            "greedy,beam:num_beams=5,length_penalty=0.8",
+            ["greedy", "beam:num_beams=5,length_penalty=0.8"],
+        ),
+        ("jsonl:path=a:b=c,beam", ["jsonl:path=a:b=c", "beam"]),
+        ("a:x=1,b:y=2,z=3,c", ["a:x=1", "b:y=2,z=3", "c"]),
+        ("", []),
+        ("greedy,", ["greedy"]),
+    ],
+)
+def test_lists_of_specs(text: str, parts: list[str]) -> None:
+    assert specs.split_list(text) == parts
+
+
+def test_dashes_will_do_for_underscores() -> None:
+    assert specs.split("beam:num-beams=5") == ("beam", {"num_beams": "5"})
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("every:count", "'every:count': 'count' is not of the form key=value"),
+        ("every:count=1,count=2", "'every:count=1,count=2': 'count' stands twice"),
+    ],
+)
+def test_a_spec_that_cannot_be_read_is_said(spec: str, sentence: str) -> None:
+    with pytest.raises(PrefixcapError) as caught:
+        specs.split(spec)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"cuont": "1"}, "here: no setting 'cuont'; did you mean 'count'? known: count, flag, "),
+        ({"count": "1.5"}, "here: '1.5' is not a whole number, at count"),
+        ({"count": "many"}, "here: 'many' is not a whole number, at count"),
+        ({"count": "inf"}, "here: 'inf' is not a whole number, at count"),
+        ({"count": True}, "here: True is not a whole number, at count"),
+        ({"scale": "wide"}, "here: 'wide' is not a number, at scale"),
+        ({"scale": "2e9"}, "here: scale must be between -1000000000.0 and 1000000000.0, not 2000000000"),
+        ({"flag": "maybe"}, "here: 'maybe' is neither true nor false, at flag"),
+        ({"word": 3}, "here: 3 is not a text, at word"),
+        ({"words": 3}, "here: 3 is not a list (as text, its parts are joined by '+'), at words"),
+    ],
+)
+def test_a_wrong_setting_is_said(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(PrefixcapError) as caught:
+        specs.structure(Every, settings, "here")
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize("word", ["true", "YES", "on", "1"])
+def test_words_for_true(word: str) -> None:
+    assert specs.structure(Every, {"flag": word}, "here").flag is True
+
+
+@pytest.mark.parametrize("word", ["false", "No", "off", "0"])
+def test_words_for_false(word: str) -> None:
+    assert specs.structure(Every, {"flag": word}, "here").flag is False
+
+
+def test_whole_numbers_may_be_written_as_floats_and_large_ones_stay_exact() -> None:
+    assert specs.structure(Every, {"count": "1e3"}, "here").count == 1000
+    assert specs.structure(Every, {"count": "12345678901234567891"}, "here").count == (
+        12345678901234567891
+    )
+
+
+@given(configs, configs)
+def test_two_configs_have_one_digest_only_where_they_are_equal(one: Every, two: Every) -> None:
+    assert specs.digest(one) == specs.digest(attrs.evolve(one))
+    # 0.0 and -0.0 are equal; a digest may tell them apart, which only costs a computation
+    assert one == two or specs.digest(one) != specs.digest(two)
+
+
+def test_a_new_version_has_a_new_digest() -> None:
+    assert specs.digest(Every()) != specs.digest(Later())
+
+
+def test_what_is_no_data_has_no_digest() -> None:
+    with pytest.raises(TypeError, match="cannot be hashed"):
+        specs.digest(object())
