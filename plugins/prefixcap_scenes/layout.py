@@ -57,7 +57,7 @@ def place_items(scene: Scene) -> list[Item]:
 
 def _row(
     group: Group, lot: Random, x: float, base: float, zone: float, scale: float = 1.0,
-    stands: bool = True,
+    stands: bool = True, deep: float = 0.11,
 ) -> list[Item]:  # fmt: skip
     """Sets a group's things side by side about x, closer together where the zone is narrow."""
     height = group.what.height * _SCALES[group.size] * scale * lot.uniform(0.95, 1.05)
@@ -66,18 +66,18 @@ def _row(
     step = min(width * 1.12, max(zone - width, 0.01) / max(gaps, 1))
     half = (gaps * step + width) / 2 + 0.02
     x = min(max(x, half), 1 - half) if half < 0.5 else x
-    crowded = 0.11 if stands else 0.5 * height
+    crowded = deep if stands else 0.5 * height
     flips = [lot.random() < 0.5] * group.count if lot.random() < 0.6 else [
         lot.random() < 0.5 for _ in range(group.count)
     ]  # fmt: skip
     items = []
     for number in range(group.count):
-        deep = crowded if step < width * 0.8 and number % 2 else 0.0
+        back = crowded if step < width * 0.8 and number % 2 else 0.0
         items.append(
             Item(
                 group=group,
                 x=x + (number - gaps / 2) * step + lot.uniform(-0.008, 0.008),
-                base=base - deep + lot.uniform(-0.012, 0.012),
+                base=base - back + lot.uniform(-0.012, 0.012),
                 height=height,
                 flip=flips[number],
                 stands=stands,
@@ -127,4 +127,4 @@ def _before(main: Group, other: Group, under: bool, lot: Random) -> list[Item]:
     behind = _row(other, lot, x, far, 0.8, 1.25)
     shift = lot.uniform(-0.06, 0.06)
     width = behind[0].height * other.what.aspect
-    return [*behind, *_row(main, lot, x + shift, near, max(width, 0.36), 0.95)]
+    return [*behind, *_row(main, lot, x + shift, near, max(width, 0.46), 0.95, deep=0.02)]

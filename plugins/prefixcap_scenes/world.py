@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from itertools import count
 from random import Random
@@ -120,9 +120,7 @@ def draw_scene(lot: Random) -> Scene:
 
 def _pair(lot: Random, name: str) -> tuple[str | None, Group, Group | None]:
     place = PLACES[name]
-    options = {
-        relation: pairs for relation in RELATIONS if (pairs := _pairs(relation, place.ground))
-    }
+    options = _options(place.ground)
     weights = {"left of": 4, "right of": 4, "above": 4, "on": 3, "under": 3, "in front of": 2}
     relation = lot.choices(
         [None, *options], [3, *(weights[relation] for relation in options)]
@@ -140,6 +138,12 @@ def _pair(lot: Random, name: str) -> tuple[str | None, Group, Group | None]:
         return relation, _group(lot, first, 3), _group(lot, second, 2)
     sizes = ("plain", "big")
     return relation, _group(lot, first, 2, ("small", "plain")), _group(lot, second, 1, sizes)
+
+
+@cache
+def _options(kinds: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
+    """Lists the pairs of kinds that may stand in each relation, where there are any."""
+    return {relation: pairs for relation in RELATIONS if (pairs := _pairs(relation, kinds))}
 
 
 def _pairs(relation: str, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
