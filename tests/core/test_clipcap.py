@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from prefixcap.captioner import Captioner
 from prefixcap.cli import main
-from prefixcap.clipcap.convert import import_checkpoint
+from prefixcap.clipcap import import_checkpoint
 from prefixcap.errors import PrefixcapError
 from prefixcap.runtime import prepare
+from prefixcap.specs import to_json
 
 D, E, P, C, LAYERS = 6, 16, 3, 2, 2
 
@@ -173,6 +174,32 @@ def test_captions_end_at_the_full_stop_which_is_shown(
     captioner = import_checkpoint(saved(whole(mlp())), "mlp", P, lm=str(lm_folder))
     assert captioner.stop_ids == tuple(captioner.lm.tokenizer.encode("."))
     assert captioner.stop_visible
+
+
+@pytest.mark.parametrize(
+    ("width", "settings", "encoder"),
+    [
+        (512, {}, {"name": "clip", "model": "ViT-B/32"}),
+        (
+            640,
+            {"normalize_prefix": True, "feature_scale": 2.0},
+            {"name": "clip", "model": "RN50x4"},
+        ),
+        (512, {"feature_scale": 10.0}, None),
+        (D, {}, None),
+    ],
+)
+def test_the_encoder_is_named_where_it_can_be_known(
+    width: int,
+    settings: dict[str, Any],
+    encoder: dict[str, str] | None,
+    lm_folder: Path,
+    saved: Callable[[object], Path],
+) -> None:
+    mapper = {**mlp(), **linear(E * P // 2, width, "clip_project.model.0")}
+    captioner = import_checkpoint(saved(mapper), "mlp", P, lm=str(lm_folder), **settings)
+    found = captioner.encoder_config
+    assert (None if found is None else {k: to_json(found)[k] for k in ("name", "model")}) == encoder
 
 
 def test_importing_leaves_the_global_random_state(

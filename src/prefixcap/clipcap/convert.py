@@ -99,7 +99,7 @@ def import_checkpoint(
     mapper_config = _mapper_config(checkpoint, registry)
     tuning = registry.parse(TuningConfig, "full" if checkpoint.lm else "frozen")
     tuning.build().apply(found.module)
-    encoder = _ENCODERS.get(checkpoint.feature_width)
+    encoder = _encoder(checkpoint, feature_scale, normalize=normalize_prefix)
     return Captioner(
         lm=found,
         prefixer=_prefixer(checkpoint, mapper_config, feature_scale, normalize=normalize_prefix),
@@ -107,7 +107,7 @@ def import_checkpoint(
         tuning_config=tuning,
         lm_config=config(init),
         lm_digest=None if checkpoint.lm else found.digest(),
-        encoder_config=registry.parse(EncoderConfig, encoder) if encoder else None,
+        encoder_config=None if encoder is None else registry.parse(EncoderConfig, encoder),
         stop_ids=(_full_stop(found, lm),),
         stop_visible=True,
         trained_parameters=sum(
@@ -118,6 +118,15 @@ def import_checkpoint(
         history={"imported": "ClipCap", "checkpoint": path.name, "sha256": _hash(path)},
         save_lm=bool(checkpoint.lm),
     )
+
+
+def _encoder(checkpoint: Checkpoint, scale: float, *, normalize: bool) -> str | None:
+    """Names the encoder that the features came from, where ClipCap's code leaves no other.
+
+    Features that were scaled without being normalised are not that encoder's own.
+    """
+    own = normalize or scale == 1.0
+    return _ENCODERS.get(checkpoint.feature_width) if own else None
 
 
 def _mapper_config(checkpoint: Checkpoint, registry: Registry) -> MapperConfig:
