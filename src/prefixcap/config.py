@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Callable, Collection
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 @attrs.frozen(kw_only=True)
-class Component:
+class Component(ABC):
     """The base of every config class; a kind's base class derives from it, and a plugin from that.
 
     Attributes:

@@ -78,5 +78,5 @@ def _check(component: object) -> None:
         raise TypeError(f"{component.__name__} does not implement build()")
     if not isinstance(getattr(component, "name", None), str):
         raise TypeError(f"{component.__name__} has no name")
-    if not attrs.has(component) or "__attrs_own_setattr__" in vars(component):
+    if "__attrs_attrs__" not in vars(component) or "__attrs_own_setattr__" in vars(component):
         raise TypeError(f"{component.__name__} is not an attrs.frozen class")

@@ -1,0 +1,208 @@
+"""The plugin host, with real distributions on a real path."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from textwrap import dedent
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+import pytest
+from mutants.configs import TwistedDecoder, TwistedMetric
+
+from prefixcap import host
+from prefixcap.config import Component
+from prefixcap.hookspecs import hookimpl, hookspec
+from prefixcap.kinds import DecoderConfig
+from prefixcap.registry import Registry
+
+GOOD = """
+    from typing import ClassVar
+    import attrs
+    from prefixcap import DecoderConfig, hookimpl
+
+    @attrs.frozen(kw_only=True)
+    class Good(DecoderConfig):
+        name: ClassVar[str] = "NAME"
+        def build(self):
+            raise NotImplementedError
+
+    @hookimpl
+    def prefixcap_components():
+        return [Good]
+"""
+
+
+def install(site: Path, name: str, source: str, point: str = "") -> None:
+    """Puts a distribution with one plugin on the path, as an installer would."""
+    module = f"plugin_{name}"
+    (site / f"{module}.py").write_text(dedent(source))
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[prefixcap]\n{point or name} = {module}\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterable[Path]:
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("plugin_")]:
+        del sys.modules[name]
+
+
+def plugin(name: str) -> host.Plugin:
+    (found,) = (plugin for plugin in host.installed() if plugin.distribution == f"{name} 1.0")
+    return found
+
+
+def test_the_built_in_plugins_are_loaded_without_an_error() -> None:
+    built_in = [p for p in host.installed() if p.distribution.startswith("prefixcap ")]
+    assert {p.name for p in built_in} >= {"clip", "coco", "decoders", "hf", "mappers", "scenes"}
+    assert [p for p in built_in if p.error] == []
+
+
+def test_an_installed_plugin_is_found(site: Path) -> None:
+    install(site, "mine", GOOD.replace("NAME", "mine-good"))
+    assert [c.name for c in plugin("mine").components] == ["mine-good"]
+    assert "mine-good" in Registry().names("decoder")
+
+
+BROKEN = {
+    "syntax": ("def broken(:", "importing plugin_syntax failed: SyntaxError: "),
+    "missing": (
+        "import no_such_library",
+        "importing plugin_missing failed: ModuleNotFoundError: No module named 'no_such_library'",
+    ),
+    "leaves": ("raise ValueError('at import')", "importing plugin_leaves failed: ValueError: "),
+    "raises": (
+        "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_components(): 1 / 0",
+        "ZeroDivisionError: division by zero",
+    ),
+    "nothing": ("", "TypeError: it implements no prefixcap_components hook"),
+    "misspelt": (
+        "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_component(): return []",
+        "PluginValidationError: unknown hook 'prefixcap_component'",
+    ),
+    "arguments": (
+        "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_components(x): return []",
+        "PluginValidationError: ",
+    ),
+    "number": (
+        "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_components(): return 3",
+        "TypeError: ",
+    ),
+    "strange": (
+        "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_components(): return [int]",
+        "TypeError: <class 'int'> is not a config class of a kind (encoder, mapper, ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_plugin_is_reported_and_stops_no_other(site: Path, name: str) -> None:
+    source, error = BROKEN[name]
+    install(site, name, source)
+    install(site, "zz", GOOD.replace("NAME", "zz-good"))
+    assert plugin(name).components == ()
+    assert plugin(name).error.startswith(error)
+    assert plugin("zz").error == ""
+    assert "zz-good" in Registry().names("decoder")
+    assert "greedy" in Registry().names("decoder")
+
+
+def test_two_distributions_may_give_their_entry_points_one_name(site: Path) -> None:
+    install(site, "one", GOOD.replace("NAME", "one-good"), point="same")
+    install(site, "two", GOOD.replace("NAME", "two-good"), point="same")
+    assert {"one-good", "two-good"} <= set(Registry().names("decoder"))
+
+
+def answering(*components: Any) -> SimpleNamespace:
+    def prefixcap_components() -> list[Any]:
+        return list(components)
+
+    return SimpleNamespace(prefixcap_components=hookimpl(prefixcap_components))
+
+
+def test_any_object_with_the_hook_is_a_plugin() -> None:
+    found = host.from_object(answering(TwistedDecoder, TwistedMetric), "mine")
+    assert found == host.Plugin("mine", "this process", (TwistedDecoder, TwistedMetric))
+
+
+class NotDecorated(TwistedDecoder):
+    name = "not-decorated"
+    forgotten: int = 1
+
+
+@attrs.frozen
+class NoName(DecoderConfig):
+    def build(self) -> Any: ...
+
+
+@attrs.frozen
+class NoBuild(DecoderConfig):
+    name = "no-build"
+
+
+@pytest.mark.parametrize(
+    ("component", "error"),
+    [
+        (NoBuild, "TypeError: NoBuild does not implement build()"),
+        (NoName, "TypeError: NoName has no name"),
+        (NotDecorated, "TypeError: NotDecorated is not an attrs.frozen class"),
+        (TwistedDecoder(), "TypeError: TwistedDecoder(twist='', n=2) is not a config class"),
+        (Component, "TypeError: <class 'prefixcap.config.Component'> is not a config class"),
+    ],
+)
+def test_what_is_no_config_class_is_said(component: Any, error: str) -> None:
+    found = host.from_object(answering(TwistedDecoder, component), "mine")
+    assert found.components == ()
+    assert found.error.startswith(error)
+
+
+def test_the_hook_takes_nothing() -> None:
+    from prefixcap import hookspecs
+
+    hooks = [name for name in vars(hookspecs) if name.startswith("prefixcap_")]
+    assert hooks == ["prefixcap_components"]
+    assert callable(hookspec)
+
+
+LISTING = """
+import json, sys
+{before}
+import prefixcap
+from prefixcap.kinds import KINDS
+from prefixcap.specs import to_spec
+registry = prefixcap.Registry()
+found = {{kind: registry.names(kind) for kind in KINDS}}
+to_spec(prefixcap.Greedy())
+heavy = ("torch", "transformers", "numpy", "scipy", "matplotlib", "PIL", "clip", "torchvision")
+print(json.dumps([found, [name for name in heavy if name in sys.modules]]))
+"""
+
+
+def listing(before: str = "") -> tuple[dict[str, list[str]], list[str]]:
+    """Lists all components in a process of its own; says which heavy libraries it imported."""
+    program = LISTING.format(before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    names, heavy = json.loads(done.stdout)
+    return names, heavy
+
+
+def test_listing_components_imports_no_heavy_library() -> None:
+    names, heavy = listing()
+    assert heavy == []
+    assert all(names.values())
+
+
+def test_the_guard_against_heavy_libraries_can_fail() -> None:
+    _, heavy = listing(before="import numpy")
+    assert heavy == ["numpy"]

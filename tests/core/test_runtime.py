@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.runtime import cache_dir, device_named, dtype_named
+
+
+def test_the_heavy_libraries_can_be_imported_once_prepared() -> None:
+    program = """
+        from prefixcap.runtime import prepare
+        prepare()
+        prepare()
+        import clip, torchvision
+        from transformers import GPT2LMHeadModel
+    """
+    lines = "\n".join(line.strip() for line in program.splitlines())
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_dtypes_are_known_by_name() -> None:
+    import torch
+
+    assert dtype_named("bfloat16") is torch.bfloat16
+    with pytest.raises(PrefixcapError) as caught:
+        dtype_named("bfloat")
+    assert str(caught.value) == (
+        "unknown dtype 'bfloat'; did you mean 'bfloat16'? known: bfloat16, float16, float32"
+    )
+
+
+def test_a_name_that_torch_has_but_that_is_no_dtype_is_refused() -> None:
+    with pytest.raises(PrefixcapError, match="unknown dtype 'nn'"):
+        dtype_named("nn")
+
+
+def test_devices() -> None:
+    import torch
+
+    assert device_named("cpu") == "cpu"
+    assert device_named("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(PrefixcapError, match="the device 'abacus' cannot be used here: "):
+        device_named("abacus")
+
+
+def test_the_cache_is_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFIXCAP_CACHE", str(tmp_path))
+    assert cache_dir() == tmp_path
+    monkeypatch.delenv("PREFIXCAP_CACHE")
+    assert cache_dir().parts[-1] == "prefixcap"
