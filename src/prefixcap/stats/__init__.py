@@ -10,7 +10,8 @@ from prefixcap.stats.bleu import BleuStatistic
 from prefixcap.stats.cider import CiderStatistic
 from prefixcap.stats.compare import Difference, paired_bootstrap, paired_permutation
 from prefixcap.stats.correct import benjamini_hochberg, holm
-from prefixcap.stats.interval import Interval, bootstrap_interval, replicates
+from prefixcap.stats.interval import Interval, bootstrap_interval
+from prefixcap.stats.replicates import Replicates, replicate
 
 __all__ = [
     "Additive",
@@ -20,6 +21,7 @@ __all__ = [
     "Difference",
     "Interval",
     "Mean",
+    "Replicates",
     "Resamplable",
     "Statistic",
     "benjamini_hochberg",
@@ -27,5 +29,5 @@ __all__ = [
     "holm",
     "paired_bootstrap",
     "paired_permutation",
-    "replicates",
+    "replicate",
 ]

@@ -8,7 +8,7 @@ from typing import final
 import numpy as np
 
 from prefixcap.stats.base import Additive, Array, check_captions
-from prefixcap.stats.grams import ORDERS, Grams, grams
+from prefixcap.stats.grams import ORDERS, Entries, Ints, count_grams
 
 TINY, SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against dividing by zero
 
@@ -33,8 +33,7 @@ class BleuStatistic(Additive):
         predictions: Mapping[Hashable, Sequence[str]],
     ) -> None:
         self._images = check_captions(references, predictions)
-        rows = [_counts(predictions[image][0], references[image]) for image in self._images]
-        self._features = np.array(rows, dtype=np.float64)
+        self._features = _counts(references, [each[0] for each in predictions.values()])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,15 +60,36 @@ class BleuStatistic(Additive):
         return scores
 
 
-def _counts(prediction: str, references: Sequence[str]) -> list[int]:
-    length = len(prediction.split())
-    most = Grams()
-    for reference in references:
-        most |= grams(reference)
-    matches = [0] * ORDERS
-    for gram, count in (grams(prediction) & most).items():
-        matches[len(gram) - 1] += count
-    totals = [max(0, length - n) for n in range(ORDERS)]
-    lengths = [len(reference.split()) for reference in references]
-    closest = min(lengths, key=lambda found: (abs(found - length), found))
-    return [*matches, *totals, length, closest]
+def _counts(references: Mapping[Hashable, Sequence[str]], predictions: list[str]) -> Array:
+    image_of = np.repeat(np.arange(len(predictions)), [len(each) for each in references.values()])
+    theirs, own = count_grams([text for each in references.values() for text in each], predictions)
+    return np.column_stack(
+        [
+            _matches(theirs, own, image_of),
+            np.maximum(own.lengths[:, None] - np.arange(ORDERS), 0),
+            own.lengths,
+            _closest(theirs.lengths, own.lengths, image_of),
+        ]
+    ).astype(np.float64)
+
+
+def _matches(theirs: Entries, own: Entries, image_of: Ints) -> Ints:
+    """Returns (I,4), how many n-grams of each prediction stand in one of its references."""
+    width = max(theirs.gram.max(initial=0), own.gram.max(initial=0)) + 1
+    keys = own.caption * width + own.gram
+    wanted = image_of[theirs.caption] * width + theirs.gram
+    place = np.searchsorted(keys, wanted)
+    known = keys[np.minimum(place, len(keys) - 1)] == wanted if len(keys) else wanted < 0
+    most = np.zeros(len(keys), dtype=np.int64)
+    np.maximum.at(most, place[known], theirs.count[known])
+    found = np.zeros((own.captions, ORDERS), dtype=np.int64)
+    np.add.at(found, (own.caption, own.order), np.minimum(own.count, most))
+    return found
+
+
+def _closest(theirs: Ints, own: Ints, image_of: Ints) -> Ints:
+    """Returns (I), the references' length closest to the prediction's, the shorter of two."""
+    distance = np.abs(theirs - own[image_of])
+    order = np.lexsort((theirs, distance, image_of))
+    first = np.searchsorted(image_of[order], np.arange(len(own)))
+    return theirs[order][first]

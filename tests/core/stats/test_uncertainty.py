@@ -1,0 +1,170 @@
+"""Coverage of the intervals and false alarms of the tests, by simulation.
+
+Every bound below is the exact binomial one that a right procedure breaks once in 10,000 runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from made_captions import corpus
+from scipy.stats import binom
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.stats import (
+    BleuStatistic,
+    CiderStatistic,
+    Mean,
+    Statistic,
+    bootstrap_interval,
+    paired_bootstrap,
+    paired_permutation,
+    replicate,
+)
+
+RUNS = 200
+
+
+def mean_of(values: np.ndarray) -> Mean:
+    return Mean({"x": [float(v) for v in values]}, range(len(values)))
+
+
+def plausible(count: int, low: float, high: float) -> bool:
+    """Whether a share between `low` and `high` can have given `count` of RUNS."""
+    return bool(binom.ppf(1e-4, RUNS, low) <= count <= binom.ppf(1 - 1e-4, RUNS, high))
+
+
+def captions(run: int) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    return corpus(80, 1000 + run)
+
+
+def draw_mean(run: int) -> Statistic:
+    return mean_of(np.random.default_rng(run).exponential(size=80))
+
+
+def draw_bleu(run: int) -> Statistic:
+    return BleuStatistic(*captions(run))
+
+
+def draw_cider(run: int) -> Statistic:
+    return CiderStatistic(*captions(run))
+
+
+@pytest.mark.parametrize("draw", [draw_mean, draw_bleu, draw_cider])
+def test_intervals_cover_the_expected_score(draw: Callable[[int], Statistic]) -> None:
+    ones = np.ones((1, 80), dtype=np.int64)
+    drawn = [draw(run) for run in range(RUNS)]
+    expected = np.mean([each.resampled(ones)[0, 0] for each in drawn])
+    covered = 0
+    for statistic in drawn:
+        interval = bootstrap_interval(replicate(statistic, resamples=200), level=0.9)[0]
+        covered += interval.low <= expected <= interval.high
+    assert plausible(covered, 0.86, 0.92)
+
+
+def test_intervals_cover_other_seeds() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(RUNS):
+        images, seeds = rng.normal(size=50), rng.normal(0, 0.3, size=3)
+        cell = [mean_of(images + seed + rng.normal(0, 0.1, size=50)) for seed in seeds]
+        interval = bootstrap_interval(replicate(cell, resamples=200), level=0.9)[0]
+        covered += interval.low <= 0 <= interval.high
+    assert plausible(covered, 0.87, 0.94)
+
+
+def swap_half(first: dict[str, list[str]], second: dict[str, list[str]], run: int) -> None:
+    rng = np.random.default_rng(run)
+    for image in first:
+        if rng.random() < 0.5:
+            first[image], second[image] = second[image], first[image]
+
+
+def no_difference(run: int) -> tuple[Statistic, Statistic]:
+    references, first = corpus(60, run, quality=0.8)
+    _, second = corpus(60, run, quality=0.3)
+    swap_half(first, second, run)
+    return CiderStatistic(references, first), CiderStatistic(references, second)
+
+
+def test_false_alarms_are_as_many_as_allowed() -> None:
+    alarms = {"bootstrap": 0, "permutation": 0}
+    for run in range(RUNS):
+        pair = no_difference(run)
+        one, two = (replicate(each, resamples=200) for each in pair)
+        alarms["bootstrap"] += paired_bootstrap(one, two)[0].p <= 0.1
+        alarms["permutation"] += paired_permutation(*pair, resamples=199)[0].p <= 0.1
+    assert plausible(alarms["permutation"], 0.1, 0.1)
+    assert plausible(alarms["bootstrap"], 0.08, 0.13)
+
+
+def test_seeds_alone_raise_no_false_alarm() -> None:
+    rng = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(RUNS):
+        images = rng.normal(size=50)
+        cells = [[mean_of(images + s) for s in rng.normal(0, 0.3, size=3)] for _ in range(2)]
+        one, two = (replicate(cell, resamples=200) for cell in cells)
+        alarms += paired_bootstrap(one, two)[0].p <= 0.1
+    assert plausible(alarms, 0.1, 0.1)
+
+
+@pytest.mark.parametrize("statistic", [BleuStatistic, CiderStatistic])
+def test_real_differences_are_found(
+    statistic: type[BleuStatistic] | type[CiderStatistic],
+) -> None:
+    references, first = corpus(150, 5, quality=0.8)
+    _, second = corpus(150, 5, quality=0.4)
+    pair = statistic(references, first), statistic(references, second)
+    found = paired_bootstrap(*(replicate(each, resamples=300) for each in pair))[-1]
+    assert found.p < 0.01
+    assert found.low is not None
+    assert 0 < found.low < found.value
+    swapped = paired_permutation(*pair, resamples=300)[-1]
+    assert swapped.p < 0.01
+    assert swapped.value == pytest.approx(found.value)
+
+
+def test_a_cell_does_not_differ_from_itself() -> None:
+    statistic = draw_bleu(0)
+    drawn = replicate(statistic, resamples=50)
+    for found in [*paired_bootstrap(drawn, drawn), *paired_permutation(statistic, statistic)]:
+        assert (found.value, found.p) == (0, 1)
+
+
+def test_the_permutation_test_is_exact_for_few_images() -> None:
+    one, two = mean_of(np.array([3.0, 2.0, 1.0, 4.0])), mean_of(np.zeros(4))
+    found = paired_permutation(one, two, resamples=20_000)[0]
+    assert found.p == pytest.approx(2 / 16, abs=0.01)  # all four signs alike, either way
+
+
+def test_the_same_seed_gives_the_same_replicates_whatever_the_number_of_cells() -> None:
+    statistic = draw_cider(1)
+    one, two = (replicate(statistic, resamples=150, seed=3).drawn for _ in range(2))
+    assert np.array_equal(one, two)
+    both = replicate([statistic, statistic], resamples=150, seed=3)
+    assert both.drawn == pytest.approx(one)
+    assert not np.array_equal(one, replicate(statistic, resamples=150, seed=4).drawn)
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    one, two = mean_of(np.ones(4)), mean_of(np.ones(5))
+    with pytest.raises(PrefixcapError, match="the same images can be compared: 4 is in one only"):
+        paired_permutation(one, two)
+    other = Mean({"y": [1.0] * 4}, range(4))
+    with pytest.raises(PrefixcapError, match="only the same scores can be compared, not x and y"):
+        replicate([one, other])
+    with pytest.raises(PrefixcapError, match="without a single seed"):
+        replicate([])
+    with pytest.raises(PrefixcapError, match="one has 1 seeds and the other 2"):
+        paired_bootstrap(replicate(one, resamples=9), replicate([one, one], resamples=9))
+    with pytest.raises(PrefixcapError, match="not 9 of seed 0 and 9 of seed 1"):
+        paired_bootstrap(replicate(one, resamples=9), replicate(one, resamples=9, seed=1))
+    with pytest.raises(PrefixcapError, match="at least 1, not 0"):
+        replicate(one, resamples=0)
+    with pytest.raises(PrefixcapError, match="at least 1, not 0"):
+        paired_permutation(one, one, resamples=0)
+    with pytest.raises(PrefixcapError, match=r"between 0 and 1, not 95"):
+        bootstrap_interval(replicate(one, resamples=9), level=95)
