@@ -22,10 +22,10 @@ from prefixcap_coco.tokens import tokens
 
 from prefixcap import Hypothesis, MetricConfig, Record, Registry
 from prefixcap.captioner import Captioner
-from prefixcap.clipcap.convert import import_checkpoint
+from prefixcap.clipcap import import_checkpoint
 from prefixcap.evaluation import evaluate
 from prefixcap.kinds import DatasetConfig, Example
-from prefixcap.stats import CiderStatistic, paired_bootstrap
+from prefixcap.stats import CiderStatistic, paired_bootstrap, replicate
 
 CAPTIONERS = ("mlp_k10", "transformer_k10")
 METRICS = ("cider", "bleu", "meteor")
@@ -104,8 +104,10 @@ def cell_of(captioner: Captioner, features: torch.Tensor, ids: list[str], decode
     return Cell(decoder, tuple(runs))
 
 
-def statistics(cell: Cell, examples: Sequence[Example]) -> list[CiderStatistic]:
-    found = [tokens(cell.records(run, examples)) for run in range(len(cell.runs))]
+def statistics(cell: Cell, examples: Sequence[Example], seeds: int) -> list[CiderStatistic]:
+    """Returns CIDEr of each seed; a decoder that draws nothing writes the same with every seed."""
+    runs = [number % len(cell.runs) for number in range(seeds)]
+    found = [tokens(cell.records(run, examples)) for run in runs]
     numbers = range(len(examples))
     return [
         CiderStatistic(
@@ -123,9 +125,10 @@ def row(name: str, cell: Cell, own: Cell, examples: Sequence[Example], resamples
     against = ["", ""]
     if cell is not own:
         many = len(cell.runs)
-        difference = paired_bootstrap(
-            statistics(cell, examples), statistics(own, examples) * many, resamples=resamples
-        )[0]
+        one, two = (
+            replicate(statistics(each, examples, many), resamples=resamples) for each in (cell, own)
+        )
+        difference = paired_bootstrap(one, two)[0]
         against = [
             f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})",
             f"{cell.differing(own):.0%}",
