@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -90,15 +91,8 @@ def bench(
 
             files.write(save_study, choices)
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
-        if dry_run:
-            answer: dict[str, Any] = _plan(plan, folder)
-        else:
-            answer = _run(plan, folder, quiet=as_json)
-    if as_json:
-        typer.echo(json.dumps(answer))
-    elif dry_run:
-        for line in answer["lines"]:
-            typer.echo(line)
+        answer, text = _plan(plan, folder) if dry_run else _run(plan, folder)
+    typer.echo(json.dumps(answer) if as_json else text)
 
 
 def _with_file(path: Path | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -118,27 +112,26 @@ def _name(study: Study) -> str:
     return f"{study.dataset.name}-{'-'.join(mapper.name for mapper in study.mappers)}"[:40]
 
 
-def _plan(study: Study, folder: Path) -> dict[str, Any]:
+def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     from prefixcap.runtime import prepare
 
     prepare()
     from prefixcap.study.plan import plan
 
-    return plan(study, folder)
+    found = plan(study, folder)
+    return found, "\n".join(found["lines"])
 
 
-def _run(study: Study, folder: Path, *, quiet: bool) -> dict[str, Any]:
+def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     from prefixcap.runtime import prepare
 
     prepare()
     from prefixcap.cli.progress import reporter
-    from prefixcap.cli.table import show
+    from prefixcap.cli.table import WIDE, text
     from prefixcap.study.runner import run
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PrefixcapError(f"--out {folder} cannot be a folder: {error.strerror}") from error
+    if folder.exists() and not folder.is_dir():
+        raise PrefixcapError(f"--out {folder} cannot be a folder: it is a file")
     try:
         results = run(study, folder, reporter())
     except KeyboardInterrupt:
@@ -146,6 +139,4 @@ def _run(study: Study, folder: Path, *, quiet: bool) -> dict[str, Any]:
             f"stopped; everything finished so far is kept in {folder}: run the same command with "
             f"--out {folder} to go on"
         ) from None
-    if not quiet:
-        show(results)
-    return results.to_json()
+    return results.to_json(), text(results, shutil.get_terminal_size((WIDE, 24)).columns)

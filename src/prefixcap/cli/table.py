@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from typing import TYPE_CHECKING
 
 from prefixcap.study.results import markdown, table
@@ -14,13 +12,6 @@ if TYPE_CHECKING:
 SHOWN = 5
 WIDE = 160
 MAIN = ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
-
-
-def show(results: Results) -> None:
-    """Prints a study's results to standard output."""
-    # standard output is turned to standard error while libraries run
-    out = sys.__stdout__
-    print(text(results, shutil.get_terminal_size((WIDE, 24)).columns), file=out, flush=True)
 
 
 def text(results: Results, width: int = WIDE) -> str:

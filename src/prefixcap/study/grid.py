@@ -9,7 +9,7 @@ import attrs
 
 from prefixcap import specs
 from prefixcap.config import Component
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.kinds import (
     DatasetConfig,
     DecoderConfig,
@@ -19,6 +19,7 @@ from prefixcap.kinds import (
     MetricConfig,
     TuningConfig,
 )
+from prefixcap.runtime import DTYPES
 from prefixcap.training.config import TrainingConfig
 
 FORMAT = 1
@@ -51,6 +52,11 @@ def _positive(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
     for number in values:
         if number is not None and number < 1:
             raise PrefixcapError(f"{attribute.name} must be at least 1, not {number}")
+
+
+def _dtype(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    if value not in DTYPES:
+        raise PrefixcapError(f"--{attribute.name} cannot be {value!r}{nearest(value, DTYPES)}")
 
 
 @attrs.frozen(kw_only=True)
@@ -91,7 +97,7 @@ class Study:
     training: TrainingConfig = attrs.field(factory=TrainingConfig)
     limit: int | None = attrs.field(default=None, validator=_positive)
     max_new_tokens: int = attrs.field(default=40, validator=_positive)
-    dtype: str = "float32"
+    dtype: str = attrs.field(default="float32", validator=_dtype)
     device: str = "auto"
     skip_unreadable: bool = False
     baselines: bool = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefixcap.runtime import device_named, dtype_named
+from prefixcap.runtime import device_named
 from prefixcap.study import captions, data, models, scoring
 from prefixcap.study.grid import Study
 from prefixcap.study.progress import Silent
@@ -30,7 +30,6 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     Raises:
         PrefixcapError: something in the study or its data is wrong.
     """
-    dtype_named(study.dtype)
     device = device_named(study.device)
     check_folder(folder)
     loaded = data.load(study)

@@ -11,7 +11,7 @@ import attrs
 from prefixcap import specs
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import DecoderConfig, EncoderConfig, Example, LanguageModel
-from prefixcap.runtime import device_named, dtype_named
+from prefixcap.runtime import device_named
 from prefixcap.study import baselines, captions, data, models, picture, scoring
 from prefixcap.study.grid import FORMAT, Model, Study
 from prefixcap.study.progress import Reporter, Silent
@@ -67,7 +67,6 @@ class Runner:
         self.study = study
         self.folder = folder
         self.reporter = reporter
-        dtype_named(study.dtype)
         self.device = device_named(study.device)
         self.results = Results(folder=folder)
         self._done = 0
@@ -75,8 +74,8 @@ class Runner:
     def run(self) -> Results:
         """Runs everything and writes the results."""
         check_folder(self.folder)
-        write_json(self.folder / CONFIG, self.study.to_json())
         self.data = data.load(self.study)
+        write_json(self.folder / CONFIG, self.study.to_json())
         for encoder in self.study.encoders:
             self._encoder(encoder)
         self.results.write()

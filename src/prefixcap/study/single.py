@@ -7,7 +7,7 @@ from typing import Any
 
 from prefixcap import runs
 from prefixcap.errors import PrefixcapError
-from prefixcap.runtime import device_named, dtype_named
+from prefixcap.runtime import device_named
 from prefixcap.study import data, models
 from prefixcap.study.grid import Study
 from prefixcap.study.progress import Reporter
@@ -29,7 +29,6 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     Raises:
         PrefixcapError: the folder holds another model or a study, or something does not fit.
     """
-    dtype_named(study.dtype)
     device = device_named(study.device)
     loaded = data.load(study)
     encoder = study.encoders[0].build(device)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_world import World
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_one_object_on_standard_output(shell: Shell, world: World, tmp_path: Path) -> None:
+    words = [*world.bench, "--decoder", "beam:num_beams=2,length_penalty=0.8", "--json"]
+    status, out, err = shell(*words, "--out", tmp_path / "run", "--mapper", "mlp")
+    assert status == 0
+    found = json.loads(out)
+    assert found["run"] == str(tmp_path / "run")
+    assert [(r["mapper"], r["prefix_length"], r["decoder"]) for r in found["rows"]] == [
+        ("linear", 2, "greedy"),
+        ("linear", 2, "beam:num_beams=2,length_penalty=0.8"),
+        ("mlp", 2, "greedy"),
+        ("mlp", 2, "beam:num_beams=2,length_penalty=0.8"),
+    ]
+    row = found["rows"][0]
+    assert row["scores"]["Length"] > 0
+    assert row["captions_per_second"] > 0
+    assert row["trained_parameters"] > 0
+    names = [baseline["name"] for baseline in found["baselines"]]
+    assert names == [
+        "constant caption",
+        "random training caption",
+        "nearest training image",
+        "shuffled images",
+    ]
+    assert "training linear-p2-full-s0" in err
+    assert "captioning mlp-p2-full-s0-beam" in err
+
+
+def test_what_a_run_folder_holds(study: Path) -> None:
+    assert json.loads((study / "config.json").read_text())["prefix_lengths"] == [2]
+    (model,) = [path for path in (study / "models").iterdir() if path.name != ".locks"]
+    assert model.name.startswith("linear-p2-full-s0-")
+    assert {"config.json", "weights.safetensors"} <= {path.name for path in model.iterdir()}
+    rows = json.loads((study / "scores.json").read_text())["rows"]
+    whole = lines(study / "captions.jsonl")
+    assert len(whole) == 8 * len(rows)
+    assert set(whole[0]) == {"image", "references", "cell", "captions"}
+    for row in rows:
+        cell = study / "cells" / row["cell"]
+        captions = lines(cell / "captions.jsonl")
+        assert [line["image"] for line in captions] == [f"test-{i}.png" for i in range(8)]
+        scores = json.loads((cell / "scores.json").read_text())
+        assert len(scores["length"]["per_image"]["Length"]) == 8
+    assert "| mapper" in (study / "table.md").read_text()
+    assert (study / "grid.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_table_and_the_captions_are_shown(shell: Shell, world: World, study: Path) -> None:
+    words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", study]
+    _, out, _ = shell(*words)
+    assert out.startswith("| mapper")
+    assert "(nearest training image)" in out
+    assert "test-0.png\n  linear P=2 greedy: " in out
+    assert "  a human's: A red ball." in out
+    assert f"picture: {study / 'grid.png'}\nrun: {study}\n" in out
+
+
+def test_a_loaded_run_captions_the_same(study: Path, world: World) -> None:
+    import numpy as np
+
+    from prefixcap.captioner import Captioner
+
+    rows = json.loads((study / "scores.json").read_text())["rows"]
+    captioner = Captioner.load(study / rows[0]["model"], device="cpu")
+    features = np.load(world.data / "features.npy")[-8:]
+    ids = [f"test-{i}.png" for i in range(8)]
+    for row in rows:
+        again = captioner.caption(
+            features=features, decoder=row["decoder"], max_new_tokens=8, image_ids=ids
+        )
+        kept = lines(study / "cells" / row["cell"] / "captions.jsonl")
+        assert [[h.text for h in each] for each in again] == [
+            [caption["text"] for caption in line["captions"]] for line in kept
+        ]
+
+
+def test_another_decoder_metric_or_mapper_costs_only_itself(
+    shell: Shell, world: World, study: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(study, folder)
+
+    def work(*more: str) -> dict[str, int]:
+        words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", folder, "--json"]
+        status, out, _ = shell(*words, "--no-baselines", *more)
+        assert status == 0
+        found: dict[str, int] = json.loads(out)["work"]
+        return found
+
+    nothing = {"encoded_images": 0, "trained_models": 0, "decoded_images": 0, "scored_metrics": 0}
+    assert work() == nothing
+    assert work("--decoder", "top-p") == nothing | {"decoded_images": 8, "scored_metrics": 2}
+    assert work("--metrics", "distinct:max_n=3") == nothing | {"scored_metrics": 2}
+    more = nothing | {"trained_models": 1, "decoded_images": 16, "scored_metrics": 4}
+    assert work("--mapper", "mlp") == more
+    assert work("--seed", "0,1") == more
+    # a changed training changes the model and what is made by it, and nothing before it
+    assert work("--epochs", "2") == more
+    assert work("--max-new-tokens", "5") == nothing | {"decoded_images": 16, "scored_metrics": 4}
+
+
+def test_a_changed_data_set_is_encoded_and_trained_anew(
+    shell: Shell, world: World, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    changed = World(data, world.lm)
+    words = [*changed.bench, "--out", tmp_path / "run", "--json", "--no-baselines"]
+    shell(*words)
+    text = (data / "captions.jsonl").read_text()
+    (data / "captions.jsonl").write_text(text.replace("A red ball.", "One red ball.", 1))
+    _, out, _ = shell(*words)
+    assert json.loads(out)["work"]["trained_models"] == 1
+
+
+def test_a_dry_run_counts_and_writes_nothing(shell: Shell, world: World, study: Path) -> None:
+    before = sorted(study.rglob("*"))
+    words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", study, "--dry-run"]
+    _, out, _ = shell(*words)
+    assert out.splitlines() == [
+        "images to encode: 0 of 44",
+        "models to train: 0 of 1",
+        "images to caption: 0 of 16",
+        "cells to score: 0 of 2",
+        "everything is there",
+    ]
+    _, out, _ = shell(*words, "--prefix-len", "3", "--json")
+    found = json.loads(out)
+    assert found["missing"] == {
+        "images to encode": 0,
+        "models to train": 1,
+        "images to caption": 16,
+        "cells to score": 2,
+    }
+    assert found["seconds"] > 0
+    assert sorted(study.rglob("*")) == before
+
+
+def test_a_study_file_is_the_same_study(
+    shell: Shell, world: World, study: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "study.toml"
+    words = [*world.bench, "--decoder", "beam:num_beams=2", "--save-study", file]
+    shell(*words, "--out", tmp_path / "new", "--dry-run")
+    _, out, _ = shell("bench", file, "--out", study, "--json")
+    found = json.loads(out)
+    assert set(found["work"].values()) == {0}
+    assert [row["decoder"] for row in found["rows"]] == ["greedy", "beam:num_beams=2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("mappr = ['mlp']", "no key 'mappr'; did you mean 'mapper'? known: "),
+        ("mapper = ", "is not TOML: "),
+        ("mapper = [1.5]", "'mapper' must be a text, a number or a list of these, not [1.5]"),
+    ],
+)
+def test_a_broken_study_file(shell: Shell, tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "study.toml").write_text(text)
+    status, _, err = shell("bench", tmp_path / "study.toml")
+    assert status == 2
+    assert sentence in err
+    assert str(tmp_path / "study.toml") in err

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from cli_world import World
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+def test_features_give_an_object_a_line(shell: Shell, study: Path, world: World) -> None:
+    features = world.data / "features.npy"
+    words = ["caption", "--run", study, "--features", features, "--decoder", "beam", "--n", "3"]
+    status, out, _ = shell(*words, "--max-new-tokens", "4", "--json")
+    assert status == 0
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["image"] for row in rows] == list(range(44))
+    for row in rows:
+        assert len(row["captions"]) == 3
+        assert set(row["captions"][0]) == {"text", "logprob", "score", "finish"}
+        scores = [caption["score"] for caption in row["captions"]]
+        assert scores == sorted(scores, reverse=True)
+        assert row["captions"][0]["finish"] in ("stop", "length")
+
+
+def test_safetensors_and_npy_give_the_same(
+    shell: Shell, study: Path, world: World, tmp_path: Path
+) -> None:
+    from safetensors.numpy import save_file
+
+    features = np.load(world.data / "features.npy")[:3]
+    np.save(tmp_path / "f.npy", features)
+    save_file({"features": features}, tmp_path / "f.safetensors")
+    words = ["caption", "--run", study, "--decoder", "greedy", "--features"]
+    _, one, _ = shell(*words, tmp_path / "f.npy")
+    _, other, _ = shell(*words, tmp_path / "f.safetensors")
+    assert one == other
+    assert one.splitlines()[2].startswith("2: ")
+
+
+def test_the_seed_decides_what_is_drawn(shell: Shell, study: Path, world: World) -> None:
+    features = world.data / "features.npy"
+    words = ["caption", "--run", study, "--features", features, "--decoder", "top-p"]
+    answers = [shell(*words, "--seed", seed)[1] for seed in (1, 1, 2)]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_images_through_an_encoder(shell: Shell, world: World, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    (data / "features.npy").unlink()
+    run = tmp_path / "run"
+    options = [*World(data, world.lm).options, "--encoder", "scenes-clip", "--out", run]
+    status, out, _ = shell("train", *options, "--json")
+    assert status == 0
+    assert json.loads(out)["run"] == str(run)
+    images = [data / "images" / f"test-{i}.png" for i in range(2)]
+    words = ["caption", *images, "--run", run, "--decoder", "greedy", "--json"]
+    _, out, _ = shell(*words, "--max-new-tokens", "5")
+    assert [json.loads(line)["image"] for line in out.splitlines()] == [str(i) for i in images]
+
+
+def test_a_study_of_several_models_names_them(shell: Shell, world: World, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert shell(*world.bench, "--prefix-len", "1,3", "--no-baselines", "--out", run)[0] == 0
+    features = world.data / "features.npy"
+    status, _, err = shell("caption", "--run", run, "--features", features)
+    assert status == 2
+    assert f"--run {run} holds 3 models; choose one: {run / 'models'}/linear-p1-full-s0-" in err
+    (one,) = (run / "models").glob("linear-p3-*")
+    assert shell("caption", "--run", one, "--features", features)[0] == 0
+
+
+def test_train_again_is_done_and_other_settings_need_another_out(
+    shell: Shell, world: World, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    words = ["train", *world.options, "--out", run]
+    assert shell(*words)[0] == 0
+    before = (run / "weights.safetensors").stat().st_mtime_ns
+    assert shell(*words)[0] == 0
+    assert (run / "weights.safetensors").stat().st_mtime_ns == before
+    status, _, err = shell(*words, "--seed", "3")
+    assert status == 2
+    assert err.splitlines()[-1] == f"prefixcap: {run} holds another run: choose another --out"
+
+
+def test_train_makes_one_captioner(shell: Shell, world: World, tmp_path: Path) -> None:
+    words = ["train", *world.options, "--out", tmp_path / "run", "--seed", "1,2"]
+    status, _, err = shell(*words)
+    assert status == 2
+    assert "train makes one captioner, and --seed has 2 values: use bench" in err

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+def test_list_names_every_kind_and_its_components(shell: Shell) -> None:
+    status, out, _ = shell("list")
+    assert status == 0
+    for kind in ("encoder", "mapper", "lm", "tuning", "decoder", "dataset", "metric"):
+        assert f"{kind}:" in out.splitlines()
+    assert "  greedy" in out
+
+
+def test_list_of_one_kind_as_json(shell: Shell) -> None:
+    _, out, _ = shell("list", "mapper", "--json")
+    found = json.loads(out)
+    assert list(found) == ["mapper"]
+    assert {"linear", "mlp", "transformer"} <= set(found["mapper"])
+
+
+def test_show_says_settings_defaults_and_who_brings_it(shell: Shell) -> None:
+    _, out, _ = shell("show", "decoder", "beam")
+    assert "of decoders (prefixcap" in out
+    assert "  num_beams: int, default 5" in out
+    _, out, _ = shell("show", "dataset", "jsonl")
+    assert "  path: str, required" in out
+    _, out, _ = shell("show", "decoder", "beam", "--json")
+    settings = {setting["name"]: setting for setting in json.loads(out)["settings"]}
+    assert settings["num_beams"]["default"] == 5
+
+
+def test_plugins_as_json(shell: Shell) -> None:
+    _, out, _ = shell("plugins", "--json")
+    found = {plugin["name"]: plugin for plugin in json.loads(out)}
+    assert "decoder greedy" in found["decoders"]["components"]
+    assert found["decoders"]["error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["list", "decodr"], "no kind 'decodr'; did you mean 'decoder'? known: "),
+        (["show", "decoder", "beem"], "no decoder 'beem'; did you mean 'beam'? known: "),
+        (["show", "decodr", "beam"], "no kind 'decodr'; did you mean 'decoder'? known: "),
+        (["check", "decoder", "greddy"], "no decoder 'greddy'; did you mean 'greedy'? known: "),
+        (["check", "decodr", "beam"], "no kind 'decodr'; did you mean 'decoder'? known: "),
+    ],
+    ids=" ".join,
+)
+def test_an_unknown_name_gets_its_nearest_match(
+    shell: Shell, words: list[str], sentence: str
+) -> None:
+    status, out, err = shell(*words)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"prefixcap: {sentence}")
+    assert err.count("\n") == 1
+
+
+def test_check_holds_a_component_against_the_kit(shell: Shell) -> None:
+    status, out, _ = shell("check", "decoder", "greedy")
+    assert status == 0
+    assert out.splitlines()[-1].endswith("rules hold")

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_world import World
+
+from prefixcap import runs
+from prefixcap.cli.errors import sentence_of
+from prefixcap.study import runner
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+def refused(shell: Shell, *words: object) -> str:
+    """Runs a command that must be refused with one sentence, and returns the sentence."""
+    status, out, err = shell(*words)
+    assert (status, out) == (2, "")
+    sentences = [line for line in err.splitlines() if line.startswith("prefixcap: ")]
+    assert len(sentences) == 1
+    assert "Traceback" not in err
+    return sentences[0].removeprefix("prefixcap: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["lst"], "prefixcap has no command 'lst'; did you mean 'list'? known: bench, "),
+        (
+            ["bench", "--mappr", "mlp"],
+            "prefixcap bench has no option '--mappr'; did you mean '--mapper'? known: ",
+        ),
+        (["bench", "--mapper", "mpl"], "no mapper 'mpl'; did you mean 'mlp'? known: "),
+        (["bench", "--prefix-len", "ten"], "--prefix-len must be whole numbers, not 'ten'"),
+        (["bench", "--prefix-len", "1,0"], "--prefix-len must be at least 1, not 0"),
+        (["bench", "--limit", "0"], "--limit must be at least 1, not 0"),
+        (["bench", "--max-new-tokens", "-1"], "--max-new-tokens must be at least 1, not -1"),
+        (["bench", "--epochs", "0"], "--training: epochs must be at least 1, not 0"),
+        (["bench", "--seed", "x"], "--seed must be whole numbers, not 'x'"),
+        (
+            ["bench", "--training", "learning_rat=1"],
+            "--training: no setting 'learning_rat'; did you mean 'learning_rate'? known: ",
+        ),
+        (
+            ["bench", "--decoder", "beam:num_beam=3"],
+            "decoder 'beam:num_beam=3': no setting 'num_beam'; did you mean 'num_beams'? known: ",
+        ),
+        (
+            ["bench", "--decoder", "beam:num_beams=0"],
+            "decoder 'beam:num_beams=0': num_beams must be at least 1, not 0",
+        ),
+        (
+            ["bench", "--decoder", "beam:num_beams=many"],
+            "decoder 'beam:num_beams=many': 'many' is not a whole number",
+        ),
+        (["bench", "--metrics", "cidr"], "no metric 'cidr'; did you mean 'cider'? known: "),
+        (["bench", "--dtype", "float23"], "--dtype cannot be 'float23'; did you mean 'float32'? "),
+        (["caption", "--run", "x"], "give either image files or --features FILE.npy to caption"),
+        (["caption", "no.png", "--run", "x"], "no.png: there is no such image file"),
+        (["caption", "--run", "x", "--features", "f.npy", "--n", "0"], "--n must be at least 1, "),
+        (["eval", "no.jsonl"], "cannot read no.jsonl: "),
+        (["bench", "no.toml"], "cannot read the study no.toml: No such file or directory"),
+    ],
+    ids=" ".join,
+)
+def test_bad_words_get_a_sentence(
+    shell: Shell,
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert refused(shell, *words).startswith(sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_line_is_named_by_its_number(shell: Shell, world: World, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    text = (data / "captions.jsonl").read_text().splitlines()
+    text[4] = text[4][:-5]
+    (data / "captions.jsonl").write_text("\n".join(text))
+    sentence = refused(shell, *World(data, world.lm).bench, "--out", tmp_path / "run")
+    assert str(data / "captions.jsonl") in sentence
+    assert "line 5" in sentence
+
+
+def test_embeddings_that_do_not_fit_in_number(shell: Shell, world: World, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    np.save(data / "features.npy", np.zeros((5, 4), np.float32))
+    sentence = refused(shell, *World(data, world.lm).bench, "--out", tmp_path / "run")
+    assert "features.npy" in sentence
+    assert "5" in sentence
+    assert "44" in sentence
+
+
+def test_features_of_another_width(shell: Shell, study: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", np.zeros((3, 9), np.float32))
+    sentence = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
+    assert "(3, 9)" in sentence
+    assert "(B,7)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (np.zeros(7), "expected numbers (B,D) or (B,N,D), found float64 of shape (7,)"),
+        (np.zeros((0, 7)), "there are no rows in it"),
+        (np.array([[0.0] * 7, [np.nan] * 7]), "row 1 is not finite"),
+    ],
+)
+def test_features_that_are_none(
+    shell: Shell, study: Path, tmp_path: Path, array: np.ndarray, sentence: str
+) -> None:
+    np.save(tmp_path / "f.npy", array)
+    found = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
+    assert found == f"--features {tmp_path / 'f.npy'}: {sentence}"
+
+
+def test_a_file_that_is_no_features(shell: Shell, study: Path, tmp_path: Path) -> None:
+    (tmp_path / "f.npy").write_text("hello")
+    sentence = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
+    assert sentence.startswith(f"--features {tmp_path / 'f.npy'}: cannot be read as .npy")
+
+
+def test_a_run_that_is_not_there(shell: Shell, tmp_path: Path) -> None:
+    np.save(tmp_path / "f.npy", np.zeros((3, 7), np.float32))
+    words = ["caption", "--features", tmp_path / "f.npy", "--run"]
+    assert refused(shell, *words, tmp_path / "no").endswith("/no: there is no such folder")
+    (tmp_path / "empty").mkdir()
+    assert "has no config.json" in refused(shell, *words, tmp_path / "empty")
+
+
+def test_a_run_of_another_version(shell: Shell, study: Path, tmp_path: Path) -> None:
+    (model,) = [path.parent for path in study.glob("models/*/config.json")]
+    shutil.copytree(model, tmp_path / "model")
+    config = json.loads((model / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "format": 99}))
+    np.save(tmp_path / "f.npy", np.zeros((3, 7), np.float32))
+    words = ["caption", "--features", tmp_path / "f.npy", "--run", tmp_path / "model"]
+    assert "is of format 99" in refused(shell, *words)
+
+
+def test_a_study_of_another_version(shell: Shell, world: World, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"kind": "study", "format": 99}')
+    sentence = refused(shell, *world.bench, "--out", tmp_path)
+    assert "is a study of format 99" in sentence
+
+
+def test_a_study_goes_into_no_models_folder(shell: Shell, world: World, study: Path) -> None:
+    (model,) = [path.parent for path in study.glob("models/*/config.json")]
+    sentence = refused(shell, *world.bench, "--out", model)
+    assert sentence.endswith("holds a single model, not a study: choose another --out")
+
+
+def test_an_out_that_is_a_file(shell: Shell, world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    sentence = refused(shell, *world.bench, "--out", tmp_path / "file")
+    assert sentence == f"--out {tmp_path / 'file'} cannot be a folder: it is a file"
+
+
+def test_no_room_on_the_disk(
+    shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = runs.replace
+
+    def full(path: Path, content: bytes) -> None:
+        if "captions" in path.name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        replace(path, content)
+
+    monkeypatch.setattr(runs, "replace", full)
+    words = [*world.bench, "--out", tmp_path / "run"]
+    sentence = refused(shell, *words)
+    assert sentence.startswith(f"no room is left on the disk for {tmp_path / 'run' / 'cells'}")
+    assert "run the same command again with the same --out" in sentence
+    monkeypatch.undo()
+    status, out, _ = shell(*words, "--json")
+    assert status == 0
+    # what was finished before the disk was full is used
+    assert json.loads(out)["work"]["trained_models"] == 0
+    assert json.loads(out)["work"]["decoded_images"] == 0
+
+
+def test_a_keyboard_interrupt_says_how_to_go_on(
+    shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner.Runner, "_cell", interrupted)
+    status, out, err = shell(*world.bench, "--out", tmp_path / "run")
+    assert (status, out) == (130, "")
+    kept = f"everything finished so far is kept in {tmp_path / 'run'}"
+    again = f"run the same command with --out {tmp_path / 'run'} to go on"
+    assert err.splitlines()[-1] == f"prefixcap: stopped; {kept}: {again}"
+
+
+def test_an_unreadable_image_stops_unless_told(shell: Shell, world: World, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    (data / "features.npy").unlink()
+    (data / "images" / "train-3.png").write_bytes(b"no image")
+    words = [*World(data, world.lm).bench, "--out", tmp_path / "run", "--json"]
+    words += ["--encoder", "scenes-clip"]
+    sentence = refused(shell, *words)
+    assert sentence.startswith(f"{data / 'images' / 'train-3.png'}: the image cannot be read")
+    status, out, err = shell(*words, "--skip-unreadable")
+    assert status == 0
+    assert json.loads(out)["skipped_images"] == ["train-3.png"]
+    assert "left out 1 images that could not be read: train-3.png" in err
+
+
+def test_an_error_of_the_program_is_no_sentence() -> None:
+    assert sentence_of(ZeroDivisionError()) is None
