@@ -91,7 +91,7 @@ class GPT2Network(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Linear(model.lm_head.weight))
+        super().__init__(shape, Linear(model.lm_head.weight, model.lm_head.bias))
         self._tokens, self._positions = first.detach(), body.wpe.weight.detach()
         self._norm = body.ln_f
         self._layers = [_GPT2Layer(block, config, shape.width) for block in body.h]
@@ -145,7 +145,7 @@ class LlamaNetwork(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Linear(model.lm_head.weight))
+        super().__init__(shape, Linear(model.lm_head.weight, model.lm_head.bias))
         self._tokens = first.detach()
         self._norm, self._rotary = body.norm, body.rotary_emb
         self._layers = [_LlamaLayer(layer, config, shape) for layer in body.layers]
@@ -219,7 +219,7 @@ class OPTNetwork(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Linear(model.lm_head.weight))
+        super().__init__(shape, Linear(model.lm_head.weight, model.lm_head.bias))
         self._tokens, self._positions = first.detach(), body.embed_positions.weight.detach()
         self._offset = int(body.embed_positions.offset)
         self._norm = body.final_layer_norm

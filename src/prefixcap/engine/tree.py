@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from prefixcap.engine.grid import Grid, Prefill, additive
 from prefixcap.engine.network import Network, Output
@@ -25,6 +26,9 @@ class TreeSession(Session):
     attention of SpecInfer, Miao et al. 2024, https://arxiv.org/abs/2305.09781, used for beams as
     in DeFT, Yao et al. 2025, https://arxiv.org/abs/2404.00242). A beam that changes its parent
     changes a row of the mask, and nothing else.
+
+    A column that no live row sees any more, since its beam was dropped or its caption ended, is
+    the first to be written again, so an image takes up no more columns than its live rows need.
 
     Args:
         network: the language model.
@@ -53,13 +57,12 @@ class TreeSession(Session):
         self._store = Store(
             shape.layers, self._capacity, shape.heads, shape.width, shape.dtype, shape.device
         )
-        # of image slots: the image (-1 where free) and the columns in use
+        # of image slots: the image, -1 where free
         self._slot_images: Ints = np.full(self._capacity, -1, np.int64)
-        self._used: Ints = np.zeros(self._capacity, np.int64)
         # of rows: the image slot, the tokens so far, the columns seen
         self._slots: Ints = np.zeros(0, np.int64)
         self._ages: Ints = np.zeros(0, np.int64)
-        self._seen = torch.zeros(0, 0, dtype=torch.bool, device=shape.device)
+        self._seen = np.zeros((0, prefix.shape[1]), np.bool_)
         self._output = Output(torch.zeros(0, shape.vocab_size, device=shape.device))
 
     @property
@@ -79,9 +82,9 @@ class TreeSession(Session):
         return len(self._prefix) - self._next
 
     @property
-    def columns_held(self) -> int:
-        """The keys (as many as values) that live images hold in each layer, per head."""
-        return int(self._used[self._slot_images >= 0].sum())
+    def columns(self) -> int:
+        """C, the columns that each live image takes up in every layer, P of them its prefix."""
+        return self._seen.shape[1]
 
     def hidden(self) -> tuple[Tensor, ...]:
         """Returns the last position's hidden states (R,E) of the embedding and of each layer."""
@@ -109,14 +112,12 @@ class TreeSession(Session):
             outputs.append(self._network.prefill(images, into, self._hidden_states))
         self._output = _joined(outputs)
         self._next += count
-        self._slot_images[slots], self._used[slots] = new, length
+        self._slot_images[slots] = new
         self._slots = np.concatenate([self._slots, slots])
         self._ages = np.concatenate([self._ages, np.zeros(count, np.int64)])
-        width = max(self._seen.shape[1], length)
-        fresh = self._seen.new_zeros(count, width)
+        fresh = np.zeros((count, self._seen.shape[1]), np.bool_)
         fresh[:, :length] = True
-        old = F.pad(self._seen, (0, width - self._seen.shape[1]))
-        self._seen = torch.cat([old, fresh])
+        self._seen = np.concatenate([self._seen, fresh])
         return new
 
     @torch.inference_mode()
@@ -136,51 +137,48 @@ class TreeSession(Session):
         if not self.waiting:
             self._compact()
         # rows of one image side by side, so that a full grid is a view of them
-        sorted_already = bool((self._slots[1:] >= self._slots[:-1]).all())
         order = np.argsort(self._slots, kind="stable")
-        grid, seen = self._grid(order, parents.to(self._seen.device))
-        device = self._seen.device
-        positions = torch.from_numpy(self._prefix.shape[1] + self._ages[order] - 1).to(device)
-        tokens = tokens.to(device)
-        back = None
-        if not sorted_already:
-            index = torch.from_numpy(order).to(device)
-            tokens, back = tokens[index], torch.from_numpy(np.argsort(order)).to(device)
+        grid = self._grid(order, chosen)
+        positions = self._tensor(self._prefix.shape[1] + self._ages[order] - 1)
+        tokens, back = tokens.to(self._prefix.device), None
+        if (order[1:] < order[:-1]).any():
+            tokens, back = tokens[self._tensor(order)], self._tensor(np.argsort(order))
         self._output = self._network.step(tokens, positions, grid, back, self._hidden_states)
-        self._seen = seen if back is None else seen[back]
         return self._output.logits
 
-    def _grid(self, order: Ints, parents: Tensor) -> tuple[Grid, Tensor]:
-        """Gives each row a column, and lays the rows out; also what each row sees (R,C)."""
-        device = self._seen.device
+    def _grid(self, order: Ints, parents: Ints) -> Grid:
+        """Gives each row a column, notes what it sees, and lays the rows out, image by image."""
         slots = self._slots[order]
         counts = np.bincount(slots)
         images, most = len(counts), int(counts.max())
-        numbers = np.arange(len(slots)) - (np.cumsum(counts) - counts)[slots]
-        columns = self._used[slots] + numbers
-        self._used[:images] += counts
-        width = int(self._used[:images].max())
+        firsts = np.cumsum(counts) - counts
+        numbers = np.arange(len(slots)) - firsts[slots]
+        seen = self._seen[parents[order]]
+        alive = np.zeros((images, seen.shape[1]), np.bool_)
+        alive[counts > 0] = np.logical_or.reduceat(seen, firsts[counts > 0])
+        columns = _free(alive, counts)[slots, numbers]
+        width = max(int(columns.max()) + 1, int(np.flatnonzero(alive.any(0))[-1]) + 1)
+        seen = _widened(seen, width)
+        seen[np.arange(len(slots)), columns] = True
+        inverse = np.empty_like(order)
+        inverse[order] = np.arange(len(order))
+        self._seen = seen[inverse]
         self._store.reserve(width)
-        index = parents[torch.from_numpy(order).to(device)]
-        seen = F.pad(self._seen[index], (0, max(0, width - self._seen.shape[1])))
-        seen = seen[:, :width]
-        at = torch.from_numpy(columns).to(device)
-        seen.scatter_(1, at[:, None], True)
-        full = len(slots) == images * most
-        places = None if full else torch.from_numpy(slots * most + numbers).to(device)
-        mask = seen
-        if places is not None:
-            # a place without a row sees everything: what it finds is never looked at
-            mask = seen.new_ones(images * most, width).index_copy_(0, places, seen)
-        grid = Grid(
+        places = slots * most + numbers
+        # a place without a row sees everything: what it finds is never looked at
+        mask = np.ones((images * most, width), np.bool_)
+        mask[places] = seen
+        return Grid(
             store=self._store,
-            slots=torch.from_numpy(slots).to(device),
-            columns=at,
-            places=places,
+            slots=self._tensor(slots),
+            columns=self._tensor(columns),
+            places=None if len(slots) == images * most else self._tensor(places),
             shape=(images, most),
-            mask=additive(mask.view(images, 1, most, width), self._prefix.dtype),
+            mask=additive(self._tensor(mask).view(images, 1, most, width), self._prefix.dtype),
         )
-        return grid, seen
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._prefix.device)
 
     def _compact(self) -> None:
         """Moves the last images into free slots before them, so that live slots are the first."""
@@ -189,11 +187,10 @@ class TreeSession(Session):
         if not len(targets):
             return
         sources = live[len(live) - len(targets) :]
-        self._store.move(sources.tolist(), targets.tolist(), int(self._used[sources].max()))
+        self._store.move(sources.tolist(), targets.tolist(), self._seen.shape[1])
         renamed = np.arange(self._capacity)
         renamed[sources] = targets
         self._slots = renamed[self._slots]
-        self._used[targets] = self._used[sources]
         self._slot_images[targets] = self._slot_images[sources]
         self._slot_images[sources] = -1
 
@@ -206,3 +203,17 @@ def _joined(outputs: list[Output]) -> Output:
         torch.cat([output.logits for output in outputs]),
         tuple(torch.cat(layers) for layers in hidden),
     )
+
+
+def _free(alive: NDArray[np.bool_], counts: Ints) -> Ints:
+    """Lists each image's free columns (I,F), of which it takes the first `counts` (I)."""
+    needed = max(alive.shape[1], int((alive.sum(1) + counts).max()))
+    return np.argsort(_widened(alive, needed), axis=1, kind="stable")
+
+
+def _widened(seen: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Makes the columns of (R,C) as many as wanted; what is cut off must be False."""
+    found = np.zeros((len(seen), width), np.bool_)
+    common = min(width, seen.shape[1])
+    found[:, :common] = seen[:, :common]
+    return found
