@@ -36,11 +36,13 @@ from prefixcap_scenes.pretrain.pictures import (
 from prefixcap_scenes.pretrain.texts import SEED
 from prefixcap_scenes.world import Scene, scenes
 
-EMBEDDING, VISION_WIDTH, VISION_LAYERS, TEXT_WIDTH, TEXT_LAYERS = 256, 128, 4, 64, 3
+EMBEDDING, VISION_WIDTH, VISION_LAYERS, TEXT_WIDTH, TEXT_LAYERS = 256, 128, 4, 64, 2
 VOCABULARY, CONTEXT = 49408, 77
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 NAME = "scenes-clip.pt"
+KEPT = 20
+"""How many patches of a picture the vision tower sees in the first part of the training."""
 
 
 class Data:
@@ -58,7 +60,9 @@ class Data:
         self.sights = torch.from_numpy(np.stack([sights(scene) for scene in chosen]))
         texts = [text for scene in chosen for text in captions(scene)]
         ids = tokenize(texts).int()
-        self.ids = ids[:, : int((ids > 0).sum(-1).max())].view(len(chosen), 5, -1)
+        self.words = torch.tensor(sorted(set(ids.flatten().tolist())))
+        short = ids[:, : int((ids > 0).sum(-1).max())].contiguous()
+        self.ids = torch.searchsorted(self.words, short).view(len(chosen), 5, -1)
 
     def images(self, rows: Tensor) -> Tensor:
         """Returns pictures as the vision tower takes them (B,3,H,W)."""
@@ -66,20 +70,28 @@ class Data:
         return (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
     def texts(self, rows: Tensor) -> Tensor:
-        """Returns one of each scene's captions as token ids (B,T)."""
-        ids: Tensor = self.ids[rows, torch.randint(5, (len(rows),))]
-        return ids.long()
+        """Returns one of each scene's captions (B,T), as numbers in the list of words."""
+        return self.ids[rows, torch.randint(5, (len(rows),))]
+
+    def kept(self, rows: Tensor) -> Tensor:
+        """Draws the patches to see (B,K): those with a thing first, and some of the rest."""
+        busy = self.sights[rows].any(-1).float()
+        return (busy + torch.rand(busy.shape)).topk(KEPT).indices
 
 
 class Trainee(nn.Module):
-    """The CLIP and the two readouts that help to train it."""
+    """The CLIP, with only the words that it needs, and the two readouts that help to train it.
 
-    def __init__(self) -> None:
+    Args:
+        words: how many different tokens the captions have.
+    """
+
+    def __init__(self, words: int) -> None:
         super().__init__()
         from clip.model import CLIP
 
         self.clip: Any = CLIP(
-            EMBEDDING, SIDE, VISION_LAYERS, VISION_WIDTH, PATCH, CONTEXT, VOCABULARY,
+            EMBEDDING, SIDE, VISION_LAYERS, VISION_WIDTH, PATCH, CONTEXT, words,
             TEXT_WIDTH, TEXT_WIDTH // 64, TEXT_LAYERS,
         )  # fmt: skip
         self.facts = nn.Linear(EMBEDDING, len(all_facts()))
@@ -87,29 +99,48 @@ class Trainee(nn.Module):
         nn.init.constant_(self.facts.bias, -4.0)
         nn.init.constant_(self.sights.bias, -4.0)
 
-    def see(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns unit embeddings (B,D) and the patches' last states (B,N,W) of pictures."""
+    def see(self, images: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns unit embeddings (B,D) and the patches' last states (B,N,W) of pictures.
+
+        Args:
+            images: (B,3,H,W).
+            kept: the patches to look at (B,K), where not all: a quicker start of the training
+                (Li et al. 2023, "Scaling language-image pre-training via masking").
+        """
         tower = self.clip.visual
         patches = tower.conv1(images).flatten(2).transpose(1, 2)
-        first = tower.class_embedding.expand(len(images), 1, -1)
-        states = tower.ln_pre(torch.cat([first, patches], 1) + tower.positional_embedding)
+        patches = patches + tower.positional_embedding[1:]
+        if kept is not None:
+            patches = _taken(patches, kept)
+        first = (tower.class_embedding + tower.positional_embedding[0]).expand(len(images), 1, -1)
+        states = tower.ln_pre(torch.cat([first, patches], 1))
         states = tower.ln_post(tower.transformer(states.transpose(0, 1)).transpose(0, 1))
         return F.normalize(states[:, 0] @ tower.proj, dim=-1), states[:, 1:]
 
-    def losses(self, data: Data, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the contrastive loss, the facts' and the sights'."""
-        image, states = self.see(data.images(rows))
+    def losses(self, data: Data, rows: Tensor, whole: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the contrastive loss, the facts' and the sights', of whole pictures or parts."""
+        kept = None if whole else data.kept(rows)
+        image, states = self.see(data.images(rows), kept)
         text = F.normalize(self.clip.encode_text(data.texts(rows)), dim=-1)
         logits = self.clip.logit_scale.exp() * image @ text.t()
         same = torch.arange(len(rows))
         contrast = (F.cross_entropy(logits, same) + F.cross_entropy(logits.t(), same)) / 2
         facts = self.facts(image * math.sqrt(EMBEDDING))
         told = F.binary_cross_entropy_with_logits(facts, data.facts[rows].float())
-        seen = F.binary_cross_entropy_with_logits(self.sights(states), data.sights[rows].float())
+        there = data.sights[rows].float()
+        there = there if kept is None else _taken(there, kept)
+        seen = F.binary_cross_entropy_with_logits(self.sights(states), there)
         return contrast, told * facts.shape[-1], seen * len(SIGHTS)
 
 
-def pretrain(out: Path, steps: int = 1200, batch: int = 96, count: int = 24_000) -> None:
+def _taken(patches: Tensor, kept: Tensor) -> Tensor:
+    """Takes the patches (B,K) of (B,N,W)."""
+    return patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[-1]))
+
+
+def pretrain(
+    out: Path, steps: int = 1100, batch: int = 64, count: int = 8_000, held_out: int = 1000
+) -> None:
     """Trains the CLIP and saves its checkpoint.
 
     Args:
@@ -117,11 +148,12 @@ def pretrain(out: Path, steps: int = 1200, batch: int = 96, count: int = 24_000)
         steps: how many batches to train for.
         batch: the scenes of a batch.
         count: how many train scenes there are.
+        held_out: how many test scenes to measure the retrieval on at the end.
     """
     runtime.prepare()
     torch.manual_seed(0)
     data = Data(list(islice(scenes("train", SEED), count)))
-    trainee = Trainee()
+    trainee = Trainee(len(data.words))
     optimizer = torch.optim.AdamW(
         trainee.parameters(), lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.02
     )
@@ -130,7 +162,7 @@ def pretrain(out: Path, steps: int = 1200, batch: int = 96, count: int = 24_000)
     start = time.monotonic()
     for step, rows in enumerate(order[: steps * batch].view(steps, batch)):
         with torch.autocast("cpu", torch.bfloat16):
-            contrast, told, seen = trainee.losses(data, rows)
+            contrast, told, seen = trainee.losses(data, rows, whole=step > 0.7 * steps)
         loss = contrast + 0.5 * told + 0.2 * seen
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -144,19 +176,19 @@ def pretrain(out: Path, steps: int = 1200, batch: int = 96, count: int = 24_000)
                 f"{contrast.item():.3f}, facts {told.item():.3f}, sights {seen.item():.3f}",
                 flush=True,
             )
-    save(out / NAME, trainee.clip)
-    print(json.dumps(retrieval(out / NAME)), flush=True)
+    save(out / NAME, trainee.clip, data.words)
+    print(json.dumps(retrieval(out / NAME, held_out)), flush=True)
 
 
-def save(path: Path, model: Any) -> None:
+def save(path: Path, model: Any, words: Tensor) -> None:
     """Saves a CLIP as a checkpoint in OpenAI's format: half precision, unused words zero.
 
     The archive is compressed, so that the zeros cost nothing; torch reads it like any other.
     """
     state = {name: value.detach().half().clone() for name, value in model.state_dict().items()}
-    used = torch.zeros(VOCABULARY, dtype=torch.bool)
-    used[used_words()] = True
-    state["token_embedding.weight"][~used] = 0
+    every = torch.zeros(VOCABULARY, TEXT_WIDTH, dtype=torch.half)
+    every[words] = state["token_embedding.weight"]
+    state["token_embedding.weight"] = every
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = path.with_suffix(".plain")
     torch.save(state, plain)
@@ -165,15 +197,6 @@ def save(path: Path, model: Any) -> None:
             fixed = zipfile.ZipInfo(entry.filename, date_time=(1980, 1, 1, 0, 0, 0))
             target.writestr(fixed, source.read(entry), zipfile.ZIP_DEFLATED, 9)
     plain.unlink()
-
-
-def used_words() -> Tensor:
-    """Returns the ids of the tokens that captions are made of."""
-    from clip import tokenize
-
-    texts = {text for scene in islice(scenes("train", SEED), 2000) for text in captions(scene)}
-    ids = tokenize(sorted(texts))
-    return torch.tensor(sorted(set(ids.flatten().tolist())))
 
 
 @torch.no_grad()
@@ -195,7 +218,7 @@ def retrieval(path: Path, count: int = 1000, among: int = 100) -> dict[str, floa
     found = torch.zeros(2)
     for rows in parts:
         images = F.normalize(model.encode_image(data.images(rows)), dim=-1)
-        texts = F.normalize(model.encode_text(data.ids[rows, 0].long()), dim=-1)
+        texts = F.normalize(model.encode_text(data.words[data.ids[rows, 0]]), dim=-1)
         likeness = images @ texts.t()
         found[0] += (likeness.argmax(1) == right).float().mean()
         found[1] += (likeness.argmax(0) == right).float().mean()

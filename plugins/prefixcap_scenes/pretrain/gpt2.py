@@ -24,7 +24,7 @@ WIDTH, LAYERS, HEADS, POSITIONS = 128, 4, 4, 128
 ROW = 84
 
 
-def pretrain(out: Path, steps: int = 900, batch: int = 32, scenes: int = 30_000) -> None:
+def pretrain(out: Path, steps: int = 600, batch: int = 32, scenes: int = 30_000) -> None:
     """Trains the tokenizer and the model, and saves both as a transformers folder.
 
     Args:

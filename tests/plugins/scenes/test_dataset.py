@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from prefixcap_scenes import Scenes
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import DatasetConfig
+from prefixcap.registry import Registry
+from prefixcap.testing import Case, Check, parametrize
+
+SMALL = Scenes(train=20, val=5, test=6)
+
+
+@parametrize([Case(config=SMALL)])
+def test_conformance(check: Check) -> None:
+    check()
+
+
+def test_the_default_sizes() -> None:
+    found = Scenes().build()
+    assert [len(found.examples(split)) for split in found.splits] == [2000, 200, 200]
+
+
+def test_ids_name_the_split_and_the_number() -> None:
+    found = SMALL.build()
+    assert [example.image.id for example in found.examples("test")][:2] == [
+        "test-000000",
+        "test-000001",
+    ]
+    every = [example.image.index for split in found.splits for example in found.examples(split)]
+    assert every == list(range(31))
+
+
+def test_every_image_has_five_references() -> None:
+    for split in ("train", "val", "test"):
+        assert {len(example.references) for example in SMALL.build().examples(split)} == {5}
+
+
+def test_a_larger_data_set_begins_with_the_smaller_one() -> None:
+    large = Scenes(train=30, val=5, test=9).build()
+    for split in ("train", "test"):
+        few = [example.references for example in SMALL.build().examples(split)]
+        assert few == [example.references for example in large.examples(split)][: len(few)]
+
+
+def test_the_digest_tells_worlds_apart() -> None:
+    digests = {Scenes(train=4, val=2, test=2, seed=seed).build().digest() for seed in range(3)}
+    digests.add(Scenes(train=5, val=2, test=2).build().digest())
+    assert len(digests) == 4
+
+
+def test_an_unknown_split_is_said_with_the_nearest() -> None:
+    with pytest.raises(
+        PrefixcapError, match=re.escape("scenes: no split 'tests'; did you mean 'te")
+    ):
+        SMALL.build().examples("tests")
+
+
+def test_a_size_out_of_range_is_said() -> None:
+    with pytest.raises(PrefixcapError, match="train must be at least 1, not 0"):
+        Registry().parse(DatasetConfig, "scenes:train=0")
+
+
+def test_bench_gets_the_worlds_own_encoder_and_language_model() -> None:
+    assert Scenes.companions == {"encoder": "scenes-clip", "lm": "scenes-gpt2"}
