@@ -8,7 +8,10 @@ from prefixcap.config import Component
 from prefixcap.hookspecs import hookimpl
 from prefixcap_decoders.beam import Beam
 from prefixcap_decoders.clipcap import ClipCapBeam, ClipCapGenerate2
+from prefixcap_decoders.contrasting import ContrastiveDecoding, DoLa, Guidance
 from prefixcap_decoders.greedy import Greedy
+from prefixcap_decoders.mirostat import Mirostat
+from prefixcap_decoders.reranking import MBR, BestOf
 from prefixcap_decoders.sampling import (
     Epsilon,
     Eta,
@@ -21,13 +24,19 @@ from prefixcap_decoders.sampling import (
 )
 
 __all__ = [
+    "MBR",
     "Beam",
+    "BestOf",
     "ClipCapBeam",
     "ClipCapGenerate2",
+    "ContrastiveDecoding",
+    "DoLa",
     "Epsilon",
     "Eta",
     "Greedy",
+    "Guidance",
     "MinP",
+    "Mirostat",
     "Sample",
     "TopH",
     "TopK",
@@ -41,12 +50,18 @@ def prefixcap_components() -> Iterable[type[Component]]:
     """Returns this plugin's config classes."""
     return [
         Beam,
+        BestOf,
         ClipCapBeam,
         ClipCapGenerate2,
+        ContrastiveDecoding,
+        DoLa,
         Epsilon,
         Eta,
         Greedy,
+        Guidance,
+        MBR,
         MinP,
+        Mirostat,
         Sample,
         TopH,
         TopK,

@@ -10,7 +10,7 @@ from torch import Tensor
 from prefixcap.decoding import Row, Task, decode_rows
 from prefixcap.kinds import Decoder, Hypothesis
 from prefixcap_decoders.draw import draw, draw_from_nucleus
-from prefixcap_decoders.sampling import Sampling
+from prefixcap_decoders.sampling import Drawing
 from prefixcap_decoders.transforms import Processor, Transforms, controls
 from prefixcap_decoders.truncation import truncate, truncations
 
@@ -18,10 +18,16 @@ Draw = Callable[[Tensor, Tensor], Tensor]
 
 
 class Sampler(Decoder):
-    """Draws each token from the transformed distribution of its row."""
+    """Draws each token from the transformed distribution of its row.
 
-    def __init__(self, config: Sampling) -> None:
+    Args:
+        config: what is drawn from.
+        samples: how many captions an image, unless a task says `n`.
+    """
+
+    def __init__(self, config: Drawing, samples: int) -> None:
         self.config = config
+        self.samples = samples
 
     def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's captions, the likeliest first, once all of them have ended."""
@@ -32,7 +38,7 @@ class Sampler(Decoder):
             numbers = torch.tensor([row.uniform for row in rows], dtype=torch.float64)
             return drawn(transforms.of_rows(logits, rows), numbers.to(logits.device))
 
-        return decode_rows(task, task.n or self.config.n, choose)
+        return decode_rows(task, task.n or self.samples, choose)
 
 
 def drawing(*, temperature: float = 1.0, top_k: float = 0, **others: float) -> Draw:

@@ -14,31 +14,23 @@ from prefixcap_decoders.controls import Controlled
 
 
 @attrs.frozen(kw_only=True)
-class Sampling(Controlled):
-    """The base of samplers; each caption is drawn on its own, the likeliest comes first.
+class Drawing(Controlled):
+    """The base of decoders that draw tokens.
 
     Attributes:
         temperature: logits are divided by it first; below 1 is bolder, above 1 is wilder.
-        n: how many captions an image.
     """
 
     temperature: float = attrs.field(default=1.0, validator=above(0))
-    n: int = attrs.field(default=1, validator=at_least(1))
 
     @abstractmethod
     def truncation(self) -> Mapping[str, float]:
-        """Returns the settings of `Sample` that this sampler has, by name."""
-
-    def build(self) -> Decoder:
-        """Makes the decoder."""
-        from prefixcap_decoders.sampler import Sampler
-
-        return Sampler(self)
+        """Returns the settings of `sample` that cut the distribution, by name."""
 
 
 @attrs.frozen(kw_only=True)
-class Sample(Sampling):
-    """Sampling with any combination of truncations, applied in the order of the settings below.
+class Truncated(Drawing):
+    """The base of decoders with any combination of truncations, applied in this order.
 
     Attributes:
         top_h: see `top-h`; 1 is off.
@@ -50,8 +42,6 @@ class Sample(Sampling):
         eta: see `eta`; 0 is off.
     """
 
-    name: ClassVar[str] = "sample"
-
     top_h: float = attrs.field(default=1.0, validator=[above(0), between(0, 1)])
     top_k: int = attrs.field(default=0, validator=at_least(0))
     top_p: float = attrs.field(default=1.0, validator=between(0, 1))
@@ -61,7 +51,7 @@ class Sample(Sampling):
     eta: float = attrs.field(default=0.0, validator=between(0, 0.999))
 
     def truncation(self) -> Mapping[str, float]:
-        """Returns the settings that are on."""
+        """Returns all of them."""
         return {
             "top_h": self.top_h,
             "top_k": self.top_k,
@@ -71,6 +61,42 @@ class Sample(Sampling):
             "epsilon": self.epsilon,
             "eta": self.eta,
         }
+
+
+@attrs.frozen(kw_only=True)
+class Sample(Truncated):
+    """Sampling with any combination of truncations; alone it draws from the model itself.
+
+    Attributes:
+        n: how many captions an image, each drawn on its own; the likeliest comes first.
+    """
+
+    name: ClassVar[str] = "sample"
+
+    n: int = attrs.field(default=1, validator=at_least(1))
+
+    def build(self) -> Decoder:
+        """Makes the decoder."""
+        from prefixcap_decoders.sampler import Sampler
+
+        return Sampler(self, self.n)
+
+
+@attrs.frozen(kw_only=True)
+class Sampling(Drawing):
+    """The base of samplers with one truncation.
+
+    Attributes:
+        n: how many captions an image, each drawn on its own; the likeliest comes first.
+    """
+
+    n: int = attrs.field(default=1, validator=at_least(1))
+
+    def build(self) -> Decoder:
+        """Makes the decoder."""
+        from prefixcap_decoders.sampler import Sampler
+
+        return Sampler(self, self.n)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,107 @@
+"""Guidance and contrastive decoding: a pair of sessions under any decoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from prefixcap.decoding import Task
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Decoder, Hypothesis, LanguageModel, LMConfig
+from prefixcap_decoders.changed import decode_changed
+from prefixcap_decoders.contrasting import ContrastiveDecoding, Guidance
+from prefixcap_decoders.pair import PairLM, Views
+
+
+class GuidanceDecoder(Decoder):
+    """Runs a decoder on guided logits."""
+
+    def __init__(self, config: Guidance, decoder: Decoder) -> None:
+        self.config = config
+        self.decoder = decoder
+
+    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each image's hypotheses; `score` is of the guided logits."""
+        scale = self.config.scale
+
+        def combine(conditional: Tensor, alone: Tensor) -> Tensor:
+            return scale * conditional.log_softmax(-1) + (1 - scale) * alone.log_softmax(-1)
+
+        pair = PairLM(task.lm, task.lm, _views(task, task.lm, self.config.against), combine)
+        return decode_changed(task, pair, self.decoder)
+
+
+class ContrastiveDecoder(Decoder):
+    """Runs a decoder on the difference of an expert and an amateur.
+
+    Args:
+        config: the settings.
+        decoder: what runs on the difference.
+        amateur: the amateur, or what builds it on the device where it is first needed; the
+            language model itself where None.
+    """
+
+    def __init__(
+        self,
+        config: ContrastiveDecoding,
+        decoder: Decoder,
+        amateur: LanguageModel | LMConfig | None,
+    ) -> None:
+        self.config = config
+        self.decoder = decoder
+        self.amateur = amateur
+
+    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each image's hypotheses; `score` is of the contrasted logits."""
+        if isinstance(self.amateur, LMConfig):
+            self.amateur = self.amateur.build(str(task.prefix.device))
+        amateur = self.amateur or task.lm
+        if amateur.vocab_size != task.lm.vocab_size:
+            raise PrefixcapError(
+                f"contrastive-decoding: the amateur has a vocabulary of {amateur.vocab_size}, the "
+                f"language model one of {task.lm.vocab_size}; they must have the same tokens"
+            )
+        weight, temperature = self.config.weight, self.config.temperature
+
+        def combine(expert: Tensor, other: Tensor) -> Tensor:
+            difference = expert - weight * (other / temperature).log_softmax(-1)
+            return plausible(difference, expert, self.config.alpha)
+
+        pair = PairLM(task.lm, amateur, _views(task, amateur, self.config.against), combine)
+        return decode_changed(task, pair, self.decoder)
+
+
+def plausible(scores: Tensor, logits: Tensor, alpha: float) -> Tensor:
+    """Leaves scores (R,V) of tokens at least `alpha` times as likely as the likeliest."""
+    least = logits.amax(-1, keepdim=True) + math.log(alpha)
+    return torch.where(logits >= least, scores, float("-inf"))
+
+
+def _views(task: Task, lm: LanguageModel, against: str) -> Views:
+    device = task.prefix.device
+    if against == "prefix":
+        if lm.width != task.prefix.shape[2]:
+            raise PrefixcapError(
+                f"contrastive-decoding: the amateur's width is {lm.width}, the prefix's "
+                f"{task.prefix.shape[2]}; use against='start'"
+            )
+        return lambda images: task.prefix[images]
+    if against == "zero":
+        view = torch.zeros(1, 1, lm.width, device=device)
+    elif against == "mean":
+        if lm.width != task.prefix.shape[2]:
+            raise PrefixcapError(
+                f"the mean prefix has width {task.prefix.shape[2]}, the amateur {lm.width}; use "
+                "against='start'"
+            )
+        view = task.prefix.mean(0, keepdim=True)
+    else:
+        if lm.eos_id is None:
+            raise PrefixcapError(
+                "against='start' needs a language model with an end-of-text token; use 'zero'"
+            )
+        view = lm.embed(torch.tensor([[lm.eos_id]], device=device))
+    return lambda images: view.expand(len(images), -1, -1)

@@ -1,0 +1,95 @@
+"""Draws captions, scores them anew and ranks them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+
+import attrs
+
+from prefixcap.decoding import Task
+from prefixcap.kinds import Decoder, Hypothesis
+from prefixcap_decoders.lengths import divisor
+from prefixcap_decoders.reranking import MBR, BestOf
+from prefixcap_decoders.sampler import Sampler
+from prefixcap_decoders.sampling import Drawing
+from prefixcap_decoders.utility import UTILITIES
+
+Scorer = Callable[[Sequence[Hypothesis]], Sequence[float]]
+
+
+class Reranker(Decoder):
+    """Draws captions and ranks them by a score.
+
+    Args:
+        config: what is drawn from.
+        samples: how many are drawn an image; more where more are wanted.
+        kept: how many are given back, unless a task says `n`.
+        score: gives each of an image's samples its score; higher is better.
+    """
+
+    def __init__(self, config: Drawing, samples: int, kept: int, score: Scorer) -> None:
+        self.sampler = Sampler(config, samples)
+        self.samples = samples
+        self.kept = kept
+        self.score = score
+
+    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each image's best captions once all of its samples have ended."""
+        kept = task.n or self.kept
+        drawn = self.sampler.decode(attrs.evolve(task, n=max(kept, self.samples)))
+        for image, hypotheses in drawn:
+            scored = [
+                attrs.evolve(hypothesis, score=score)
+                for hypothesis, score in zip(hypotheses, self.score(hypotheses), strict=True)
+            ]
+            yield image, _best(scored, kept)
+
+
+def by_model(config: BestOf) -> Scorer:
+    """Scores by log-probability against length."""
+
+    def score(hypotheses: Sequence[Hypothesis]) -> list[float]:
+        penalty, norm = config.length_penalty, config.length_norm
+        return [
+            h.logprob / divisor(len(h.ids) + (h.finish == "stop"), penalty, norm)
+            for h in hypotheses
+        ]
+
+    return score
+
+
+def by_utility(config: MBR) -> Scorer:
+    """Scores by the mean utility against every sample."""
+    utility = UTILITIES[config.utility]
+
+    def score(hypotheses: Sequence[Hypothesis]) -> list[float]:
+        # equal captions are compared once and counted as often as they were drawn
+        words = [words_of(hypothesis) for hypothesis in hypotheses]
+        distinct = list(dict.fromkeys(words))
+        weights = [words.count(text) for text in distinct]
+        table = utility(distinct, weights)
+        risk = {
+            text: sum(w * value for w, value in zip(weights, row, strict=True)) / len(words)
+            for text, row in zip(distinct, table, strict=True)
+        }
+        return [risk[text] for text in words]
+
+    return score
+
+
+def words_of(hypothesis: Hypothesis) -> tuple[Hashable, ...]:
+    """Splits a caption into lower-case words without punctuation; without a text, into ids."""
+    if not hypothesis.text:
+        return hypothesis.ids
+    kept = "".join(c if c.isalnum() or c in "'-" else " " for c in hypothesis.text.lower())
+    return tuple(kept.split())
+
+
+def _best(hypotheses: Sequence[Hypothesis], kept: int) -> list[Hypothesis]:
+    ranked = sorted(hypotheses, key=lambda h: (-h.score, -h.logprob))
+    first: dict[tuple[int, ...], Hypothesis] = {}
+    for hypothesis in ranked:
+        first.setdefault(hypothesis.ids, hypothesis)
+    chosen = list(first.values())[:kept]
+    again = [h for h in ranked if h is not first[h.ids]]
+    return sorted(chosen + again[: kept - len(chosen)], key=lambda h: -h.score)

@@ -1,0 +1,68 @@
+"""Samples that are ranked afterwards: best of n, minimum Bayes risk."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from prefixcap.config import at_least, one_of
+from prefixcap.kinds import Decoder
+from prefixcap_decoders.lengths import LENGTH_NORMS
+from prefixcap_decoders.sampling import Truncated
+
+UTILITIES = ("ngram", "bleu", "rouge", "cider")
+
+
+@attrs.frozen(kw_only=True)
+class BestOf(Truncated):
+    """Draws many captions and keeps the best by the model's own score (Adiwardana et al. 2020).
+
+    Attributes:
+        samples: how many are drawn an image.
+        length_penalty: the score is the log-probability over T**length_penalty (see `beam`).
+        length_norm: "power", "gnmt" or "none", as in `beam`.
+        n: how many are given back, best first; different ones before any comes twice.
+    """
+
+    name: ClassVar[str] = "best-of"
+
+    samples: int = attrs.field(default=16, validator=at_least(1))
+    length_penalty: float = 1.0
+    length_norm: str = attrs.field(default="power", validator=one_of(LENGTH_NORMS))
+    n: int = attrs.field(default=1, validator=at_least(1))
+
+    def build(self) -> Decoder:
+        """Makes the decoder."""
+        from prefixcap_decoders.rerank import Reranker, by_model
+
+        return Reranker(self, self.samples, self.n, by_model(self))
+
+
+@attrs.frozen(kw_only=True)
+class MBR(Truncated):
+    """Minimum Bayes risk (Eikema and Aziz 2020, "Is MAP Decoding All You Need?").
+
+    Many captions are drawn, and the one is kept that is most like all of them: the score is the
+    mean utility against every sample, itself included.
+
+    Attributes:
+        samples: how many are drawn an image.
+        utility: how alike two captions are, from 0 to 1. "ngram": the mean F1 of their 1- to
+            4-grams; "bleu": sentence BLEU-4, add-one smoothed (Lin and Och 2004); "rouge": ROUGE-L
+            as COCO has it (Lin 2004, beta 1.2); "cider": the mean cosine of 1- to 4-gram counts,
+            weighted by how rare an n-gram is among the samples (after Vedantam et al. 2015).
+        n: how many are given back, best first; different ones before any comes twice.
+    """
+
+    name: ClassVar[str] = "mbr"
+
+    samples: int = attrs.field(default=32, validator=at_least(1))
+    utility: str = attrs.field(default="ngram", validator=one_of(UTILITIES))
+    n: int = attrs.field(default=1, validator=at_least(1))
+
+    def build(self) -> Decoder:
+        """Makes the decoder."""
+        from prefixcap_decoders.rerank import Reranker, by_utility
+
+        return Reranker(self, self.samples, self.n, by_utility(self))
