@@ -67,9 +67,11 @@ def readable(features: Tensor) -> Tensor:
 def _read(encoder: Encoder, item: ImageItem, on_error: str) -> Tensor | None:
     try:
         return encoder.preprocess(item)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, PrefixcapError) as error:
         if on_error == "skip":
             return None
+        if isinstance(error, PrefixcapError):
+            raise
         place = item.path or item.id
         raise PrefixcapError(
             f"{place}: the image cannot be read: {str(error) or type(error).__name__}"

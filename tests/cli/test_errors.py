@@ -212,7 +212,8 @@ def test_an_unreadable_image_stops_unless_told(shell: Shell, world: World, tmp_p
     words = [*World(data, world.lm).bench, "--out", tmp_path / "run", "--json"]
     words += ["--encoder", "scenes-clip"]
     sentence = refused(shell, *words)
-    assert sentence.startswith(f"{data / 'images' / 'train-3.png'}: the image cannot be read")
+    assert str(data / "images" / "train-3.png") in sentence
+    assert "cannot be read" in sentence
     status, out, err = shell(*words, "--skip-unreadable")
     assert status == 0
     assert json.loads(out)["skipped_images"] == ["train-3.png"]
