@@ -324,6 +324,8 @@ class DecoderConfig(Component):
     """The base of decoder configs."""
 
     kind: ClassVar[str] = "decoder"
+    needs_transformers: ClassVar[bool] = False
+    """Whether it reaches into the language model, which then must be one of transformers'."""
 
     @abstractmethod
     def build(self) -> Decoder:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from prefixcap.config import Component
-from prefixcap.kinds import ImageItem, LanguageModel
+from prefixcap.kinds import DecoderConfig, ImageItem, LanguageModel
 from prefixcap.registry import Registry
 from prefixcap.specs import to_spec
 from prefixcap.testing.table import TableLM
@@ -56,13 +56,21 @@ def small_gpt2() -> nn.Module:
     return module.eval()
 
 
+def gpt2_lm() -> LanguageModel:
+    """Makes a language model of the small GPT-2; it has no tokenizer."""
+    from prefixcap.engine.causal import CausalLM
+
+    return CausalLM(small_gpt2())
+
+
 @attrs.frozen(kw_only=True)
 class Case:
     """A component's config and what its checks need; what is not given is made on the spot.
 
     Attributes:
         config: the component to try.
-        lm: makes the language model that a decoder is tried on.
+        lm: makes the language model that a decoder is tried on; unless given, a table (or a small
+            GPT-2, for a decoder that `needs_transformers`).
         images: makes the images that an encoder is tried on; they must differ.
         module: makes the model, one of transformers', that a tuning is tried on.
         texts: sentences that a language model's tokenizer must give back.
@@ -70,7 +78,7 @@ class Case:
     """
 
     config: Component
-    lm: Callable[[], LanguageModel] = TableLM
+    lm: Callable[[], LanguageModel] | None = None
     images: Callable[[], Sequence[ImageItem]] = drawn_images
     module: Callable[[], nn.Module] = small_gpt2
     texts: tuple[str, ...] = ("A dog runs on the beach.", "Two red balls lie near a tree.")
@@ -92,6 +100,15 @@ class Case:
             self._made[what] = make()
         return self._made[what]
 
+    def language_model(self) -> LanguageModel:
+        """Makes the language model that a decoder is tried on, once."""
+        make = self.lm or (gpt2_lm if _needs_transformers(self.config) else TableLM)
+        return cast(LanguageModel, self.once("lm", make))
+
     def built(self) -> Any:
         """Builds the component once for all checks that only look at it."""
         return self.once("component", self.build)
+
+
+def _needs_transformers(config: Component) -> bool:
+    return isinstance(config, DecoderConfig) and config.needs_transformers

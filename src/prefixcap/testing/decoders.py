@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.decoding import decode, iter_decode
-from prefixcap.kinds import DecoderConfig, Hypothesis, LanguageModel
+from prefixcap.kinds import DecoderConfig, Hypothesis
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules import require, rule
 
@@ -24,14 +24,9 @@ LIMIT = 6
 TOLERANCE = 1e-3
 
 
-def language_model(case: Case) -> LanguageModel:
-    """Makes the case's language model once."""
-    return cast(LanguageModel, case.once("lm", case.lm))
-
-
 def prefixes(case: Case, images: int = IMAGES, length: int = 3) -> Tensor:
     """Draws prefixes (B,P,E), the same ones each time; an image's depends on its number alone."""
-    width = language_model(case).width
+    width = case.language_model().width
     drawn = [
         torch.randn(length, width, generator=torch.Generator().manual_seed(7 + i))
         for i in range(images)
@@ -41,7 +36,7 @@ def prefixes(case: Case, images: int = IMAGES, length: int = 3) -> Tensor:
 
 def settings(case: Case, numbers: Sequence[int], **changes: Any) -> dict[str, Any]:
     """Returns the arguments of `decode` for images of given numbers."""
-    lm = language_model(case)
+    lm = case.language_model()
     stop = lm.vocab_size - 1 if lm.eos_id is None else lm.eos_id
     features = torch.arange(1.0, 1.0 + 3 * len(numbers)).view(len(numbers), 3)
     return {
@@ -56,7 +51,7 @@ def settings(case: Case, numbers: Sequence[int], **changes: Any) -> dict[str, An
 def found(case: Case, numbers: Sequence[int] = range(IMAGES), **changes: Any) -> Found:
     """Decodes the images of given numbers, in that order."""
     prefix = prefixes(case, max(numbers) + 1)[list(numbers)]
-    lm, config = language_model(case), cast(DecoderConfig, case.config)
+    lm, config = case.language_model(), cast(DecoderConfig, case.config)
     return decode(lm, prefix, config, **settings(case, numbers, **changes))
 
 
@@ -80,7 +75,9 @@ def same(case: Case, ours: Found, theirs: Found, when: str) -> None:
 def every_image_once(case: Case) -> None:
     """Every image is given exactly once, with at least one caption."""
     prefix, config = prefixes(case), cast(DecoderConfig, case.config)
-    given = list(iter_decode(language_model(case), prefix, config, **settings(case, range(IMAGES))))
+    given = list(
+        iter_decode(case.language_model(), prefix, config, **settings(case, range(IMAGES)))
+    )
     order = sorted(image for image, _ in given)
     require(order == list(range(IMAGES)), f"of {IMAGES} images, these were given: {order}")
     require(all(hypotheses for _, hypotheses in given), "an image has no caption")
@@ -98,7 +95,7 @@ def best_first(case: Case) -> None:
 @rule("logprob")
 def logprob(case: Case) -> None:
     """A caption's `logprob` is what teacher forcing gives it, stop token included."""
-    lm, prefix = language_model(case), prefixes(case)
+    lm, prefix = case.language_model(), prefixes(case)
     stop = settings(case, ())["stop_ids"]
     for number, hypotheses in enumerate(usual(case)):
         for h in hypotheses:
@@ -142,7 +139,7 @@ def finish(case: Case) -> None:
 @rule("text")
 def text(case: Case) -> None:
     """A caption's text is that of its ids, and has the stop token's only where that is wanted."""
-    tokenizer, (stop,) = language_model(case).tokenizer, settings(case, ())["stop_ids"]
+    tokenizer, (stop,) = case.language_model().tokenizer, settings(case, ())["stop_ids"]
     for visible, captions in ((False, usual(case)), (True, found(case, stop_visible=True))):
         for h in (h for hypotheses in captions for h in hypotheses):
             shown = [*h.ids, stop] if visible and h.finish == "stop" else h.ids
@@ -206,7 +203,7 @@ def number_wanted(case: Case) -> None:
 @rule("prefix-of-one")
 def prefix_of_one(case: Case) -> None:
     """A prefix of one position will do."""
-    prefix, lm = prefixes(case, length=1), language_model(case)
+    prefix, lm = prefixes(case, length=1), case.language_model()
     arguments = settings(case, range(IMAGES))
     captions = decode(lm, prefix, cast(DecoderConfig, case.config), **arguments)
     require(all(captions), "an image has no caption")
@@ -219,14 +216,14 @@ def many_images(case: Case) -> None:
     require(len(captions) == 23 and all(captions), "an image has no caption")
     none = prefixes(case, 0)
     config = cast(DecoderConfig, case.config)
-    nothing = decode(language_model(case), none, config, **settings(case, ()))
+    nothing = decode(case.language_model(), none, config, **settings(case, ()))
     require(nothing == [], f"no images gave {nothing}")
 
 
 @rule("stop-at-once")
 def stop_at_once(case: Case) -> None:
     """Where every token is a stop token, every caption is empty."""
-    for hypotheses in found(case, stop_ids=range(language_model(case).vocab_size)):
+    for hypotheses in found(case, stop_ids=range(case.language_model().vocab_size)):
         require(bool(hypotheses), "an image has no caption")
         for h in hypotheses:
             require(h.ids == () and h.finish == "stop", f"the caption is {h}")
@@ -245,7 +242,7 @@ def inputs_untouched(case: Case) -> None:
     """The prefixes and features that are given are not changed."""
     prefix, arguments = prefixes(case), settings(case, range(IMAGES))
     before = prefix.clone(), arguments["features"].clone()
-    decode(language_model(case), prefix, cast(DecoderConfig, case.config), **arguments)
+    decode(case.language_model(), prefix, cast(DecoderConfig, case.config), **arguments)
     require(torch.equal(prefix, before[0]), "the prefixes were changed")
     require(torch.equal(arguments["features"], before[1]), "the features were changed")
 
