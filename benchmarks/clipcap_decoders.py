@@ -2,7 +2,7 @@
 
 Captions the 100 test images of `../shared/data/flickr8k_clip` and prints a table in Markdown:
 
-    python benchmarks/clipcap_decoders.py [--shared FOLDER] [--resamples N]
+    python benchmarks/clipcap_decoders.py [--shared FOLDER] [--resamples N] [--metrics cider bleu]
 
 Differences are against ClipCap's own decoder of the same sort, on the same images; their intervals
 are of a paired bootstrap over images, and for samples over seeds too.
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import mean
 
@@ -28,7 +29,7 @@ from prefixcap.kinds import DatasetConfig, Example
 from prefixcap.stats import CiderStatistic, paired_bootstrap, replicate
 
 CAPTIONERS = ("mlp_k10", "transformer_k10")
-METRICS = ("cider", "bleu", "meteor")
+COLUMNS = {"CIDEr": "cider", "Bleu_4": "bleu", "METEOR": "meteor"}
 MAX_NEW_TOKENS = 40
 AGAINST = ("CIDEr against ClipCap's (95 %)", "other captions")
 SEEDS = range(5)
@@ -117,16 +118,26 @@ def statistics(cell: Cell, examples: Sequence[Example], seeds: int) -> list[Cide
     ]
 
 
-def row(name: str, cell: Cell, own: Cell, examples: Sequence[Example], resamples: int) -> str:
+@cache
+def score(records: tuple[Record, ...], metrics: tuple[str, ...]) -> Mapping[str, float]:
+    """Scores captions; those of `generate2` and of greedy search, say, are scored once."""
     registry = Registry()
-    configs = [registry.parse(MetricConfig, metric) for metric in METRICS]
-    scores = [evaluate(cell.records(n, examples), configs).values for n in range(len(cell.runs))]
-    columns = [f"{mean(s[key] for s in scores):.3f}" for key in ("CIDEr", "Bleu_4", "METEOR")]
+    return evaluate(records, [registry.parse(MetricConfig, metric) for metric in metrics]).values
+
+
+def row(
+    name: str, cell: Cell, own: Cell, examples: Sequence[Example], options: argparse.Namespace
+) -> str:
+    metrics = tuple(options.metrics)
+    scores = [score(tuple(cell.records(n, examples)), metrics) for n in range(len(cell.runs))]
+    keys = [key for key, metric in COLUMNS.items() if metric in metrics]
+    columns = [f"{mean(s[key] for s in scores):.3f}" for key in keys]
     against = ["", ""]
     if cell is not own:
         many = len(cell.runs)
         one, two = (
-            replicate(statistics(each, examples, many), resamples=resamples) for each in (cell, own)
+            replicate(statistics(each, examples, many), resamples=options.resamples)
+            for each in (cell, own)
         )
         difference = paired_bootstrap(one, two)[0]
         against = [
@@ -144,6 +155,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--shared", type=Path, default=Path(__file__).parents[2] / "shared")
     parser.add_argument("--resamples", type=int, default=2000)
+    parser.add_argument(
+        "--metrics", nargs="+", default=[*COLUMNS.values()], choices=COLUMNS.values()
+    )
     options = parser.parse_args()
     data = options.shared / "data"
     registry = Registry()
@@ -155,16 +169,17 @@ def main() -> None:
         [torch.as_tensor(e.image.embedding()).float() for e in examples if e.image.embedding]
     )
     ids = [example.image.id for example in examples]
-    print(line("captioner", "decoder", "CIDEr", "BLEU-4", "METEOR", "nats a token", *AGAINST))
-    print(line(*["---"] * 8))
+    keys = [key for key, metric in COLUMNS.items() if metric in options.metrics]
+    print(line("captioner", "decoder", *keys, "nats a token", *AGAINST))
+    print(line(*["---"] * (5 + len(keys))))
     for name in CAPTIONERS:
         captioner = captioner_of(data / "clipcap", name)
         for contest in CONTESTS:
             own = cell_of(captioner, features, ids, contest.own)
-            print(row(name, own, own, examples, options.resamples))
+            print(row(name, own, own, examples, options), flush=True)
             for decoder in contest.proper:
                 cell = cell_of(captioner, features, ids, decoder)
-                print(row(name, cell, own, examples, options.resamples))
+                print(row(name, cell, own, examples, options), flush=True)
 
 
 if __name__ == "__main__":
