@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 
 
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
     """Sends what libraries print to standard error, so that `--json` prints one object."""
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        # clip-anytorch imports it; nobody at a shell can do anything about that
+        warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         yield

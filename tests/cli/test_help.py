@@ -1,0 +1,45 @@
+"""The shell's help is found in its page of the documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from prefixcap.cli.app import app
+
+PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def section(name: str) -> str:
+    """Returns the part of the page below the heading that names a command."""
+    for heading, text in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", PAGE, re.M | re.S):
+        if name in heading.split(", "):
+            return str(text)
+    raise AssertionError(f"docs/cli.md has no section for {name!r}")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_and_option_is_documented(name: str) -> None:
+    text = section(name)
+    assert f"`prefixcap {name}" in text
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "option":
+            for option in parameter.opts:
+                assert f"`{option}`" in text or f"`{option} " in text, option
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_no_option_is_documented_that_is_not_there(name: str) -> None:
+    known = {option for command in COMMANDS.values() for p in command.params for option in p.opts}
+    assert set(re.findall(r"(?<![\w`-])--[a-z][a-z-]+", section(name))) <= known | {"--version"}
+
+
+def test_every_option_has_a_help_text() -> None:
+    for command in COMMANDS.values():
+        for parameter in command.params:
+            assert parameter.help, f"{command.name} {parameter.name}"
