@@ -14,11 +14,13 @@ from prefixcap.specs import to_spec
 from prefixcap.testing.table import TableLM
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import nn
 
 
 def drawn_images() -> Sequence[ImageItem]:
-    """Draws four small images of different colours, sizes and shapes."""
+    """Draws four small images that differ in colour and size, each with an embedding (8)."""
+    import numpy as np
     from PIL import Image, ImageDraw
 
     def drawing(number: int) -> Callable[[], Image.Image]:
@@ -30,7 +32,13 @@ def drawn_images() -> Sequence[ImageItem]:
 
         return draw
 
-    return [ImageItem(id=f"drawn {i}", index=i, open=drawing(i)) for i in range(4)]
+    def embedding(number: int) -> Callable[[], np.ndarray]:
+        return lambda: np.cos(np.arange(8, dtype=np.float32) * (number + 1))
+
+    return [
+        ImageItem(id=f"drawn {i}", index=i, open=drawing(i), embedding=embedding(i))
+        for i in range(4)
+    ]
 
 
 def small_gpt2() -> nn.Module:

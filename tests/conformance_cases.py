@@ -1,0 +1,186 @@
+"""What the built-in components need to be tried: small true models and folders, made here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from prefixcap.config import Component
+from prefixcap.registry import Registry
+from prefixcap.testing import Case
+from prefixcap.testing.case import drawn_images
+
+Make = Callable[[type[Component], Path], Case]
+
+SENTENCES = (
+    "A dog runs on the beach.",
+    "A brown dog is running by the sea.",
+    "Two red balls lie near a tree.",
+    "Below a tree there are two balls.",
+)
+
+
+def clip(config: type[Component], folder: Path) -> Case:
+    """A CLIP of one layer with random weights, in OpenAI's checkpoint format."""
+    from prefixcap.runtime import prepare
+
+    prepare()
+    import torch
+    from clip.model import CLIP
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CLIP(
+            embed_dim=16,
+            image_resolution=32,
+            vision_layers=1,
+            vision_width=64,
+            vision_patch_size=16,
+            context_length=77,
+            vocab_size=49408,
+            transformer_width=64,
+            transformer_heads=1,
+            transformer_layers=1,
+        )
+    torch.save(model.state_dict(), folder / "clip.pt")
+    return Case(config=config(model=str(folder / "clip.pt")))  # type: ignore[call-arg]
+
+
+def hf(config: type[Component], folder: Path) -> Case:
+    """A GPT-2 of one layer with random weights and a tokenizer of bytes, saved by transformers."""
+    from prefixcap.runtime import prepare
+
+    prepare()
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: i for i, letter in enumerate([*letters, "<|endoftext|>"])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<|endoftext|>", eos_token="<|endoftext|>"
+    ).save_pretrained(folder)
+    end = len(vocabulary) - 1
+    sizes = GPT2Config(
+        vocab_size=end + 1,
+        n_positions=64,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=end,
+        eos_token_id=end,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        GPT2LMHeadModel(sizes).save_pretrained(folder)
+    return Case(config=config(model=str(folder)))  # type: ignore[call-arg]
+
+
+def _draw(path: Path, number: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    read = drawn_images()[number].open
+    assert read is not None
+    read().save(path)
+
+
+def jsonl(config: type[Component], folder: Path) -> Case:
+    """A folder of three images with their captions."""
+    lines = []
+    for number, split in enumerate(("train", "train", "test")):
+        _draw(folder / "images" / f"{number}.png", number)
+        lines.append({"image": f"{number}.png", "split": split, "captions": SENTENCES})
+    (folder / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
+
+
+def coco(config: type[Component], folder: Path) -> Case:
+    """Four images in COCO's folders, with annotations and Karpathy's splits as downloaded."""
+    places = (("train", "train"), ("val", "restval"), ("val", "val"), ("val", "test"))
+    splits = []
+    for part in ("train", "val"):
+        numbers = [i for i, (own, _) in enumerate(places) if own == part]
+        names = {i: f"COCO_{part}2014_{i:012d}.jpg" for i in numbers}
+        images = [{"id": i, "file_name": names[i], "height": 80, "width": 48} for i in numbers]
+        captions = [
+            {"id": 10 * i + j, "image_id": i, "caption": text}
+            for i in numbers
+            for j, text in enumerate(SENTENCES)
+        ]
+        for i in numbers:
+            _draw(folder / f"{part}2014" / names[i], i)
+            sentences = [{"raw": text, "imgid": i, "sentid": j} for j, text in enumerate(SENTENCES)]
+            splits.append(
+                {
+                    "filepath": f"{part}2014",
+                    "filename": names[i],
+                    "imgid": i,
+                    "cocoid": i,
+                    "split": places[i][1],
+                    "sentences": sentences,
+                }
+            )
+        (folder / "annotations").mkdir(exist_ok=True)
+        data = {"info": {}, "licenses": [], "images": images, "annotations": captions}
+        (folder / "annotations" / f"captions_{part}2014.json").write_text(json.dumps(data))
+    (folder / "dataset_coco.json").write_text(json.dumps({"images": splits, "dataset": "coco"}))
+    return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
+
+
+def plain(config: type[Component], folder: Path) -> Case:
+    """All defaults."""
+    return Case(config=config())
+
+
+SPECIAL: Mapping[tuple[str, str], Make] = {
+    ("encoder", "clip"): clip,
+    ("lm", "hf"): hf,
+    ("dataset", "jsonl"): jsonl,
+    ("dataset", "coco"): coco,
+}
+
+# components that work with their defaults alone; whoever adds one adds it here or above
+PLAIN = {
+    "encoder": ("precomputed", "scenes-clip"),
+    "lm": ("scenes-gpt2",),
+    "dataset": ("scenes",),
+    "mapper": ("linear", "mlp", "transformer"),
+    "tuning": ("frozen", "full"),
+    "metric": ("bleu", "cider", "distinct", "length", "meteor", "rouge", "spice"),
+    "decoder": (
+        "beam",
+        "best-of",
+        "clipcap-beam",
+        "clipcap-generate2",
+        "contrastive-decoding",
+        "dola",
+        "epsilon",
+        "eta",
+        "greedy",
+        "guidance",
+        "mbr",
+        "min-p",
+        "mirostat",
+        "sample",
+        "top-h",
+        "top-k",
+        "top-p",
+        "typical",
+    ),
+}
+
+CASES: Mapping[tuple[str, str], Make] = {
+    **{(kind, name): plain for kind, names in PLAIN.items() for name in names},
+    **SPECIAL,
+}
+
+
+def make_case(registry: Registry, kind: str, name: str, folder: Path) -> Case:
+    """Makes a built-in component's case."""
+    import attrs
+
+    case = CASES[kind, name](registry.config_class(kind, name), folder)
+    return attrs.evolve(case, registry=registry)
