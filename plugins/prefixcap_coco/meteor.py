@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import weakref
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from queue import Empty, SimpleQueue
 from tempfile import TemporaryFile
-from threading import Lock, Thread
+from threading import Lock, Thread, Timer
 from typing import IO
 
 from prefixcap.errors import PrefixcapError
@@ -21,6 +23,14 @@ from prefixcap_coco.tokens import tokens
 SEPARATOR = " ||| "
 PATIENCE = 300.0
 """Seconds without an answer after which the process counts as hung; loading takes about ten."""
+KEPT = 60.0
+"""Seconds for which an idle process is kept for the next score."""
+
+
+@cache
+def shared_metric(process: int) -> MeteorMetric:  # a fork must not share its pipes
+    """Returns the one metric of an operating system's process, by its number."""
+    return MeteorMetric()
 
 
 class MeteorMetric(Metric, Resamplable):
@@ -29,18 +39,15 @@ class MeteorMetric(Metric, Resamplable):
     def __init__(self) -> None:
         self._process: MeteorProcess | None = None
         self._lock = Lock()
+        self._timer = Timer(0, self._end)
 
     def score(self, records: Sequence[Record]) -> Scores:
         """Scores all records together.
 
-        The process is kept for the next call, because it takes about ten seconds to load; it ends
-        with this object.
-
         Raises:
             PrefixcapError: as `tokens`, or the process fails.
         """
-        with self._lock:
-            process = self._running()  # it loads while the tokenizer runs
+        with self._running() as process:  # it loads while the tokenizer runs
             value, each = process.score(process.statistics(_pairs(records)))
         return Scores(values={"METEOR": value}, per_image={"METEOR": each})
 
@@ -50,14 +57,25 @@ class MeteorMetric(Metric, Resamplable):
         Raises:
             PrefixcapError: as `score`.
         """
-        with self._lock:
-            lines = self._running().statistics(_pairs(records))
+        with self._running() as process:
+            lines = process.statistics(_pairs(records))
         return MeteorStatistic(lines, [record.image for record in records])
 
-    def _running(self) -> MeteorProcess:
-        if self._process is None or not self._process.alive:
-            self._process = MeteorProcess()
-        return self._process
+    @contextmanager
+    def _running(self) -> Iterator[MeteorProcess]:
+        """Gives the process, which takes about ten seconds to load, so it is kept for a while."""
+        with self._lock:
+            self._timer.cancel()
+            if self._process is None or not self._process.alive:
+                self._process = MeteorProcess()
+            yield self._process
+            self._timer = Timer(KEPT, self._end)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._process = None
 
 
 class MeteorProcess:
@@ -78,7 +96,7 @@ class MeteorProcess:
         self._answers: SimpleQueue[bytes] = SimpleQueue()
         assert self._process.stdout is not None
         Thread(target=_listen, args=(self._process.stdout, self._answers), daemon=True).start()
-        self.close = weakref.finalize(self, _stop, self._process, self._errors)
+        self.close = weakref.finalize(self, _stop, self._process, self._errors, os.getpid())
 
     @property
     def alive(self) -> bool:
@@ -152,7 +170,9 @@ def _listen(stream: IO[bytes], answers: SimpleQueue[bytes]) -> None:
     answers.put(b"")
 
 
-def _stop(process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], errors: IO[bytes], owner: int) -> None:
+    if os.getpid() != owner:
+        return  # a fork of the owner goes; the process is not its own
     process.kill()  # it has nothing to save
     if process.stdin is not None:
         with suppress(OSError):  # what was still in the buffer went nowhere

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from prefixcap.kinds import Record
 
 Array: TypeAlias = NDArray[np.float64]
+
+Captions: TypeAlias = Mapping[Any, Sequence[str]]
+"""Tokenised captions by image, words joined by spaces: what pycocoevalcap's scorers take."""
 
 
 class Statistic(ABC):
@@ -130,13 +133,11 @@ def check_images(images: Sequence[Hashable]) -> None:
         raise PrefixcapError("there is nothing to resample: no images")
 
 
-def check_captions(
-    references: Mapping[Hashable, Sequence[str]], predictions: Mapping[Hashable, Sequence[str]]
-) -> tuple[Hashable, ...]:
-    """Checks tokenised captions, in the form that pycocoevalcap's scorers take.
+def check_captions(references: Captions, predictions: Captions) -> tuple[Hashable, ...]:
+    """Checks that references and predictions are of the same images.
 
     Args:
-        references: each image's references, at least one, as words joined by spaces.
+        references: each image's references, at least one.
         predictions: each image's prediction, in a list of one.
 
     Returns:

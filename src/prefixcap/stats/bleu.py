@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable
 from typing import final
 
 import numpy as np
 
-from prefixcap.stats.base import Additive, Array, check_captions
+from prefixcap.stats.base import Additive, Array, Captions, check_captions
 from prefixcap.stats.grams import ORDERS, Entries, Ints, count_grams
 
 TINY, SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against dividing by zero
@@ -27,11 +27,7 @@ class BleuStatistic(Additive):
         PrefixcapError: as `check_captions`.
     """
 
-    def __init__(
-        self,
-        references: Mapping[Hashable, Sequence[str]],
-        predictions: Mapping[Hashable, Sequence[str]],
-    ) -> None:
+    def __init__(self, references: Captions, predictions: Captions) -> None:
         self._images = check_captions(references, predictions)
         self._features = _counts(references, [each[0] for each in predictions.values()])
 
@@ -60,7 +56,7 @@ class BleuStatistic(Additive):
         return scores
 
 
-def _counts(references: Mapping[Hashable, Sequence[str]], predictions: list[str]) -> Array:
+def _counts(references: Captions, predictions: list[str]) -> Array:
     image_of = np.repeat(np.arange(len(predictions)), [len(each) for each in references.values()])
     theirs, own = count_grams([text for each in references.values() for text in each], predictions)
     return np.column_stack(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prefixcap.stats.base import Array, Statistic, check_captions
+from prefixcap.stats.base import Array, Captions, Statistic, check_captions
 from prefixcap.stats.cider_tables import tables
 
 BLOCK = 32
@@ -35,11 +35,7 @@ class CiderStatistic(Statistic):
         PrefixcapError: as `check_captions`.
     """
 
-    def __init__(
-        self,
-        references: Mapping[Hashable, Sequence[str]],
-        predictions: Mapping[Hashable, Sequence[str]],
-    ) -> None:
+    def __init__(self, references: Captions, predictions: Captions) -> None:
         self._images = check_captions(references, predictions)
         self._tables = tables(references, predictions)
 

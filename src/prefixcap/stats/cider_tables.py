@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
-from prefixcap.stats.base import Array
+from prefixcap.stats.base import Array, Captions
 from prefixcap.stats.grams import ORDERS, Entries, Ints, count_grams
 
 if TYPE_CHECKING:
@@ -41,9 +40,7 @@ class Tables:
     scale: Array
 
 
-def tables(
-    references: Mapping[Hashable, Sequence[str]], predictions: Mapping[Hashable, Sequence[str]]
-) -> Tables:
+def tables(references: Captions, predictions: Captions) -> Tables:
     """Counts the n-grams of I images' references and predictions."""
     images = len(references)
     texts = [text for each in references.values() for text in each]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 
 import numpy as np
 import prefixcap_coco as coco
 import pytest
 from golden_files import golden, read
-from prefixcap_coco.meteor import MeteorProcess
+from prefixcap_coco.meteor import MeteorMetric, MeteorProcess
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Metric, Record
@@ -67,4 +68,28 @@ def test_a_process_that_hangs_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
     process = MeteorProcess()
     with pytest.raises(PrefixcapError, match=r"METEOR's Java process gave no answer for 0 s"):
         process.statistics([("a dog", ["a dog"])])
+    assert not process.alive
+
+
+def test_an_idle_process_ends(meteor: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefixcap_coco.meteor.KEPT", 0.01)
+    assert coco.Meteor().build() is meteor
+    record = Record(image="a", references=("a dog",), prediction="a dog")
+    assert meteor.score([record]).values["METEOR"] > 0.9
+    assert isinstance(meteor, MeteorMetric)
+    timer = meteor._timer
+    timer.join(timeout=60)
+    gc.collect()
+    assert meteor._process is None
+
+
+def test_the_end_of_a_fork_leaves_the_process_alone() -> None:
+    process = MeteorProcess()
+    child = os.fork()
+    if not child:
+        process.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert process.alive
+    process.close()
     assert not process.alive
