@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.training.config import TrainingConfig
 
 if TYPE_CHECKING:
-    from prefixcap.training.loop import Trained, Trainer, train
+    from prefixcap.training.loop import Trained, train
+    from prefixcap.training.step import Trainer
 
 __all__ = ["Trained", "Trainer", "TrainingConfig", "train"]
 
+_HOMES = {"Trained": "loop", "Trainer": "step", "train": "loop"}
+
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from prefixcap.training import loop
-
-    return getattr(loop, name)
+    return getattr(import_module(f"prefixcap.training.{_HOMES[name]}"), name)
