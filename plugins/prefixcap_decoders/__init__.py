@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 from prefixcap.config import Component
 from prefixcap.hookspecs import hookimpl
-from prefixcap_decoders.beam import Beam
+from prefixcap_decoders.beam import Beam, DiverseBeam
 from prefixcap_decoders.clipcap import ClipCapBeam, ClipCapGenerate2
 from prefixcap_decoders.contrasting import ContrastiveDecoding, DoLa, Guidance
+from prefixcap_decoders.contrastive import Contrastive
 from prefixcap_decoders.greedy import Greedy
+from prefixcap_decoders.hf_generate import HFGenerate
 from prefixcap_decoders.mirostat import Mirostat
 from prefixcap_decoders.reranking import MBR, BestOf
 from prefixcap_decoders.sampling import (
@@ -29,12 +31,15 @@ __all__ = [
     "BestOf",
     "ClipCapBeam",
     "ClipCapGenerate2",
+    "Contrastive",
     "ContrastiveDecoding",
+    "DiverseBeam",
     "DoLa",
     "Epsilon",
     "Eta",
     "Greedy",
     "Guidance",
+    "HFGenerate",
     "MinP",
     "Mirostat",
     "Sample",
@@ -53,12 +58,15 @@ def prefixcap_components() -> Iterable[type[Component]]:
         BestOf,
         ClipCapBeam,
         ClipCapGenerate2,
+        Contrastive,
         ContrastiveDecoding,
+        DiverseBeam,
         DoLa,
         Epsilon,
         Eta,
         Greedy,
         Guidance,
+        HFGenerate,
         MBR,
         MinP,
         Mirostat,

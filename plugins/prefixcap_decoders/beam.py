@@ -18,22 +18,29 @@ def _word(value: Any) -> str:
     return str(value).lower()
 
 
+def _divides_beams(config: Any, _: attrs.Attribute[Any], value: int) -> None:
+    if config.num_beams % value:
+        raise ValueError(
+            f"num_beams ({config.num_beams}) must be a multiple of num_groups ({value})"
+        )
+
+
 @attrs.frozen(kw_only=True)
-class Beam(Controlled):
-    """Keeps the best few hypotheses at each step; the same search as transformers' `generate`.
+class BeamBase(Controlled):
+    """The base of beam searches.
 
     Attributes:
         num_beams: how many hypotheses are kept.
         length_penalty: a hypothesis of T tokens (stop token included) and log-probability L has
-            the score L / T**length_penalty; above 0 favours long captions, 0 is the plain sum.
-        length_norm: "power" as said, "gnmt" for ((5 + T) / 6)**length_penalty, or "none".
+            the score L / T**length_penalty; above 0 favours long captions, 0 is the plain sum, 1
+            the mean.
+        length_norm: "power" as said, "gnmt" for ((5 + T) / 6)**length_penalty (Wu et al. 2016), or
+            "none" for the plain sum.
         early_stopping: when an image is done: "true" once `num_beams` hypotheses have ended,
-            "false" once no live one is likely to beat them at its present length, "never" once
-            none can beat them at any length (exact for penalties of 0 and more).
+            "false" once no live one would beat them if it ended now, "never" once none can beat
+            them at any length (exact for penalties of 0 and more).
         n: how many captions an image, best first; at most `num_beams`.
     """
-
-    name: ClassVar[str] = "beam"
 
     num_beams: int = attrs.field(default=5, validator=at_least(1))
     length_penalty: float = 1.0
@@ -47,8 +54,40 @@ class Beam(Controlled):
         if self.n > self.num_beams:
             raise ValueError(f"n must be at most num_beams ({self.num_beams}), not {self.n}")
 
+
+@attrs.frozen(kw_only=True)
+class Beam(BeamBase):
+    """Keeps the best few hypotheses at each step; the same search as transformers' `generate`."""
+
+    name: ClassVar[str] = "beam"
+
     def build(self) -> Decoder:
         """Makes the decoder."""
         from prefixcap_decoders.beam_search import BeamDecoder
 
         return BeamDecoder(self)
+
+
+@attrs.frozen(kw_only=True)
+class DiverseBeam(BeamBase):
+    """Diverse beam search (Vijayakumar et al. 2016, "Diverse Beam Search").
+
+    The beams are parted into groups that search one after the other at each step; a token loses
+    `diversity` for each hypothesis of an earlier group that was just extended by it (the paper's
+    Hamming diversity). `score` contains these losses, `logprob` does not.
+
+    Attributes:
+        num_groups: how many groups; `num_beams` is a multiple of it.
+        diversity: the strength; the paper finds 0.2 to 0.8 good.
+    """
+
+    name: ClassVar[str] = "diverse-beam"
+
+    num_groups: int = attrs.field(default=5, validator=[at_least(1), _divides_beams])
+    diversity: float = attrs.field(default=0.5, validator=at_least(0))
+
+    def build(self) -> Decoder:
+        """Makes the decoder."""
+        from prefixcap_decoders.beam_search import BeamDecoder
+
+        return BeamDecoder(self, self.num_groups, self.diversity)

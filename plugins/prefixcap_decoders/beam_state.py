@@ -13,14 +13,15 @@ NONE = float("-inf")
 class BeamState:
     """Live and ended hypotheses of M images, K slots each; a score of -inf is an empty slot.
 
-    The session's rows are the live slots, image by image and slot by slot.
-
     Attributes:
         images: the M images' numbers.
         lengths: (M) int64, how many tokens each image's live hypotheses have.
         scores: (M,K), what live hypotheses are ranked by, falling along the slots.
         plain: (M,K), their log-probability by the model itself.
-        texts: (M,K,T) int64, their tokens.
+        rows: (M,K) int64, the session's row of each live hypothesis, or of its parent once
+            `tokens` are chosen.
+        tokens: (M,K) int64, the tokens that were chosen last.
+        texts: (M,K,T) int64, all tokens.
         final: (M,K), the scores of ended hypotheses, falling along the slots.
         final_plain: (M,K), their log-probability by the model itself.
         final_texts: (M,K,T) int64, their tokens.
@@ -30,6 +31,8 @@ class BeamState:
     lengths: Tensor
     scores: Tensor
     plain: Tensor
+    rows: Tensor
+    tokens: Tensor
     texts: Tensor
     final: Tensor
     final_plain: Tensor
@@ -42,14 +45,16 @@ class BeamState:
         self.images: list[int] = []
         self._set(self._fresh(0, torch.device("cpu")))
 
-    def join(self, images: Sequence[int], device: torch.device) -> None:
-        """Takes in new images, with one live row each, at the end."""
-        if images:
-            fresh = self._fresh(len(images), device)
-            old = self._all()
-            joined = [torch.cat([a, b]) for a, b in zip(old, fresh, strict=True)]
-            self._set(joined if self.images else fresh)
-            self.images = [*self.images, *images]
+    def join(self, images: Sequence[int], first_row: int, device: torch.device) -> None:
+        """Takes in new images, whose rows, one each, begin at `first_row`."""
+        if not images:
+            return
+        fresh = self._fresh(len(images), device)
+        fresh[3] += torch.arange(first_row, first_row + len(images), device=device)[:, None]
+        if self.images:
+            fresh = [torch.cat(both) for both in zip(self._all(), fresh, strict=True)]
+        self._set(fresh)
+        self.images = [*self.images, *images]
 
     def drop(self, done: Tensor) -> None:
         """Forgets the images of a mask (M)."""
@@ -63,18 +68,17 @@ class BeamState:
         return self.scores > NONE
 
     def history(self) -> tuple[Tensor, Tensor]:
-        """Returns the rows' tokens (R,T) and their numbers (R)."""
+        """Returns the live hypotheses' tokens (L,T) and their numbers (L)."""
         live = self.live
         return self.texts[live], self.lengths[:, None].expand_as(live)[live]
 
-    def spread(self, rows: Tensor, empty: float) -> Tensor:
-        """Puts what belongs to rows (R,C) into their slots (M,K,C)."""
-        slots = self.scores.shape
-        if rows.shape[0] == slots.numel():
-            return rows.view(*slots, -1)
-        found = rows.new_full((*slots, rows.shape[1]), empty)
-        found[self.live] = rows
-        return found
+    def spread(self, found: Tensor, empty: float) -> Tensor:
+        """Puts what belongs to the live hypotheses (L,C) into their slots (M,K,C)."""
+        if len(found) == self.scores.numel():
+            return found.view(*self.scores.shape, -1)
+        slots = found.new_full((*self.scores.shape, found.shape[1]), empty)
+        slots[self.live] = found
+        return slots
 
     def finish(self, scores: Tensor, plain: Tensor, texts: Tensor) -> None:
         """Keeps the K best of the ended hypotheses so far and of candidates (M,C).
@@ -90,11 +94,11 @@ class BeamState:
         self.final, order = torch.cat([self.final, scores], 1).topk(self.width)
         self.final_plain = torch.cat([self.final_plain, plain], 1).gather(1, order)
         self.final_lengths = torch.cat([self.final_lengths, lengths], 1).gather(1, order)
-        self.final_texts = _take(torch.cat([self.final_texts, texts], 1), order)
+        self.final_texts = take(torch.cat([self.final_texts, texts], 1), order)
 
     def go_on(
         self, scores: Tensor, plain: Tensor, texts: Tensor, tokens: Tensor, slots: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> None:
         """Makes the K best candidates (M,C) the live hypotheses.
 
         Args:
@@ -103,29 +107,28 @@ class BeamState:
             texts: (M,C,T), the candidates' own token included.
             tokens: (M,C), that token.
             slots: (M,C), the slot that each continues.
-
-        Returns:
-            The tokens (R') and parent rows (R') of the new live rows.
         """
-        live = self.live
-        rows = (live.flatten().cumsum(0) - 1).view_as(live)
-        scores, order = scores.topk(min(self.width, scores.shape[1]))
-        if scores.shape[1] < self.width:
-            missing = self.width - scores.shape[1]
+        missing = self.width - scores.shape[1]
+        if missing > 0:
             scores = torch.nn.functional.pad(scores, (0, missing), value=NONE)
-            order = torch.nn.functional.pad(order, (0, missing))
-        self.scores = scores
+        self.scores, order = scores.topk(self.width)
+        order = order.clamp(max=tokens.shape[1] - 1)
         self.plain = plain.gather(1, order)
-        self.texts = _take(texts, order)
-        live = self.live
-        parents = rows.gather(1, slots.gather(1, order))[live]
-        return tokens.gather(1, order)[live], parents
+        self.texts = take(texts, order)
+        self.rows = self.rows.gather(1, slots.gather(1, order))
+        self.tokens = tokens.gather(1, order)
+
+    def number(self, rows: Tensor) -> None:
+        """Notes the session's new rows (R) of the live hypotheses, in the slots' order."""
+        self.rows = torch.zeros_like(self.rows).masked_scatter(self.live, rows)
 
     def _all(self) -> list[Tensor]:
         return [
             self.lengths,
             self.scores,
             self.plain,
+            self.rows,
+            self.tokens,
             self.texts,
             self.final,
             self.final_plain,
@@ -138,6 +141,8 @@ class BeamState:
             self.lengths,
             self.scores,
             self.plain,
+            self.rows,
+            self.tokens,
             self.texts,
             self.final,
             self.final_plain,
@@ -149,18 +154,22 @@ class BeamState:
         slots = images, self.width
         scores = torch.full(slots, NONE, device=device)
         scores[:, 0] = 0.0
+        numbers = torch.zeros(slots, dtype=torch.long, device=device)
         texts = torch.zeros(*slots, self.limit, dtype=torch.long, device=device)
         return [
-            torch.zeros(images, dtype=torch.long, device=device),
+            numbers[:, 0].clone(),
             scores,
             torch.zeros(slots, device=device),
+            numbers.clone(),
+            numbers.clone(),
             texts,
             torch.full(slots, NONE, device=device),
             torch.zeros(slots, device=device),
             texts.clone(),
-            torch.zeros(slots, dtype=torch.long, device=device),
+            numbers.clone(),
         ]
 
 
-def _take(texts: Tensor, order: Tensor) -> Tensor:
+def take(texts: Tensor, order: Tensor) -> Tensor:
+    """Takes the texts (M,K,T) of slots (M,C); returns (M,C,T)."""
     return texts.gather(1, order[:, :, None].expand(-1, -1, texts.shape[2]))

@@ -102,12 +102,18 @@ def decode_changed(
     found = decoder.decode(attrs.evolve(task, lm=lm))
     while group := list(islice(found, IMAGES)):
         flat = [(image, hypothesis) for image, hypotheses in group for hypothesis in hypotheses]
-        logprobs = iter(_own_logprobs(task, flat))
+        logprobs = iter(own_logprobs(task, flat))
         for image, hypotheses in group:
             yield image, [attrs.evolve(h, logprob=next(logprobs)) for h in hypotheses]
 
 
-def _own_logprobs(task: Task, flat: Sequence[tuple[int, Hypothesis]]) -> list[float]:
+def own_logprobs(task: Task, flat: Sequence[tuple[int, Hypothesis]]) -> list[float]:
+    """Computes the model's own log-probability of hypotheses by teacher forcing.
+
+    Args:
+        task: what was decoded.
+        flat: images and their hypotheses.
+    """
     texts = [[*h.ids, *([] if h.stop_id is None else [h.stop_id])] for _, h in flat]
     longest = max(map(len, texts), default=0)
     step = max(1, LOGITS // max(1, longest * task.lm.vocab_size))

@@ -116,6 +116,7 @@ class DoLa(DecoderConfig):
 
     name: ClassVar[str] = "dola"
     needs_transformers: ClassVar[bool] = True
+    needs_transformers: ClassVar[bool] = True
 
     layers: str = attrs.field(default="high", validator=one_of(LAYERS))
     alpha: float = attrs.field(default=0.1, validator=[above(0), between(0, 1)])

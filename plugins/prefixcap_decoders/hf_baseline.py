@@ -1,0 +1,101 @@
+"""transformers' own `generate`, as a baseline."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import torch
+
+from prefixcap.decoding import Task
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Decoder, Hypothesis
+from prefixcap_decoders.changed import own_logprobs
+from prefixcap_decoders.hf_generate import HFGenerate
+
+WORDS = {"true": True, "false": False, "none": None}
+
+
+class HFDecoder(Decoder):
+    """Runs `generate` batch by batch, without touching the global random state."""
+
+    def __init__(self, config: HFGenerate) -> None:
+        self.config = config
+        self.options = dict(map(_option, config.options))
+
+    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each image's captions, batch by batch; `score` is transformers' own."""
+        if not callable(getattr(task.lm.module, "generate", None)):
+            raise PrefixcapError(
+                f"hf-generate needs a model of transformers, not {type(task.lm.module).__name__}"
+            )
+        batch = 1 if self.options.get("do_sample") else self.config.batch
+        for first in range(0, len(task.prefix), batch):
+            images = range(first, min(first + batch, len(task.prefix)))
+            seed = int(task.generator(first).integers(2**63))
+            with torch.random.fork_rng(devices=_devices(task)):
+                torch.manual_seed(seed)
+                yield from self._run(task, images)
+
+    def _run(self, task: Task, images: Sequence[int]) -> list[tuple[int, list[Hypothesis]]]:
+        module: Any = task.lm.module
+        n, stops = task.n or self.config.n, sorted(task.stop_ids)
+        # greedy search has one caption to give; transformers refuses to give it twice
+        alone = not self.options.get("do_sample") and self.options.get("num_beams", 1) == 1
+        prefix = task.prefix[list(images)].to(next(module.parameters()).dtype)
+        settings = {
+            "do_sample": False,
+            "max_new_tokens": task.max_new_tokens,
+            "num_return_sequences": 1 if alone else n,
+            # without a stop token there must be none, not the one of the model's own config
+            "eos_token_id": stops or [-1],
+            "pad_token_id": stops[0] if stops else 0,
+            **self.options,
+        }
+        try:
+            out = module.generate(
+                inputs_embeds=prefix,
+                attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
+                return_dict_in_generate=True,
+                output_scores=True,
+                **settings,
+            )
+        except (ValueError, TypeError) as error:
+            raise PrefixcapError(f"transformers' generate: {error}") from error
+        texts = [_cut(ids, task.stop_ids) for ids in out.sequences.tolist()]
+        texts = [text for text in texts for _ in range(n if alone else 1)]
+        owners = [image for image in images for _ in range(n)]
+        plain = [task.hypothesis(text, 0.0) for text in texts]
+        logprobs = own_logprobs(task, list(zip(owners, plain, strict=True)))
+        scores = getattr(out, "sequences_scores", None)
+        ranks = logprobs if scores is None else scores.tolist()
+        found: dict[int, list[Hypothesis]] = {image: [] for image in images}
+        for image, h, logprob, score in zip(owners, plain, logprobs, ranks, strict=True):
+            found[image].append(attrs.evolve(h, logprob=logprob, score=score))
+        return [(image, sorted(hs, key=lambda h: -h.score)) for image, hs in found.items()]
+
+
+def _cut(ids: list[int], stops: frozenset[int]) -> list[int]:
+    for place, token in enumerate(ids):
+        if token in stops:
+            return ids[: place + 1]
+    return ids
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise PrefixcapError(f"hf-generate: the option {text!r} is not of the form key=value")
+    if value.lower() in WORDS:
+        return key, WORDS[value.lower()]
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def _devices(task: Task) -> list[int]:
+    device = task.prefix.device
+    return [device.index or 0] if device.type == "cuda" else []
