@@ -1,0 +1,315 @@
+"""Decoding side by side with transformers' `generate`: same weights, same prefixes, one run.
+
+    python benchmarks/decoding.py                 # everything; about an hour on two cores
+    python benchmarks/decoding.py --quick         # the headline rows in a few minutes
+    python benchmarks/decoding.py --methods beam --prefix 10 --dtypes bfloat16 --batches 64
+
+The model has GPT-2 small's shape and random weights. With `--lengths early` the stop token's logit
+grows with the position, for both sides, so that captions end after 7 to 15 tokens as people's do.
+Each row: captions a second of both, best of `--repeats` runs that alternate; the ratio at that
+batch; how many of the captions are the same; the share of the machine's matrix products; peak
+memory above what was held before. The last table sets each against transformers at its own best
+batch. CPU seconds stand beside wall seconds: on a busy machine only those mean anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+import prefixcap
+from prefixcap.engine.packed import Linear
+from prefixcap.runtime import dtype_named, prepare
+
+prepare()
+
+from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
+
+STEPS, STOP = 15, 11
+HEADER = (
+    "dtype    method prefix ends batch     ours   theirs  ratio    cpu  same share  MiB ours theirs"
+    "  tokens (least-mean-most)"
+)
+DECODERS = {"greedy": "greedy", "beam": "beam:num_beams=5", "sample": "top-p:top_p=0.9,n=5"}
+ROWS = {"greedy": 1, "beam": 5, "sample": 5}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "greedy": {"do_sample": False},
+    "beam": {"do_sample": False, "num_beams": 5},
+    "sample": {"do_sample": True, "num_return_sequences": 5, "top_p": 0.9, "top_k": 0},
+}
+
+
+@attrs.define
+class Run:
+    """One side's best run."""
+
+    seconds: float = float("inf")
+    cpu: float = float("inf")
+    memory: int = 0
+    captions: list[list[tuple[int, ...]]] = attrs.field(factory=list)
+
+
+def make_model(early: bool, shape: str) -> Any:
+    torch.manual_seed(0)
+    sizes = {"tiny": {"n_layer": 2, "n_embd": 128, "n_head": 2, "vocab_size": 5000}, "gpt2": {}}
+    config = GPT2Config(**sizes[shape])
+    # a head of its own, so that the stop token's logit can be set; it starts as GPT-2's does
+    config.tie_word_embeddings = False
+    model = GPT2LMHeadModel(config).eval()
+    with torch.inference_mode(False), torch.no_grad():
+        model.lm_head.weight.copy_(model.transformer.wte.weight)
+        if early:
+            let_captions_end(model)
+    return model
+
+
+def let_captions_end(model: Any, prefix_length: int = 10, at: int = 10) -> None:
+    """Lets positions lean ever more in one direction, which the stop token's row points to.
+
+    The row is scaled so that the stop token comes out on top after about `at` tokens.
+    """
+    width, vocabulary = model.config.n_embd, model.lm_head.weight
+    lean = torch.randn(width) / width**0.5
+    positions = model.transformer.wpe.weight
+    positions += 0.07 * torch.arange(len(positions))[:, None] * lean
+    vocabulary[STOP] = -lean
+    inputs = make_prefixes(8, prefix_length, width)
+    for _ in range(at):
+        tokens = model(inputs_embeds=inputs).logits[:, -1].argmax(-1)
+        inputs = torch.cat([inputs, model.transformer.wte(tokens)[:, None]], 1)
+    found = model(inputs_embeds=inputs, output_hidden_states=True)
+    pull = (found.hidden_states[-1][:, -1] @ lean).mean()
+    top = found.logits[:, -1].max(-1).values.mean()
+    vocabulary[STOP] = torch.randn(width) * 0.02 + top / pull * lean
+
+
+def make_prefixes(images: int, length: int, width: int) -> Tensor:
+    return torch.randn(images, length, width, generator=torch.Generator().manual_seed(1)) * 0.1
+
+
+@contextmanager
+def peak_memory(found: Run) -> Iterator[None]:
+    """Notes the most resident memory above what was there before."""
+    statm, page = Path("/proc/self/statm"), os.sysconf("SC_PAGE_SIZE")
+    if not statm.exists():
+        yield
+        return
+    before = int(statm.read_text().split()[1])
+    most, over = before, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(0.01):
+            most = max(most, int(statm.read_text().split()[1]))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        found.memory = max(found.memory, (most - before) * page)
+
+
+def theirs(model: Any, prefix: Tensor, method: str, early: bool) -> list[list[tuple[int, ...]]]:
+    stop = {"eos_token_id": STOP, "pad_token_id": STOP} if early else {"eos_token_id": None}
+    ids = model.generate(
+        inputs_embeds=prefix,
+        attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long),
+        max_new_tokens=limit(early),
+        **{"pad_token_id": 0} | stop | OPTIONS[method],
+    ).tolist()
+    texts = [tuple(row[: row.index(STOP)] if early and STOP in row else row) for row in ids]
+    each = len(texts) // len(prefix)
+    return [texts[first : first + each] for first in range(0, len(texts), each)]
+
+
+def ours(
+    lm: Any, prefix: Tensor, method: str, early: bool, batch: int
+) -> list[list[tuple[int, ...]]]:
+    found = prefixcap.decode(
+        lm,
+        prefix,
+        DECODERS[method],
+        max_new_tokens=limit(early),
+        stop_ids=[STOP] if early else [],
+        max_rows=batch * ROWS[method],
+    )
+    return [[hypothesis.ids for hypothesis in hypotheses] for hypotheses in found]
+
+
+def limit(early: bool) -> int:
+    return 20 if early else STEPS
+
+
+def timed(run: Run, call: Callable[[], list[list[tuple[int, ...]]]]) -> None:
+    with peak_memory(run):
+        wall, cpu = time.perf_counter(), time.process_time()
+        run.captions = call()
+        run.seconds = min(run.seconds, time.perf_counter() - wall)
+        run.cpu = min(run.cpu, time.process_time() - cpu)
+
+
+def ceiling(model: Any, rows: int = 320) -> float:
+    """The most GFLOP/s of this model's own matrix products, by any kernel that is at hand."""
+    weight = model.lm_head.weight
+    width = model.config.n_embd
+    best = 0.0
+    for inner, outer in ((width, 4 * width), (4 * width, width), (width, len(weight))):
+        w = torch.randn(outer, inner).to(weight.dtype)
+        x = torch.randn(rows, inner).to(weight.dtype)
+        for product in (Linear(w), lambda x, w=w: torch.nn.functional.linear(x, w)):
+            for _ in range(5):
+                start = time.perf_counter()
+                product(x)
+                took = time.perf_counter() - start
+                best = max(best, 2e-9 * rows * inner * outer / took)
+    return best
+
+
+def gflop(model: Any, method: str, length: int, steps: int) -> float:
+    """The matrix products of one caption of `steps` tokens, with its prefix run once."""
+    width, layers = model.config.n_embd, model.config.n_layer
+    trunk, head = 12 * width**2 * layers, width * model.config.vocab_size
+    return 2e-9 * (length * trunk + head + (steps - 1) * ROWS[method] * (trunk + head))
+
+
+def cell(model: Any, options: argparse.Namespace, **where: Any) -> dict[str, Any]:
+    """Runs one row of the table."""
+    method, length, early, batch = (where[key] for key in ("method", "prefix", "early", "batch"))
+    images = max(batch, options.images if batch > 1 else options.images // 4)
+    prefix = make_prefixes(images, length, model.config.n_embd).to(model.dtype)
+    lm = prefixcap.from_transformers(model)
+    chunks = prefix.split(batch)
+    sides = {"ours": Run(), "theirs": Run()}
+    ours(lm, prefix[:1], method, early, 1)
+    theirs(model, prefix[:1], method, early)
+    for _ in range(options.repeats):
+        timed(sides["ours"], lambda: ours(lm, prefix, method, early, batch))
+        timed(
+            sides["theirs"],
+            lambda: [text for part in chunks for text in theirs(model, part, method, early)],
+        )
+    mine, other = sides["ours"], sides["theirs"]
+    same = sum(a[0] == b[0] for a, b in zip(mine.captions, other.captions, strict=True))
+    lengths = [len(texts[0]) for texts in mine.captions]
+    return where | {
+        "images": images,
+        "ours": images / mine.seconds,
+        "theirs": images / other.seconds,
+        "ratio": other.seconds / mine.seconds,
+        "cpu_ratio": other.cpu / mine.cpu,
+        "same": None if method == "sample" else same / images,
+        "lengths": [min(lengths), sum(lengths) / images, max(lengths)],
+        "share": None
+        if early
+        else gflop(model, method, length, STEPS) * images / mine.seconds / options.ceiling,
+        "memory_ours": mine.memory / 2**20,
+        "memory_theirs": other.memory / 2**20,
+        "captions": [texts[0] for texts in mine.captions],
+    }
+
+
+def line(row: dict[str, Any]) -> str:
+    same = "" if row["same"] is None else f"{row['same']:4.0%}"
+    share = "" if row["share"] is None else f"{row['share']:4.0%}"
+    lengths = "{}-{:.1f}-{}".format(*row["lengths"])
+    return (
+        f"{row['dtype']:8} {row['method']:6} P={row['prefix']:<3} "
+        f"{'early' if row['early'] else 'fixed'} {row['batch']:4} "
+        f"{row['ours']:8.2f} {row['theirs']:8.2f} {row['ratio']:6.2f} {row['cpu_ratio']:6.2f} "
+        f"{same:>5} {share:>5} {row['memory_ours']:7.0f} {row['memory_theirs']:7.0f}  {lengths}"
+    )
+
+
+def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Each at its best batch against transformers at its own; what bfloat16 changed."""
+    keys = sorted({(r["dtype"], r["method"], r["prefix"], r["early"]) for r in rows}, key=str)
+    names = ("dtype", "method", "prefix", "early")
+    best = {}
+    for key in keys:
+        found = [r for r in rows if tuple(r[name] for name in names) == key]
+        best[key] = found
+        mine, other = max(found, key=_rate("ours")), max(found, key=_rate("theirs"))
+        yield (
+            f"{key[0]:8} {key[1]:6} P={key[2]:<3} {'early' if key[3] else 'fixed'}  ours "
+            f"{mine['ours']:7.2f} at {mine['batch']:<4} transformers {other['theirs']:7.2f} at "
+            f"{other['batch']:<4} {mine['ours'] / other['theirs']:5.2f}x"
+        )
+    for (dtype, *rest), found in best.items():
+        exact = best.get(("float32", *rest))
+        if dtype == "float32" or exact is None or rest[0] == "sample":
+            continue
+        mine, other = (max(r, key=_rate("ours"))["captions"] for r in (found, exact))
+        pairs = list(zip(mine, other, strict=False))
+        changed = sum(a != b for a, b in pairs) / len(pairs)
+        yield f"{dtype} {rest[0]} P={rest[1]}: {changed:.0%} of captions differ from float32's"
+
+
+def _rate(side: str) -> Callable[[dict[str, Any]], float]:
+    return lambda row: float(row[side])
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="+", default=list(DECODERS), choices=list(DECODERS))
+    parser.add_argument("--prefix", nargs="+", type=int, default=[10, 40])
+    parser.add_argument("--lengths", nargs="+", default=["fixed", "early"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16, 64, 256])
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--images", type=int, default=64, help="at least; a quarter at batch 1")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--shape", default="gpt2", choices=["gpt2", "tiny"])
+    parser.add_argument("--quick", action="store_true", help="beam, P=10, few images, once")
+    parser.add_argument("--json", type=Path, help="write all rows here too")
+    options = parser.parse_args()
+    if options.quick:
+        options.methods, options.prefix, options.batches = ["beam"], [10], [1, 16]
+        options.images, options.repeats = 32, 1
+    return options
+
+
+def main() -> None:
+    options = parsed()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, ", end=""
+    )
+    print(f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} at the start")
+    rows: list[dict[str, Any]] = []
+    for dtype in options.dtypes:
+        for lengths in options.lengths:
+            model = make_model(lengths == "early", options.shape).to(dtype_named(dtype))
+            options.ceiling = ceiling(model)
+            print(f"\n{dtype}, {lengths}: matrix products reach {options.ceiling:.0f} GFLOP/s")
+            print(HEADER)
+            for method in options.methods:
+                for prefix in options.prefix:
+                    for batch in options.batches:
+                        where = {"dtype": dtype, "method": method, "prefix": prefix}
+                        where |= {"early": lengths == "early", "batch": batch}
+                        rows.append(cell(model, options, **where))
+                        print(line(rows[-1]), flush=True)
+    print("\neach at its own best batch")
+    print("\n".join(summary(rows)))
+    if options.json:
+        options.json.write_text(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
