@@ -39,7 +39,11 @@ class Scenes(DatasetConfig):
     """
 
     name: ClassVar[str] = "scenes"
-    companions: ClassVar[Mapping[str, str]] = {"encoder": "scenes-clip", "lm": "scenes-gpt2"}
+    companions: ClassVar[Mapping[str, str]] = {
+        "encoder": "scenes-clip",
+        "lm": "scenes-gpt2",
+        "training": "epochs=3",
+    }
 
     train: int = attrs.field(default=2000, validator=at_least(1))
     val: int = attrs.field(default=200, validator=at_least(1))

@@ -77,7 +77,10 @@ class DatasetConfig(Component):
 
     kind: ClassVar[str] = "dataset"
     companions: ClassVar[Mapping[str, str]] = {}
-    """Specs of the components (by kind) that `bench` uses with this data set unless told."""
+    """Specs of the components (by kind) that `bench` uses with this data set unless told.
+
+    The key "training" holds settings of the training, such as "epochs=3".
+    """
 
     @abstractmethod
     def build(self) -> Dataset:

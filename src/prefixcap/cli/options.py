@@ -129,7 +129,7 @@ def study(choices: Mapping[str, object], registry: Registry) -> Study:
         decoders=wanted.configs(DecoderConfig, "decoder"),
         metrics=wanted.configs(MetricConfig, "metrics"),
         seeds=_numbers(wanted.texts("seed"), "--seed", 0),
-        training=training_config(choices),
+        training=training_config(choices, wanted.companions),
         limit=None if limit is None else _number(str(limit), "--limit", 1),
         max_new_tokens=40 if most is None else _number(str(most), "--max-new-tokens", 1),
         dtype=wanted.texts("dtype")[0],
@@ -178,15 +178,16 @@ class Choices:
         return tuple(found.values())
 
 
-def training_config(choices: Mapping[str, object]) -> TrainingConfig:
-    """Makes the training's config of `--training` and `--epochs`.
+def training_config(choices: Mapping[str, object], companions: Mapping[str, str]) -> TrainingConfig:
+    """Makes the training's config of `--training` and `--epochs`, over what the data set advises.
 
     Raises:
         PrefixcapError: a setting is not known, or its value is of the wrong type or out of range.
     """
     from prefixcap.training.config import TrainingConfig
 
-    _, settings = specs.split(f"training:{choices.get('training') or ''}")
+    _, settings = specs.split(f"training:{companions.get('training', '')}")
+    settings |= specs.split(f"training:{choices.get('training') or ''}")[1]
     if choices.get("epochs") is not None:
         settings["epochs"] = str(choices["epochs"])
     config: TrainingConfig = specs.structure(cast(Any, TrainingConfig), settings, "--training")
