@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from prefixcap.captioner import Captioner
@@ -90,12 +93,12 @@ def plain_transformer(weights: Weights, features: Tensor, heads: int = 8) -> Ten
 PLAIN = {"mlp": plain_mlp, "transformer": plain_transformer}
 
 
-def gpt2(**settings: int) -> Any:
+def gpt2(**changes: int) -> Any:
     prepare()
     from transformers import GPT2Config, GPT2LMHeadModel
 
     sizes = {"vocab_size": 257, "n_embd": E, "n_layer": 2, "n_head": 2, "n_positions": 64}
-    return GPT2LMHeadModel(GPT2Config(**{**sizes, **settings}, bos_token_id=256, eos_token_id=256))
+    return GPT2LMHeadModel(GPT2Config(**{**sizes, **changes}, bos_token_id=256, eos_token_id=256))
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -177,7 +180,7 @@ def test_captions_end_at_the_full_stop_which_is_shown(
 
 
 @pytest.mark.parametrize(
-    ("width", "settings", "encoder"),
+    ("width", "options", "encoder"),
     [
         (512, {}, {"name": "clip", "model": "ViT-B/32"}),
         (
@@ -191,13 +194,13 @@ def test_captions_end_at_the_full_stop_which_is_shown(
 )
 def test_the_encoder_is_named_where_it_can_be_known(
     width: int,
-    settings: dict[str, Any],
+    options: dict[str, Any],
     encoder: dict[str, str] | None,
     lm_folder: Path,
     saved: Callable[[object], Path],
 ) -> None:
     mapper = {**mlp(), **linear(E * P // 2, width, "clip_project.model.0")}
-    captioner = import_checkpoint(saved(mapper), "mlp", P, lm=str(lm_folder), **settings)
+    captioner = import_checkpoint(saved(mapper), "mlp", P, lm=str(lm_folder), **options)
     found = captioner.encoder_config
     assert (None if found is None else {k: to_json(found)[k] for k in ("name", "model")}) == encoder
 
@@ -313,6 +316,11 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
         {},
         "its clip_project is neither ClipCap's MLP nor its transformer; it has weight, bias",
     ),
+    "a number instead of weights": (
+        lambda: changed(whole(mlp()), "gpt.transformer.wte.weight", torch.tensor(1.0)),
+        {},
+        "gpt.transformer.wte.weight is of shape (): no weights",
+    ),
     "a list": (lambda: [torch.ones(2)], {}, "not a state_dict of ClipCap: expected names"),
     "numbers that are not finite": (
         lambda: changed(mlp(), "clip_project.model.0.bias", torch.full((24,), torch.nan)),
@@ -326,9 +334,9 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
 def test_what_does_not_fit_is_said(
     case: str, lm_folder: Path, saved: Callable[[object], Path]
 ) -> None:
-    content, settings, sentence = WRONG[case]
+    content, options, sentence = WRONG[case]
     path = saved(content())
-    arguments: dict[str, Any] = {"mapping_type": "mlp", "prefix_length": P, **settings}
+    arguments: dict[str, Any] = {"mapping_type": "mlp", "prefix_length": P, **options}
     with pytest.raises(PrefixcapError) as error:
         import_checkpoint(path, **arguments, lm=str(lm_folder))
     assert sentence in str(error.value)
@@ -337,7 +345,7 @@ def test_what_does_not_fit_is_said(
 
 
 @pytest.mark.parametrize(
-    ("settings", "sentence"),
+    ("sizes", "sentence"),
     [
         ({"n_layer": 3}, "(2 layers, 257 tokens, 64 positions) is not that of --lm"),
         ({"vocab_size": 300}, "transformer.wte.weight is (257, 16) instead of (300, 16)"),
@@ -346,13 +354,45 @@ def test_what_does_not_fit_is_said(
     ],
 )
 def test_another_language_model_is_said(
-    settings: dict[str, int], sentence: str, saved: Callable[[object], Path], tmp_path: Path
+    sizes: dict[str, int], sentence: str, saved: Callable[[object], Path], tmp_path: Path
 ) -> None:
-    gpt2(**settings).config.save_pretrained(tmp_path / "lm")
+    gpt2(**sizes).config.save_pretrained(tmp_path / "lm")
     write_tokenizer(tmp_path / "lm")
     with pytest.raises(PrefixcapError) as error:
         import_checkpoint(saved(whole(mlp())), "mlp", P, lm=str(tmp_path / "lm"))
     assert sentence in str(error.value)
+
+
+SHAPES = st.lists(st.integers(0, 20), max_size=3)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    kind=st.sampled_from(["mlp", "transformer"]),
+    alone=st.booleans(),
+    number=st.integers(0, 10**6),
+    change=st.one_of(st.just("drop"), st.just("rename"), SHAPES),
+)
+def test_any_change_of_any_weight_ends_in_a_sentence(
+    kind: str, alone: bool, number: int, change: str | list[int], lm_folder: Path, tmp_path: Path
+) -> None:
+    weights = MAPPERS[kind]() if alone else whole(MAPPERS[kind]())
+    name = sorted(weights)[number % len(weights)]
+    shape = list(weights[name].shape)
+    # a causal mask counts for nothing, and features of another width are as good
+    widened = name.endswith(("model.0.weight", "linear.weight")) and change[:1] == shape[:1]
+    assume(not re.search(r"masked_bias|attn\.bias", name) and change != shape)
+    assume(not (widened and len(change) == 2 and change[1]))
+    tensor = weights.pop(name)
+    if change == "rename":
+        weights[f"{name}x"] = tensor
+    elif change != "drop":
+        weights[name] = torch.zeros(change)
+    torch.save(weights, tmp_path / "changed.pt")
+    with pytest.raises(PrefixcapError, match=r"changed\.pt"):
+        import_checkpoint(tmp_path / "changed.pt", kind, P, lm=str(lm_folder))
 
 
 class Bomb:

@@ -105,7 +105,7 @@ def read(
     lm = {
         name.removeprefix("gpt."): tensor
         for name, tensor in tensors.items()
-        if name.startswith("gpt.") and not _MASKS.search(name)
+        if name.startswith("gpt.")
     }
     _check_parts(path, tensors, mapper, mapping_type)
     width = _width(path, mapper, lm, embedding_width)
@@ -146,11 +146,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             f"{path}: not a state_dict of ClipCap: expected names with tensors, found "
             f"{type(found).__name__} of {_listed(found) if isinstance(found, dict) else 'no names'}"
         )
-    broken = [name for name, tensor in found.items() if not tensor.float().isfinite().all()]
-    broken = [name for name in broken if not _MASKS.search(name)]
-    if broken:
-        raise PrefixcapError(f"{path}: {broken[0]} holds numbers that are not finite")
-    return {name: tensor.float() for name, tensor in found.items()}
+    weights = {name: t.float() for name, t in found.items() if not _MASKS.search(name)}
+    for name, tensor in weights.items():
+        if not tensor.ndim or not tensor.numel():
+            raise PrefixcapError(f"{path}: {name} is of shape {tuple(tensor.shape)}: no weights")
+        if not tensor.isfinite().all():
+            raise PrefixcapError(f"{path}: {name} holds numbers that are not finite")
+    return weights
 
 
 def _check_parts(
