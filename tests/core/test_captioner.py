@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import prefixcap
+from prefixcap import runs
+from prefixcap.captioner import Captioner
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import EncoderConfig, LMConfig, MapperConfig, TuningConfig
+from prefixcap.registry import Registry
+from prefixcap.runtime import prepare
+from prefixcap.training import TrainingConfig, train
+
+CAPTIONS = [["a red dog runs."], ["two blue cats sit."]] * 4
+
+
+def lm_folder(folder: Path, seed: int = 0, **changes: Any) -> Path:
+    """A tiny GPT-2 with a tokenizer of letters."""
+    prepare()
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    letters = [*"abcdefghijklmnopqrstuvwxyzAT,. ?", "<end>"]
+    tokenizer = Tokenizer(models.WordLevel({c: i for i, c in enumerate(letters)}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", unk_token="?"
+    ).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        settings = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 96, **changes}
+        config = GPT2Config(vocab_size=len(letters), eos_token_id=len(letters) - 1, **settings)
+        GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def features() -> Tensor:
+    return torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+
+
+def make(folder: Path, tuning: str = "frozen", dtype: str = "float32") -> Captioner:
+    registry = Registry()
+    lm_config = registry.parse(LMConfig, f"hf:model={folder}")
+    model = train(
+        lm_config.build(dtype=dtype),
+        registry.parse(MapperConfig, "mlp"),
+        2,
+        registry.parse(TuningConfig, tuning),
+        features(),
+        CAPTIONS,
+        config=TrainingConfig(epochs=2, learning_rate=1e-2),
+    )
+    np.save(folder / "features.npy", features().numpy())
+    encoder_config = registry.parse(EncoderConfig, f"precomputed:path={folder}/features.npy")
+    return model.captioner(
+        lm_config=lm_config,
+        encoder_config=encoder_config,
+        encoder_digest=encoder_config.build().digest(),
+    )
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return lm_folder(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture
+def run(lm: Path, tmp_path: Path) -> Path:
+    return make(lm).save(tmp_path / "run")
+
+
+@pytest.mark.parametrize("tuning", ["frozen", "full"])
+@pytest.mark.parametrize("decoder", ["greedy", "beam:num_beams=3", "top-p"])
+def test_a_loaded_captioner_writes_the_same(
+    tuning: str, decoder: str, lm: Path, tmp_path: Path
+) -> None:
+    first = make(lm, tuning)
+    second = prefixcap.Captioner.load(first.save(tmp_path / "run"), device="cpu")
+    options: dict[str, Any] = {"decoder": decoder, "seed": 3, "max_new_tokens": 12}
+    found = [c.caption(features=features(), **options) for c in (first, second)]
+    assert found[0] == found[1]
+    assert torch.equal(first.prefixes(features()), second.prefixes(features()))
+    assert second.history == first.history
+    assert second.training == first.training
+
+
+def test_only_what_was_trained_is_saved(lm: Path, tmp_path: Path) -> None:
+    _, frozen = runs.read(make(lm).save(tmp_path / "frozen"))
+    _, full = runs.read(make(lm, "full").save(tmp_path / "full"))
+    assert not [name for name in frozen if name.startswith("lm.")]
+    assert "lm.transformer.wte.weight" in full
+
+
+def test_a_tuned_run_needs_only_the_config_and_the_tokenizer(lm: Path, tmp_path: Path) -> None:
+    first = make(lm, "full")
+    first.lm_config = Registry().parse(LMConfig, f"hf:model={lm},init=random,seed=5")
+    second = Captioner.load(first.save(tmp_path / "run"))
+    assert first.caption(features=features()) == second.caption(features=features())
+
+
+def test_a_captioner_may_be_saved_again(run: Path, tmp_path: Path) -> None:
+    again = Captioner.load(run).save(tmp_path / "again")
+    assert (again / runs.WEIGHTS).read_bytes() == (run / runs.WEIGHTS).read_bytes()
+    assert (again / runs.CONFIG).read_bytes() == (run / runs.CONFIG).read_bytes()
+
+
+def test_bfloat16_is_kept_and_may_be_changed(lm: Path, tmp_path: Path) -> None:
+    saved = make(lm, dtype="bfloat16").save(tmp_path / "run")
+    assert next(Captioner.load(saved).lm.module.parameters()).dtype == torch.bfloat16
+    other = Captioner.load(saved, dtype="float32")
+    assert next(other.lm.module.parameters()).dtype == torch.float32
+    with pytest.raises(PrefixcapError, match="unknown dtype 'float23'"):
+        Captioner.load(saved, dtype="float23")
+
+
+def test_captions_do_not_depend_on_the_batch(run: Path) -> None:
+    captioner = Captioner.load(run)
+    ids = [f"image{n}" for n in range(8)]
+    whole = captioner.caption(features=features(), decoder="top-p", image_ids=ids, n=2)
+    for n in range(8):
+        alone = captioner.caption(
+            features=features()[n : n + 1], decoder="top-p", image_ids=[ids[n]], n=2
+        )
+        assert [h.ids for h in alone[0]] == [h.ids for h in whole[n]]
+        assert len(alone[0]) == 2
+
+
+def test_images_go_through_the_encoder(lm: Path, tmp_path: Path) -> None:
+    class Brightness(prefixcap.Encoder):  # type: ignore[misc, name-defined]
+        width, tokens = 4, None
+
+        def preprocess(self, image: prefixcap.ImageItem) -> Tensor:  # type: ignore[name-defined]
+            return torch.from_numpy(np.asarray(image.open().convert("RGB"), dtype=np.float32))
+
+        def encode(self, inputs: Tensor) -> Tensor:
+            return inputs.mean((1, 2, 3))[:, None].expand(-1, 4) / 255
+
+        def digest(self) -> str:
+            return "brightness"
+
+    captioner = make(lm)
+    captioner.encoder = Brightness()
+    image = Image.new("RGB", (4, 4), (255, 255, 255))
+    image.save(tmp_path / "white.png")
+    (tmp_path / "broken.png").write_bytes(b"not an image")
+    expected = captioner.caption(features=torch.ones(1, 4), decoder="greedy")
+    for given in (tmp_path / "white.png", str(tmp_path / "white.png"), [image], image):
+        assert captioner.caption(given, decoder="greedy") == expected
+    with pytest.raises(PrefixcapError, match=r"broken\.png: the image cannot be read"):
+        captioner.caption([tmp_path / "white.png", tmp_path / "broken.png"])
+    with pytest.raises(PrefixcapError, match=r"gone\.png: the image cannot be read: .*No such"):
+        captioner.caption(tmp_path / "gone.png")
+
+
+# ------------------------------------------------------------------------------------ what is wrong
+
+
+def test_features_that_do_not_fit(run: Path) -> None:
+    captioner = Captioner.load(run)
+    with pytest.raises(
+        PrefixcapError, match=r"shape \(2, 5\) do not fit: the mapper takes \(B,4\)"
+    ):
+        captioner.caption(features=torch.zeros(2, 5))
+    with pytest.raises(PrefixcapError, match="either images or features"):
+        captioner.caption()
+
+
+def test_a_captioner_without_its_config_is_not_saved(lm: Path, tmp_path: Path) -> None:
+    captioner = make(lm)
+    captioner.lm_config = None
+    with pytest.raises(PrefixcapError, match="saved with its lm_config"):
+        captioner.save(tmp_path / "run")
+
+
+def test_an_encoder_with_other_weights_is_noticed(lm: Path, tmp_path: Path) -> None:
+    captioner = make(lm)
+    captioner.encoder_digest = "0123456789abcdef"
+    loaded = Captioner.load(captioner.save(tmp_path / "run"))
+    with pytest.raises(PrefixcapError, match="'precomputed' has other weights"):
+        loaded.caption([prefixcap.ImageItem(id="x", index=0)])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"format": 99}, "is of format 99, and this version of prefixcap reads format 1"),
+        ({"format": None}, "has no format number"),
+        ({"weights_sha256": "0"}, "these are not the weights"),
+        ({"lm_digest": "0"}, "is not the one that this run was trained with"),
+        ({"lm_probe": [1]}, "splits text otherwise"),
+        ({"mapper": {"name": "mlpp"}}, "no mapper 'mlpp'; did you mean 'mlp'"),
+        ({"mapper": {"name": "linear"}}, "the weights do not fit the mapper"),
+        ({"shape": {}}, "the run's config is broken"),
+        ({"training": {"epoch": 1}}, "no setting 'epoch'; did you mean 'epochs'"),
+    ],
+)
+def test_configs_that_do_not_fit(change: dict[str, Any], reason: str, run: Path) -> None:
+    path = run / runs.CONFIG
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(PrefixcapError, match=reason):
+        Captioner.load(run)
+
+
+def test_another_language_model_is_noticed(lm: Path, run: Path, tmp_path: Path) -> None:
+    path = run / runs.CONFIG
+    config = json.loads(path.read_text())
+    for changes, reason in (({"seed": 1}, "is not the one"), ({"n_embd": 8}, "has width 8")):
+        config["lm"]["model"] = str(lm_folder(tmp_path / reason.replace(" ", ""), **changes))
+        path.write_text(json.dumps(config))
+        with pytest.raises(PrefixcapError, match=reason):
+            Captioner.load(run)
+
+
+def test_missing_and_broken_files(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrefixcapError, match="nowhere: the run does not exist"):
+        Captioner.load(tmp_path / "nowhere")
+    with pytest.raises(PrefixcapError, match=r"the run has no config\.json"):
+        Captioner.load(tmp_path)
+    (run / runs.WEIGHTS).unlink()
+    with pytest.raises(PrefixcapError, match=r"the run has no weights\.safetensors"):
+        Captioner.load(run)
+    (run / runs.CONFIG).write_text("{")
+    with pytest.raises(PrefixcapError, match=r"config\.json: cannot be read"):
+        Captioner.load(run)
+
+
+def test_writing_leaves_nothing_half_done(
+    run: Path, lm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    assert set(before) == {runs.CONFIG, runs.WEIGHTS}
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(PrefixcapError, match="cannot be saved: No space left on device"):
+        make(lm, "full").save(run)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before

@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import LanguageModel, MapperConfig, MapperShape, TuningConfig
+from prefixcap.prefixes import FeatureNorm
+from prefixcap.registry import Registry
+from prefixcap.runtime import prepare
+from prefixcap.training import Trained, Trainer, TrainingConfig, train
+from prefixcap.training.beginning import build_prefixer
+from prefixcap.training.captions import Pair, batches, find_end, pad, sentence, tokenize
+
+WORDS = ("a", "dog", "cat", "runs", "sits", "red", "blue", ".", "two", "on", "grass", "snow")
+COLOURS = ("red", "blue")
+
+
+class WordTokenizer:
+    """The smallest tokenizer that transformers' interface asks for: a word, an id."""
+
+    eos_token_id = len(WORDS)
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        words = text.lower().replace(".", " .").split()
+        return [WORDS.index(word) for word in words]
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        return " ".join(WORDS[i] for i in ids if i < len(WORDS))
+
+    def get_vocab(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(WORDS)}
+
+
+def gpt2(dropout: float = 0.0, eos: bool = True) -> LanguageModel:
+    prepare()
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from prefixcap.engine.causal import from_transformers
+
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        config = GPT2Config(
+            vocab_size=len(WORDS) + 1,
+            n_embd=16,
+            n_layer=1,
+            n_head=2,
+            n_positions=64,
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        model = GPT2LMHeadModel(config)
+    tokenizer = WordTokenizer()
+    if not eos:
+        tokenizer.eos_token_id = None  # type: ignore[assignment]
+    return from_transformers(model, tokenizer)
+
+
+def config_of(base: type[Any], spec: str) -> Any:
+    return Registry().parse(base, spec)
+
+
+def world(images: int = 24) -> tuple[Tensor, list[list[str]]]:
+    """Two sorts of images, whose captions say which sort it is."""
+    generator = torch.Generator().manual_seed(1)
+    sort = torch.arange(images) % 2
+    features = torch.randn(images, 6, generator=generator) * 0.1
+    features[:, 0] += sort * 2.0 - 1.0
+    captions = [[f"a {COLOURS[s]} dog runs", f"two {COLOURS[s]} cat sits"] for s in sort.tolist()]
+    return features, captions
+
+
+def trained(lm: LanguageModel | None = None, tuning: str = "full", **options: Any) -> Trained:
+    features, captions = world()
+    settings = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-2, "lm_rate": 1.0, **options}
+    extra = {k: settings.pop(k) for k in ("progress", "seed", "on_epoch") if k in settings}
+    return train(
+        lm or gpt2(),
+        config_of(MapperConfig, "mlp"),
+        3,
+        config_of(TuningConfig, tuning),
+        features,
+        captions,
+        config=TrainingConfig(**settings),
+        **extra,
+    )
+
+
+def weights(model: Trained) -> list[Tensor]:
+    return [*model.prefixer.state_dict().values(), *model.lm.module.parameters()]
+
+
+# ---------------------------------------------------------------------------------- what it learns
+
+
+def test_a_trained_model_says_what_is_in_the_image() -> None:
+    model = trained(epochs=60)
+    features, _ = world()
+    captions = model.captioner().caption(features=features[:6], decoder="greedy")
+    for number, found in enumerate(captions):
+        assert COLOURS[number % 2] in found[0].text
+        assert COLOURS[1 - number % 2] not in found[0].text
+        assert found[0].finish == "stop"
+    assert model.history["train_loss"][-1] < 0.3 * model.history["train_loss"][0]
+
+
+def test_a_frozen_model_is_not_copied_and_not_changed() -> None:
+    lm = gpt2()
+    before = [p.detach().clone() for p in lm.module.parameters()]
+    model = trained(lm, "frozen")
+    assert model.lm is lm
+    assert all(torch.equal(a, b) for a, b in zip(before, lm.module.parameters(), strict=True))
+    assert not any(p.requires_grad or p.grad is not None for p in lm.module.parameters())
+    assert model.trained_parameters == sum(p.numel() for p in model.prefixer.parameters())
+    assert model.history["train_loss"][-1] < model.history["train_loss"][0]
+
+
+def test_a_tuned_model_is_a_copy() -> None:
+    lm = gpt2()
+    before = [p.detach().clone() for p in lm.module.parameters()]
+    model = trained(lm)
+    assert all(torch.equal(a, b) for a, b in zip(before, lm.module.parameters(), strict=True))
+    assert not torch.equal(before[0], next(iter(model.lm.module.parameters())))
+    every = [*model.prefixer.parameters(), *lm.module.parameters()]
+    assert model.trained_parameters == sum(p.numel() for p in every)
+
+
+def test_the_seed_decides_everything_and_the_global_state_nothing() -> None:
+    torch.manual_seed(1)
+    one = trained(gpt2(dropout=0.1))
+    state = torch.random.get_rng_state()
+    torch.manual_seed(2)
+    torch.rand(5)
+    other_state = torch.random.get_rng_state()
+    two = trained(gpt2(dropout=0.1))
+    assert torch.equal(torch.random.get_rng_state(), other_state)
+    assert not torch.equal(state, other_state)
+    assert one.history["loss"] == two.history["loss"]
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
+    three = trained(gpt2(dropout=0.1), seed=1)
+    assert three.history["loss"] != one.history["loss"]
+
+
+def test_a_bfloat16_model_trains_a_float32_mapper() -> None:
+    lm = gpt2()
+    lm.module.to(torch.bfloat16)
+    model = trained(lm, "frozen")
+    assert {p.dtype for p in model.prefixer.parameters()} == {torch.float32}
+    assert model.history["train_loss"][-1] < model.history["train_loss"][0]
+
+
+def test_the_best_epoch_on_val_is_kept_and_training_stops_early() -> None:
+    features, captions = world()
+    wrong = [captions[1], captions[0]] * 12  # learning the train split makes this one worse
+    kept: list[list[Tensor]] = []
+    model = train(
+        gpt2(),
+        config_of(MapperConfig, "mlp"),
+        3,
+        config_of(TuningConfig, "full"),
+        features,
+        captions,
+        config=TrainingConfig(epochs=40, batch_size=8, learning_rate=1e-2, lm_rate=1.0, patience=2),
+        val_features=features,
+        val_captions=wrong,
+        on_epoch=lambda _, m: kept.append([p.detach().clone() for p in m.prefixer.parameters()]),
+    )
+    losses = model.history["val_loss"]
+    best = losses.index(min(losses))
+    assert model.history["best_epoch"] == best + 1
+    assert len(losses) == best + 3 < 40
+    found = list(model.prefixer.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(kept[best], found, strict=True))
+    assert not torch.equal(kept[-1][0], found[0])
+
+
+def test_progress_counts_every_step() -> None:
+    seen: list[tuple[int, int, int]] = []
+    trained(progress=lambda done, total, info: seen.append((done, total, info["epoch"])))
+    assert [done for done, _, _ in seen] == list(range(1, 19))
+    assert {total for _, total, _ in seen} == {18}
+    assert [epoch for _, _, epoch in seen] == [1] * 6 + [2] * 6 + [3] * 6
+
+
+# ---------------------------------------------------------------------------------------- the loss
+
+
+@pytest.mark.parametrize("pad_id", [0, 3, 12])
+def test_the_loss_is_by_mask_and_not_by_a_pad_id(pad_id: int) -> None:
+    lm = gpt2()
+    features, _ = world()
+    prefixer = build_prefixer(lm, config_of(MapperConfig, "mlp"), 3, features, TrainingConfig())
+    trainer = Trainer(lm, prefixer, TrainingConfig(), 10)
+    short = trainer.loss(features[:1], torch.tensor([[1, 0]]), torch.ones(1, 2, dtype=torch.bool))
+    long = trainer.loss(
+        features[1:2], torch.tensor([[0, 2, 5, 0]]), torch.ones(1, 4, dtype=torch.bool)
+    )
+    ids = torch.tensor([[1, 0, pad_id, pad_id], [0, 2, 5, 0]])
+    mask = torch.tensor([[True, True, False, False], [True] * 4])
+    both = trainer.loss(features[:2], ids, mask)
+    assert both.item() == pytest.approx((2 * short.item() + 4 * long.item()) / 6, abs=1e-5)
+
+
+def test_the_loss_is_the_cross_entropy_of_plain_steps() -> None:
+    lm = gpt2()
+    features, _ = world()
+    prefixer = build_prefixer(lm, config_of(MapperConfig, "linear"), 2, features, TrainingConfig())
+    ids = torch.tensor([[1, 4, 9]])
+    loss = Trainer(lm, prefixer, TrainingConfig(), 1).loss(
+        features[:1], ids, torch.ones(1, 3, dtype=torch.bool)
+    )
+    session = lm.start(prefixer(features[:1]).detach())
+    session.admit()
+    total = 0.0
+    for token in ids[0].tolist():
+        total -= session.logits.log_softmax(-1)[0, token].item()
+        session.advance(torch.tensor([token]), torch.tensor([0]))
+    assert loss.item() == pytest.approx(total / 3, abs=1e-4)
+
+
+def test_a_loss_that_is_not_a_number_is_a_sentence() -> None:
+    @attrs.frozen(kw_only=True)
+    class Broken(MapperConfig):
+        name = "broken"
+
+        def build(self, shape: MapperShape) -> nn.Module:
+            module = Registry().parse(MapperConfig, "linear").build(shape)
+            next(iter(module.parameters())).data.fill_(math.nan)
+            return module
+
+    features, captions = world()
+    with pytest.raises(PrefixcapError, match="the loss became nan: lower the learning rate"):
+        train(
+            gpt2(), Broken(), 2, config_of(TuningConfig, "frozen"), features, captions,
+            config=TrainingConfig(epochs=1),
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------- the batches
+
+
+@given(
+    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=60),
+    size=st.integers(1, 8),
+    seed=st.integers(0, 5),
+)
+def test_batches_hold_every_caption_once(lengths: list[int], size: int, seed: int) -> None:
+    pairs = [Pair(row, tuple(range(length))) for row, length in enumerate(lengths)]
+    found = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
+    assert sorted(pair.row for batch in found for pair in batch) == list(range(len(pairs)))
+    assert all(1 <= len(batch) <= size for batch in found)
+    again = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
+    assert found == again
+    for batch in found:
+        rows, ids, mask = pad(batch)
+        assert mask.sum(1).tolist() == [len(pair.ids) for pair in batch]
+        assert [tuple(i[m].tolist()) for i, m in zip(ids, mask, strict=True)] == [
+            pair.ids for pair in batch
+        ]
+        assert rows.tolist() == [pair.row for pair in batch]
+
+
+def test_batches_pad_little() -> None:
+    pairs = [Pair(row, tuple(range(1 + row * 7 % 30))) for row in range(400)]
+    waste = sum(
+        int((~pad(batch)[2]).sum())
+        for batch in batches(pairs, 20, torch.Generator().manual_seed(0))
+    )
+    assert waste < 0.1 * sum(len(pair.ids) for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("a black dog runs .", "A black dog runs."),
+        ("  Two  dogs , one red .", "Two dogs, one red."),
+        ("a man 's hat", "A man's hat."),
+        (" . ", ""),
+    ],
+)
+def test_sentences(caption: str, expected: str) -> None:
+    assert sentence(caption) == expected
+
+
+def test_captions_end_with_the_end_token_or_at_a_visible_text() -> None:
+    lm = gpt2()
+    captions = [["a dog runs", "two cat ."], ["a cat", ""]]
+    ended = tokenize(lm, captions, TrainingConfig())
+    assert [pair.row for pair in ended] == [0, 1, 0]
+    assert ended[1].ids == (0, 2, 7, 12)
+    stopped = tokenize(lm, captions, TrainingConfig(end=".", caption_format="plain"))
+    assert [pair.ids for pair in stopped] == [(0, 1, 3), (0, 2), (8, 2, 7)]
+    assert find_end(lm, ".").visible
+    assert find_end(lm, ".").token == 7
+
+
+@pytest.mark.parametrize(
+    ("lm", "end", "reason"),
+    [
+        (gpt2(eos=False), "eos", "no end-of-text token: set the training's end to '.'"),
+        (gpt2(), "dog cat", "cannot end at 'dog cat': it is 2 tokens"),
+    ],
+)
+def test_ends_that_do_not_exist(lm: LanguageModel, end: str, reason: str) -> None:
+    with pytest.raises(PrefixcapError, match=reason):
+        find_end(lm, end)
+
+
+# ------------------------------------------------------------------------------------ the schedule
+
+
+def test_the_rate_rises_and_falls() -> None:
+    linear = TrainingConfig(warmup_steps=20, schedule="linear")
+    assert [linear.factor(n, 700) for n in (0, 10, 20, 360, 700)] == [0, 0.5, 1, 0.5, 0]
+    cosine = [TrainingConfig(warmup=0.1).factor(n, 100) for n in range(101)]
+    assert cosine[0] == 0.1
+    assert max(cosine) == cosine[10] == 1
+    assert cosine[10:] == sorted(cosine[10:], reverse=True)
+    assert cosine[-1] == pytest.approx(0)
+    assert TrainingConfig(schedule="constant", warmup=0).factor(99, 100) == 1
+
+
+def test_wider_models_get_smaller_rates() -> None:
+    assert TrainingConfig().rate(576) == pytest.approx(3.1e-4, rel=0.01)
+    assert TrainingConfig(learning_rate=0.5).rate(576) == 0.5
+
+
+def test_training_configs_go_through_json() -> None:
+    config = TrainingConfig(epochs=2, end=".", patience=None)
+    assert TrainingConfig.from_json(config.to_json()) == config
+    with pytest.raises(PrefixcapError, match=r"no setting 'epoch'; did you mean 'epochs'\?"):
+        TrainingConfig.from_json({"epoch": 2})
+    with pytest.raises(PrefixcapError, match="epochs must be at least 1, not 0"):
+        TrainingConfig.from_json({"epochs": 0})
+
+
+# ------------------------------------------------------------------------------------ the features
+
+
+@given(st.integers(0, 50), st.booleans(), st.booleans())
+def test_features_are_centred_and_scaled(seed: int, tokens: bool, normalize: bool) -> None:
+    shape = (20, 3, 5) if tokens else (20, 5)
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 4 + 3
+    found = FeatureNorm.fit(features, normalize=normalize, rms=0.3)(features)
+    assert found.shape == features.shape
+    torch.testing.assert_close(found.reshape(-1, 5).mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+    assert found.square().mean().sqrt().item() == pytest.approx(0.3, rel=1e-4)
+
+
+def test_constant_features_do_not_divide_by_zero() -> None:
+    found = FeatureNorm.fit(torch.ones(4, 5), rms=0.3)(torch.ones(2, 5))
+    assert torch.equal(found, torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("mapper", ["mlp", "linear", "transformer:num_layers=2,heads=2"])
+def test_prefixes_begin_as_large_as_told(mapper: str) -> None:
+    lm = gpt2()
+    features, _ = world()
+    torch.manual_seed(0)
+    prefixer = build_prefixer(lm, config_of(MapperConfig, mapper), 4, features, TrainingConfig())
+    own = lm.embed(torch.arange(lm.vocab_size)).std().item()
+    assert prefixer(features).std().item() == pytest.approx(3 * own, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"features": torch.zeros(3, 6)}, "train: 3 features were given for the captions of 24"),
+        ({"features": torch.zeros(24)}, r"must be of shape \(B,D\) or \(B,N,D\), not \(24,\)"),
+        ({"features": torch.full((24, 6), math.nan)}, "train: the feature in row 0 is not finite"),
+        ({"val_features": torch.zeros(2, 6)}, "val needs features and captions both"),
+        ({"captions": [[""]] * 24}, "there is no caption to train on"),
+    ],
+)
+def test_arguments_that_do_not_fit(change: dict[str, Any], reason: str) -> None:
+    features, captions = world()
+    arguments: dict[str, Any] = {"features": features, "captions": captions, **change}
+    with pytest.raises(PrefixcapError, match=reason):
+        train(
+            gpt2(),
+            config_of(MapperConfig, "linear"),
+            2,
+            config_of(TuningConfig, "frozen"),
+            arguments.pop("features"),
+            arguments.pop("captions"),
+            **arguments,
+        )
+
+
+def test_captions_longer_than_the_model_can_read() -> None:
+    features, captions = world()
+    captions[3] = ["a dog runs on grass " * 13]
+    with pytest.raises(PrefixcapError, match="train: a prefix of 2 and a caption of 65 tokens"):
+        train(
+            gpt2(),
+            config_of(MapperConfig, "linear"),
+            2,
+            config_of(TuningConfig, "frozen"),
+            features,
+            captions,
+        )
+
+
+def test_a_half_precision_model_is_not_tuned() -> None:
+    lm = gpt2()
+    lm.module.to(torch.bfloat16)
+    with pytest.raises(PrefixcapError, match="lost in bfloat16: use dtype float32"):
+        trained(lm, "full")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from prefixcap_clip import Precomputed
+from safetensors.numpy import save_file
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.features import encode, readable
+from prefixcap.kinds import EncoderConfig, ImageItem
+from prefixcap.registry import Registry
+
+
+def item(index: int, **options: object) -> ImageItem:
+    return ImageItem(id=f"image{index}", index=index, **options)  # type: ignore[arg-type]
+
+
+ROWS = np.arange(20, dtype=np.float16).reshape(5, 4)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors"])
+@pytest.mark.parametrize("rows", [ROWS, ROWS.reshape(5, 2, 2)])
+def test_rows_follow_the_data_sets_order(suffix: str, rows: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / f"features{suffix}"
+    np.save(path, rows) if suffix == ".npy" else save_file({"x": rows}, path)
+    encoder = Registry().parse(EncoderConfig, f"precomputed:path={path}").build()
+    found = encode(encoder, [item(3), item(0)], batch_size=1)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, torch.from_numpy(rows[[3, 0]]).float())
+    assert (encoder.width, encoder.tokens) == ((4, None) if rows.ndim == 2 else (2, 2))
+    assert encoder.digest() == Precomputed(path=str(path)).build().digest()
+
+
+def test_another_files_digest_is_another(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", ROWS)
+    np.save(tmp_path / "b.npy", ROWS + 1)
+    np.save(tmp_path / "c.npy", ROWS.reshape(5, 2, 2))
+    digests = {Precomputed(path=str(tmp_path / f"{n}.npy")).build().digest() for n in "abc"}
+    assert len(digests) == 3
+
+
+def test_the_data_sets_own_embeddings() -> None:
+    encoder = Precomputed().build()
+    with pytest.raises(PrefixcapError, match="known once one has been read"):
+        _ = encoder.width
+    own = [item(n, embedding=lambda n=n: ROWS[n]) for n in range(2)]
+    assert torch.equal(encode(encoder, own), torch.from_numpy(ROWS[:2]).float())
+    assert encoder.width == 4
+    with pytest.raises(PrefixcapError, match="image1: the data set brings no embedding"):
+        encode(encoder, [item(1)])
+
+
+def test_one_of_several_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "both.safetensors"
+    save_file({"clip": ROWS, "dino": ROWS + 1}, path)
+    assert Precomputed(path=str(path), key="dino").build().preprocess(item(0))[0] == 1
+    with pytest.raises(PrefixcapError, match="set key to one of its tensors: clip, dino"):
+        Precomputed(path=str(path)).build()
+    with pytest.raises(PrefixcapError, match="no tensor 'dyno'; did you mean 'dino'"):
+        Precomputed(path=str(path), key="dyno").build()
+
+
+def test_files_that_do_not_fit(tmp_path: Path) -> None:
+    np.save(tmp_path / "features.npy", ROWS)
+    np.save(tmp_path / "flat.npy", ROWS[0])
+    np.save(tmp_path / "whole.npy", ROWS.astype(int))
+    (tmp_path / "broken.npy").write_bytes(b"nothing")
+    (tmp_path / "features.txt").write_text("1 2 3")
+    for name, reason in {
+        "feature.npy": "there is no such file; did you mean 'features.npy'",
+        "flat.npy": r"must be numbers of shape \(B,D\) or \(B,N,D\), not float16 of shape \(4,\)",
+        "whole.npy": "not int64",
+        "broken.npy": "cannot be read as embeddings",
+        "features.txt": "read from .npy or .safetensors",
+    }.items():
+        with pytest.raises(PrefixcapError, match=reason):
+            Precomputed(path=str(tmp_path / name)).build()
+    encoder = Precomputed(path=str(tmp_path / "features.npy")).build()
+    with pytest.raises(PrefixcapError, match="there are 5 embeddings, and the image 'image5' is"):
+        encode(encoder, [item(5)])
+    with pytest.raises(PrefixcapError, match="no image was given"):
+        encode(encoder, [])
+
+
+def test_unreadable_images_are_skipped_only_when_asked() -> None:
+    def broken() -> np.ndarray:
+        raise OSError("truncated file")
+
+    encoder = Precomputed().build()
+    items = [item(0, embedding=lambda: ROWS[0]), item(1, path=Path("b.jpg"), embedding=broken)]
+    with pytest.raises(PrefixcapError, match=r"b\.jpg: the image cannot be read: truncated file"):
+        encode(encoder, items)
+    found = encode(encoder, items, on_error="skip")
+    assert readable(found).tolist() == [True, False]
+    with pytest.raises(PrefixcapError, match="no image could be read"):
+        encode(encoder, items[1:], on_error="skip")

@@ -1,0 +1,204 @@
+"""Language models of transformers, on small ones that are made here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from prefixcap_hf import HF
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import LMConfig
+from prefixcap.registry import Registry
+from prefixcap.runtime import prepare
+
+LETTERS = [*"abcdefghijklmnopqrstuvwxyz. ?", "th", "<end>"]
+SIZE, EOS = len(LETTERS), len(LETTERS) - 1
+
+
+def save_tokenizer(folder: Path) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel({c: i for i, c in enumerate(LETTERS)}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<end>", unk_token="?"
+    ).save_pretrained(folder)
+
+
+def save_model(folder: Path, architecture: str) -> Any:
+    prepare()
+    import transformers
+
+    small: dict[str, Any] = {
+        "GPT2": {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64},
+        "Llama": {
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "intermediate_size": 32,
+        },
+        "OPT": {
+            "hidden_size": 16,
+            "word_embed_proj_dim": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "ffn_dim": 32,
+            "max_position_embeddings": 64,
+        },
+    }[architecture]
+    config = getattr(transformers, f"{architecture}Config")(
+        vocab_size=SIZE, eos_token_id=EOS, bos_token_id=EOS, pad_token_id=EOS, **small
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        name = f"{architecture}ForCausalLM" if architecture != "GPT2" else "GPT2LMHeadModel"
+        model = getattr(transformers, name)(config).eval()
+    model.save_pretrained(folder)
+    save_tokenizer(folder)
+    return model
+
+
+@pytest.mark.parametrize("architecture", ["GPT2", "Llama", "OPT"])
+def test_a_folder_is_the_model_that_was_saved(architecture: str, tmp_path: Path) -> None:
+    model = save_model(tmp_path, architecture)
+    lm = Registry().parse(LMConfig, f"hf:model={tmp_path}").build()
+    assert (lm.width, lm.vocab_size, lm.eos_id) == (16, SIZE, EOS)
+    assert lm.tokenizer is not None
+    assert lm.tokenizer.decode(lm.tokenizer.encode("a dog.")) == "a dog."
+    ids = torch.tensor([lm.tokenizer.encode("a dog runs.")])
+    prefix = torch.randn(1, 3, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        inputs = torch.cat([prefix, model.get_input_embeddings()(ids)], 1)
+        expected = model(inputs_embeds=inputs).logits[:, 2:-1]
+        found = lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert lm.digest() == HF(model=str(tmp_path)).build().digest()
+
+
+def test_dtypes_and_random_weights(tmp_path: Path) -> None:
+    save_model(tmp_path, "GPT2")
+    pretrained = HF(model=str(tmp_path)).build()
+    assert next(HF(model=str(tmp_path)).build(dtype="bfloat16").module.parameters()).dtype == (
+        torch.bfloat16
+    )
+    state = torch.random.get_rng_state()
+    random = HF(model=str(tmp_path), init="random", seed=1).build()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    digests = [HF(model=str(tmp_path), init="random", seed=n).build().digest() for n in (1, 2)]
+    assert random.digest() == digests[0] != digests[1]
+    assert pretrained.digest() not in digests
+
+
+def test_a_vocabulary_alone_gets_the_configs_end_token(shared: Path) -> None:
+    """GPT-2's class would add an end token of its own, which the model has no embedding for."""
+    folder = shared / "data" / "clipcap"
+    lm = HF(model=str(folder), init="random").build()
+    assert lm.eos_id == 0
+    assert lm.vocab_size == 512
+    assert lm.tokenizer is not None
+    assert lm.tokenizer.decode(lm.tokenizer.encode("A dog runs.")) == "A dog runs."
+
+
+# --------------------------------------------------------------------------------------------- GGUF
+
+
+def write_gguf(path: Path) -> dict[str, np.ndarray]:
+    """Writes a Llama of one layer as a GGUF file, in float32."""
+    import gguf
+
+    generator = np.random.default_rng(0)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(64)
+    writer.add_embedding_length(16)
+    writer.add_feed_forward_length(32)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(8)
+    writer.add_vocab_size(SIZE)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([letter.replace(" ", "Ġ") for letter in LETTERS])
+    writer.add_token_types([1] * EOS + [3])
+    writer.add_token_merges(["t h"])
+    writer.add_eos_token_id(EOS)
+    writer.add_bos_token_id(EOS)
+    shapes = {
+        "token_embd.weight": (SIZE, 16),
+        "output.weight": (SIZE, 16),
+        "output_norm.weight": (16,),
+        "blk.0.attn_norm.weight": (16,),
+        "blk.0.ffn_norm.weight": (16,),
+        "blk.0.attn_q.weight": (16, 16),
+        "blk.0.attn_k.weight": (8, 16),
+        "blk.0.attn_v.weight": (8, 16),
+        "blk.0.attn_output.weight": (16, 16),
+        "blk.0.ffn_gate.weight": (32, 16),
+        "blk.0.ffn_up.weight": (32, 16),
+        "blk.0.ffn_down.weight": (16, 32),
+    }
+    tensors = {k: generator.normal(size=s).astype(np.float32) for k, s in shapes.items()}
+    for name, tensor in tensors.items():
+        writer.add_tensor(name, tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tensors
+
+
+def test_gguf_is_converted_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    monkeypatch.setenv("PREFIXCAP_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "models"
+    folder.mkdir()
+    file = folder / "small.gguf"
+    tensors = write_gguf(file)
+    lm = HF(model=str(folder)).build()
+    np.testing.assert_array_equal(
+        lm.embed(torch.arange(SIZE)).detach().numpy(), tensors["token_embd.weight"]
+    )
+    assert lm.tokenizer is not None
+    assert lm.tokenizer.decode(lm.tokenizer.encode("a dog")) == "a dog"
+    (kept,) = (tmp_path / "cache" / "gguf").iterdir()
+    written = (kept / "model.safetensors").stat().st_mtime_ns
+    for config in (HF(model=str(file)), HF(model=str(folder), gguf_file="small.gguf")):
+        assert config.build().digest() == lm.digest()
+    assert (kept / "model.safetensors").stat().st_mtime_ns == written
+    shutil.copy(file, folder / "other.gguf")
+    with pytest.raises(PrefixcapError, match=r"gguf_file to one of other\.gguf, small\.gguf"):
+        HF(model=str(folder)).build()
+    with pytest.raises(PrefixcapError, match=r"no file 'smal\.gguf'; did you mean 'small\.gguf'"):
+        HF(model=str(folder), gguf_file="smal.gguf").build()
+
+
+# ------------------------------------------------------------------------------------ what is wrong
+
+
+def test_models_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "smollm").mkdir()
+    with pytest.raises(PrefixcapError, match="does not exist; did you mean 'smollm'"):
+        HF(model=str(tmp_path / "smolm")).build()
+    with pytest.raises(PrefixcapError, match=r"the folder .*smollm' cannot be loaded"):
+        HF(model=str(tmp_path / "smollm")).build()
+    (tmp_path / "broken.gguf").write_bytes(b"nothing")
+    with pytest.raises(PrefixcapError, match=r"broken\.gguf is not a GGUF file"):
+        HF(model=str(tmp_path / "broken.gguf")).build()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(PrefixcapError, match="without a network, give a folder instead"):
+        HF(model="prefixcap/no-such-model").build()
+
+
+def test_settings_that_are_not_there() -> None:
+    with pytest.raises(PrefixcapError, match="init cannot be 'randon'; did you mean 'random'"):
+        Registry().parse(LMConfig, "hf:init=randon")
