@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +36,21 @@ def executable() -> str:
             "nor a file that can be run"
         )
     return found
+
+
+@contextmanager
+def running(java: str) -> Iterator[None]:
+    """Says what is wrong where a Java cannot even be started.
+
+    Raises:
+        PrefixcapError: the system refused to run it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise PrefixcapError(
+            f"the Java {java} cannot be run: {error.strerror}; {VARIABLE} chooses another"
+        ) from error
 
 
 def jars() -> Path:

@@ -16,7 +16,7 @@ from typing import IO
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Metric, Record, Scores
 from prefixcap.stats import Resamplable, Statistic
-from prefixcap_coco.java import executable, jars
+from prefixcap_coco.java import executable, jars, running
 from prefixcap_coco.meteor_statistic import MeteorStatistic
 from prefixcap_coco.tokens import tokens
 
@@ -86,13 +86,14 @@ class MeteorProcess:
         command = [executable(), "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", "meteor-1.5.jar"]
         command += ["-", "-", "-stdio", "-l", "en", "-norm"]
         self._errors = TemporaryFile()  # noqa: SIM115  # a pipe that nobody reads would block it
-        self._process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-        )
+        with running(command[0]):
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+            )
         self._answers: SimpleQueue[bytes] = SimpleQueue()
         assert self._process.stdout is not None
         Thread(target=_listen, args=(self._process.stdout, self._answers), daemon=True).start()

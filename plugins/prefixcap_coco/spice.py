@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Metric, Record, Scores
-from prefixcap_coco.java import executable, jars
+from prefixcap_coco.java import executable, jars, running
 from prefixcap_coco.tokens import tokens
 
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
@@ -59,7 +59,8 @@ class SpiceMetric(Metric):
         command = [executable(), f"-Xmx{self._memory}G"]
         command += ["--add-opens=java.base/java.lang=ALL-UNNAMED", "-jar", "spice-1.0.jar"]
         command += [str(given), "-out", str(answer), "-subset", "-silent"]
-        done = subprocess.run(command, cwd=jars() / "spice", capture_output=True, check=False)
+        with running(command[0]):
+            done = subprocess.run(command, cwd=jars() / "spice", capture_output=True, check=False)
         if done.returncode or not answer.is_file():
             reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
             raise PrefixcapError(f"SPICE failed on Java {command[0]}: {reason[0]}")

@@ -6,13 +6,13 @@ import subprocess
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import attrs
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Record
-from prefixcap_coco.java import executable, jars
+from prefixcap_coco.java import executable, jars, running
 
 JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"
 
@@ -78,27 +78,38 @@ def tokenise(texts: tuple[str, ...]) -> tuple[str, ...]:
     pycocoevalcap's folder, which may be read-only.
 
     Raises:
-        PrefixcapError: there is no Java, or the tokenizer fails.
+        PrefixcapError: there is no Java, no room for the file, or the tokenizer fails.
     """
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
     lines = [" ".join(text.replace("\0", " ").splitlines()) for text in texts]
-    with TemporaryDirectory(prefix="prefixcap-") as folder:
-        file = Path(folder) / "captions.txt"
-        file.write_bytes("\n".join(lines).encode("utf-8", "replace"))
-        output = _run(file)
-    tokenised = output.decode("utf-8", "replace").split("\n")[: len(lines)]
-    tokenised += [""] * (len(lines) - len(tokenised))
+    try:
+        with TemporaryDirectory(prefix="prefixcap-") as folder:
+            file = Path(folder) / "captions.txt"
+            file.write_bytes("\n".join(lines).encode("utf-8", "replace"))
+            output = _run(file)
+    except OSError as error:
+        raise PrefixcapError(
+            f"the tokenizer's file cannot be written in {gettempdir()}: {error.strerror}; "
+            "the environment variable TMPDIR chooses another folder"
+        ) from error
+    tokenised = output.decode("utf-8", "replace").split("\n")
+    if len(tokenised) < len(lines):
+        raise PrefixcapError(
+            f"the tokenizer, on Java {executable()}, gave {len(tokenised)} lines "
+            f"for {len(lines)} captions"
+        )
     return tuple(
         " ".join(word for word in line.rstrip().split(" ") if word not in PUNCTUATIONS)
-        for line in tokenised
+        for line in tokenised[: len(lines)]
     )
 
 
 def _run(file: Path) -> bytes:
     command = [executable(), "-cp", str(jars() / JAR), "edu.stanford.nlp.process.PTBTokenizer"]
     command += ["-preserveLines", "-lowerCase", str(file)]
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    with running(command[0]):
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
         raise PrefixcapError(f"the tokenizer failed on Java {command[0]}: {reason[-1]}")

