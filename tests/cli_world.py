@@ -90,3 +90,24 @@ def write_lm(folder: Path, texts: list[str]) -> None:
         eos_token_id=fast.eos_token_id,
         bos_token_id=fast.eos_token_id,
     ).save_pretrained(folder)
+
+
+def outcome(folder: Path) -> dict[str, object]:
+    """Returns everything that a study made, without what was measured by the clock."""
+
+    def timeless(value: object) -> object:
+        if isinstance(value, dict):
+            clocked = ("captions_per_second", "training_seconds", "seconds")
+            return {key: timeless(v) for key, v in value.items() if key not in clocked}
+        return [timeless(v) for v in value] if isinstance(value, list) else value
+
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir() or ".locks" in name or name == "table.md":
+            continue
+        if path.suffix == ".json":
+            found[name] = timeless(json.loads(path.read_text()))
+        else:
+            found[name] = path.read_bytes()
+    return found

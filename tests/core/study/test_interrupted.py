@@ -1,0 +1,120 @@
+"""A study that is stopped at any moment goes on, and ends the same."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+from cli_world import World, outcome
+
+from prefixcap import runs
+from prefixcap.study import captions
+from prefixcap.study.grid import Study
+from prefixcap.study.runner import run
+
+
+class Killed(BaseException):
+    """What no code may catch and live."""
+
+
+@pytest.fixture(scope="module")
+def whole(small: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What the study makes when nothing stops it."""
+    folder = tmp_path_factory.mktemp("whole")
+    run(small, folder)
+    return outcome(folder)
+
+
+def killing(after: int) -> Iterator[None]:
+    """Counts to the moment of death."""
+    yield from [None] * after
+    raise Killed
+
+
+def test_killed_at_every_write(
+    small: Study, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = runs.replace
+    deaths = 0
+    for after in range(100):
+        countdown = killing(after)
+
+        def deadly(path: Path, content: bytes, countdown: Iterator[None] = countdown) -> None:
+            next(countdown)
+            replace(path, content)
+
+        folder = tmp_path / str(after)
+        monkeypatch.setattr(runs, "replace", deadly)
+        try:
+            run(small, folder)
+        except Killed:
+            deaths += 1
+        else:
+            break
+        finally:
+            monkeypatch.setattr(runs, "replace", replace)
+        run(small, folder)
+        assert outcome(folder) == whole, f"killed at write {after}"
+    assert deaths >= 15
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+def test_killed_in_the_middle_of_a_line(
+    small: Study,
+    whole: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+) -> None:
+    as_json = captions.as_json
+    countdown = killing(after)
+
+    def deadly(hypothesis: object) -> dict[str, object]:
+        next(countdown)
+        return as_json(hypothesis)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(captions, "as_json", deadly)
+    with pytest.raises(Killed):
+        run(small, tmp_path)
+    monkeypatch.undo()
+    (partial,) = tmp_path.glob("cells/*/captions.partial.jsonl")
+    with partial.open("a") as file:
+        file.write('{"image": "test-7.png", "captions": [{"te')
+    results = run(small, tmp_path)
+    assert results.work["decoded_images"] == 16 - after
+    assert outcome(tmp_path) == whole
+
+
+COMMAND = "import sys; from prefixcap.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def start(world: World, folder: Path) -> subprocess.Popen[bytes]:
+    words = [*world.bench, "--decoder", "top-p", "--metrics", "length", "--out", str(folder)]
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def test_two_processes_share_a_study_and_one_may_be_killed(
+    world: World, small: Study, tmp_path: Path
+) -> None:
+    both = attrs.evolve(small, max_new_tokens=8)
+    expected = tmp_path / "expected"
+    run(both, expected)
+    shared = tmp_path / "shared"
+    one, other = start(world, shared), start(world, shared)
+    deadline = time.monotonic() + 200
+    while not list(shared.glob("models/*/weights.safetensors")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    one.send_signal(signal.SIGKILL)
+    one.wait()
+    _, errors = other.communicate(timeout=200)
+    assert other.returncode == 0, errors.decode()
+    run(both, shared)
+    assert outcome(shared) == outcome(expected)

@@ -1,0 +1,149 @@
+"""The small parts of a study: files, baselines, tables, pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Example, ImageItem
+from prefixcap.study import baselines, files, picture, store
+from prefixcap.study.results import markdown, table
+
+
+def example(number: int, *references: str, opened: bool = False) -> Example:
+    image = Image.new("RGB", (60 + number, 40), (number * 20, 0, 90))
+    item = ImageItem(id=str(number), index=number, open=(lambda: image) if opened else None)
+    return Example(image=item, references=references)
+
+
+def texts(lines: list[dict[str, Any]]) -> list[str]:
+    return [line["captions"][0]["text"] for line in lines]
+
+
+TRAIN = [
+    example(0, "A dog runs on grass.", "A brown dog runs."),
+    example(1, "A dog runs on sand.", "The dog runs fast."),
+    example(2, "Two ships at sea.", "Ships meet."),
+]
+TEST = [example(3, "A dog."), example(4, "A ship."), example(5, "A dog runs.")]
+
+
+def test_the_constant_caption_is_the_most_typical() -> None:
+    found = texts(baselines.constant(TRAIN, TEST))
+    assert len(set(found)) == 1
+    assert "dog runs" in found[0]
+
+
+def test_the_nearest_image_is_by_cosine() -> None:
+    train = torch.tensor([[1.0, 0.0], [0.0, 9.0], [-1.0, 0.1]])
+    test = torch.tensor([[5.0, 0.1], [-3.0, 0.2], [0.2, 0.3]])
+    found = baselines.nearest_training(TRAIN, TEST, train, test)
+    assert texts(found) == ["A dog runs on grass.", "Two ships at sea.", "A dog runs on sand."]
+    tokens = baselines.nearest_training(TRAIN, TEST, train[:, None], test[:, None])
+    assert tokens == found
+
+
+def test_shuffled_captions_are_never_their_own() -> None:
+    lines = [{"image": e.image.id, "captions": [{"text": e.image.id}]} for e in TEST]
+    found = texts(baselines.shuffled(TEST, lines))
+    assert sorted(found) == ["3", "4", "5"]
+    assert all(text != e.image.id for text, e in zip(found, TEST, strict=True))
+
+
+def test_random_captions_depend_on_the_seed_alone() -> None:
+    many = TEST * 10
+    one, same, other = (texts(baselines.random_training(TRAIN, many, s)) for s in (1, 1, 2))
+    assert one == same != other
+
+
+def row(**more: object) -> dict[str, Any]:
+    return {
+        "mapper": "mlp",
+        "prefix_length": 10,
+        "decoder": "beam",
+        "scores": {"CIDEr": 0.51234, "Vocabulary": 120.0},
+        "captions_per_second": 12.345,
+        "trained_parameters": 31_000_000,
+        "seed": 0,
+        "tuning": "frozen",
+        "encoder": "clip",
+        "lm": "hf",
+        **more,
+    }
+
+
+def test_a_table_shows_what_varies_and_aligns() -> None:
+    header, body = table([row(), row(seed=1)], [{"name": "constant", "scores": {"CIDEr": 0.1}}])
+    assert header == [
+        *("seed", "mapper", "P", "decoder", "CIDEr", "Vocabulary", "captions/s", "trained")
+    ]
+    assert body[1] == ["1", "mlp", "10", "beam", "0.5123", "120", "12.3", "31,000,000"]
+    assert body[2] == ["", "(constant)", "", "", "0.1000", "", "", ""]
+    lengths = {len(line) for line in markdown(header, body).splitlines()}
+    assert len(lengths) == 1
+    header, _ = table([row()], scores=["CIDEr"])
+    assert header == ["mapper", "P", "decoder", "CIDEr", "captions/s", "trained"]
+
+
+def test_a_picture_is_drawn_where_there_are_images(tmp_path: Path) -> None:
+    examples = [
+        example(i, "A caption that is long enough to be wrapped.", opened=True) for i in range(6)
+    ]
+    lines = [{"captions": [{"text": f"caption {i} " * 9}]} for i in range(6)]
+    file = tmp_path / "grid.png"
+    cells = {"one": lines, "two": lines}
+    assert picture.draw(file, examples, cells, {"one": "mlp", "two": "linear"})
+    with Image.open(file) as image:
+        assert image.width == 4 * (picture.TILE + picture.MARGIN) + picture.MARGIN
+        assert image.height > 2 * 200
+    bare = [example(0, "x")]
+    assert not picture.draw(tmp_path / "no.png", bare, {"one": lines[:1]}, {"one": "mlp"})
+    assert not (tmp_path / "no.png").exists()
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text()), max_size=4), st.integers(0, 60))
+def test_lines_survive_being_cut_anywhere(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]], cut: int
+) -> None:
+    file = tmp_path_factory.mktemp("lines") / "a.jsonl"
+    store.write_lines(file, rows)
+    assert store.read_lines(file) == rows
+    content = file.read_bytes()
+    file.write_bytes(content[: max(0, len(content) - cut)])
+    kept = store.read_lines(file)
+    assert kept == rows[: len(kept)]
+    with store.appending(file) as lines:
+        for missing in rows[len(kept) :]:
+            lines.write(json.dumps(missing, ensure_ascii=False) + "\n")
+    assert store.read_lines(file) == rows
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(PrefixcapError, match=r"a\.json is broken .*: delete it to make it anew"):
+        store.read_json(tmp_path / "a.json")
+    (tmp_path / "a.jsonl").write_text("{\n{}\n")
+    with pytest.raises(PrefixcapError, match=r"a\.jsonl is broken"):
+        store.read_lines(tmp_path / "a.jsonl")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["mapper", "decoder", "dataset"]),
+        st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x7f")), min_size=1),
+    )
+)
+def test_a_study_file_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, choices: dict[str, list[str]]
+) -> None:
+    file = tmp_path_factory.mktemp("study") / "s.toml"
+    files.write(file, choices)
+    assert files.read(file, choices) == choices
