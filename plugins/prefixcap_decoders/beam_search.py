@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.decoding import Task
+from prefixcap.engine.sums import logsumexp
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, Hypothesis
 from prefixcap_decoders.beam import BeamBase
@@ -171,7 +172,7 @@ class BeamSearch:
         # an image is small and the log-softmax of the whole vocabulary is seldom written
         state = self.state
         count = min(self.candidates, logits.shape[1])
-        normaliser = logits.logsumexp(-1, keepdim=True)
+        normaliser = logsumexp(logits)[:, None]
         if self.transforms or fewer is not None:
             ranked = logits - normaliser
             if self.transforms:

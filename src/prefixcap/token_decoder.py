@@ -131,7 +131,9 @@ def _fresh(task: Task, image: int, samples: int) -> list[Row]:
 def _extend(task: Task, rows: Sequence[Row], tokens: Tensor, logits: Tensor) -> list[int]:
     import torch
 
-    chosen = logits.gather(1, tokens[:, None]).squeeze(1) - logits.logsumexp(-1)
+    from prefixcap.engine.sums import logsumexp
+
+    chosen = logits.gather(1, tokens[:, None]).squeeze(1) - logsumexp(logits)
     # one transfer for both: float64 holds every token id exactly
     both = torch.stack([tokens.double(), chosen.double()]).tolist()
     going = []
