@@ -24,6 +24,7 @@ from prefixcap_decoders.sampling import (
     TopP,
     Typical,
 )
+from prefixcap_decoders.stochastic import StochasticBeam
 
 __all__ = [
     "MBR",
@@ -43,6 +44,7 @@ __all__ = [
     "MinP",
     "Mirostat",
     "Sample",
+    "StochasticBeam",
     "TopH",
     "TopK",
     "TopP",
@@ -71,6 +73,7 @@ def prefixcap_components() -> Iterable[type[Component]]:
         MinP,
         Mirostat,
         Sample,
+        StochasticBeam,
         TopH,
         TopK,
         TopP,

@@ -59,7 +59,7 @@ class ContrastiveDecoding(DecoderConfig):
     q(token) where q is the amateur's; normalised, so that samplers and beams may run on it.
 
     Attributes:
-        amateur: a smaller language model of the same vocabulary, such as `hf:name=distilgpt2`;
+        amateur: a smaller language model of the same vocabulary, such as `hf:model=distilgpt2`;
             where empty, the language model itself without the image.
         against: what the amateur starts from; "start": its end-of-text token, "zero": a prefix of
             zeros, "mean": see `guidance`, "prefix": the image's prefix, where its width fits.
@@ -115,7 +115,6 @@ class DoLa(DecoderConfig):
     """
 
     name: ClassVar[str] = "dola"
-    needs_transformers: ClassVar[bool] = True
     needs_transformers: ClassVar[bool] = True
 
     layers: str = attrs.field(default="high", validator=one_of(LAYERS))

@@ -21,7 +21,7 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     Returns:
         (R) int64.
     """
-    return _invert((logits - logits.amax(-1, keepdim=True)).exp_(), uniforms)
+    return invert((logits - logits.amax(-1, keepdim=True)).exp_(), uniforms)
 
 
 def draw_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
@@ -42,7 +42,7 @@ def draw_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
     """
     weights = (logits - logits.amax(-1, keepdim=True)).exp_()
     enough = weights.sum(-1, keepdim=True) * top_p
-    tokens = _invert(weights, uniforms)
+    tokens = invert(weights, uniforms)
     open_rows = torch.arange(len(tokens), device=tokens.device)
     while len(open_rows):
         drawn = weights.gather(1, tokens[open_rows, None])
@@ -51,7 +51,7 @@ def draw_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
         rejected = ((mass > 0) & (mass >= enough)).squeeze(1).nonzero().squeeze(1)
         open_rows, enough, weights = open_rows[rejected], enough[rejected], likelier[rejected]
         uniforms = _next(uniforms[rejected])
-        tokens[open_rows] = _invert(weights, uniforms)
+        tokens[open_rows] = invert(weights, uniforms)
     return tokens
 
 
@@ -68,7 +68,8 @@ def _shift(state: Tensor, bits: int) -> Tensor:
     return (state >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def _invert(weights: Tensor, uniforms: Tensor) -> Tensor:
+def invert(weights: Tensor, uniforms: Tensor) -> Tensor:
+    """Draws tokens (R) in proportion to weights (R,V) by uniform numbers (R), float64."""
     count = -(-weights.shape[1] // BLOCK)
     padded = torch.nn.functional.pad(weights, (0, count * BLOCK - weights.shape[1]))
     blocks = padded.view(len(weights), count, BLOCK)

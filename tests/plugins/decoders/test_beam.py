@@ -8,12 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from decoder_checks import rescore, texts, tokens_of
 from decoder_models import prefixes
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prefixcap_decoders import Beam
+from prefixcap_decoders.lengths import divisor
 
 import prefixcap
 from prefixcap import Hypothesis
 from prefixcap.engine.causal import CausalLM
+from prefixcap.testing.table import TableLM
 
 STOPS = [5, 11]
 
@@ -89,3 +94,68 @@ def check(
         got = [h.score for hs in found for h in hs]
         want = [score for row in expected for _, score in row]
         assert got == pytest.approx(want, abs=1e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 9_999),
+    vocab=st.integers(2, 4),
+    limit=st.integers(1, 4),
+    norm=st.sampled_from(["none", "power", "gnmt"]),
+    penalty=st.floats(0.0, 1.5),
+)
+def test_a_beam_as_wide_as_the_space_finds_the_optimum(
+    seed: int, vocab: int, limit: int, norm: str, penalty: float
+) -> None:
+    lm, prefix = TableLM(vocab_size=vocab, seed=seed), prefixes(2, width=4)
+    config = Beam(
+        num_beams=vocab**limit, length_norm=norm, length_penalty=penalty, early_stopping="never"
+    )
+    found = prefixcap.decode(lm, prefix, config, max_new_tokens=limit, n=vocab**limit)
+    for row, hypotheses in zip(prefix, found, strict=True):
+        space = dict(texts(lm, row, limit))
+        scores = {t: p / divisor(len(t), penalty, norm) for t, p in space.items()}
+        assert hypotheses[0].score == pytest.approx(max(scores.values()), abs=1e-4)
+        assert {tuple(tokens_of(h)) for h in hypotheses} == set(space)
+        for h in hypotheses:
+            assert h.score == pytest.approx(scores[tuple(tokens_of(h))], abs=1e-4)
+            assert h.logprob == pytest.approx(space[tuple(tokens_of(h))], abs=1e-4)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 9_999),
+    beams=st.integers(1, 6),
+    images=st.permutations(range(5)).flatmap(lambda p: st.integers(1, 5).map(lambda n: p[:n])),
+    max_rows=st.integers(1, 20),
+    penalty=st.sampled_from([0.0, 0.7, 1.0, -0.5]),
+    early=st.sampled_from(["true", "false", "never"]),
+)
+def test_batch_order_and_rows_change_nothing(
+    seed: int, beams: int, images: list[int], max_rows: int, penalty: float, early: str
+) -> None:
+    lm, prefix = TableLM(vocab_size=5, seed=seed), prefixes(5, width=4)
+    config = Beam(num_beams=beams, n=beams, length_penalty=penalty, early_stopping=early)
+    usual = prefixcap.decode(lm, prefix, config, max_new_tokens=5)
+    found = prefixcap.decode(lm, prefix[images], config, max_new_tokens=5, max_rows=max_rows)
+    assert found == [usual[image] for image in images]
+    for row, hypotheses in zip(prefix, usual, strict=True):
+        scores = [h.score for h in hypotheses]
+        assert scores == sorted(scores, reverse=True)
+        assert len({tuple(tokens_of(h)) for h in hypotheses}) == len(hypotheses)
+        for h in hypotheses:
+            assert h.logprob == pytest.approx(rescore(lm, row, h), abs=1e-4)
+    if beams == 1:
+        greedy = prefixcap.decode(lm, prefix, "greedy", max_new_tokens=5)
+        assert [hs[0].ids for hs in usual] == [hs[0].ids for hs in greedy]
+
+
+def test_a_penalty_changes_the_score_and_not_the_logprob(lm: CausalLM) -> None:
+    prefix = prefixes(3)
+    config = Beam(num_beams=3, n=3, repetition_penalty=1.5, length_norm="none")
+    for row, hypotheses in zip(
+        prefix, prefixcap.decode(lm, prefix, config, max_new_tokens=8, stop_ids=STOPS), strict=True
+    ):
+        for h in hypotheses:
+            assert h.logprob == pytest.approx(rescore(lm, row, h), abs=1e-3)
+            assert h.score <= h.logprob + 1e-4

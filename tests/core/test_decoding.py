@@ -1,0 +1,162 @@
+"""`decode`: what every decoder may rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import prefixcap
+from prefixcap import Decoder, DecoderConfig, PrefixcapError, TokenDecoder
+from prefixcap.decoding import Task, collect, iter_decode
+from prefixcap.testing.table import TableLM
+
+LM = TableLM(vocab_size=5, seed=4)
+
+
+def prefixes(count: int) -> Tensor:
+    return torch.randn(count, 2, 4, generator=torch.Generator().manual_seed(8))
+
+
+class Drawing(TokenDecoder):
+    """Samples from the model; refuses to see a row twice in one step."""
+
+    @property
+    def samples(self) -> int:
+        return 2
+
+    def choose(self, logits: Tensor, uniforms: Tensor, history: Sequence[Sequence[int]]) -> Tensor:
+        assert logits.shape == (len(history), LM.vocab_size)
+        assert ((uniforms >= 0) & (uniforms < 1)).all()
+        cumulative = logits.double().softmax(-1).cumsum(-1)
+        return (cumulative <= uniforms[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)
+
+
+@attrs.frozen(kw_only=True)
+class DrawingConfig(DecoderConfig):
+    name: ClassVar[str] = "drawing"
+
+    def build(self) -> Decoder:
+        return Drawing()
+
+
+def plain(prefix: Tensor, image_id: str, samples: int, limit: int, stops: set[int]) -> list[object]:
+    """What `Drawing` must give for one image, in plain loops."""
+    task = Task(
+        lm=LM, prefix=prefix[None], image_ids=[image_id], max_new_tokens=limit,
+        stop_ids=frozenset(stops), stream="drawing",
+    )  # fmt: skip
+    found = []
+    for numbers in task.generator(0).random((samples, limit)):
+        tokens, logprob = [], 0.0
+        for number in numbers:
+            following = LM.distribution(prefix, tokens).double().softmax(-1)
+            token = min(int((following.cumsum(-1) <= number).sum()), 4)
+            logprob += float(following[token].log())
+            tokens.append(token)
+            if token in stops:
+                break
+        ended = tokens[-1] in stops
+        found.append((tuple(tokens[:-1] if ended else tokens), logprob, ended))
+    return sorted(found, key=lambda caption: -caption[1])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    images=st.permutations(range(6)).flatmap(lambda p: st.integers(1, 6).map(lambda n: p[:n])),
+    max_rows=st.integers(1, 20),
+    samples=st.integers(1, 4),
+    limit=st.integers(1, 6),
+    stops=st.sets(st.integers(0, 4), max_size=3),
+)
+def test_rows_come_and_go_without_a_trace(
+    images: list[int], max_rows: int, samples: int, limit: int, stops: set[int]
+) -> None:
+    prefix = prefixes(6)[images]
+    names = [f"image {i}" for i in images]
+    found = prefixcap.decode(
+        LM, prefix, DrawingConfig(), max_new_tokens=limit, stop_ids=sorted(stops),
+        image_ids=names, n=samples, max_rows=max_rows,
+    )  # fmt: skip
+    for row, name, hypotheses in zip(prefix, names, found, strict=True):
+        expected = plain(row, name, samples, limit, stops)
+        got = [(h.ids, pytest.approx(h.logprob, abs=1e-4), h.finish == "stop") for h in hypotheses]
+        assert expected == got
+
+
+def test_a_stream_belongs_to_the_image_the_seed_and_the_decoder() -> None:
+    def numbers(**changes: object) -> list[float]:
+        task = Task(
+            lm=LM, prefix=prefixes(1), image_ids=["a"], max_new_tokens=1, stop_ids=frozenset(),
+            seed=1, stream="s",
+        )  # fmt: skip
+        return list(attrs.evolve(task, **changes).generator(0).random(4))  # type: ignore[arg-type]
+
+    assert numbers() == numbers(max_rows=7)
+    others = [numbers(image_ids=["b"]), numbers(seed=2), numbers(stream="t")]
+    assert all(other != numbers() for other in others)
+
+
+def test_global_random_states_are_left_alone() -> None:
+    before = torch.get_rng_state(), np.random.get_state()[1].tobytes()  # type: ignore[union-attr]
+    prefixcap.decode(LM, prefixes(3), DrawingConfig(), max_new_tokens=4)
+    after = torch.get_rng_state(), np.random.get_state()[1].tobytes()  # type: ignore[union-attr]
+    assert torch.equal(before[0], after[0])
+    assert before[1] == after[1]
+
+
+def test_the_stop_token_and_its_text() -> None:
+    hidden = prefixcap.decode(LM, prefixes(5), "greedy", stop_ids=[0, 4], max_new_tokens=9)
+    shown = prefixcap.decode(
+        LM, prefixes(5), "greedy", stop_ids=[0, 4], max_new_tokens=9, stop_visible=True
+    )
+    for (one,), (other,) in zip(hidden, shown, strict=True):
+        assert one.ids == other.ids
+        assert one.finish == ("length" if one.stop_id is None else "stop")
+        letter = {None: "", 0: "a", 4: ""}[one.stop_id]
+        assert other.text == one.text + letter
+
+
+def test_images_are_given_as_they_end() -> None:
+    order = [image for image, _ in iter_decode(LM, prefixes(6), "greedy", max_new_tokens=8)]
+    assert sorted(order) == list(range(6))
+    assert order != list(range(6))
+
+
+def test_inference_mode_ends_between_two_images() -> None:
+    for _ in iter_decode(LM, prefixes(3), "greedy"):
+        assert not torch.is_inference_mode_enabled()
+
+
+def test_a_forgotten_image_is_said() -> None:
+    with pytest.raises(PrefixcapError, match=r"nothing for 2 images: \[0, 2\]"):
+        collect(iter([(1, [])]), 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"prefix": torch.zeros(2, 4)}, r"of shape \(B,P,4\), not \(2, 4\)"),
+        ({"prefix": torch.zeros(2, 1, 3)}, r"of shape \(B,P,4\), not \(2, 1, 3\)"),
+        ({"image_ids": ["a"]}, "1 image ids were given for 2 prefixes"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, not 0"),
+        ({"n": 0}, "n must be at least 1, not 0"),
+        ({"max_rows": 0}, "max_rows must be at least 1, not 0"),
+        ({"stop_ids": [5]}, "the stop token 5 is not in the vocabulary of 5"),
+        ({"decoder": "greddy"}, "no decoder 'greddy'; did you mean 'greedy'"),
+        ({"decoder": "beam:num_beam=2"}, "no setting 'num_beam'; did you mean 'num_beams'"),
+        ({"decoder": "beam:n=9"}, r"n must be at most num_beams \(5\), not 9"),
+        ({"n": 6, "decoder": "beam"}, "6 captions an image were asked for, but num_beams is 5"),
+    ],
+)
+def test_what_does_not_fit_is_said(arguments: dict[str, object], sentence: str) -> None:
+    settings = {"lm": LM, "prefix": torch.zeros(2, 1, 4), "decoder": "greedy", **arguments}
+    with pytest.raises(PrefixcapError, match=sentence):
+        prefixcap.decode(**settings)  # type: ignore[arg-type]
