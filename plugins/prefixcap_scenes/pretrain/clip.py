@@ -139,7 +139,7 @@ def _taken(patches: Tensor, kept: Tensor) -> Tensor:
 
 
 def pretrain(
-    out: Path, steps: int = 420, batch: int = 64, count: int = 8_000, held_out: int = 1000
+    out: Path, steps: int = 2000, batch: int = 64, count: int = 8_000, held_out: int = 1000
 ) -> None:
     """Trains the CLIP and saves its checkpoint.
 

@@ -43,8 +43,8 @@ def test_clip_loads_the_checkpoint_and_every_word_is_there() -> None:
 
 def test_clip_finds_the_caption_of_a_test_scene_among_a_hundred() -> None:
     found = pretrain_clip.retrieval(CHECKPOINT, count=200)
-    assert found["image_to_text"] > 0.35
-    assert found["text_to_image"] > 0.35
+    assert found["image_to_text"] > 0.7
+    assert found["text_to_image"] > 0.7
 
 
 def test_a_linear_probe_reads_places_and_times() -> None:
