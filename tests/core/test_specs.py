@@ -123,7 +123,7 @@ def test_a_spec_that_cannot_be_read_is_said(spec: str, sentence: str) -> None:
         ({"count": "inf"}, "here: 'inf' is not a whole number, at count"),
         ({"count": True}, "here: True is not a whole number, at count"),
         ({"scale": "wide"}, "here: 'wide' is not a number, at scale"),
-        ({"scale": "2e9"}, "here: scale must be between -1000000000.0 and 1000000000.0, not 2000000000"),
+        ({"scale": "2e9"}, "here: scale must be between -1000000000.0 and 1000000000.0, not 2"),
         ({"flag": "maybe"}, "here: 'maybe' is neither true nor false, at flag"),
         ({"word": 3}, "here: 3 is not a text, at word"),
         ({"words": 3}, "here: 3 is not a list (as text, its parts are joined by '+'), at words"),
