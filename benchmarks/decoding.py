@@ -63,11 +63,15 @@ class Run:
 
 def make_model(early: bool, shape: str) -> Any:
     torch.manual_seed(0)
-    sizes = {"tiny": {"n_layer": 2, "n_embd": 128, "n_head": 2, "vocab_size": 5000}, "gpt2": {}}
+    sizes: dict[str, dict[str, Any]] = {
+        "tiny": {"n_layer": 2, "n_embd": 128, "n_head": 2, "vocab_size": 5000},
+        "gpt2": {},
+    }
     config = GPT2Config(**sizes[shape])
     # a head of its own, so that the stop token's logit can be set; it starts as GPT-2's does
     config.tie_word_embeddings = False
-    model = GPT2LMHeadModel(config).eval()
+    model: Any = GPT2LMHeadModel(config)
+    model.eval()
     with torch.inference_mode(False), torch.no_grad():
         model.lm_head.weight.copy_(model.transformer.wte.weight)
         if early:
@@ -184,7 +188,7 @@ def gflop(model: Any, method: str, length: int, steps: int) -> float:
     """The matrix products of one caption of `steps` tokens, with its prefix run once."""
     width, layers = model.config.n_embd, model.config.n_layer
     trunk, head = 12 * width**2 * layers, width * model.config.vocab_size
-    return 2e-9 * (length * trunk + head + (steps - 1) * ROWS[method] * (trunk + head))
+    return 2e-9 * float(length * trunk + head + (steps - 1) * ROWS[method] * (trunk + head))
 
 
 def cell(model: Any, options: argparse.Namespace, **where: Any) -> dict[str, Any]:
@@ -193,7 +197,7 @@ def cell(model: Any, options: argparse.Namespace, **where: Any) -> dict[str, Any
     images = max(batch, options.images if batch > 1 else options.images // 4)
     prefix = make_prefixes(images, length, model.config.n_embd).to(model.dtype)
     lm = prefixcap.from_transformers(model)
-    chunks = prefix.split(batch)
+    chunks = torch.split(prefix, batch)
     sides = {"ours": Run(), "theirs": Run()}
     ours(lm, prefix[:1], method, early, 1)
     theirs(model, prefix[:1], method, early)

@@ -23,4 +23,4 @@ def logsumexp(logits: Tensor) -> Tensor:
     rows = max(1, _VALUES // max(1, logits.shape[-1]))
     if logits.device.type != "cpu" or len(logits) <= rows:
         return logits.logsumexp(-1)
-    return torch.cat([part.logsumexp(-1) for part in logits.split(rows)])
+    return torch.cat([part.logsumexp(-1) for part in torch.split(logits, rows)])
