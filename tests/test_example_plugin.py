@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLE = Path(__file__).parents[1] / "plugins" / "example"
+pytestmark = pytest.mark.timeout(1200)  # it starts six processes that import torch
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -35,7 +36,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         EXAMPLE, folder / "source", ignore=shutil.ignore_patterns("build", "*.egg-info")
     )
 
-    def run(*words: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def run(*words: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         return subprocess.run(
             [python, *words],
