@@ -65,10 +65,32 @@ def _caption(
 
     folder = model_folder(run)
     prepare()
+    import torch
+
     from prefixcap.captioner import Captioner
+    from prefixcap.cli.progress import reporter
+    from prefixcap.decoding import iter_decode
 
     captioner = Captioner.load(folder, *where)
-    return captioner.caption(**what, **how)
+    if "images" in what:
+        features = captioner.encode(what["images"])
+        how["image_ids"] = [path.name for path in what["images"]]
+    else:
+        features = torch.from_numpy(what["features"])
+    found: list[list[Hypothesis]] = [[] for _ in features]
+    with reporter().task("captioning", len(features), "images") as task:
+        decoded = iter_decode(
+            captioner.lm,
+            captioner.prefixes(features),
+            stop_ids=captioner.stop_ids,
+            stop_visible=captioner.stop_visible,
+            features=features,
+            **how,
+        )
+        for done, (number, hypotheses) in enumerate(decoded, 1):
+            found[number] = hypotheses
+            task.reach(done)
+    return found
 
 
 def _check_decoder(spec: str) -> None:

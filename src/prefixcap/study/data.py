@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ def load(study: Study) -> Data:
     return data
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, slots=False)
 class Features:
     """The features of images, encoded once and kept in the study's folder.
 
@@ -95,9 +96,9 @@ class Features:
     reporter: Reporter
     encoded: int = 0
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """A digest of what makes the features."""
+        """A digest of what makes the features; the encoder's weights are hashed once."""
         return specs.digest("features", self.config, self.encoder.digest(), self.source)
 
     def of(self, split: str, examples: Sequence[Example]) -> Tensor:

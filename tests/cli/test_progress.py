@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from prefixcap.cli.progress import Bars, Lines, reporter
+
+
+def test_lines_say_what_how_much_the_rate_and_the_time_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Lines(every=0).task("encoding", 4, "images") as task:
+        task.reach(2, note="loss 1.5")
+        task.reach(4)
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, last = err.splitlines()
+    pattern = r"encoding: 2/4 images, [\d.]+ images/s, loss 1\.5, about \d+ s left"
+    assert re.fullmatch(pattern, first)
+    assert re.fullmatch(r"encoding: 4/4 images, [\d.]+ images/s in [\d.]+ s", last)
+
+
+def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines(every=60).task("encoding", 1000, "images") as task:
+        for done in range(1000):
+            task.reach(done)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_bars_show_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars().task("training", 1, "steps") as task:
+        task.reach(5, 10, note="loss 2.5")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "training" in err
+    assert "5/10" in err
+    assert "steps/s" in err
+
+
+def test_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    leader, follower = os.openpty()
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        assert isinstance(reporter(), Bars)
+    os.close(leader)
+    with open(os.devnull, "w") as nothing:  # noqa: PTH123
+        monkeypatch.setattr("sys.stderr", nothing)
+        assert isinstance(reporter(), Lines)
