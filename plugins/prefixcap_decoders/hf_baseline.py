@@ -49,8 +49,9 @@ class HFDecoder(Decoder):
             "do_sample": False,
             "max_new_tokens": task.max_new_tokens,
             "num_return_sequences": 1 if alone else n,
-            # without a stop token there must be none, not the one of the model's own config
-            "eos_token_id": stops or [-1],
+            # without a stop token there must be none, not the one of the model's own config, so a
+            # token is named that does not exist
+            "eos_token_id": stops or [task.lm.vocab_size],
             "pad_token_id": stops[0] if stops else 0,
             **self.options,
         }
