@@ -92,9 +92,7 @@ def test_feature_tokens_are_averaged(config: MapperConfig) -> None:
 
 
 def test_heads_that_do_not_divide_the_width() -> None:
-    with pytest.raises(
-        PrefixcapError, match=r"heads=3 does not .* width 8; .*: 1, 2, 4, 8$"
-    ):
+    with pytest.raises(PrefixcapError, match=r"heads=3 does not .* width 8; .*: 1, 2, 4, 8$"):
         Transformer(heads=3).build(shape())
 
 
