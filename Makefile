@@ -1,6 +1,7 @@
 # Each target sets up what it needs in $(VENV); nothing but Python 3.11 or later must be there.
 PYTHON ?= python3
 VENV ?= .venv
+comma := ,
 BIN := $(VENV)/bin
 # uv installs the same packages several times faster than pip, which takes over where uv cannot run
 define install
@@ -44,6 +45,6 @@ $(VENV)/.run: pyproject.toml constraints.txt
 $(VENV)/.test: pyproject.toml constraints.txt
 	$(call install,[test])
 $(VENV)/.lint: pyproject.toml constraints.txt
-	$(call install,[lint])
+	$(call install,[lint$(comma)test])
 $(VENV)/.docs: pyproject.toml constraints.txt
 	$(call install,[docs])
