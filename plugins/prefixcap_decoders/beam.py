@@ -38,7 +38,8 @@ class BeamBase(Controlled):
             "none" for the plain sum.
         early_stopping: when an image is done: "true" once `num_beams` hypotheses have ended,
             "false" once no live one would beat them if it ended now, "never" once none can beat
-            them at any length (exact for penalties of 0 and more).
+            them at any length (exact for penalties of 0 and more). One beam always stops at
+            its first, which makes it greedy search.
         n: how many captions an image, best first; at most `num_beams`.
     """
 

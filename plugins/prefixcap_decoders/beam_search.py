@@ -139,7 +139,8 @@ class BeamSearch:
         state = self.state
         done = ~state.live.any(1)
         full = (state.final > NONE).all(1)
-        if self.config.early_stopping == "true":
+        # one beam is greedy search, as in transformers, whichever rule would let others go on
+        if self.config.early_stopping == "true" or self.width == self.config.num_beams == 1:
             return done | full
         # as in transformers: a live hypothesis is taken for as good as its score would be if it
         # ended here, or, with "never" and a bonus for length, at the length where it is best
