@@ -40,5 +40,15 @@ def test_answers_without_a_heavy_library(words: list[str]) -> None:
     assert heavy_after(words) == []
 
 
+def test_listing_stays_light() -> None:
+    code = (
+        "import sys; from prefixcap.cli import main; main(['list']); "
+        "print(len(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # what start-up costs is what it imports; unlike seconds, the number is the same everywhere
+    assert int(done.stderr.split()[-1]) < 700
+
+
 def test_the_guard_can_fail() -> None:
     assert heavy_after(["list"], before="import numpy") == ["numpy"]
