@@ -28,16 +28,20 @@ class MLPMapper(nn.Module):
 
 
 class LinearMapper(nn.Module):
-    """Linear(D, E P)."""
+    """Linear(D, E P), or Linear(D, rank) and Linear(rank, E P)."""
 
-    def __init__(self, shape: MapperShape) -> None:
+    def __init__(self, shape: MapperShape, rank: int | None = None) -> None:
         super().__init__()
         self.prefix_length = shape.prefix_length
-        self.layer = nn.Linear(shape.feature_width, shape.embedding_width * shape.prefix_length)
+        width = shape.feature_width if rank is None else rank
+        self.reduce = (
+            nn.Identity() if rank is None else nn.Linear(shape.feature_width, rank, bias=False)
+        )
+        self.layer = nn.Linear(width, shape.embedding_width * shape.prefix_length)
 
     def forward(self, features: Tensor) -> Tensor:
         """Maps features (B,D), or the mean of (B,N,D) over N, to (B,P,E)."""
-        out: Tensor = self.layer(_pooled(features))
+        out: Tensor = self.layer(self.reduce(_pooled(features)))
         return out.reshape(len(out), self.prefix_length, -1)
 
 

@@ -54,6 +54,31 @@ def test_linear_is_one_layer() -> None:
     torch.testing.assert_close(module(x), expected)
 
 
+@pytest.mark.parametrize("length", [1, 2, 5, 10, 20, 40])
+def test_an_mlp_of_given_size_has_it_at_every_prefix_length(length: int) -> None:
+    of = MapperShape(
+        feature_width=256, feature_tokens=None, prefix_length=length, embedding_width=128
+    )
+    module = build(MLP(parameters=1_000_000), of)
+    assert size(module) == pytest.approx(1_000_000, rel=0.005)
+    assert module(torch.randn(2, 256)).shape == (2, length, 128)
+
+
+def test_an_mlp_cannot_be_smaller_than_its_outputs() -> None:
+    with pytest.raises(PrefixcapError, match=r"parameters=20 cannot be met .* sizes are 55, 86"):
+        MLP(parameters=20).build(shape())
+    with pytest.raises(PrefixcapError, match="both say how wide"):
+        Registry().parse(MapperConfig, "mlp:hidden=3,parameters=100")
+
+
+def test_a_linear_mapper_of_low_rank() -> None:
+    module = build(Linear(rank=2), shape())
+    x = torch.randn(9, 6)
+    out = module(x).flatten(1)
+    assert torch.linalg.matrix_rank(out - module(torch.zeros(1, 6)).flatten(1)) == 2
+    assert size(module) == 6 * 2 + 2 * 24 + 24
+
+
 def loops(module: nn.Module, tokens: Tensor) -> Tensor:
     """The transformer of one image, tokens (N,E) to the prefix (P,E), in plain loops."""
     state = torch.cat([tokens, module.constant])
