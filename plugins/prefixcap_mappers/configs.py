@@ -59,9 +59,9 @@ class MLP(MapperConfig):
         hidden = round((wanted - outputs) / each)
         if hidden < 1 or abs(hidden * each + outputs - wanted) > wanted / 10:
             raise PrefixcapError(
-                f"mapper 'mlp': parameters={wanted} cannot be met within a tenth for a prefix of "
-                f"{shape.prefix_length}, whose sizes are {outputs + each}, {outputs + 2 * each} and "
-                f"so on in steps of {each}: ask for more, or set hidden"
+                f"mapper 'mlp': parameters={wanted} cannot be met within a tenth for a prefix "
+                f"of {shape.prefix_length}, whose sizes are {outputs + each}, {outputs + 2 * each} "
+                f"and so on in steps of {each}: ask for more, or set hidden"
             )
         return hidden
 
