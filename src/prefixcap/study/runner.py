@@ -16,7 +16,7 @@ from prefixcap.study import baselines, captions, data, models, picture, scoring
 from prefixcap.study.grid import FORMAT, Model, Study
 from prefixcap.study.progress import Reporter, Silent
 from prefixcap.study.results import Results
-from prefixcap.study.store import read_json, write_json
+from prefixcap.study.store import read_json, write_json, write_lines
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -237,8 +237,12 @@ class Runner:
             folder = self.folder / "baselines" / f"{name.replace(' ', '-')}-{key[:8]}"
             label = self.study.label(encoder)
             shown = f"{name} ({label})" if name in known else name
+            if not (folder / captions.FINAL).exists():
+                write_lines(folder / captions.FINAL, lines)
             scores = self._scores(folder, key, lines, name)
-            self.results.baselines.append({"name": shown, "encoder": label, "scores": scores})
+            self.results.baselines.append(
+                {"name": shown, "encoder": label, "scores": scores, "cell": folder.name}
+            )
 
     def _load(self, folder: Path) -> Captioner:
         from prefixcap.captioner import Captioner
