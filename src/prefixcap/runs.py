@@ -39,10 +39,10 @@ def write(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]
     content = save({name: tensor.contiguous() for name, tensor in weights.items()})
     full = {
         "format": FORMAT,
-        "prefixcap": _version("prefixcap"),
+        "prefixcap": version_of("prefixcap"),
         **config,
         "weights_sha256": sha256(content).hexdigest(),
-        "versions": {name: _version(name) for name in ("torch", "transformers")},
+        "versions": {name: version_of(name) for name in ("torch", "transformers")},
     }
     text = json.dumps(full, indent=1, ensure_ascii=False) + "\n"
     try:
@@ -113,7 +113,13 @@ def replace(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _version(distribution: str) -> str:
+def versions() -> dict[str, str]:
+    """Returns the versions of what results may depend on, by distribution."""
+    return {name: version_of(name) for name in ("prefixcap", "torch", "transformers")}
+
+
+def version_of(distribution: str) -> str:
+    """Returns the version of an installed distribution, or "unknown"."""
     try:
         return version(distribution)
     except PackageNotFoundError:

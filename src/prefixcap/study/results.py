@@ -9,7 +9,10 @@ from typing import Any
 import attrs
 
 from prefixcap.kinds import Example
-from prefixcap.study.store import write_json, write_lines, write_text
+from prefixcap.study.store import read_json, write_json, write_lines, write_text
+
+SCORES = "scores.json"
+TEST = "test.jsonl"
 
 
 @attrs.define(kw_only=True)
@@ -18,6 +21,7 @@ class Results:
 
     Attributes:
         folder: the study's folder.
+        study: a digest of the study.
         rows: one a cell, as `bench --json` prints them.
         baselines: rows of captions that need no model.
         captions: the lines of each cell, by the cell's folder's name.
@@ -28,6 +32,7 @@ class Results:
     """
 
     folder: Path
+    study: str = ""
     rows: list[dict[str, Any]] = attrs.field(factory=list)
     baselines: list[dict[str, Any]] = attrs.field(factory=list)
     captions: dict[str, list[dict[str, Any]]] = attrs.field(factory=dict, repr=False)
@@ -54,11 +59,32 @@ class Results:
 
     def write(self) -> None:
         """Writes `scores.json`, `captions.jsonl` and `table.md` into the study's folder."""
-        data = self.to_json()
-        del data["run"], data["work"]
-        write_json(self.folder / "scores.json", data)
+        self._write_scores(complete=True)
         write_lines(self.folder / "captions.jsonl", list(self._lines()))
         write_text(self.folder / "table.md", markdown(*table(self.rows, self.baselines)))
+
+    def write_part(self) -> None:
+        """Writes what an unfinished study has found, unless as much of it was written before."""
+        kept = read_json(self.folder / SCORES) or {}
+        if kept.get("study") != self.study or len(kept["rows"]) < len(self.rows):
+            self._write_scores(complete=False)
+
+    def write_test(self) -> None:
+        """Writes `test.jsonl`: the captioned images, where they are, and their references."""
+        lines = [
+            {
+                "image": example.image.id,
+                "path": str(example.image.path.resolve()) if example.image.path else None,
+                "references": list(example.references),
+            }
+            for example in self.test
+        ]
+        write_lines(self.folder / TEST, lines)
+
+    def _write_scores(self, *, complete: bool) -> None:
+        data = {"study": self.study, "complete": complete, **self.to_json()}
+        del data["run"], data["work"]
+        write_json(self.folder / SCORES, data)
 
     def _lines(self) -> list[Mapping[str, Any]]:
         return [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from prefixcap import specs
+from prefixcap import runs, specs
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import DecoderConfig, EncoderConfig, Example, LanguageModel
 from prefixcap.runtime import device_named
@@ -68,14 +68,15 @@ class Runner:
         self.folder = folder
         self.reporter = reporter
         self.device = device_named(study.device)
-        self.results = Results(folder=folder)
+        self.results = Results(folder=folder, study=specs.digest(study.to_json()))
         self._done = 0
 
     def run(self) -> Results:
         """Runs everything and writes the results."""
         check_folder(self.folder)
         self.data = data.load(self.study)
-        write_json(self.folder / CONFIG, self.study.to_json())
+        about = {"data_digest": self.data.digest, "versions": self._versions()}
+        write_json(self.folder / CONFIG, {**self.study.to_json(), **about})
         for encoder in self.study.encoders:
             self._encoder(encoder)
         self.results.write()
@@ -125,6 +126,14 @@ class Runner:
                 "the encoders cannot read the same images, so their cells cannot be compared"
             )
         self.results.test = test
+        if not before:
+            self.results.write_test()
+
+    def _versions(self) -> dict[str, str]:
+        study = self.study
+        kinds = (study.encoders, study.lms, study.mappers, study.tunings, study.decoders)
+        configs = [study.dataset, *(c for kind in kinds for c in kind), *study.metrics]
+        return runs.versions() | {f"{c.kind} {c.name}": c.version for c in configs}
 
     def _model(self, model: Model, parts: Parts, features: Tensor) -> None:
         study = self.study
@@ -197,6 +206,7 @@ class Runner:
                 "cell": name,
             }
         )
+        self.results.write_part()
         return captioner
 
     def _scores(

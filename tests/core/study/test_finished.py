@@ -1,0 +1,107 @@
+"""A study is read back from its folder, finished or not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_world import World
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.study import scoring
+from prefixcap.study.analysis import read
+from prefixcap.study.grid import Study
+from prefixcap.study.results import Results
+from prefixcap.study.runner import run
+
+
+@pytest.fixture(scope="module")
+def folder(small: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("finished") / "study"
+
+
+@pytest.fixture(scope="module")
+def results(small: Study, folder: Path) -> Results:
+    return run(small, folder)
+
+
+def test_everything_is_read_back(results: Results, world: World) -> None:
+    found = read(results.folder)
+    assert found.complete
+    assert found.rows == results.rows
+    assert found.baselines == results.baselines
+    assert [image.id for image in found.images] == [f"test-{i}.png" for i in range(8)]
+    assert [image.references for image in found.images] == [e.references for e in results.test]
+    assert found.images[0].path == world.data.resolve() / "images" / "test-0.png"
+    for row in found.rows:
+        cell = found.cells[row["cell"]]
+        assert cell.lines == results.captions[row["cell"]]
+        assert len(cell.per_image["Length"]) == 8
+        assert sum(cell.per_image["Length"]) / 8 == pytest.approx(row["scores"]["Length"])
+    constant = found.cells[found.baselines[0]["cell"]]
+    assert constant.baseline
+    assert len(set(constant.texts)) == 1
+    (history,) = found.histories.values()
+    assert len(history["train_loss"]) == 1
+    assert found.config["versions"]["decoder greedy"] == "1"
+    assert found.config["data_digest"]
+
+
+def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_path: Path) -> None:
+    found = read(results.folder)
+    picture = found.picture("test-0.png")
+    assert picture is not None
+    assert picture.size == (40, 40)
+    copy = tmp_path / "copy"
+    shutil.copytree(results.folder, copy)
+    moved = (copy / "test.jsonl").read_text().replace("images/", "elsewhere/")
+    (copy / "test.jsonl").write_text(moved)
+    again = read(copy).picture("test-0.png")
+    assert again is not None
+    assert again.convert("RGB").tobytes() == picture.convert("RGB").tobytes()
+    config = json.loads((copy / "config.json").read_text())
+    config["dataset"]["path"] = "nowhere"
+    (copy / "config.json").write_text(json.dumps(config))
+    assert read(copy).picture("test-0.png") is None
+
+
+def test_an_unfinished_study_gives_its_finished_cells(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = scoring.cell_scores
+    calls = []
+
+    def dying(*arguments: object, **named: object) -> scoring.CellScores:
+        calls.append(1)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return score(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scoring, "cell_scores", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(small, tmp_path)
+    found = read(tmp_path)
+    assert not found.complete
+    assert [row["decoder"] for row in found.rows] == ["greedy"]
+    assert len(found.cells[found.rows[0]["cell"]].texts) == len(found.images) == 8
+    monkeypatch.undo()
+    run(small, tmp_path)
+    assert read(tmp_path).complete
+
+
+def test_what_is_no_study_is_a_sentence(results: Results, tmp_path: Path) -> None:
+    with pytest.raises(PrefixcapError, match="nowhere: there is no such folder"):
+        read(tmp_path / "nowhere")
+    with pytest.raises(PrefixcapError, match=r"holds no study: it has no config\.json"):
+        read(tmp_path)
+    with pytest.raises(PrefixcapError, match="holds a single model, not a study"):
+        read(results.folder / results.rows[0]["model"])
+    config = json.loads((results.folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(PrefixcapError, match="no cell of this study is finished: run `prefixcap"):
+        read(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"format": 9}))
+    with pytest.raises(PrefixcapError, match="a study of format 9, and this version"):
+        read(tmp_path)
