@@ -7,14 +7,16 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import attrs
 
 from prefixcap.decoding import Task
+from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, Hypothesis
+from prefixcap.similarity import named_text_side
 from prefixcap_decoders.lengths import divisor
 from prefixcap_decoders.reranking import MBR, BestOf
 from prefixcap_decoders.sampler import Sampler
 from prefixcap_decoders.sampling import Drawing
 from prefixcap_decoders.utility import UTILITIES
 
-Scorer = Callable[[Sequence[Hypothesis]], Sequence[float]]
+Scorer = Callable[[Task, int, Sequence[Hypothesis]], Sequence[float]]
 
 
 class Reranker(Decoder):
@@ -24,7 +26,7 @@ class Reranker(Decoder):
         config: what is drawn from.
         samples: how many are drawn an image; more where more are wanted.
         kept: how many are given back, unless a task says `n`.
-        score: gives each of an image's samples its score; higher is better.
+        score: gives the samples of one of a task's images their scores; higher is better.
     """
 
     def __init__(self, config: Drawing, samples: int, kept: int, score: Scorer) -> None:
@@ -40,7 +42,9 @@ class Reranker(Decoder):
         for image, hypotheses in drawn:
             scored = [
                 attrs.evolve(hypothesis, score=score)
-                for hypothesis, score in zip(hypotheses, self.score(hypotheses), strict=True)
+                for hypothesis, score in zip(
+                    hypotheses, self.score(task, image, hypotheses), strict=True
+                )
             ]
             yield image, _best(scored, kept)
 
@@ -48,7 +52,7 @@ class Reranker(Decoder):
 def by_model(config: BestOf) -> Scorer:
     """Scores by log-probability against length."""
 
-    def score(hypotheses: Sequence[Hypothesis]) -> list[float]:
+    def score(task: Task, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
         penalty, norm = config.length_penalty, config.length_norm
         return [
             h.logprob / divisor(len(h.ids) + (h.finish == "stop"), penalty, norm)
@@ -58,11 +62,33 @@ def by_model(config: BestOf) -> Scorer:
     return score
 
 
+def by_clip(config: BestOf) -> Scorer:
+    """Scores by the cosine of the image's feature and the caption."""
+
+    def score(task: Task, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
+        side = task.text_side
+        if config.text:
+            side = named_text_side(config.text, str(task.prefix.device))
+        if side is None or task.features is None:
+            lacking = (
+                "its feature" if task.features is None else "the encoder that made the features"
+            )
+            raise PrefixcapError(
+                f"best-of:by=clip compares captions with the image, and {lacking} was not given"
+            )
+        prompt = f"{config.prompt} " if config.prompt else ""
+        texts = [prompt + hypothesis.text for hypothesis in hypotheses]
+        features = task.features[image].expand(len(texts), *task.features.shape[1:])
+        return side.cosines(features, texts)
+
+    return score
+
+
 def by_utility(config: MBR) -> Scorer:
     """Scores by the mean utility against every sample."""
     utility = UTILITIES[config.utility]
 
-    def score(hypotheses: Sequence[Hypothesis]) -> list[float]:
+    def score(task: Task, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
         # equal captions are compared once and counted as often as they were drawn
         words = [words_of(hypothesis) for hypothesis in hypotheses]
         distinct = list(dict.fromkeys(words))

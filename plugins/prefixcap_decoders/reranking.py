@@ -11,15 +11,25 @@ from prefixcap.kinds import Decoder
 from prefixcap_decoders.lengths import LENGTH_NORMS
 from prefixcap_decoders.sampling import Truncated
 
+JUDGES = ("model", "clip")
 UTILITIES = ("ngram", "bleu", "rouge", "cider")
 
 
 @attrs.frozen(kw_only=True)
 class BestOf(Truncated):
-    """Draws many captions and keeps the best by the model's own score (Adiwardana et al. 2020).
+    """Draws many captions and keeps the best.
+
+    By the model's own score (Adiwardana et al. 2020, "Towards a Human-like Open-Domain Chatbot"),
+    or by how near a caption is to its image in CLIP's space (Cho et al. 2022, "Fine-grained Image
+    Captioning with CLIP Reward", use that similarity as their reward).
 
     Attributes:
         samples: how many are drawn an image.
+        by: "model" for the log-probability against length, "clip" for the cosine of the image's
+            feature and the caption, by the text side of the encoder that made the feature.
+        text: with "clip", the encoder whose text side is used, such as `clip:model=ViT-B/32` (";"
+            for ","), where the features come from a file; that of the features unless given.
+        prompt: with "clip", what stands before every caption; as in CLIPScore (Hessel et al. 2021).
         length_penalty: the score is the log-probability over T**length_penalty (see `beam`).
         length_norm: "power", "gnmt" or "none", as in `beam`.
         n: how many are given back, best first; different ones before any comes twice.
@@ -28,15 +38,19 @@ class BestOf(Truncated):
     name: ClassVar[str] = "best-of"
 
     samples: int = attrs.field(default=16, validator=at_least(1))
+    by: str = attrs.field(default="model", validator=one_of(JUDGES))
+    text: str = ""
+    prompt: str = "A photo depicts"
     length_penalty: float = 1.0
     length_norm: str = attrs.field(default="power", validator=one_of(LENGTH_NORMS))
     n: int = attrs.field(default=1, validator=at_least(1))
 
     def build(self) -> Decoder:
         """Makes the decoder."""
-        from prefixcap_decoders.rerank import Reranker, by_model
+        from prefixcap_decoders.rerank import Reranker, by_clip, by_model
 
-        return Reranker(self, self.samples, self.n, by_model(self))
+        score = by_clip(self) if self.by == "clip" else by_model(self)
+        return Reranker(self, self.samples, self.n, score)
 
 
 @attrs.frozen(kw_only=True)

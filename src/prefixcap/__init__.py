@@ -48,6 +48,7 @@ _HOMES = {
     "Registry": "registry",
     "Scores": "kinds",
     "Task": "decoding",
+    "TextSide": "similarity",
     "TokenDecoder": "decoding",
     "TrainingConfig": "training",
     "Tuning": "kinds",

@@ -29,7 +29,8 @@ from prefixcap.kinds import (
 from prefixcap.prefixes import FeatureNorm, Prefixer
 from prefixcap.registry import Registry
 from prefixcap.runtime import device_named, dtype_named
-from prefixcap.specs import to_json
+from prefixcap.similarity import TextSide
+from prefixcap.specs import to_json, to_spec
 from prefixcap.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -105,6 +106,18 @@ class Captioner:
         Raises:
             PrefixcapError: an image cannot be read, or there is no encoder for images.
         """
+        return encode(self._built_encoder(), [_item(image, n) for n, image in enumerate(images)])
+
+    def text_side(self) -> TextSide | None:
+        """Returns the texts' side of the encoder, built when first needed; None without encoder."""
+        if self.encoder is None and self.encoder_config is None:
+            return None
+        name = type(self.encoder).__name__
+        if self.encoder_config is not None:
+            name = to_spec(self.encoder_config)
+        return TextSide(name, self._built_encoder)
+
+    def _built_encoder(self) -> Encoder:
         if self.encoder is None:
             if self.encoder_config is None:
                 raise PrefixcapError("this run has no image encoder: give it features instead")
@@ -115,7 +128,7 @@ class Captioner:
                     f"the encoder {self.encoder_config.name!r} has other weights ({found}) than "
                     f"the one that this run was trained with ({self.encoder_digest})"
                 )
-        return encode(self.encoder, [_item(image, n) for n, image in enumerate(images)])
+        return self.encoder
 
     def caption(
         self,
@@ -166,6 +179,7 @@ class Captioner:
             seed=seed,
             n=n,
             features=found,
+            encoder=self.text_side(),
         )
 
     def save(self, folder: str | Path) -> Path:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import DecoderConfig, Hypothesis, LanguageModel
+from prefixcap.kinds import DecoderConfig, Encoder, EncoderConfig, Hypothesis, LanguageModel
 from prefixcap.registry import Registry
+from prefixcap.similarity import TextSide, text_side
 from prefixcap.specs import to_spec
 from prefixcap.task import DEFAULT_ROWS, Task
 from prefixcap.token_decoder import Row, TokenDecoder, decode_rows
@@ -40,6 +41,7 @@ def decode(
     stop_visible: bool = False,
     max_rows: int = DEFAULT_ROWS,
     features: Tensor | None = None,
+    encoder: str | EncoderConfig | Encoder | TextSide | None = None,
     registry: Registry | None = None,
 ) -> list[list[Hypothesis]]:
     """Decodes a batch of prefixes.
@@ -56,6 +58,8 @@ def decode(
         stop_visible: whether the stop token's text belongs to the caption.
         max_rows: the most rows (hypotheses being extended) at once.
         features: (B,D) or (B,N,D), for decoders that look at the image again.
+        encoder: what made the features (or its config or spec, built when it is needed), for
+            decoders that compare captions with the image.
         registry: where a spec is looked up; what is installed unless given.
 
     Returns:
@@ -77,6 +81,7 @@ def decode(
             stop_visible=stop_visible,
             max_rows=max_rows,
             features=features,
+            encoder=encoder,
             registry=registry,
         ),
         len(prefix),
@@ -96,6 +101,7 @@ def iter_decode(
     stop_visible: bool = False,
     max_rows: int = DEFAULT_ROWS,
     features: Tensor | None = None,
+    encoder: str | EncoderConfig | Encoder | TextSide | None = None,
     registry: Registry | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Decodes as `decode` does, and yields each image's number and hypotheses as they end."""
@@ -116,6 +122,11 @@ def iter_decode(
         stream=to_spec(config),
         max_rows=max_rows,
         features=features,
+        text_side=(
+            None
+            if encoder is None
+            else text_side(encoder, device=str(prefix.device), registry=registry)
+        ),
         n=n,
     )
     found = config.build().decode

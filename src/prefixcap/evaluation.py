@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.kinds import MetricConfig, Record, Scores
 
 KEYS = ("image", "references", "prediction")
+NEEDS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
+    "image": (
+        lambda record: record.item is not None or record.feature is not None,
+        "needs the images, and of {image!r} there is a caption alone: use it in bench",
+    ),
+    "search": (
+        lambda record: bool(record.logprobs and record.tokens and record.finishes),
+        "needs what a decoder says of its captions (log-probability, tokens, how they ended), and "
+        "of {image!r} there is the text alone: use it in bench",
+    ),
+    "several": (
+        lambda record: len(record.captions) > 1,
+        "needs two captions or more of every image, and {image!r} has {captions}",
+    ),
+}
+"""What `MetricConfig.needs` may hold: how a record has it, and the sentence where one does not."""
 
 
 def read_records(path: Path) -> list[Record]:
@@ -71,7 +87,20 @@ def score(records: Sequence[Record], config: MetricConfig) -> Scores:
     bare = next((record.image for record in records if not record.references), None)
     if bare is not None:
         raise PrefixcapError(f"the image {bare!r} has no reference captions to score against")
+    reason = lacking(records, config)
+    if reason is not None:
+        raise PrefixcapError(f"the metric {config.name!r} {reason}")
     return config.build().score(records)
+
+
+def lacking(records: Sequence[Record], config: MetricConfig) -> str | None:
+    """Says what a metric needs and some record lacks; None where it can score them."""
+    for need in sorted(config.needs):
+        has, sentence = NEEDS[need]
+        bare = next((record for record in records if not has(record)), None)
+        if bare is not None:
+            return sentence.format(image=bare.image, captions=max(1, len(bare.captions)))
+    return None
 
 
 def _record(line: str, place: str) -> Record:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from prefixcap.decoding import Task
     from prefixcap.session import Session
+    from prefixcap.similarity import TextSide
 
 
 # ------------------------------------------------------------------------------------- data sets
@@ -346,13 +347,41 @@ class Record:
         image: the image's id.
         references: the human captions.
         prediction: the caption that is scored.
-        captions: every caption that was made for the image, best first, where there were several.
+        captions: every caption that was made for the image, best first, where that is known; the
+            first is the prediction.
+        logprobs: the model's own log-probability of each, where a decoder made them.
+        tokens: the number of tokens of each, the stop token included, likewise.
+        finishes: how each ended, "stop" or "length", likewise.
+        item: the image itself, where it is at hand.
+        feature: the image's feature (D) or (N,D) by the study's encoder, likewise.
+        text_side: the texts' side of that encoder, which compares the feature with captions.
     """
 
     image: str
     references: tuple[str, ...]
     prediction: str
     captions: tuple[str, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    tokens: tuple[int, ...] = ()
+    finishes: tuple[str, ...] = ()
+    item: ImageItem | None = attrs.field(default=None, eq=False, repr=False)
+    feature: Tensor | None = attrs.field(default=None, eq=False, repr=False)
+    text_side: TextSide | None = attrs.field(default=None, eq=False, repr=False)
+
+    def predicting(self, number: int) -> Record:
+        """Returns the record with one of its captions as the prediction; the others follow it."""
+
+        def first(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return values and (values[number], *values[:number], *values[number + 1 :])
+
+        return attrs.evolve(
+            self,
+            prediction=self.captions[number] if self.captions else self.prediction,
+            captions=first(self.captions),
+            logprobs=first(self.logprobs),
+            tokens=first(self.tokens),
+            finishes=first(self.finishes),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -385,6 +414,12 @@ class MetricConfig(Component):
     """The base of metric configs."""
 
     kind: ClassVar[str] = "metric"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """What records must have besides texts, or the metric is not asked.
+
+    "image": the image or its feature, with the encoder's text side; "search": what the decoder
+    says of its captions (`logprobs`, `tokens`, `finishes`); "several": two captions or more.
+    """
 
     @abstractmethod
     def build(self) -> Metric:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.session import Session
+    from prefixcap.similarity import TextSide
 
 DEFAULT_ROWS = 320
 
@@ -34,6 +35,7 @@ class Task:
         stream: the decoder's spec, which keys the random streams.
         max_rows: the most rows to hold at once.
         features: (B,D) or (B,N,D), where the caller has them.
+        text_side: the texts' side of the encoder that made them, likewise.
         n: how many captions an image are wanted; None leaves it to the decoder's config.
     """
 
@@ -47,6 +49,7 @@ class Task:
     stream: str = ""
     max_rows: int = DEFAULT_ROWS
     features: Tensor | None = None
+    text_side: TextSide | None = None
     n: int | None = None
 
     def start(self, rows_per_image: int = 1, *, hidden_states: bool = False) -> Session:

@@ -20,7 +20,7 @@ def test_features_give_an_object_a_line(shell: Shell, study: Path, world: World)
     assert [row["image"] for row in rows] == list(range(44))
     for row in rows:
         assert len(row["captions"]) == 3
-        assert set(row["captions"][0]) == {"text", "logprob", "score", "finish"}
+        assert set(row["captions"][0]) == {"text", "logprob", "score", "finish", "tokens"}
         scores = [caption["score"] for caption in row["captions"]]
         assert scores == sorted(scores, reverse=True)
         assert row["captions"][0]["finish"] in ("stop", "length")

@@ -85,6 +85,7 @@ def _caption(
             stop_ids=captioner.stop_ids,
             stop_visible=captioner.stop_visible,
             features=features,
+            encoder=captioner.text_side(),
             **how,
         )
         for done, (number, hypotheses) in enumerate(decoded, 1):
@@ -138,9 +139,8 @@ def _features(path: Path) -> Any:
 
 def _line(name: str | int, hypotheses: list[Hypothesis], as_json: bool) -> str:
     if as_json:
-        captions = [
-            {"text": h.text, "logprob": h.logprob, "score": h.score, "finish": h.finish}
-            for h in hypotheses
-        ]
+        from prefixcap.study.captions import as_json as hypothesis_as_json
+
+        captions = [hypothesis_as_json(hypothesis) for hypothesis in hypotheses]
         return json.dumps({"image": name, "captions": captions})
     return "\n".join(f"{name}: {hypothesis.text}" for hypothesis in hypotheses)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.captioner import Captioner
+    from prefixcap.similarity import TextSide
 
 FINAL = "captions.jsonl"
 PARTIAL = "captions.partial.jsonl"
@@ -63,6 +64,7 @@ def make(
     captioner: Captioner,
     decoder: DecoderConfig,
     features: Tensor,
+    text_side: TextSide,
     image_ids: Sequence[str],
     *,
     max_new_tokens: int,
@@ -79,6 +81,7 @@ def make(
         captioner: the trained captioner.
         decoder: the decoder.
         features: (B,D) or (B,N,D) of the images.
+        text_side: the texts' side of the encoder that made the features.
         image_ids: B names.
         max_new_tokens: the most tokens a caption may have.
         seed: of all randomness.
@@ -99,7 +102,7 @@ def make(
         with appending(partial) as file, reporter.task(what, len(image_ids), "images") as task:
             since = time.perf_counter()
             for image, hypotheses in _decode(
-                captioner, decoder, features, image_ids, rows, max_new_tokens, seed
+                captioner, decoder, features, text_side, image_ids, rows, max_new_tokens, seed
             ):
                 now = time.perf_counter()
                 known[image] = {
@@ -129,6 +132,7 @@ def _decode(
     captioner: Captioner,
     decoder: DecoderConfig,
     features: Tensor,
+    text_side: TextSide,
     image_ids: Sequence[str],
     rows: Sequence[int],
     max_new_tokens: int,
@@ -147,6 +151,7 @@ def _decode(
         image_ids=[image_ids[row] for row in rows],
         seed=seed,
         features=chosen,
+        encoder=text_side,
     )
     for number, hypotheses in found:
         yield image_ids[rows[number]], hypotheses
@@ -166,6 +171,7 @@ def as_json(hypothesis: Hypothesis) -> dict[str, Any]:
         "logprob": hypothesis.logprob,
         "score": hypothesis.score,
         "finish": hypothesis.finish,
+        "tokens": len(hypothesis.ids) + (hypothesis.finish == "stop"),
     }
 
 

@@ -12,6 +12,7 @@ from prefixcap import runs, specs
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import DecoderConfig, EncoderConfig, Example, LanguageModel
 from prefixcap.runtime import device_named
+from prefixcap.similarity import TextSide
 from prefixcap.study import baselines, captions, data, models, picture, scoring
 from prefixcap.study.grid import FORMAT, Model, Study
 from prefixcap.study.progress import Reporter, Silent
@@ -90,6 +91,7 @@ class Runner:
 
     def _encoder(self, config: EncoderConfig) -> None:
         encoder = config.build(self.device)
+        self.text_side = TextSide(specs.to_spec(config), lambda: encoder)
         features = data.Features(
             folder=self.folder / "features",
             config=config,
@@ -178,6 +180,7 @@ class Runner:
                 captioner,
                 decoder,
                 features,
+                self.text_side,
                 ids,
                 max_new_tokens=study.max_new_tokens,
                 seed=model.seed,
@@ -186,7 +189,7 @@ class Runner:
                 what=self._what(f"captioning {name[:-9]}"),
             )
             self.results.work["decoded_images"] += decoded
-        scores = self._scores(folder, key, found.lines, self._what(name[:-9]))
+        scores = self._scores(folder, key, found.lines, features, self._what(name[:-9]))
         self.results.captions[name] = found.lines
         self.results.rows.append(
             {
@@ -210,15 +213,16 @@ class Runner:
         return captioner
 
     def _scores(
-        self, folder: Path, key: str, lines: list[dict[str, Any]], what: str
+        self, folder: Path, key: str, lines: list[dict[str, Any]], features: Tensor, what: str
     ) -> dict[str, float]:
         metrics = self.study.metrics
         missing = len(scoring.missing(folder, key, metrics))
         reporter = self.reporter if missing else Silent()
         with reporter.task(f"scoring {what}", missing, "metrics") as task:
-            scores = scoring.cell_scores(
-                folder, key, scoring.records(self.results.test, lines), metrics, task.reach
-            )
+            records = scoring.records(self.results.test, lines, features, self.text_side)
+            scores = scoring.cell_scores(folder, key, records, metrics, task.reach)
+        for metric, reason in scores.left_out.items():
+            self.reporter.say(f"{what}: {metric} left out: it {reason}")
         self.results.work["scored_metrics"] += scores.scored
         return scores.values
 
@@ -249,7 +253,7 @@ class Runner:
             shown = f"{name} ({label})" if name in known else name
             if not (folder / captions.FINAL).exists():
                 write_lines(folder / captions.FINAL, lines)
-            scores = self._scores(folder, key, lines, name)
+            scores = self._scores(folder, key, lines, features, name)
             self.results.baselines.append(
                 {"name": shown, "encoder": label, "scores": scores, "cell": folder.name}
             )

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from prefixcap import specs
-from prefixcap.evaluation import score
-from prefixcap.kinds import Example, MetricConfig, Record
+from prefixcap.evaluation import lacking, score
+from prefixcap.kinds import Example, MetricConfig, Record, Scores
 from prefixcap.study.store import locked, read_json, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prefixcap.similarity import TextSide
 
 SCORES = "scores.json"
 
@@ -23,26 +28,51 @@ class CellScores:
     Attributes:
         values: the corpus scores by name.
         scored: how many metrics were computed by this process.
+        left_out: of each metric that the captions lack something for, what that is.
     """
 
     values: dict[str, float]
     scored: int
+    left_out: dict[str, str]
 
 
-def records(examples: Sequence[Example], lines: Sequence[dict[str, Any]]) -> list[Record]:
-    """Puts captions (lines of `image` and `captions`) beside their references."""
+def records(
+    examples: Sequence[Example],
+    lines: Sequence[dict[str, Any]],
+    features: Tensor | None = None,
+    text_side: TextSide | None = None,
+) -> list[Record]:
+    """Puts captions beside their references and their images.
+
+    Args:
+        examples: B examples.
+        lines: `image` and `captions` of each.
+        features: (B,D) or (B,N,D) of the images.
+        text_side: the texts' side of the encoder that made the features.
+    """
     found = []
-    for example, line in zip(examples, lines, strict=True):
-        texts = tuple(caption["text"] for caption in line["captions"])
+    for row, (example, line) in enumerate(zip(examples, lines, strict=True)):
+        captions = line["captions"]
         found.append(
             Record(
                 image=example.image.id,
                 references=example.references,
-                prediction=texts[0],
-                captions=texts,
+                prediction=captions[0]["text"],
+                captions=tuple(caption["text"] for caption in captions),
+                logprobs=_all(captions, "logprob"),
+                tokens=_all(captions, "tokens"),
+                finishes=_all(captions, "finish"),
+                item=example.image,
+                feature=None if features is None else features[row],
+                text_side=text_side,
             )
         )
     return found
+
+
+def _all(captions: Sequence[dict[str, Any]], key: str) -> tuple[Any, ...]:
+    # captions that need no model have texts alone
+    return tuple(caption[key] for caption in captions if key in caption)
 
 
 def missing(folder: Path, key: str, metrics: Sequence[MetricConfig]) -> list[MetricConfig]:
@@ -64,6 +94,8 @@ def cell_scores(
 ) -> CellScores:
     """Scores a cell, and keeps each metric's scores with those of every image.
 
+    A metric that the captions lack something for, such as a second caption an image, is left out.
+
     Args:
         folder: the cell's folder.
         key: a digest of what made the captions and the references.
@@ -75,6 +107,7 @@ def cell_scores(
         PrefixcapError: a metric lacks what it needs.
     """
     values: dict[str, float] = {}
+    left_out: dict[str, str] = {}
     scored = 0
     with locked(folder):
         kept = read_json(folder / SCORES) or {}
@@ -82,7 +115,8 @@ def cell_scores(
             name = specs.to_spec(metric)
             metric_key = specs.digest(key, metric)
             if kept.get(name, {}).get("key") != metric_key:
-                result = score(found, metric)
+                reason = lacking(found, metric)
+                result = Scores(values={}) if reason else score(found, metric)
                 scored += 1
                 if progress is not None:
                     progress(scored)
@@ -91,7 +125,10 @@ def cell_scores(
                     "key": metric_key,
                     "values": dict(result.values),
                     "per_image": per_image,
+                    **({"left_out": reason} if reason else {}),
                 }
                 write_json(folder / SCORES, kept)
             values |= kept[name]["values"]
-    return CellScores(values, scored)
+            if "left_out" in kept[name]:
+                left_out[name] = kept[name]["left_out"]
+    return CellScores(values, scored, left_out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from decoder_checks import rescore, tokens_of
 from decoder_models import prefixes
 from prefixcap_decoders import MBR, BestOf, Mirostat, Sample
 from prefixcap_decoders.utility import UTILITIES
+from torch import Tensor
 
 import prefixcap
 from prefixcap.decoding import Row
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Encoder, ImageItem
 from prefixcap.testing.table import TableLM
 
 LM = TableLM(vocab_size=5, seed=1)
@@ -31,6 +36,86 @@ def test_best_of_keeps_the_likeliest_of_its_samples() -> None:
             assert two[0].ids != two[1].ids
             for h in twelve:
                 assert h.score == pytest.approx(h.logprob / len(tokens_of(h)) ** penalty)
+
+
+class LettersEncoder(Encoder):
+    """Counts letters: of a text, and of an image's name."""
+
+    width, tokens = 5, None  # type: ignore[assignment]
+
+    def preprocess(self, image: ImageItem) -> Tensor:
+        return self.encode_text([image.id])[0]
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+    def digest(self) -> str:
+        return "letters"
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        return torch.tensor([[float(text.count(c)) for c in "abcdP"] for text in texts])
+
+
+class Silent(LettersEncoder):
+    def encode_text(self, texts: Sequence[str]) -> None:  # type: ignore[override]
+        return None
+
+
+def test_best_of_by_clip_is_the_cosine_of_image_and_prompted_caption() -> None:
+    prefix, encoder = prefixes(4, width=4), LettersEncoder()
+    features = 3 * encoder.encode_text(["aab", "bc", "dda", "cP"])
+    for prompt in ("", "P P", "ab"):
+        config = BestOf(samples=10, by="clip", prompt=prompt, n=10)
+        found = prefixcap.decode(
+            LM, prefix, config, max_new_tokens=6, features=features, encoder=encoder
+        )
+        assert [len(hypotheses) for hypotheses in found] == [10] * 4
+        for row, (feature, hypotheses) in enumerate(zip(features, found, strict=True)):
+            for h in hypotheses:
+                text = f"{prompt} {h.text}" if prompt else h.text
+                own = np.array([text.count(c) for c in "abcdP"], float)
+                norms = np.linalg.norm(own) * np.linalg.norm(feature)
+                cosine = own @ feature.numpy() / norms if norms else 0.0
+                assert h.score == pytest.approx(cosine, abs=1e-5)
+                assert h.logprob == pytest.approx(rescore(LM, prefix[row], h), abs=1e-4)
+            scores = [h.score for h in hypotheses]
+            assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({}, "its feature was not given"),
+        ({"features": torch.ones(1, 5)}, "the encoder that made the features was not given"),
+        ({"features": torch.ones(1, 5), "encoder": Silent()}, "'Silent' has no text side"),
+        ({"features": torch.ones(1, 3), "encoder": LettersEncoder()}, "width 3 and the texts .* 5"),
+        ({"features": torch.ones(1, 2, 5), "encoder": LettersEncoder()}, "one vector an image"),
+        ({"features": torch.ones(1, 5), "encoder": "precomputed"}, "'precomputed' has no text"),
+    ],
+)
+def test_what_best_of_by_clip_lacks_is_said(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(PrefixcapError, match=sentence):
+        prefixcap.decode(LM, prefixes(1, width=4), "best-of:by=clip", max_new_tokens=3, **given)
+
+
+def test_the_text_side_can_be_named() -> None:
+    clip = "scenes-clip"
+    features = torch.ones(1, 256)
+    found = [
+        prefixcap.decode(
+            LM, prefixes(1, width=4), spec, max_new_tokens=3, features=features, encoder=encoder
+        )
+        for spec, encoder in (
+            (f"best-of:by=clip,text={clip}", None),
+            ("best-of:by=clip", clip),
+            (f"best-of:by=clip,text={clip}", "precomputed"),
+        )
+    ]
+    # the spec keys the random streams, so only the scores of the same captions can be compared
+    scores = [{h.ids: h.score for h in hypotheses} for (hypotheses,) in found]
+    assert scores[0] == scores[2]
+    for ids in scores[0].keys() & scores[1].keys():
+        assert scores[0][ids] == pytest.approx(scores[1][ids], abs=1e-5)
 
 
 def test_mbr_is_its_formula() -> None:

@@ -1,0 +1,121 @@
+"""How alike images and texts are in the space of an encoder that has both sides, such as CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from prefixcap import specs
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Encoder, EncoderConfig
+from prefixcap.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCH = 256
+REMEMBERED = 100_000
+
+
+class TextSide:
+    """The texts' side of an encoder, which compares image features with captions.
+
+    Args:
+        name: which encoder it is, for messages and for the names of scores.
+        make: gives the encoder; called when it is first needed.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Encoder]) -> None:
+        self.name = name
+        self._make = make
+        self._encoder: Encoder | None = None
+        self._known: dict[str, Tensor] = {}
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder."""
+        if self._encoder is None:
+            self._encoder = self._make()
+        return self._encoder
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Encodes texts into vectors (T,D) of length 1, on the CPU; each is remembered.
+
+        Raises:
+            PrefixcapError: the encoder has no text side.
+        """
+        import torch
+
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if len(self._known) + len(new) > REMEMBERED:
+            self._known, new = {}, list(dict.fromkeys(texts))
+        for start in range(0, len(new), BATCH):
+            part = new[start : start + BATCH]
+            self._known |= dict(zip(part, self._encode(part), strict=True))
+        return torch.stack([self._known[text] for text in texts]) if texts else torch.empty(0, 0)
+
+    def cosines(self, features: Tensor, texts: Sequence[str]) -> list[float]:
+        """Computes the cosine of each image's feature (T,D) and its text.
+
+        Raises:
+            PrefixcapError: the encoder has no text side, or its texts are of another width.
+        """
+        from torch.nn.functional import normalize
+
+        if not texts:
+            return []
+        if features.ndim != 2:
+            raise PrefixcapError(
+                f"a caption is compared with one vector an image, and the features are of shape "
+                f"{tuple(features.shape)}"
+            )
+        found = self.encode(texts)
+        if found.shape[1] != features.shape[1]:
+            raise PrefixcapError(
+                f"the image features have width {features.shape[1]} and the texts of "
+                f"{self.name!r} {found.shape[1]}: they are not of one space"
+            )
+        images = normalize(features.float().cpu(), dim=-1)
+        cosines: list[float] = (images * found).sum(-1).tolist()
+        return cosines
+
+    def _encode(self, texts: Sequence[str]) -> Iterator[Tensor]:
+        from torch.nn.functional import normalize
+
+        found = self.encoder.encode_text(texts)
+        if found is None:
+            raise PrefixcapError(
+                f"the encoder {self.name!r} has no text side, so its features cannot be compared "
+                "with captions; where they are a CLIP's, name it, as in text=clip:model=ViT-B/32"
+            )
+        yield from normalize(found.float().cpu(), dim=-1)
+
+
+def text_side(
+    encoder: str | EncoderConfig | Encoder | TextSide,
+    *,
+    device: str = "cpu",
+    registry: Registry | None = None,
+) -> TextSide:
+    """Makes the text side of an encoder, of its config, or of its spec; built when first needed.
+
+    Raises:
+        PrefixcapError: there is no such encoder, or a setting is wrong.
+    """
+    if isinstance(encoder, TextSide):
+        return encoder
+    if isinstance(encoder, Encoder):
+        return TextSide(type(encoder).__name__, lambda: encoder)
+    config = (registry or Registry()).parse(EncoderConfig, encoder)
+    return TextSide(specs.to_spec(config), lambda: config.build(device))
+
+
+@lru_cache(maxsize=4)
+def named_text_side(spec: str, device: str = "cpu") -> TextSide:
+    """Returns the text side that a setting names, its settings parted by ";"; loaded once.
+
+    Raises:
+        PrefixcapError: there is no such encoder, or a setting is wrong.
+    """
+    return text_side(spec.replace(";", ","), device=device)
