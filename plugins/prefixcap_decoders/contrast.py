@@ -88,7 +88,7 @@ def _views(task: Task, lm: LanguageModel, against: str) -> Views:
                 f"contrastive-decoding: the amateur's width is {lm.width}, the prefix's "
                 f"{task.prefix.shape[2]}; use against='start'"
             )
-        return lambda images: task.prefix[images]
+        return lambda _: task.prefix
     if against == "zero":
         view = torch.zeros(1, 1, lm.width, device=device)
     elif against == "mean":
@@ -104,4 +104,4 @@ def _views(task: Task, lm: LanguageModel, against: str) -> Views:
                 "against='start' needs a language model with an end-of-text token; use 'zero'"
             )
         view = lm.embed(torch.tensor([[lm.eos_id]], device=device))
-    return lambda images: view.expand(len(images), -1, -1)
+    return lambda images: view.expand(images, -1, -1)

@@ -159,6 +159,16 @@ class LayeredSession(Session):
         self._logits = None
         return self.logits
 
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Extends rows by trees of tokens (R') in one run, beside rows (K) that stay."""
+        self._inner.extend(tokens, parents, kept)
+        self._logits = None
+        return self.logits
+
     def hidden(self) -> tuple[Tensor, ...]:
         """Returns the last position's hidden states (R,E) of the embedding and of each layer."""
         return self._inner.hidden()
+
+    def prefix_hidden(self) -> Tensor:
+        """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
+        return self._inner.prefix_hidden()

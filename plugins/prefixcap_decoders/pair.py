@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from prefixcap.kinds import LanguageModel
 from prefixcap.session import Session
 from prefixcap_decoders.changed import ChangedLM
+from prefixcap_decoders.gate import Gate, admit_together
 
 Combine = Callable[[Tensor, Tensor], Tensor]
-Views = Callable[[list[int]], Tensor]
+Views = Callable[[int], Tensor]
 
 
 class PairLM(ChangedLM):
@@ -21,7 +21,7 @@ class PairLM(ChangedLM):
     Args:
         lm: the language model that captions.
         other: the second one; it may be the same.
-        views: gives the second one's prefixes (B',P',E') of images by their numbers.
+        views: gives the second one's prefixes (B,P',E') of all B images.
         combine: makes one logits (R,V) of both.
     """
 
@@ -43,85 +43,77 @@ class PairLM(ChangedLM):
         hidden_states: bool = False,
     ) -> Session:
         """Opens both sessions on the prefixes (B,P,E)."""
-        batch = len(prefix) if max_rows is None else max(1, max_rows // rows_per_image)
-
-        def open_both(images: list[int]) -> tuple[Session, Session]:
-            views = self.views(images)
-            first = self.lm.start(
-                prefix[images],
-                rows_per_image=rows_per_image,
-                max_new_tokens=max_new_tokens,
-                hidden_states=hidden_states,
-            )
-            second = self.other.start(
-                views, rows_per_image=rows_per_image, max_new_tokens=max_new_tokens
-            )
-            return first, second
-
-        return PairSession(len(prefix), batch, open_both, self.combine, self.vocab_size)
+        first = self.lm.start(
+            prefix,
+            rows_per_image=rows_per_image,
+            max_rows=max_rows,
+            max_new_tokens=max_new_tokens,
+            hidden_states=hidden_states,
+        )
+        second = self.other.start(
+            self.views(len(prefix)),
+            rows_per_image=rows_per_image,
+            max_rows=max_rows,
+            max_new_tokens=max_new_tokens,
+        )
+        gates = Gate(first, hidden_states=hidden_states), Gate(second)
+        return PairSession(*gates, self.combine)
 
 
 class PairSession(Session):
     """Two sessions with the same rows.
 
-    They may admit images by different rules, so each batch of images gets a pair of its own, which
-    admits all of them at once, and the next batch comes in when no row is left.
+    They may admit images by different rules: one that came in early waits for its other half.
     """
 
-    def __init__(
-        self,
-        images: int,
-        batch: int,
-        open_both: Callable[[list[int]], tuple[Session, Session]],
-        combine: Combine,
-        vocab_size: int,
-    ) -> None:
-        self._count = images
-        self._batch = batch
-        self._open = open_both
+    def __init__(self, first: Gate, second: Gate, combine: Combine) -> None:
+        self._first = first
+        self._second = second
         self._combine = combine
-        self._next = self._first = 0
-        self._pair: tuple[Session, Session] | None = None
-        self._logits = torch.empty(0, vocab_size)
+        self._logits: Tensor | None = None
 
     @property
     def images(self) -> list[int]:
         """The image of each live row (R)."""
-        return [] if self._pair is None else [self._first + i for i in self._pair[0].images]
+        return self._first.images
 
     @property
     def logits(self) -> Tensor:
         """The combined logits (R,V) of each live row, float32."""
+        if self._logits is None:
+            self._logits = self._combine(self._first.logits, self._second.logits)
         return self._logits
 
     @property
     def waiting(self) -> int:
         """How many images have not been admitted yet."""
-        return self._count - self._next
+        return self._first.waiting
 
     def admit(self) -> list[int]:
-        """Brings in the next batch of images once all rows of those before are gone."""
-        if self.images or not self.waiting:
-            return []
-        self._first, self._next = self._next, min(self._next + self._batch, self._count)
-        new = list(range(self._first, self._next))
-        self._pair = self._open(new)
-        for session in self._pair:
-            if len(session.admit()) != len(new):
-                raise RuntimeError("a session without a limit of rows left images waiting")
-        self._logits = self._combine(self._pair[0].logits, self._pair[1].logits)
+        """Brings in waiting images as they fit into both sessions."""
+        new = admit_together((self._first, self._second))
+        if new:
+            self._logits = None
         return new
 
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Extends rows (R') of given parents in both sessions; returns logits (R',V)."""
-        if self._pair is None:
-            raise RuntimeError("no image has been admitted yet")
-        first, second = (session.advance(tokens, parents) for session in self._pair)
-        self._logits = self._combine(first, second)
-        return self._logits
+        self._first.advance(tokens, parents)
+        self._second.advance(tokens, parents)
+        self._logits = None
+        return self.logits
+
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Extends rows by trees of tokens (R') in both sessions, beside rows (K) that stay."""
+        self._first.extend(tokens, parents, kept)
+        self._second.extend(tokens, parents, kept)
+        self._logits = None
+        return self.logits
 
     def hidden(self) -> tuple[Tensor, ...]:
         """Returns the first session's hidden states (R,E)."""
-        if self._pair is None:
-            raise RuntimeError("no image has been admitted yet")
-        return self._pair[0].hidden()
+        return self._first.hidden()
+
+    def prefix_hidden(self) -> Tensor:
+        """Returns the first session's hidden states (b,P,E) of the prefixes that came in last."""
+        return self._first.prefix_hidden()

@@ -13,7 +13,8 @@ class Session(ABC):
     """R live rows, each with its image, on one language model.
 
     A session begins without rows. `admit` brings in waiting images, one row each; `advance`
-    extends, reorders, repeats and drops rows in one call. A decoder is a loop of the two.
+    extends, reorders, repeats and drops rows in one call. A decoder is a loop of the two; `extend`
+    is for those that try several tokens at once.
 
     Example:
         >>> while session.admit() or len(session.images):
@@ -61,8 +62,38 @@ class Session(ABC):
         """
 
     @abstractmethod
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Extends rows by texts of several tokens in one run, beside rows that stay as they are.
+
+        The new tokens form trees on the live rows, and every one of them becomes a live row, the
+        texts half-way too. So a text is taken back by going on from a row before its end, and one
+        of several is chosen by going on from it; `advance` then drops the rest.
+
+        Args:
+            tokens: (R') int64, the new tokens, any before those that continue it.
+            parents: (R') int64, the row that each one continues: a live row from 0 to R-1, or R + i
+                for the one that the call's own token i makes.
+            kept: (K) int64, live rows that stay; none unless given.
+
+        Returns:
+            The next token's logits (K+R',V) of the rows that are live now, float32: first those
+            kept, with the logits that they had, then the new ones; also in `logits`.
+        """
+
+    @abstractmethod
     def hidden(self) -> tuple[Tensor, ...]:
         """Returns the last position's hidden states (R,E) of the embedding and of each layer.
+
+        Raises:
+            RuntimeError: the session was opened without `hidden_states`.
+        """
+
+    @abstractmethod
+    def prefix_hidden(self) -> Tensor:
+        """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last.
+
+        These are of the images that the latest `admit` returned, in its order; `hidden` has the
+        last of their positions.
 
         Raises:
             RuntimeError: the session was opened without `hidden_states`.

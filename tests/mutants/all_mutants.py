@@ -46,7 +46,8 @@ class Mutant:
     also: frozenset[str] = frozenset()
 
 
-ALL_LOGITS = ("padding", "steps", "rows", "admission", "two-sessions")
+SESSION = ("steps", "rows", "texts-at-once", "kept-rows", "admission", "two-sessions")
+ALL_LOGITS = ("padding", *SESSION)
 LETTERS = ("abc", "jig")
 SOUND = [
     Case(config=TwistedDecoder()),
@@ -110,10 +111,13 @@ LMS = [
         ("stale", "steps", "rows", "two-sessions"),
         ("sorting", "rows"),
         ("too many images", "admission"),
-        ("needs rows", "no-rows", "admission"),
+        ("needs rows", "no-rows", "admission", "prefix-hidden-states"),
         ("shared", "two-sessions"),
-        ("one state", "hidden-states"),
-        ("always hidden", "hidden-states"),
+        ("one state", "hidden-states", "prefix-hidden-states"),
+        ("always hidden", "hidden-states", "prefix-hidden-states"),
+        ("flat trees", "texts-at-once"),
+        ("turns kept", "kept-rows"),
+        ("prefix reversed", "prefix-hidden-states"),
         ("wrong tokenizer", "tokenizer"),
         ("restless", "digest"),
     )

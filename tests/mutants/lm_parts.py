@@ -93,8 +93,14 @@ class Wrapped(Session):
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         return self.inner.advance(tokens, parents)
 
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        return self.inner.extend(tokens, parents, kept)
+
     def hidden(self) -> tuple[Tensor, ...]:
         return self.inner.hidden()
+
+    def prefix_hidden(self) -> Tensor:
+        return self.inner.prefix_hidden()
 
 
 class WrapsSession(Letters):
@@ -143,6 +149,43 @@ class OneState(Wrapped):
         return tuple(layer[:1] for layer in self.inner.hidden())
 
 
+class Flat(Wrapped):
+    """Puts every new token on the live row that its text begins on."""
+
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        live, roots = len(self.images), parents.tolist()
+        for row, parent in enumerate(roots):
+            roots[row] = parent if parent < live else roots[parent - live]
+        return self.inner.extend(tokens, torch.tensor(roots).long(), kept)
+
+
+class TurnsKept(Wrapped):
+    """Gives kept rows back in its own order."""
+
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        own = None if kept is None else kept.sort().values
+        return self.inner.extend(tokens, parents, own)
+
+
+class Reversed(Wrapped):
+    """Gives the prefix's positions in reverse order."""
+
+    def prefix_hidden(self) -> Tensor:
+        return self.inner.prefix_hidden().flip(1)
+
+
+class FlatLM(WrapsSession):
+    session = Flat
+
+
+class TurnsKeptLM(WrapsSession):
+    session = TurnsKept
+
+
+class ReversedLM(WrapsSession):
+    session = Reversed
+
+
 class StaleLM(WrapsSession):
     session = Stale
 
@@ -182,6 +225,9 @@ LETTERS: dict[str, type[Letters]] = {
     "needs rows": NeedsRowsLM,
     "shared": SharedLM,
     "one state": OneStateLM,
+    "flat trees": FlatLM,
+    "turns kept": TurnsKeptLM,
+    "prefix reversed": ReversedLM,
     "always hidden": AlwaysHidden,
     "wrong tokenizer": WrongTokenizer,
     "restless": Restless,

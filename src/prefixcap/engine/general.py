@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
+from prefixcap.engine.network import Output, joined, require_hidden
+from prefixcap.engine.trees import generations
 from prefixcap.session import Session
+
+
+@attrs.frozen(eq=False)
+class _Batch:
+    """Rows of one length in one cache of transformers, which all of a step's rows must be."""
+
+    cache: Any
+    size: int
+
+
+_Place = tuple[_Batch, int]
 
 
 class GeneralSession(Session):
     """A session on transformers' own cache, which it copies whenever rows move.
+
+    Rows that `extend` left at different lengths go on in batches of their own, each a call of the
+    model: such a cache holds rows of one length only, and not every one can be cut.
 
     Args:
         model: the causal language model.
@@ -36,10 +55,10 @@ class GeneralSession(Session):
         self._hidden_states = hidden_states
         self._next = 0
         self._images: list[int] = []
+        self._places: list[_Place] = []
         vocabulary = int(model.config.get_text_config().vocab_size)
-        self._logits = torch.zeros(0, vocabulary, device=model.device)
-        self._cache: Any = None
-        self._hidden: tuple[Tensor, ...] = ()
+        self._output = Output(torch.zeros(0, vocabulary, device=model.device))
+        self._prefix_states = self._prefix[:0]
 
     @property
     def images(self) -> list[int]:
@@ -49,7 +68,7 @@ class GeneralSession(Session):
     @property
     def logits(self) -> Tensor:
         """The next token's logits (R,V) of each live row, float32."""
-        return self._logits
+        return self._output.logits
 
     @property
     def waiting(self) -> int:
@@ -64,41 +83,83 @@ class GeneralSession(Session):
         new = list(range(self._next, min(self._next + self._batch, len(self._prefix))))
         self._next = new[-1] + 1
         self._images = list(new)
-        self._cache = None
-        self._run(inputs_embeds=self._prefix[new])
+        self._places, self._output = self._run(None, inputs_embeds=self._prefix[new])
         return new
 
     @torch.inference_mode()
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
-        chosen = parents.tolist()
-        unmoved = chosen == list(range(len(self._images)))
-        self._images = [self._images[parent] for parent in chosen]
-        if not self._images:
-            self._logits = self._logits[:0]
-            self._hidden = tuple(layer[:0] for layer in self._hidden)
-            self._cache = None
-            return self._logits
-        if not unmoved:
-            self._cache.reorder_cache(parents.to(self._logits.device))
-        self._run(input_ids=tokens[:, None].to(self._logits.device))
-        return self._logits
+        return self.extend(tokens, parents)
+
+    @torch.inference_mode()
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Extends rows by trees of tokens (R'), a call of the model for each generation."""
+        above, live = parents.tolist(), len(self._images)
+        stay = [] if kept is None else kept.tolist()
+        images, places, outputs = list(self._images), list(self._places), [self._output]
+        # where each row stands among all that were made so far
+        stands = [*range(live), *([0] * len(above))]
+        held = {id(places[row][0]) for row in stay}
+        for rows in generations(above, live):
+            old = [stands[above[row]] for row in rows]
+            found, output = self._grow([places[n] for n in old], tokens[rows], held)
+            for number, row in enumerate(rows, start=len(places)):
+                stands[live + row] = number
+            images += [images[n] for n in old]
+            places += found
+            outputs.append(output)
+            held |= {id(batch) for batch, _ in found}
+        wanted = [stands[row] for row in (*stay, *range(live, len(stands)))]
+        self._images = [images[n] for n in wanted]
+        self._places = [places[n] for n in wanted]
+        # a plain step has made exactly the rows that are wanted
+        plain = not stay and len(outputs) == 2
+        self._output = outputs[1] if plain else joined(outputs).rows(torch.tensor(wanted))
+        return self.logits
 
     def hidden(self) -> tuple[Tensor, ...]:
         """Returns the last position's hidden states (R,E) of the embedding and of each layer."""
-        if not self._hidden_states:
-            raise RuntimeError("open the session with hidden_states=True to read them")
-        return self._hidden
+        require_hidden(self._hidden_states)
+        return self._output.hidden
 
-    def _run(self, **inputs: Tensor) -> None:
+    def prefix_hidden(self) -> Tensor:
+        """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
+        require_hidden(self._hidden_states)
+        return self._prefix_states
+
+    def _grow(
+        self, places: Sequence[_Place], tokens: Tensor, held: set[int]
+    ) -> tuple[list[_Place], Output]:
+        """Adds a token (R) to each row, and leaves the batches as they are that are `held`."""
+        by_batch: dict[int, list[int]] = {}
+        for number, (batch, _) in enumerate(places):
+            by_batch.setdefault(id(batch), []).append(number)
+        found, outputs, order = [], [], []
+        for members in by_batch.values():
+            batch = places[members[0]][0]
+            rows = [places[number][1] for number in members]
+            cache = deepcopy(batch.cache) if id(batch) in held else batch.cache
+            if rows != list(range(batch.size)):
+                cache.reorder_cache(torch.tensor(rows, device=self._model.device))
+            new, output = self._run(cache, input_ids=tokens[members, None].to(self._model.device))
+            found += new
+            outputs.append(output)
+            order += members
+        back = sorted(range(len(order)), key=order.__getitem__)
+        whole = joined(outputs)
+        return [found[n] for n in back], whole if len(outputs) == 1 else whole.rows(back)
+
+    def _run(self, cache: Any, **inputs: Tensor) -> tuple[list[_Place], Output]:
         output = self._model(
             **inputs,
-            past_key_values=self._cache,
+            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
             output_hidden_states=self._hidden_states,
         )
-        self._cache = output.past_key_values
-        self._logits = output.logits[:, -1].float()
-        if self._hidden_states:
-            self._hidden = tuple(layer[:, -1] for layer in output.hidden_states)
+        states = output.hidden_states if self._hidden_states else ()
+        if states and cache is None:
+            self._prefix_states = states[-1]
+        found = Output(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
+        batch = _Batch(output.past_key_values, len(found.logits))
+        return [(batch, row) for row in range(batch.size)], found

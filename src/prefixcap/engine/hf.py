@@ -49,8 +49,9 @@ class HFNetwork(Network):
         found = self._run(prefix, hidden)
         for number, layer in enumerate(found.past_key_values.layers):
             into.store.write_prefix(number, into.slots, layer.keys, layer.values)
-        states = found.hidden_states if hidden else ()
-        return Output(found.logits[:, -1].float(), tuple(state[:, -1] for state in states))
+        states: tuple[Tensor, ...] = found.hidden_states if hidden else ()
+        last = tuple(state[:, -1] for state in states)
+        return Output(found.logits[:, -1].float(), last, states[-1] if hidden else None)
 
     def step(
         self, tokens: Tensor, positions: Tensor, grid: Grid, order: Tensor | None, hidden: bool

@@ -58,7 +58,9 @@ class Native(Network):
         positions = torch.arange(length, device=prefix.device).repeat(images)
         trace: list[Tensor] = []
         found = self.run(prefix.flatten(0, 1), positions, into.attend, trace)
-        return self._output([found, *trace], slice(length - 1, None, length), hidden)
+        output = self._output([found, *trace], slice(length - 1, None, length), hidden)
+        whole = torch.unflatten(found, 0, (images, length)) if hidden else None
+        return Output(output.logits, output.hidden, whole)
 
     def step(
         self, tokens: Tensor, positions: Tensor, grid: Grid, order: Tensor | None, hidden: bool

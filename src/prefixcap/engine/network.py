@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import attrs
 import torch
@@ -39,10 +40,40 @@ class Output:
     Attributes:
         logits: (R,V) float32.
         hidden: the hidden states (R,E) of the embedding and each layer, where they were wanted.
+        prefix: the last layer's hidden states (b,P,E) of a prefill, where they were wanted.
     """
 
     logits: Tensor
     hidden: tuple[Tensor, ...] = ()
+    prefix: Tensor | None = None
+
+    def rows(self, chosen: Sequence[int] | Tensor) -> Output:
+        """Takes the output of some rows (K)."""
+        index = torch.as_tensor(chosen, dtype=torch.long, device=self.logits.device)
+        return Output(self.logits[index], tuple(layer[index] for layer in self.hidden))
+
+
+def joined(outputs: Sequence[Output]) -> Output:
+    """Puts the rows of outputs after one another; what is of prefixes is left out."""
+    if len(outputs) == 1:
+        return outputs[0]
+    # a session that nothing has been admitted to has no hidden states yet
+    shown = [output for output in outputs if len(output.logits)] or list(outputs[:1])
+    hidden = zip(*(output.hidden for output in shown), strict=True)
+    return Output(
+        torch.cat([output.logits for output in shown]),
+        tuple(torch.cat(layers) for layers in hidden),
+    )
+
+
+def require_hidden(wanted: bool) -> None:
+    """Refuses hidden states to whoever has not asked for them.
+
+    Raises:
+        RuntimeError: they were not asked for.
+    """
+    if not wanted:
+        raise RuntimeError("open the session with hidden_states=True to read them")
 
 
 class Network(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prefixcap.engine.grid import Grid, Prefill, additive
-from prefixcap.engine.network import Network, Output
+from prefixcap.engine.network import Network, Output, joined, require_hidden
 from prefixcap.engine.store import Store
+from prefixcap.engine.trees import generations
 from prefixcap.session import Session
 
 Ints = NDArray[np.int64]
 
 _PREFILL_POSITIONS = 4096
+_NONE: Ints = np.zeros(0, np.int64)
 
 
 class TreeSession(Session):
@@ -64,6 +67,7 @@ class TreeSession(Session):
         self._ages: Ints = np.zeros(0, np.int64)
         self._seen = np.zeros((0, prefix.shape[1]), np.bool_)
         self._output = Output(torch.zeros(0, shape.vocab_size, device=shape.device))
+        self._prefix_states = self._prefix[:0]
 
     @property
     def images(self) -> list[int]:
@@ -88,9 +92,13 @@ class TreeSession(Session):
 
     def hidden(self) -> tuple[Tensor, ...]:
         """Returns the last position's hidden states (R,E) of the embedding and of each layer."""
-        if not self._hidden_states:
-            raise RuntimeError("open the session with hidden_states=True to read them")
+        require_hidden(self._hidden_states)
         return self._output.hidden
+
+    def prefix_hidden(self) -> Tensor:
+        """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
+        require_hidden(self._hidden_states)
+        return self._prefix_states
 
     @torch.inference_mode()
     def admit(self) -> list[int]:
@@ -103,14 +111,17 @@ class TreeSession(Session):
         slots, new = free[:count], list(range(self._next, self._next + count))
         length = self._prefix.shape[1]
         self._store.reserve(length)
-        outputs = [self._output] if len(self._slots) else []
+        outputs = []
         chunk = max(1, _PREFILL_POSITIONS // length)
         for first in range(0, count, chunk):
             part = torch.from_numpy(slots[first : first + chunk]).to(self._prefix.device)
             into = Prefill(store=self._store, slots=part, length=length)
             images = self._prefix[new[first : first + chunk]]
             outputs.append(self._network.prefill(images, into, self._hidden_states))
-        self._output = _joined(outputs)
+        if self._hidden_states:
+            states = [output.prefix for output in outputs if output.prefix is not None]
+            self._prefix_states = torch.cat(states)
+        self._output = joined([self._output, *outputs] if len(self._slots) else outputs)
         self._next += count
         self._slot_images[slots] = new
         self._slots = np.concatenate([self._slots, slots])
@@ -126,43 +137,82 @@ class TreeSession(Session):
         chosen: Ints = parents.cpu().numpy()
         self._slots = self._slots[chosen]
         self._ages = self._ages[chosen] + 1
+        self._leave()
+        if not len(chosen):
+            self._seen = self._seen[:0]
+            self._output = self._output.rows([])
+            return self._output.logits
+        self._seen = self._seen[chosen]
+        self._output = self._step(tokens, 0, [])
+        return self._output.logits
+
+    @torch.inference_mode()
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Extends rows by trees of tokens (R') in one run, beside rows (K) that stay."""
+        chosen: Ints = parents.cpu().numpy()
+        stay: Ints = _NONE if kept is None else kept.cpu().numpy()
+        live = len(self._slots)
+        roots, depths, family = _roots(chosen, live)
+        if not len(stay) and len(family) <= 1:
+            return self.advance(tokens, parents)
+        rows = np.concatenate([stay, roots])
+        self._slots, self._seen = self._slots[rows], self._seen[rows]
+        self._ages = self._ages[rows] + np.concatenate([np.zeros_like(stay), depths])
+        self._leave()
+        before = self._output.rows(torch.from_numpy(stay))
+        lines = [(np.array(part), chosen[part] - live) for part in family[1:]]
+        new = [self._step(tokens, len(stay), lines)] if len(chosen) else []
+        self._output = joined([before, *new])
+        return self._output.logits
+
+    def _leave(self) -> None:
+        """Frees the slots of images that no row is of any more, and closes up where none waits."""
         live = np.zeros(self._capacity, np.bool_)
         live[self._slots] = True
         self._slot_images[~live] = -1
-        if not len(chosen):
-            self._seen = self._seen[:0]
-            hidden = tuple(layer[:0] for layer in self._output.hidden)
-            self._output = Output(self._output.logits[:0], hidden)
-            return self._output.logits
-        if not self.waiting:
+        if not self.waiting and len(self._slots):
             self._compact()
+
+    def _step(self, tokens: Tensor, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> Output:
+        """Runs the new tokens (R') of all rows but the first ones.
+
+        Args:
+            tokens: (R').
+            kept: K, how many rows before them have no new token.
+            lines: of each generation of tokens that continue new ones, their numbers, and the
+                numbers of those that they continue.
+        """
         # rows of one image side by side, so that a full grid is a view of them
-        order = np.argsort(self._slots, kind="stable")
-        grid = self._grid(order, chosen)
-        positions = self._tensor(self._prefix.shape[1] + self._ages[order] - 1)
+        order = np.argsort(self._slots[kept:], kind="stable")
+        grid = self._grid(order, kept, lines)
+        positions = self._tensor(self._prefix.shape[1] + self._ages[kept:][order] - 1)
         tokens, back = tokens.to(self._prefix.device), None
         if (order[1:] < order[:-1]).any():
             tokens, back = tokens[self._tensor(order)], self._tensor(np.argsort(order))
-        self._output = self._network.step(tokens, positions, grid, back, self._hidden_states)
-        return self._output.logits
+        return self._network.step(tokens, positions, grid, back, self._hidden_states)
 
-    def _grid(self, order: Ints, parents: Ints) -> Grid:
+    def _grid(self, order: Ints, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> Grid:
         """Gives each row a column, notes what it sees, and lays the rows out, image by image."""
-        slots = self._slots[order]
+        slots = self._slots[kept:][order]
         counts = np.bincount(slots)
         images, most = len(counts), int(counts.max())
         firsts = np.cumsum(counts) - counts
         numbers = np.arange(len(slots)) - firsts[slots]
-        seen = self._seen[parents[order]]
+        stay, seen = self._seen[:kept], self._seen[kept:][order]
         alive = np.zeros((images, seen.shape[1]), np.bool_)
         alive[counts > 0] = np.logical_or.reduceat(seen, firsts[counts > 0])
+        beside = self._slots[:kept] < images
+        np.logical_or.at(alive, self._slots[:kept][beside], stay[beside])
         columns = _free(alive, counts)[slots, numbers]
-        width = max(int(columns.max()) + 1, int(np.flatnonzero(alive.any(0))[-1]) + 1)
+        used = np.flatnonzero(alive.any(0) | stay.any(0))
+        width = max(int(columns.max()) + 1, int(used[-1]) + 1)
         seen = _widened(seen, width)
         seen[np.arange(len(slots)), columns] = True
         inverse = np.empty_like(order)
         inverse[order] = np.arange(len(order))
-        self._seen = seen[inverse]
+        for rows, above in lines:
+            seen[inverse[rows]] |= seen[inverse[above]]
+        self._seen = np.concatenate([_widened(stay, width), seen[inverse]])
         self._store.reserve(width)
         places = slots * most + numbers
         # a place without a row sees everything: what it finds is never looked at
@@ -195,14 +245,17 @@ class TreeSession(Session):
         self._slot_images[sources] = -1
 
 
-def _joined(outputs: list[Output]) -> Output:
-    if len(outputs) == 1:
-        return outputs[0]
-    hidden = zip(*(output.hidden for output in outputs), strict=True)
-    return Output(
-        torch.cat([output.logits for output in outputs]),
-        tuple(torch.cat(layers) for layers in hidden),
+def _roots(parents: Ints, live: int) -> tuple[Ints, Ints, list[list[int]]]:
+    """Finds the live row (R') that new tokens lead back to, their depths (R'), and generations."""
+    found, roots, depths = (
+        generations(parents.tolist(), live),
+        parents.copy(),
+        np.ones_like(parents),
     )
+    for rows in found[1:]:
+        above = parents[rows] - live
+        roots[rows], depths[rows] = roots[above], depths[above] + 1
+    return roots, depths, found
 
 
 def _free(alive: NDArray[np.bool_], counts: Ints) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -141,6 +142,44 @@ def rows(case: Case) -> None:
             close(found, forced(lm, prefix[images], ids)[:, -1], f"after rows {plan}")
 
 
+@rule("texts-at-once")
+def texts_at_once(case: Case) -> None:
+    """Trees of several tokens go in at once, and every row on the way gets its own logits."""
+    lm, prefix = model(case), prefixes(model(case))
+    # two texts that part after a token, one of three tokens, and one of one; then from half-way
+    plans = [[0, 3, 3, 1, 6, 7, 2], [1, 7, 8, 4, 0]]
+    with torch.inference_mode():
+        session = _all_admitted(lm, prefix, rows_per_image=4)
+        texts: list[tuple[int, list[int]]] = [(0, []), (1, []), (2, [])]
+        for number, plan in enumerate(plans):
+            new = (tokens(lm, len(plan)) + number) % lm.vocab_size
+            found = session.extend(new, torch.tensor(plan, device=new.device))
+            texts = _extended(texts, plan, new.tolist())[len(texts) :]
+            _texts_are(session, found, texts, lm, prefix, f"after the trees {plan}")
+
+
+@rule("kept-rows")
+def kept_rows(case: Case) -> None:
+    """Rows stay as they are beside those that are extended, and can be gone on from later."""
+    lm, prefix = model(case), prefixes(model(case))
+    plans: list[tuple[list[int], list[int]]] = [
+        ([1, 0], [2, 0]),
+        ([3, 0, 1], [0]),
+        ([], [2, 1]),
+        ([1], [0, 1]),
+    ]
+    with torch.inference_mode():
+        session = _all_admitted(lm, prefix, rows_per_image=4)
+        texts: list[tuple[int, list[int]]] = [(0, []), (1, []), (2, [])]
+        for number, (plan, kept) in enumerate(plans):
+            new = (tokens(lm, len(plan)) + number) % lm.vocab_size
+            index = [torch.tensor(rows, device=new.device).long() for rows in (plan, kept)]
+            found = session.extend(new, *index)
+            longer = _extended(texts, plan, new.tolist())[len(texts) :]
+            texts = [texts[row] for row in kept] + longer
+            _texts_are(session, found, texts, lm, prefix, f"with rows {kept} kept")
+
+
 @rule("admission")
 def admission(case: Case) -> None:
     """Images come in once each, in order, while their rows fit, and get their own logits."""
@@ -210,6 +249,28 @@ def hidden_states(case: Case) -> None:
     raise BrokenRule("a session that was not opened for hidden states gives some")
 
 
+@rule("prefix-hidden-states")
+def prefix_hidden_states(case: Case) -> None:
+    """Each prefix that came in last has hidden states, a position each, the last one its row's."""
+    lm = model(case)
+    prefix = prefixes(lm, 4)
+    with torch.inference_mode():
+        whole = _all_admitted(lm, prefix, hidden=True).prefix_hidden()
+        require(whole.shape[:2] == prefix.shape[:2], f"they are {tuple(whole.shape)}")
+        session = lm.start(prefix, max_rows=2, hidden_states=True)
+        while new := session.admit():
+            own = session.prefix_hidden()
+            close(own, whole[new], f"those of images {new}")
+            close(own[:, -1], session.hidden()[-1][-len(new) :], "the last position")
+            none = tokens(lm, 0)
+            session.advance(none, none)
+        try:
+            _all_admitted(lm, prefix).prefix_hidden()
+        except RuntimeError:
+            return
+    raise BrokenRule("a session that was not opened for hidden states gives those of the prefix")
+
+
 @rule("tokenizer")
 def tokenizer(case: Case) -> None:
     """The tokenizer, where there is one, gives texts back, in tokens that the model has."""
@@ -244,6 +305,35 @@ def _all_admitted(
     return session
 
 
+def _extended(
+    texts: Sequence[tuple[int, list[int]]], parents: Sequence[int], new: Sequence[int]
+) -> list[tuple[int, list[int]]]:
+    found = list(texts)
+    for parent, token in zip(parents, new, strict=True):
+        image, text = found[parent]
+        found.append((image, [*text, token]))
+    return found
+
+
+def _texts_are(
+    session: Session,
+    found: Tensor,
+    texts: Sequence[tuple[int, list[int]]],
+    lm: LanguageModel,
+    prefix: Tensor,
+    when: str,
+) -> None:
+    images = [image for image, _ in texts]
+    require(session.images == images, f"{when} the rows' images are {session.images}")
+    longest = max(len(text) for _, text in texts)
+    # the logits after a text are those of its next token, whatever that and its followers are
+    ids = [[*text, *[0] * (longest + 1 - len(text))] for _, text in texts]
+    whole = forced(lm, prefix[images], torch.tensor(ids, device=found.device))
+    right = [whole[row, len(text)] for row, (_, text) in enumerate(texts)]
+    close(found, torch.stack(right), when)
+    close(session.logits, found, f"`logits` {when}")
+
+
 RULES = (
     sizes,
     padding,
@@ -251,10 +341,13 @@ RULES = (
     gradient,
     steps,
     rows,
+    texts_at_once,
+    kept_rows,
     admission,
     no_rows,
     two_sessions,
     hidden_states,
+    prefix_hidden_states,
     tokenizer,
     digest,
 )

@@ -138,6 +138,7 @@ class TableSession(Session):
         self._max_rows = max_rows or len(prefix) * rows_per_image
         self._hidden_states = hidden_states
         self._next = 0
+        self._latest: list[int] = []
         self._rows: list[tuple[int, tuple[int, ...]]] = []
 
     @property
@@ -167,6 +168,7 @@ class TableSession(Session):
             new.append(self._next)
             self._next += 1
             live += 1
+        self._latest = new or self._latest
         return new
 
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
@@ -175,8 +177,32 @@ class TableSession(Session):
         self._rows = [(self._rows[p][0], (*self._rows[p][1], token)) for token, p in pairs]
         return self.logits
 
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Extends rows by trees of tokens (R') in one run, beside rows (K) that stay."""
+        rows = list(self._rows)
+        for token, parent in zip(tokens.tolist(), parents.tolist(), strict=True):
+            image, text = rows[parent]
+            rows.append((image, (*text, token)))
+        stay = [] if kept is None else kept.tolist()
+        self._rows = [rows[row] for row in stay] + rows[len(self._rows) :]
+        return self.logits
+
     def hidden(self) -> tuple[Tensor, ...]:
         """Returns three made-up hidden states (R,E) that depend on the row alone."""
+        self._require_hidden()
+        return tuple(self.logits[:, : self._lm.width] * scale for scale in (0.5, 1.0, 2.0))
+
+    def prefix_hidden(self) -> Tensor:
+        """Returns made-up hidden states (b,P,E) of the prefixes that came in last."""
+        self._require_hidden()
+        states = [
+            torch.stack(
+                [self._lm.distribution(prefix[: end + 1], ()) for end in range(len(prefix))]
+            )
+            for prefix in self._prefix[self._latest]
+        ]
+        return torch.stack(states)[:, :, : self._lm.width] * 2.0
+
+    def _require_hidden(self) -> None:
         if not self._hidden_states:
             raise RuntimeError("open the session with hidden_states=True to read them")
-        return tuple(self.logits[:, : self._lm.width] * scale for scale in (0.5, 1.0, 2.0))

@@ -73,12 +73,31 @@ class Checked:
         self.images += new
         self.rows += [()] * len(new)
         self.check()
+        if new:
+            whole = self.model(inputs_embeds=self.prefix[new], output_hidden_states=True)
+            close(self.session.prefix_hidden(), whole.hidden_states[-1].detach())
 
     def advance(self, tokens: list[int], parents: list[int]) -> None:
         found = self.session.advance(torch.tensor(tokens), torch.tensor(parents, dtype=torch.long))
         self.rows = [(*self.rows[p], t) for t, p in zip(tokens, parents, strict=True)]
         self.images = [self.images[p] for p in parents]
         assert found is self.session.logits
+        self.check()
+
+    def extend(self, tokens: list[int], parents: list[int], kept: list[int] | None) -> None:
+        stay = None if kept is None else torch.tensor(kept, dtype=torch.long)
+        before = self.session.logits[[] if kept is None else kept].clone()
+        index = torch.tensor(parents, dtype=torch.long)
+        found = self.session.extend(torch.tensor(tokens, dtype=torch.long), index, stay)
+        rows, images = list(self.rows), list(self.images)
+        for token, parent in zip(tokens, parents, strict=True):
+            rows.append((*rows[parent], token))
+            images.append(images[parent])
+        live = range(len(self.rows), len(rows))
+        self.rows = [rows[row] for row in (*(kept or ()), *live)]
+        self.images = [images[row] for row in (*(kept or ()), *live)]
+        assert found is self.session.logits
+        assert torch.equal(found[: len(before)], before)
         self.check()
 
     def check(self) -> None:
@@ -112,11 +131,26 @@ def test_any_sequence_of_calls_gives_the_uncached_logits(name: str, kind: Any, d
         live = len(checked.rows)
         if not live:
             break
+        if data.draw(st.booleans(), label="extend"):
+            checked.extend(*drawn_trees(data, live))
+            continue
         row = st.integers(0, live - 1)
         parents = data.draw(st.lists(row, max_size=live + 2), label="parents")
-        token = st.integers(0, VOCABULARY - 1)
-        tokens = data.draw(st.lists(token, min_size=len(parents), max_size=len(parents)))
-        checked.advance(tokens, parents)
+        checked.advance(drawn_tokens(data, len(parents)), parents)
+
+
+def drawn_tokens(data: Any, count: int) -> list[int]:
+    token = st.integers(0, VOCABULARY - 1)
+    return data.draw(st.lists(token, min_size=count, max_size=count), label="tokens")
+
+
+def drawn_trees(data: Any, live: int) -> tuple[list[int], list[int], list[int] | None]:
+    """New tokens, each on a live row or on a token before it, and the rows that stay."""
+    count = data.draw(st.integers(0, 5), label="new tokens")
+    parents = [data.draw(st.integers(0, live + n - 1), label="parent") for n in range(count)]
+    rows = st.lists(st.integers(0, live - 1), unique=True)
+    kept = data.draw(st.none() | rows, label="kept")
+    return drawn_tokens(data, count), parents, kept
 
 
 @cases
@@ -164,6 +198,32 @@ def test_dropping_all_rows_leaves_none(name: str, kind: Any) -> None:
     assert checked.images == [2]
 
 
+@cases
+def test_a_text_is_tried_at_once_and_taken_back(name: str, kind: Any) -> None:
+    checked = Checked(name, kind, 3, rows_per_image=5, max_rows=10)
+    checked.admit()
+    # a text of three tokens on image 0, a branch on its first one, one of two tokens on image 1
+    checked.extend([1, 2, 3, 4, 5, 6], [0, 2, 3, 2, 1, 6], None)
+    # the whole of the first text and half of the other are gone on from
+    checked.extend([7, 8, 9], [2, 6, 4], [0, 5])
+    # image 0 is gone, so that image 2 comes in beside the half of image 1's text
+    checked.extend([], [], [1])
+    checked.admit()
+    checked.advance([1, 2], [0, 0])
+    while checked.session.waiting or checked.rows:
+        checked.advance([], [])
+        checked.admit()
+
+
+@pytest.mark.parametrize("kind", [GPT2Network, GeneralSession])
+@pytest.mark.parametrize("parents", [[2], [2, 3], [0, 3], [-1], [0, 4, 2]])
+def test_a_token_continues_a_row_or_a_token_before_it(kind: Any, parents: list[int]) -> None:
+    session = opener("gpt2", kind)(prefixes(2))
+    session.admit()
+    with pytest.raises(IndexError, match="cannot continue row"):
+        session.extend(torch.zeros(len(parents), dtype=torch.long), torch.tensor(parents))
+
+
 def test_two_sessions_of_one_model_do_not_touch_each_other() -> None:
     first = Checked("llama", HFNetwork, 2, rows_per_image=2)
     second = Checked("llama", LlamaNetwork, 3)
@@ -199,8 +259,9 @@ def test_bfloat16_stays_near_float32(name: str, kind: Any) -> None:
 def test_hidden_states_must_be_asked_for(kind: Any) -> None:
     session = opener("gpt2", kind)(prefixes(1))
     session.admit()
-    with pytest.raises(RuntimeError, match="hidden_states=True"):
-        session.hidden()
+    for states in (session.hidden, session.prefix_hidden):
+        with pytest.raises(RuntimeError, match="hidden_states=True"):
+            states()
 
 
 @pytest.mark.parametrize("kind", [GPT2Network, HFNetwork])
