@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +12,7 @@ import attrs
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Example, ImageItem
-from prefixcap_coco.datasets import SplitDataset, existing_folder, image_opener
+from prefixcap_coco.datasets import ImageFiles, SplitDataset, existing_folder, image_opener
 
 if TYPE_CHECKING:
     from prefixcap_coco import Coco
@@ -59,6 +60,8 @@ def _examples(
 ) -> dict[str, list[Example]]:
     folders = {name: _image_folder(root, name) for name in FOLDERS}
     examples: dict[str, list[Example]] = {}
+    photos = list(photos)
+    files = ImageFiles(folders[photo.folder] / photo.file for photo in photos)
     for index, photo in enumerate(photos):
         if photo.number not in captions:
             raise PrefixcapError(
@@ -66,7 +69,13 @@ def _examples(
                 f"({photo.number}), which is in the split {photo.split!r}"
             )
         path = folders[photo.folder] / photo.file
-        item = ImageItem(id=photo.file, index=index, path=path, open=image_opener(path))
+        item = ImageItem(
+            id=photo.file,
+            index=index,
+            path=path,
+            open=image_opener(path),
+            digest=partial(files.digest, path),
+        )
         example = Example(image=item, references=tuple(captions[photo.number]))
         examples.setdefault(photo.split, []).append(example)
     return examples

@@ -15,6 +15,8 @@ from prefixcap.kinds import Dataset, Example
 if TYPE_CHECKING:
     from PIL import Image
 
+SMALL = 2**30
+
 
 @final
 class SplitDataset(Dataset):
@@ -56,11 +58,9 @@ class SplitDataset(Dataset):
         return self._examples[split]
 
     def digest(self) -> str:
-        """Returns a hash of the caption and embedding files, and of the images' states.
+        """Returns a hash of the caption files, the images and their embeddings.
 
-        Of an image only the name, the size and the time of its last change are looked at: COCO
-        has 20 GB of them. So a copy with new times counts as another data set, but a changed image
-        is never missed.
+        Images count as `ImageFiles` hashes them.
         """
         return self._digest
 
@@ -72,13 +72,53 @@ class SplitDataset(Dataset):
                 found.update(file_digest(file, "sha256").digest())
         for examples in self._examples.values():
             for example in examples:
-                found.update(repr((example.image.id, _state(example.image.path))).encode())
+                shown = example.image.digest() if example.image.digest else ""
+                found.update(repr((example.image.id, shown)).encode())
         return found.hexdigest()[:16]
 
 
-def _state(path: Path | None) -> tuple[int, int] | None:
-    if path is None:
-        return None
+@final
+class ImageFiles:
+    """Hashes of a data set's image files.
+
+    Where the files together are small, their contents are hashed, so a copy counts as the same
+    data set. Of more (COCO has 20 GB) the size and the time of the last change are looked at: a
+    copy with new times then counts as other images, but a changed image is never missed.
+
+    Args:
+        paths: every image file of the data set.
+        most: how many bytes all files may have for their contents to be hashed.
+    """
+
+    def __init__(self, paths: Iterable[Path], most: int = SMALL) -> None:
+        self._paths = tuple(paths)
+        self._most = most
+        self._known: dict[Path, str] = {}
+
+    def digest(self, path: Path) -> str:
+        """Returns a hash of a file; "missing" where it cannot be read."""
+        if path not in self._known:
+            try:
+                self._known[path] = self._content(path) if self._small else repr(self._states[path])
+            except OSError:
+                self._known[path] = "missing"
+        return self._known[path]
+
+    @staticmethod
+    def _content(path: Path) -> str:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+
+    @cached_property
+    def _small(self) -> bool:
+        return sum(state[0] for state in self._states.values() if state) <= self._most
+
+    @cached_property
+    def _states(self) -> dict[Path, tuple[int, int] | None]:
+        return {path: _state(path) for path in self._paths}
+
+
+def _state(path: Path) -> tuple[int, int] | None:
     try:
         state = os.stat(path)  # noqa: PTH116  # half the time of Path.stat, 123,287 times
     except OSError:

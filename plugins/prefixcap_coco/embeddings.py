@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,12 @@ class Embeddings:
         if not np.isfinite(row).all():
             raise PrefixcapError(f"{self.path}: row {index} has values that are not finite")
         return row
+
+    def digest(self, index: int) -> str:
+        """Returns a hash of a row, finite or not."""
+        import numpy as np
+
+        return sha256(np.array(self._rows(index), dtype=np.float32).tobytes()).hexdigest()
 
     def reader(self, index: int) -> Callable[[], np.ndarray]:
         """Returns the function that reads a row."""

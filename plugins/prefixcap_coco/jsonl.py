@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.kinds import Example, ImageItem
-from prefixcap_coco.datasets import SplitDataset, existing_folder, image_opener
+from prefixcap_coco.datasets import ImageFiles, SplitDataset, existing_folder, image_opener
 from prefixcap_coco.embeddings import Embeddings, find
 
 if TYPE_CHECKING:
@@ -47,19 +49,27 @@ def read(config: Jsonl) -> SplitDataset:
     if not embeddings and not images.is_dir():
         raise PrefixcapError(f"{folder} has neither the folder {config.images!r} nor embeddings")
     examples: dict[str, list[Example]] = {}
-    for index, line in enumerate(lines):
-        path = images / line.image if images.is_dir() else None
+    paths = [images / line.image if images.is_dir() else None for line in lines]
+    files = ImageFiles(path for path in paths if path is not None)
+    for index, (line, path) in enumerate(zip(lines, paths, strict=True)):
         item = ImageItem(
             id=line.image,
             index=index,
             path=path,
             open=image_opener(path) if path else None,
             embedding=embeddings.reader(index) if embeddings else None,
+            digest=partial(_digest, files, path, embeddings, index),
         )
         found = examples.setdefault(line.split, [])
         found.append(Example(image=item, references=line.captions))
-    contents = [folder / config.captions, *([file] if file else [])]
-    return SplitDataset(str(folder), examples, contents, settings="jsonl")
+    return SplitDataset(str(folder), examples, [folder / config.captions], settings="jsonl")
+
+
+def _digest(files: ImageFiles, path: Path | None, embeddings: Embeddings | None, row: int) -> str:
+    """Returns a hash of an image's file and of its embedding."""
+    shown = None if path is None else files.digest(path)
+    found = None if embeddings is None else embeddings.digest(row)
+    return sha256(repr((shown, found)).encode()).hexdigest()[:16]
 
 
 def embeddings_file(config: Jsonl) -> Path | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
 
-from prefixcap.config import above, at_least, between, one_of
+from prefixcap.config import Component, above, at_least, between, one_of
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, DecoderConfig, LMConfig
 from prefixcap.registry import Registry
@@ -21,7 +22,12 @@ def inner_decoder(spec: str) -> Decoder:
     Raises:
         PrefixcapError: it is not known, or its settings are wrong.
     """
-    return Registry().parse(DecoderConfig, spec.replace(";", ",")).build()
+    return inner_config(spec).build()
+
+
+def inner_config(spec: str) -> DecoderConfig:
+    """Reads the config of such a decoder; raises as `inner_decoder` does."""
+    return Registry().parse(DecoderConfig, spec.replace(";", ","))
 
 
 @attrs.frozen(kw_only=True)
@@ -49,6 +55,10 @@ class Guidance(DecoderConfig):
         from prefixcap_decoders.contrast import GuidanceDecoder
 
         return GuidanceDecoder(self, inner_decoder(self.decoder))
+
+    def parts(self) -> Sequence[Component]:
+        """Returns the decoder that runs on the guided logits."""
+        return (inner_config(self.decoder),)
 
 
 @attrs.frozen(kw_only=True)
@@ -89,13 +99,20 @@ class ContrastiveDecoding(DecoderConfig):
         """Makes the decoder; the amateur is loaded when it is first needed."""
         from prefixcap_decoders.contrast import ContrastiveDecoder
 
-        amateur = None
-        if self.amateur:
-            try:
-                amateur = Registry().parse(LMConfig, self.amateur.replace(";", ","))
-            except PrefixcapError as error:
-                raise PrefixcapError(f"contrastive-decoding's amateur: {error}") from error
-        return ContrastiveDecoder(self, inner_decoder(self.decoder), amateur)
+        return ContrastiveDecoder(self, inner_decoder(self.decoder), self._amateur())
+
+    def parts(self) -> Sequence[Component]:
+        """Returns the decoder that runs on the contrasted logits, and the amateur."""
+        amateur = self._amateur()
+        return (inner_config(self.decoder), *([amateur] if amateur else []))
+
+    def _amateur(self) -> LMConfig | None:
+        if not self.amateur:
+            return None
+        try:
+            return Registry().parse(LMConfig, self.amateur.replace(";", ","))
+        except PrefixcapError as error:
+            raise PrefixcapError(f"contrastive-decoding's amateur: {error}") from error
 
 
 @attrs.frozen(kw_only=True)
@@ -126,3 +143,7 @@ class DoLa(DecoderConfig):
         from prefixcap_decoders.dola_search import DoLaDecoder
 
         return DoLaDecoder(self, inner_decoder(self.decoder))
+
+    def parts(self) -> Sequence[Component]:
+        """Returns the decoder that runs on the contrasted logits."""
+        return (inner_config(self.decoder),)

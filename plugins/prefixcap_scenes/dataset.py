@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from hashlib import sha256
 from itertools import accumulate
 
@@ -70,5 +70,21 @@ class ScenesDataset(Dataset):
 
 
 def _example(scene: Scene, name: str, index: int) -> Example:
-    image = ImageItem(id=name, index=index, open=partial(render, scene))
+    image = ImageItem(
+        id=name, index=index, open=partial(render, scene), digest=partial(_shown, scene)
+    )
     return Example(image=image, references=captions(scene))
+
+
+def _shown(scene: Scene) -> str:
+    """Returns a hash of what a scene shows, and of one picture, to notice that drawing changed."""
+    said = [scene.content, scene.seed, _drawing()]
+    return sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+@cache
+def _drawing() -> str:
+    found = sha256()
+    for scene in split_scenes({"train": _PROOFS, "val": 1, "test": 1}, seed=0)["train"]:
+        found.update(render(scene).tobytes())
+    return found.hexdigest()

@@ -39,22 +39,38 @@ def encode(
     """
     import torch
 
-    found: list[Tensor | None] = []
-    for start in range(0, len(items), batch_size):
-        inputs = [_read(encoder, item, on_error) for item in items[start : start + batch_size]]
-        good = [tensor for tensor in inputs if tensor is not None]
-        with torch.inference_mode():
-            rows = iter(encoder.encode(_stack(good)).float().cpu() if good else ())
-        found += [None if tensor is None else next(rows) for tensor in inputs]
-        if progress is not None:
-            progress(len(found), len(items))
+    found = encode_each(encoder, items, batch_size=batch_size, on_error=on_error, progress=progress)
     example = next((row for row in found if row is not None), None)
     if example is None:
         reason = "could be read" if items else "was given"
         raise PrefixcapError(f"no image {reason}, so there is nothing to encode")
     missing = torch.full_like(example, float("nan"))
-    # a clone, because tensors of inference mode cannot take part in training
-    return torch.stack([missing if row is None else row for row in found]).clone()
+    return torch.stack([missing if row is None else row for row in found])
+
+
+def encode_each(
+    encoder: Encoder,
+    items: Sequence[ImageItem],
+    *,
+    batch_size: int = 64,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Tensor | None]:
+    """Encodes images as `encode` does, and gives None for one that was skipped."""
+    import torch
+
+    found: list[Tensor | None] = []
+    for start in range(0, len(items), batch_size):
+        inputs = [_read(encoder, item, on_error) for item in items[start : start + batch_size]]
+        good = [tensor for tensor in inputs if tensor is not None]
+        with torch.inference_mode():
+            rows = encoder.encode(_stack(good)).float().cpu() if good else None
+        # a clone, because tensors of inference mode cannot take part in training
+        each = iter(() if rows is None else rows.clone())
+        found += [None if tensor is None else next(each) for tensor in inputs]
+        if progress is not None:
+            progress(len(found), len(items))
+    return found
 
 
 def readable(features: Tensor) -> Tensor:

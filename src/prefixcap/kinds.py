@@ -38,6 +38,8 @@ class ImageItem:
         path: the image file, where there is one.
         open: reads (or draws) the image.
         embedding: reads the precomputed feature (D) or (N,D), where the data set has one.
+        digest: returns a hash of what the image shows and of its embedding, which addresses its
+            features; the data set's digest stands in where there is none.
     """
 
     id: str
@@ -45,6 +47,7 @@ class ImageItem:
     path: Path | None = None
     open: Callable[[], Image.Image] | None = attrs.field(default=None, eq=False, repr=False)
     embedding: Callable[[], np.ndarray] | None = attrs.field(default=None, eq=False, repr=False)
+    digest: Callable[[], str] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -334,6 +337,13 @@ class DecoderConfig(Component):
     @abstractmethod
     def build(self) -> Decoder:
         """Makes the decoder."""
+
+    def parts(self) -> Sequence[Component]:
+        """Returns the components that its settings name by their specs.
+
+        Their versions, and the weights of language models among them, count to what made captions.
+        """
+        return ()
 
 
 # ---------------------------------------------------------------------------------------- metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,15 +11,17 @@ import attrs
 
 from prefixcap import runs, specs
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import Dataset, Encoder, EncoderConfig, Example
+from prefixcap.kinds import Dataset, Encoder, EncoderConfig, Example, ImageItem
 from prefixcap.study.grid import Study
-from prefixcap.study.progress import Reporter
-from prefixcap.study.store import locked
+from prefixcap.study.progress import Reporter, Task
+from prefixcap.study.store import shared
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 CHUNK = 512
+UNREADABLE = "-"
+"""What goes before the key of an image that could not be read."""
 
 
 @attrs.frozen(kw_only=True)
@@ -30,15 +32,22 @@ class Data:
         train: the examples to train on.
         val: the examples that say when to stop; none where the data set has no such split.
         test: the examples to caption.
-        digest: of everything that the data set gives, and of the limit.
+        dataset: where they come from.
         splits: the names of the three splits, for messages.
+        limit: the most images of each.
     """
 
     train: Sequence[Example]
     val: Sequence[Example]
     test: Sequence[Example]
-    digest: str
+    dataset: Dataset
     splits: tuple[str, str, str]
+    limit: int | None
+
+    @property
+    def digest(self) -> str:
+        """A digest of everything that the data set gives, and of the limit."""
+        return specs.digest(self.dataset.digest(), self.limit)
 
 
 def load(study: Study) -> Data:
@@ -59,8 +68,9 @@ def load(study: Study) -> Data:
         train=_examples(dataset, "train", study.limit),
         val=_examples(dataset, val, study.limit) if val else (),
         test=_examples(dataset, test, study.limit),
-        digest=specs.digest(dataset.digest(), study.limit),
+        dataset=dataset,
         splits=("train", val, test),
+        limit=study.limit,
     )
     for split, examples in (("train", data.train), (test, data.test)):
         if not examples:
@@ -76,13 +86,17 @@ def load(study: Study) -> Data:
 
 @attrs.define(kw_only=True, slots=False)
 class Features:
-    """The features of images, encoded once and kept in the study's folder.
+    """The features of images, each encoded once and kept in the study's folder.
+
+    An image's features are addressed by the encoder (its config, version and weights) and by the
+    image (its id, its row in the data set, and the hash of what it shows), so other captions,
+    another limit or more images cost nothing but the new images.
 
     Attributes:
         folder: where they are kept.
         config: the encoder's config.
         encoder: the encoder.
-        source: a digest of the data set.
+        dataset: the data set, whose digest stands in for those that an image lacks.
         skip_unreadable: whether to leave out images that cannot be read.
         reporter: who is told.
         encoded: how many images were encoded by this process.
@@ -91,73 +105,151 @@ class Features:
     folder: Path
     config: EncoderConfig
     encoder: Encoder
-    source: str
+    dataset: Dataset
     skip_unreadable: bool
     reporter: Reporter
     encoded: int = 0
+    _files: dict[Path, Kept] = attrs.field(factory=dict, init=False, repr=False)
+    _digests: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
 
     @cached_property
     def key(self) -> str:
-        """A digest of what makes the features; the encoder's weights are hashed once."""
-        return specs.digest("features", self.config, self.encoder.digest(), self.source)
+        """A digest of the encoder; its weights are hashed once."""
+        return specs.digest("features", self.config, self.encoder.digest())
+
+    @property
+    def place(self) -> Path:
+        """The folder of this encoder's features."""
+        return self.folder / f"{self.config.name}-{self.key[:8]}"
+
+    def image_key(self, image: ImageItem) -> str:
+        """Returns a digest of what makes an image's features, the encoder apart."""
+        if image.id not in self._digests:
+            shown = image.digest() if image.digest is not None else self._source
+            self._digests[image.id] = specs.digest(image.id, image.index, shown)
+        return self._digests[image.id]
+
+    @cached_property
+    def _source(self) -> str:
+        return self.dataset.digest()
 
     def of(self, split: str, examples: Sequence[Example]) -> Tensor:
         """Returns the features (B,D) or (B,N,D) of a split; unreadable images' rows are NaN.
 
         Raises:
-            PrefixcapError: an image cannot be read and that was not allowed for.
+            PrefixcapError: an image cannot be read and that was not allowed for, or none can.
         """
-        import torch
-
-        paths = self._paths(split, examples)
-        if all(path.exists() for path in paths):
-            return torch.cat([_read(path) for path in paths])
-        found = []
-        with self.reporter.task(f"encoding {split} images", len(examples), "images") as task:
-            for number, file in enumerate(paths):
-                start = number * CHUNK
-                chunk = examples[start : start + CHUNK]
-                with locked(file):
-                    if not file.exists():
-                        self._encode(file, chunk, lambda done, _, s=start: task.reach(s + done))
-                    found.append(_read(file))
-                task.reach(start + len(chunk))
-        return torch.cat(found)
+        missing = self.missing(split, examples)
+        if missing:
+            # whole chunks, so that a killed encoding goes on with the same batches
+            chunks = [examples[at : at + CHUNK] for at in range(0, len(examples), CHUNK)]
+            done = 0
+            with self.reporter.task(f"encoding {split} images", missing, "images") as task:
+                for chunk in shared([c for c in chunks if self._missing(c)], self._lock):
+                    left = self._missing(chunk)
+                    self._encode(left, _after(done, task))
+                    done += len(left)
+        return self._gather(split, examples)
 
     def missing(self, split: str, examples: Sequence[Example]) -> int:
         """Returns how many images of a split are not encoded yet."""
-        return sum(
-            min(CHUNK, len(examples) - number * CHUNK)
-            for number, path in enumerate(self._paths(split, examples))
-            if not path.exists()
-        )
+        return len(self._missing(examples))
 
-    def _paths(self, split: str, examples: Sequence[Example]) -> list[Path]:
-        starts = range(0, len(examples), CHUNK)
-        keys = [self._chunk_key(examples[start : start + CHUNK]) for start in starts]
-        return [
-            self.folder / f"{split}-{start:06d}-{key}.safetensors"
-            for start, key in zip(starts, keys, strict=True)
-        ]
+    def known_readable(self, examples: Sequence[Example]) -> list[Example]:
+        """Returns the examples but for those whose image is known to be unreadable."""
+        known = self._known()
+        lost = {key for kept in self._files.values() for key in kept.unreadable}
+        lost -= {key for kept in self._files.values() for key in kept.images}
+        skipped = lost & known
+        return [e for e in examples if self.image_key(e.image) not in skipped]
 
-    def _chunk_key(self, chunk: Sequence[Example]) -> str:
-        ids = [example.image.id for example in chunk]
-        return specs.digest(self.key, ids, self.skip_unreadable)
+    def _lock(self, chunk: Sequence[Example]) -> Path:
+        return self.place / specs.digest([self.image_key(example.image) for example in chunk])
 
-    def _encode(self, path: Path, chunk: Sequence[Example], progress: object) -> None:
-        from safetensors.torch import save
+    def _missing(self, examples: Sequence[Example]) -> list[Example]:
+        known = self._known()
+        return [e for e in examples if self.image_key(e.image) not in known]
 
-        from prefixcap.features import encode
+    def _known(self) -> set[str]:
+        """Returns the keys of the images that need not be encoded, by whichever process."""
+        for file in self.place.glob("*.safetensors"):
+            if file not in self._files:
+                self._files[file] = Kept.of(file)
+        known = {key for kept in self._files.values() for key in kept.images}
+        if self.skip_unreadable:
+            known |= {key for kept in self._files.values() for key in kept.unreadable}
+        return known
 
-        features = encode(
+    def _encode(self, chunk: Sequence[Example], progress: Callable[[int, int], None]) -> None:
+        from prefixcap.features import encode_each
+
+        if not chunk:  # another process has just made it
+            return
+        found = encode_each(
             self.encoder,
             [example.image for example in chunk],
             on_error="skip" if self.skip_unreadable else "raise",
-            progress=progress,  # type: ignore[arg-type]
+            progress=progress,
         )
         self.encoded += len(chunk)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        runs.replace(path, save({"features": features.contiguous()}))
+        keys = [self.image_key(example.image) for example in chunk]
+        file = self.place / f"{specs.digest(keys)}.safetensors"
+        Kept.write(file, dict(zip(keys, found, strict=True)))
+
+    def _gather(self, split: str, examples: Sequence[Example]) -> Tensor:
+        import torch
+
+        self._known()
+        rows: dict[str, Tensor] = {}
+        wanted = {self.image_key(example.image) for example in examples}
+        for file, kept in self._files.items():
+            if wanted.intersection(kept.images):
+                rows |= zip(kept.images, _read(file), strict=True)
+        some = next((rows[key] for key in wanted if key in rows), None)
+        if some is None:
+            raise PrefixcapError(f"no image of {split!r} can be read, so there is nothing to use")
+        lost = torch.full_like(some, float("nan"))
+        return torch.stack([rows.get(self.image_key(e.image), lost) for e in examples])
+
+
+@attrs.frozen
+class Kept:
+    """What a file of features says of itself: the keys of its rows, and of unreadable images."""
+
+    images: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+    @classmethod
+    def of(cls, file: Path) -> Kept:
+        """Reads a file's heading.
+
+        Raises:
+            PrefixcapError: the file is broken.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(file, "pt") as opened:
+                said = opened.metadata()
+            images = said["images"].split()
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise _broken(file, error) from error
+        return cls(
+            tuple(key for key in images if not key.startswith(UNREADABLE)),
+            tuple(key[1:] for key in images if key.startswith(UNREADABLE)),
+        )
+
+    @staticmethod
+    def write(file: Path, rows: Mapping[str, Tensor | None]) -> None:
+        """Writes the features (D) or (N,D) of images by their keys, None for unreadable ones."""
+        import torch
+        from safetensors.torch import save
+
+        good = {key: row for key, row in rows.items() if row is not None}
+        stacked = torch.stack(list(good.values())) if good else torch.empty(0)
+        said = " ".join(key if key in good else UNREADABLE + key for key in rows)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        runs.replace(file, save({"features": stacked}, {"images": said}))
 
 
 def readable(
@@ -181,12 +273,14 @@ class TrainingData:
         examples: B examples.
         val_features: the same of the validation images; None without such a split.
         val_examples: their examples.
+        key: a digest of all of it.
     """
 
     features: Tensor
     examples: Sequence[Example]
     val_features: Tensor | None
     val_examples: Sequence[Example]
+    key: str
 
 
 def training_data(features: Features, data: Data) -> tuple[TrainingData, list[str]]:
@@ -199,12 +293,40 @@ def training_data(features: Features, data: Data) -> tuple[TrainingData, list[st
     val, val_found, val_lost = list[Example](), None, list[Example]()
     if data.val:
         val, val_found, val_lost = readable(data.val, features.of(data.splits[1], data.val))
-    made = TrainingData(features=found, examples=train, val_features=val_found, val_examples=val)
+    made = TrainingData(
+        features=found,
+        examples=train,
+        val_features=val_found,
+        val_examples=val,
+        key=training_key(features, train, val),
+    )
     return made, [example.image.id for example in (*lost, *val_lost)]
+
+
+def training_key(features: Features, train: Sequence[Example], val: Sequence[Example]) -> str:
+    """Returns a digest of what mappers are trained on: images, encoder and captions."""
+    images = [
+        [[features.image_key(e.image), e.references] for e in examples] for examples in (train, val)
+    ]
+    return specs.digest(features.key, images)
+
+
+def test_key(features: Features, test: Sequence[Example]) -> str:
+    """Returns a digest of what captions are made of: the test images and the encoder."""
+    return specs.digest(features.key, [features.image_key(example.image) for example in test])
+
+
+def references_key(examples: Sequence[Example]) -> str:
+    """Returns a digest of the captions that a cell is scored against."""
+    return specs.digest([[example.image.id, example.references] for example in examples])
 
 
 def _examples(dataset: Dataset, split: str, limit: int | None) -> Sequence[Example]:
     return dataset.examples(split)[:limit]
+
+
+def _after(before: int, task: Task) -> Callable[[int, int], None]:
+    return lambda done, _: task.reach(before + done)
 
 
 def _read(path: Path) -> Tensor:
@@ -214,4 +336,8 @@ def _read(path: Path) -> Tensor:
     try:
         return load(path.read_bytes())["features"]
     except (SafetensorError, KeyError) as error:
-        raise PrefixcapError(f"{path} is broken ({error}): delete it to make it anew") from error
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> PrefixcapError:
+    return PrefixcapError(f"{path} is broken ({error}): delete it to make it anew")

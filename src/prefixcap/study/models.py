@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefixcap import runs
+from prefixcap import runs, specs
 from prefixcap.kinds import LanguageModel
 from prefixcap.study.data import TrainingData
 from prefixcap.study.grid import Model, Study
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from prefixcap.captioner import Captioner
 
 KEY = "key.json"
+PROBE = "A black dog runs, and two children in red watch it."
+
+
+def lm_key(lm: LanguageModel) -> str:
+    """Returns a digest of a language model's weights, its vocabulary and how it splits text."""
+    probe = None if lm.tokenizer is None else lm.tokenizer.encode(PROBE)
+    return specs.digest(lm.digest(), probe)
 
 
 def folder(study_folder: Path, model: Model, key: str) -> Path:

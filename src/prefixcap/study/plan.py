@@ -9,7 +9,7 @@ from prefixcap.runtime import device_named
 from prefixcap.study import captions, data, models, scoring
 from prefixcap.study.grid import Study
 from prefixcap.study.progress import Silent
-from prefixcap.study.runner import cell_folder, cell_key, check_folder, model_key
+from prefixcap.study.runner import cell_folder, cell_key, check_folder, model_key, scores_key
 from prefixcap.study.store import read_json
 
 KINDS = ("images to encode", "models to train", "images to caption", "cells to score")
@@ -34,13 +34,12 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     check_folder(folder)
     loaded = data.load(study)
     missing, total = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
-    ids = [example.image.id for example in loaded.test]
     for encoder_config in study.encoders:
         features = data.Features(
             folder=folder / "features",
             config=encoder_config,
             encoder=encoder_config.build(device),
-            source=loaded.digest,
+            dataset=loaded.dataset,
             skip_unreadable=study.skip_unreadable,
             reporter=Silent(),
         )
@@ -49,24 +48,26 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
         ):
             missing[KINDS[0]] += features.missing(split, examples)
             total[KINDS[0]] += len(examples)
-        test = loaded.splits[2], loaded.test
-        if not features.missing(*test):
-            kept, _, _ = data.readable(loaded.test, features.of(*test))
-            ids = [example.image.id for example in kept]
-        features_key = features.key
+        train, val, test = map(features.known_readable, (loaded.train, loaded.val, loaded.test))
+        training_key, test_key = (
+            data.training_key(features, train, val),
+            data.test_key(features, test),
+        )
+        ids = [example.image.id for example in test]
         for lm_config in study.lms:
-            lm_digest = lm_config.build(device, study.dtype).digest()
+            lm_key = models.lm_key(lm_config.build(device, study.dtype))
             for model in study.models(encoder_config, lm_config):
-                key = model_key(study, model, lm_digest, features_key)
+                key = model_key(study, model, lm_key, training_key)
                 total[KINDS[1]] += 1
                 missing[KINDS[1]] += not models.is_trained(models.folder(folder, model, key), key)
                 for decoder in study.decoders:
-                    cell = cell_key(study, key, decoder, device, ids)
+                    cell = cell_key(study, key, decoder, device, test_key)
                     place = cell_folder(folder, model, decoder, cell)
                     total[KINDS[2]] += len(ids)
                     total[KINDS[3]] += 1
                     missing[KINDS[2]] += captions.missing(place, cell, ids)
-                    missing[KINDS[3]] += bool(scoring.missing(place, cell, study.metrics))
+                    scored = scores_key(cell, test)
+                    missing[KINDS[3]] += bool(scoring.missing(place, scored, study.metrics))
     seconds = estimate(folder, missing)
     lines = [f"{what}: {missing[what]} of {total[what]}" for what in KINDS]
     if not any(missing.values()):

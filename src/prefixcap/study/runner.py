@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from prefixcap import runs, specs
+from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import DecoderConfig, EncoderConfig, Example, LanguageModel
+from prefixcap.kinds import DecoderConfig, EncoderConfig, Example, LanguageModel, LMConfig
 from prefixcap.runtime import device_named
 from prefixcap.similarity import TextSide
 from prefixcap.study import baselines, captions, data, models, picture, scoring
@@ -51,8 +52,8 @@ class Parts:
     lm: LanguageModel
     lm_digest: str
     encoder_digest: str
-    features_key: str
     training: data.TrainingData
+    test_key: str
 
 
 class Runner:
@@ -96,7 +97,7 @@ class Runner:
             folder=self.folder / "features",
             config=config,
             encoder=encoder,
-            source=self.data.digest,
+            dataset=self.data.dataset,
             skip_unreadable=self.study.skip_unreadable,
             reporter=self.reporter,
         )
@@ -106,13 +107,14 @@ class Runner:
         self._left_out([*lost, *(example.image.id for example in missing)])
         self.results.work["encoded_images"] += features.encoded
         self._same_test(kept)
+        test_key = data.test_key(features, kept)
         for lm_config in self.study.lms:
             lm = lm_config.build(self.device, self.study.dtype)
-            made_of = Parts(lm, lm.digest(), encoder.digest(), features.key, training)
+            made_of = Parts(lm, models.lm_key(lm), encoder.digest(), training, test_key)
             for model in self.study.models(config, lm_config):
                 self._model(model, made_of, test_features)
         if self.study.baselines:
-            self._baselines(config, features.key, training, test_features)
+            self._baselines(config, test_key, training, test_features)
 
     def _left_out(self, ids: list[str]) -> None:
         new = [image for image in ids if image not in self.results.skipped]
@@ -139,7 +141,7 @@ class Runner:
 
     def _model(self, model: Model, parts: Parts, features: Tensor) -> None:
         study = self.study
-        key = model_key(study, model, parts.lm_digest, parts.features_key)
+        key = model_key(study, model, parts.lm_digest, parts.training.key)
         folder = models.folder(self.folder, model, key)
         captioner, trained = models.train(
             folder,
@@ -154,13 +156,14 @@ class Runner:
         )
         self.results.work["trained_models"] += trained
         for decoder in study.decoders:
-            captioner = self._cell(model, key, folder, decoder, captioner, features)
+            cell = cell_key(study, key, decoder, self.device, parts.test_key)
+            captioner = self._cell(model, cell, folder, decoder, captioner, features)
             self._done += 1
 
     def _cell(
         self,
         model: Model,
-        model_key: str,
+        key: str,
         model_folder: Path,
         decoder: DecoderConfig,
         captioner: Captioner | None,
@@ -168,7 +171,6 @@ class Runner:
     ) -> Captioner | None:
         study, test = self.study, self.results.test
         ids = [example.image.id for example in test]
-        key = cell_key(study, model_key, decoder, self.device, ids)
         folder = cell_folder(self.folder, model, decoder, key)
         name = folder.name
         found = captions.finished(folder, key, ids)
@@ -216,6 +218,7 @@ class Runner:
         self, folder: Path, key: str, lines: list[dict[str, Any]], features: Tensor, what: str
     ) -> dict[str, float]:
         metrics = self.study.metrics
+        key = scores_key(key, self.results.test)
         missing = len(scoring.missing(folder, key, metrics))
         reporter = self.reporter if missing else Silent()
         with reporter.task(f"scoring {what}", missing, "metrics") as task:
@@ -229,7 +232,7 @@ class Runner:
     def _baselines(
         self,
         encoder: EncoderConfig,
-        features_key: str,
+        test_key: str,
         training: data.TrainingData,
         features: Tensor,
     ) -> None:
@@ -247,7 +250,7 @@ class Runner:
         for name, lines in made.items():
             if name in known and name != "nearest training image":
                 continue
-            key = specs.digest("baseline", features_key, lines)
+            key = specs.digest("baseline", test_key, lines)
             folder = self.folder / "baselines" / f"{name.replace(' ', '-')}-{key[:8]}"
             label = self.study.label(encoder)
             shown = f"{name} ({label})" if name in known else name
@@ -268,12 +271,12 @@ class Runner:
         return f"[{self._done + 1}/{cells}] {text}" if cells > 1 else text
 
 
-def model_key(study: Study, model: Model, lm_digest: str, features_key: str) -> str:
+def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> str:
     """Returns a digest of everything that makes a model."""
     return specs.digest(
         FORMAT,
         "model",
-        features_key,
+        training_key,
         model.lm,
         lm_digest,
         model.mapper,
@@ -282,16 +285,26 @@ def model_key(study: Study, model: Model, lm_digest: str, features_key: str) -> 
         model.seed,
         study.training.to_json(),
         study.dtype,
-        study.skip_unreadable,
     )
 
 
 def cell_key(
-    study: Study, model_key: str, decoder: DecoderConfig, device: str, image_ids: Sequence[str]
+    study: Study, model_key: str, decoder: DecoderConfig, device: str, test_key: str
 ) -> str:
     """Returns a digest of everything that makes a cell's captions."""
-    parts = (study.max_new_tokens, device, list(image_ids))
-    return specs.digest("captions", model_key, decoder, *parts)
+    made_by = specs.digest(decoder, *(_part(part, device) for part in decoder.parts()))
+    return specs.digest("captions", model_key, made_by, study.max_new_tokens, device, test_key)
+
+
+def _part(config: Component, device: str) -> str:
+    """Returns a digest of a component that a decoder names, with its weights."""
+    weights = models.lm_key(config.build(device)) if isinstance(config, LMConfig) else ""
+    return specs.digest(config, weights)
+
+
+def scores_key(captions_key: str, test: Sequence[Example]) -> str:
+    """Returns a digest of what metrics see: captions and references."""
+    return specs.digest("scores", captions_key, data.references_key(test))
 
 
 def cell_folder(study_folder: Path, model: Model, decoder: DecoderConfig, key: str) -> Path:

@@ -37,15 +37,19 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
         folder=folder / "features",
         config=study.encoders[0],
         encoder=encoder,
-        source=loaded.digest,
+        dataset=loaded.dataset,
         skip_unreadable=study.skip_unreadable,
         reporter=reporter,
     )
     (model,) = study.models(study.encoders[0], study.lms[0])
-    key = model_key(study, model, lm.digest(), features.key)
-    if (folder / runs.CONFIG).exists() and not models.is_trained(folder, key):
-        raise PrefixcapError(f"{folder} holds another run: choose another --out")
+    lm_key = models.lm_key(lm)
+    if (folder / runs.CONFIG).exists():
+        readable = features.known_readable(loaded.train), features.known_readable(loaded.val)
+        expected = model_key(study, model, lm_key, data.training_key(features, *readable))
+        if not models.is_trained(folder, expected):
+            raise PrefixcapError(f"{folder} holds another run: choose another --out")
     found, lost = data.training_data(features, loaded)
+    key = model_key(study, model, lm_key, found.key)
     if lost:
         reporter.say(f"left out {len(lost)} images that could not be read: {', '.join(lost[:5])}")
     models.train(

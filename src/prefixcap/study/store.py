@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from prefixcap import runs
 from prefixcap.errors import PrefixcapError
+
+W = TypeVar("W")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,13 +74,47 @@ def appending(path: Path) -> Iterator[IO[str]]:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds a folder for this process; another one waits. The system frees it at any end."""
+    with _lock(folder, wait=True):
+        yield
+
+
+def shared(works: Sequence[W], place: Callable[[W], Path]) -> Iterator[W]:
+    """Gives each piece of work in turn, its place held while it is done.
+
+    What another process holds comes later, so that processes share work rather than wait for each
+    other: what it made is given nevertheless, once it is made.
+
+    Args:
+        works: the pieces of work.
+        place: gives the folder or file that a piece is made in.
+    """
+    left = list(works)
+    while left:
+        later: list[W] = []
+        for number, work in enumerate(left):
+            # only where nothing else is left is it waited for
+            wait = number == len(left) - 1 and len(later) == number
+            with _lock(place(work), wait=wait) as held:
+                if held:
+                    yield work
+                else:
+                    later.append(work)
+        left = later
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, *, wait: bool) -> Iterator[bool]:
     try:
         import fcntl
     except ImportError:  # a system without such locks: two processes then do the work twice
-        yield
+        yield True
         return
     locks = folder.parent / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
     with (locks / folder.name).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -111,7 +111,7 @@ def test_two_processes_share_a_study_and_one_may_be_killed(
     shared = tmp_path / "shared"
     other = start(world, shared)
     try:
-        while other.poll() is None and not list(shared.glob("features/*.safetensors")):
+        while other.poll() is None and not list(shared.glob("features/*/*.safetensors")):
             time.sleep(0.01)
         death = threading.Timer(0.5, other.kill)
         death.start()

@@ -9,6 +9,7 @@ import prefixcap_coco as coco
 import pytest
 import torch
 from PIL import Image
+from prefixcap_coco.datasets import ImageFiles
 from safetensors.torch import save_file
 
 from prefixcap.errors import PrefixcapError
@@ -105,9 +106,47 @@ def test_the_digest_follows_everything_that_the_data_set_gives(folder: Path) -> 
     found.add(config(folder).build().digest())
     write(folder, line(0, captions=["another"]), line(1), line(2))
     found.add(config(folder).build().digest())
-    os.utime(folder / "images" / "1.png", ns=(1, 1))
+    Image.new("RGB", (9, 9), "blue").save(folder / "images" / "1.png")
     found.add(config(folder).build().digest())
     assert len(found) == 4
+    os.utime(folder / "images" / "1.png", ns=(1, 1))
+    assert config(folder).build().digest() in found
+
+
+def test_an_images_digest_follows_its_file_and_its_embedding(folder: Path) -> None:
+    def digests() -> list[str]:
+        examples = config(folder).build().examples
+        return [e.image.digest() for split in ("train", "test") for e in examples(split)]
+
+    before = digests()
+    assert len(set(before)) == len(before) == 3
+    Image.new("RGB", (9, 9), "blue").save(folder / "images" / "1.png")
+    assert [a == b for a, b in zip(before, digests(), strict=True)] == [True, True, False]
+    before = digests()
+    rows = np.load(folder / "features.npy")
+    rows[2] += 1
+    np.save(folder / "features.npy", rows)
+    assert [a == b for a, b in zip(before, digests(), strict=True)] == [True, False, True]
+
+
+def test_many_bytes_of_images_are_told_apart_by_size_and_time(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(b"one")
+
+    def small() -> str:
+        return ImageFiles([file]).digest(file)
+
+    def large() -> str:
+        return ImageFiles([file], most=2).digest(file)
+
+    contents, states = small(), large()
+    os.utime(file, ns=(1, 1))
+    assert (small() == contents, large() == states) == (True, False)
+    states = large()
+    file.write_bytes(b"two")
+    assert (small() == contents, large() == states) == (False, False)
+    file.unlink()
+    assert small() == "missing"
 
 
 @pytest.mark.parametrize(
