@@ -32,7 +32,7 @@ class ContrastiveSearch(Decoder):
         live: _Live | None = None
         while (new := session.admit()) or live is not None:
             if new:
-                fresh = _Live.of(session, new, task.max_new_tokens)
+                fresh = _Live.of(session, new, task.max_new_tokens, self.config.context)
                 live = fresh if live is None else live.joined(fresh)
             assert live is not None
             tokens = self._extend(session, live, transforms)
@@ -57,9 +57,7 @@ class ContrastiveSearch(Decoder):
         parents = live.rows.repeat_interleave(count)
         session.advance(tokens.flatten(), parents)
         hidden = normalize(session.hidden()[-1].float(), dim=-1).view(*tokens.shape, -1)
-        alike = torch.einsum("mke,mle->mkl", hidden, live.context)
-        past = torch.arange(alike.shape[2], device=alike.device) > live.lengths[:, None]
-        alike = alike.masked_fill(past[:, None], -torch.inf).amax(-1)
+        alike = live.likeness(hidden)
         alpha = self.config.alpha
         # a forbidden token has no probability, and must not win by being unlike the rest
         value = (1 - alpha) * probabilities - alpha * alike
@@ -81,7 +79,7 @@ class _Live:
         lengths: (M), how many tokens each has.
         logprobs: (M), by the model itself.
         texts: (M,T), the tokens.
-        context: (M,T+1,E), the unit hidden states of the prefix's end and of the tokens.
+        context: (M,K+T,E), the unit hidden states of K positions of the prefix and of the tokens.
     """
 
     images: list[int]
@@ -92,12 +90,13 @@ class _Live:
     context: Tensor
 
     @classmethod
-    def of(cls, session: Session, images: Sequence[int], limit: int) -> _Live:
+    def of(cls, session: Session, images: Sequence[int], limit: int, which: str) -> _Live:
         """Makes new images, whose rows are the session's last."""
         count, logits = len(images), session.logits
-        first = normalize(session.hidden()[-1][-count:].float(), dim=-1)
-        context = first.new_zeros(count, limit + 1, first.shape[1])
-        context[:, 0] = first
+        first = normalize(session.prefix_hidden().float(), dim=-1)
+        kept = {"prefix": first.shape[1], "last": 1, "caption": 0}[which]
+        context = first.new_zeros(count, kept + limit, first.shape[2])
+        context[:, :kept] = first[:, first.shape[1] - kept :]
         zeros = torch.zeros(count, dtype=torch.long, device=logits.device)
         return cls(
             images=list(images),
@@ -108,12 +107,25 @@ class _Live:
             context=context,
         )
 
+    @property
+    def ends(self) -> Tensor:
+        """How many positions (M) of each context are there already."""
+        return self.lengths + self.context.shape[1] - self.texts.shape[1]
+
+    def likeness(self, hidden: Tensor) -> Tensor:
+        """Computes each candidate's greatest cosine (M,K) with its context, of states (M,K,E)."""
+        alike = torch.einsum("mke,mle->mkl", hidden, self.context)
+        absent = torch.arange(alike.shape[2], device=alike.device) >= self.ends[:, None]
+        greatest = alike.masked_fill(absent[:, None], -torch.inf).amax(-1)
+        # where nothing stands before a token, nothing counts against it
+        return torch.where(self.ends[:, None] > 0, greatest, 0.0)
+
     def add(self, tokens: Tensor, logprobs: Tensor, hidden: Tensor, rows: Tensor) -> None:
         """Adds a token (M), its log-probability (M), hidden state (M,E) and row (M)."""
+        place = self.ends[:, None, None].expand(-1, 1, hidden.shape[1])
+        self.context.scatter_(1, place, hidden[:, None])
         self.texts.scatter_(1, self.lengths[:, None], tokens[:, None])
         self.lengths = self.lengths + 1
-        place = self.lengths[:, None, None].expand(-1, 1, hidden.shape[1])
-        self.context.scatter_(1, place, hidden[:, None])
         self.logprobs = self.logprobs + logprobs
         self.rows = rows
 

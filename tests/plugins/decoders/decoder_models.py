@@ -11,7 +11,14 @@ from prefixcap.runtime import prepare
 
 def small_model(family: str, seed: int = 0) -> Any:
     prepare()
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+    from transformers import (
+        BloomConfig,
+        BloomForCausalLM,
+        GPT2Config,
+        GPT2LMHeadModel,
+        LlamaConfig,
+        LlamaForCausalLM,
+    )
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -21,6 +28,12 @@ def small_model(family: str, seed: int = 0) -> Any:
                 bos_token_id=None, eos_token_id=None, initializer_range=0.6,
             )  # fmt: skip
             model: Any = GPT2LMHeadModel(gpt2)
+        elif family == "bloom":
+            bloom = BloomConfig(
+                vocab_size=23, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.6,
+                bos_token_id=None, eos_token_id=None,
+            )  # fmt: skip
+            model = BloomForCausalLM(bloom)
         else:
             llama = LlamaConfig(
                 vocab_size=23, max_position_embeddings=64, hidden_size=16, num_hidden_layers=2,

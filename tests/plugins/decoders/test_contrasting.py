@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from decoder_checks import rescore, texts, tokens_of
@@ -13,12 +15,15 @@ from decoder_models import prefixes, small_model
 from prefixcap_decoders import Beam, ContrastiveDecoding, Guidance
 from prefixcap_decoders.contrast import ContrastiveDecoder, GuidanceDecoder
 from prefixcap_decoders.dola_search import early_layers
+from prefixcap_decoders.pair import PairLM
 from torch import Tensor
 
 import prefixcap
 from prefixcap import PrefixcapError
 from prefixcap.decoding import Task, collect
 from prefixcap.engine.causal import CausalLM
+from prefixcap.kinds import DecoderConfig
+from prefixcap.registry import Registry
 from prefixcap.testing.table import TableLM
 
 STOP = 5
@@ -37,6 +42,11 @@ def logits_of(lm: CausalLM, prefix: Tensor, tokens: list[int], **options: Any) -
     inputs = torch.cat([prefix, lm.embed(torch.tensor(tokens, dtype=torch.long))])[None]
     with torch.inference_mode():
         return lm.model(inputs_embeds=inputs, use_cache=False, **options)
+
+
+@cache
+def bloom() -> CausalLM:
+    return CausalLM(small_model("bloom"))
 
 
 def greedy(step: Callable[[list[int]], Tensor]) -> list[int]:
@@ -82,6 +92,48 @@ def test_guidance_of_scale_one_is_the_decoder_itself(ended: CausalLM) -> None:
             plain = prefixcap.decode(ended, prefix, inner.replace(";", ","), max_new_tokens=LIMIT)
             assert [[h.ids for h in hs] for hs in guided] == [[h.ids for h in hs] for hs in plain]
         assert [len(hs) for hs in guided] == [3 if "sample" in inner else 2] * 5
+
+
+@pytest.mark.parametrize("inner", ["greedy", "beam:num_beams=2;n=2", "sample:n=2", "contrastive"])
+@pytest.mark.parametrize("amateur", ["itself", "gpt2", "bloom"])
+def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, inner: str) -> None:
+    # bloom is served by the general session, which takes new images in at other times
+    other = {"itself": ended, "gpt2": CausalLM(small_model("gpt2", 9)), "bloom": bloom()}[amateur]
+    decoder = Registry().parse(DecoderConfig, inner.replace(";", ","))
+    config = ContrastiveDecoding(alpha=0.02, against="zero")
+    task = Task(
+        lm=ended, prefix=prefixes(11), image_ids=list("abcdefghijk"), max_new_tokens=LIMIT,
+        stop_ids=frozenset({STOP, 7, 9}),
+    )  # fmt: skip
+
+    def run(max_rows: int, images: list[int]) -> list[list[tuple[int, ...]]]:
+        part = attrs.evolve(
+            task, max_rows=max_rows, prefix=task.prefix[images],
+            image_ids=[task.image_ids[image] for image in images],
+        )  # fmt: skip
+        with torch.inference_mode():
+            found = ContrastiveDecoder(config, decoder.build(), other).decode(part)
+            return [[h.ids for h in hs] for hs in collect(found, len(images))]
+
+    usual = run(320, list(range(11)))
+    assert len({len(ids) for hs in usual for ids in hs}) > 1
+    for rows in (1, 7):
+        assert run(rows, list(range(11))) == usual
+    assert run(10, list(range(10, -1, -1)))[::-1] == usual
+
+
+def test_a_pair_takes_waiting_images_in_as_others_leave(ended: CausalLM) -> None:
+    pair = PairLM(ended, ended, lambda images: torch.zeros(images, 1, 16), torch.add)
+    for lm, new in ((pair, [3]), (PairLM(ended, bloom(), pair.views, torch.add), [])):
+        with torch.inference_mode():
+            session = lm.start(prefixes(7), max_rows=3)
+            assert session.admit() == [0, 1, 2]
+            session.advance(torch.tensor([4, 4]), torch.tensor([0, 2]))
+            # the second session cannot take it in yet, so it waits in the first
+            assert (session.admit(), session.waiting) == (new, 4 - len(new))
+            session.advance(torch.tensor([], dtype=torch.long), torch.tensor([], dtype=torch.long))
+            came = session.admit()
+            assert came == list(range(3 + len(new), 6 + len(new)))
 
 
 def test_a_wide_beam_finds_the_guided_optimum() -> None:

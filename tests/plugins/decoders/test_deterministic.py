@@ -87,15 +87,16 @@ def test_groups_must_divide_the_beams() -> None:
 
 
 def contrastive_by_loops(
-    lm: CausalLM, prefix: Tensor, alpha: float, top_k: int, limit: int
+    lm: CausalLM, prefix: Tensor, alpha: float, top_k: int, limit: int, context: str
 ) -> list[int]:
-    """Su et al.'s search, uncached; of the prefix the last position is the context."""
+    """Su et al.'s search, uncached, each candidate beside all hidden states before it."""
     tokens: list[int] = []
+    first = {"prefix": 0, "last": len(prefix) - 1, "caption": len(prefix)}[context]
 
     def run(tokens: list[int]) -> tuple[Tensor, Tensor]:
         inputs = torch.cat([prefix, lm.embed(torch.tensor(tokens, dtype=torch.long))])[None]
         out = lm.model(inputs_embeds=inputs, use_cache=False, output_hidden_states=True)
-        return out.logits[0, -1], out.hidden_states[-1][0, len(prefix) - 1 :]
+        return out.logits[0, -1], out.hidden_states[-1][0, first:]
 
     with torch.inference_mode():
         while len(tokens) < limit and not set(tokens[-1:]) & set(STOPS):
@@ -103,26 +104,42 @@ def contrastive_by_loops(
             values = []
             for probability, token in zip(*logits.softmax(-1).topk(top_k), strict=True):
                 _, states = run([*tokens, int(token)])
-                alike = max(
+                cosines = [
                     float(torch.cosine_similarity(states[-1], state, dim=0))
                     for state in states[:-1]
-                )
+                ]
+                alike = max(cosines, default=0.0)
                 values.append(((1 - alpha) * float(probability) - alpha * alike, int(token)))
             tokens.append(max(values)[1])
     return tokens
 
 
-@pytest.mark.parametrize(("alpha", "top_k"), [(0.6, 4), (0.3, 7), (0.0, 3)])
-def test_contrastive_search_is_its_algorithm(lm: CausalLM, alpha: float, top_k: int) -> None:
-    prefix, config = prefixes(5), Contrastive(alpha=alpha, top_k=top_k)
+@pytest.mark.parametrize(
+    ("alpha", "top_k", "context"),
+    [(0.6, 4, "prefix"), (0.3, 7, "last"), (0.6, 4, "caption"), (0.0, 3, "prefix")],
+)
+def test_contrastive_search_is_its_algorithm(
+    lm: CausalLM, alpha: float, top_k: int, context: str
+) -> None:
+    prefix, config = prefixes(5), Contrastive(alpha=alpha, top_k=top_k, context=context)
     for max_rows in (320, 2 * top_k):
         found = prefixcap.decode(
             lm, prefix, config, max_new_tokens=7, stop_ids=STOPS, max_rows=max_rows
         )
         for row, hypotheses in zip(prefix, found, strict=True):
-            assert tokens_of(hypotheses[0]) == contrastive_by_loops(lm, row, alpha, top_k, 7)
+            assert tokens_of(hypotheses[0]) == contrastive_by_loops(
+                lm, row, alpha, top_k, 7, context
+            )
             rescored = rescore(lm, row, hypotheses[0])
             assert hypotheses[0].logprob == pytest.approx(rescored, abs=1e-3)
+
+
+def test_what_of_the_prefix_is_compared_changes_captions(lm: CausalLM) -> None:
+    found = {
+        tuple(hyps[0].ids for hyps in prefixcap.decode(lm, prefixes(8), config, max_new_tokens=6))
+        for config in (Contrastive(alpha=0.8, context=c) for c in ("prefix", "last", "caption"))
+    }
+    assert len(found) == 3
 
 
 def test_contrastive_search_never_takes_a_forbidden_token() -> None:
