@@ -155,6 +155,7 @@ PLAIN = {
         "best-of",
         "clipcap-beam",
         "clipcap-generate2",
+        "constrained",
         "contrastive",
         "contrastive-decoding",
         "diverse-beam",

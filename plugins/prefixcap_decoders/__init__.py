@@ -8,6 +8,7 @@ from prefixcap.config import Component
 from prefixcap.hookspecs import hookimpl
 from prefixcap_decoders.beam import Beam, DiverseBeam
 from prefixcap_decoders.clipcap import ClipCapBeam, ClipCapGenerate2
+from prefixcap_decoders.constrained import Constrained
 from prefixcap_decoders.contrasting import ContrastiveDecoding, DoLa, Guidance
 from prefixcap_decoders.contrastive import Contrastive
 from prefixcap_decoders.greedy import Greedy
@@ -32,6 +33,7 @@ __all__ = [
     "BestOf",
     "ClipCapBeam",
     "ClipCapGenerate2",
+    "Constrained",
     "Contrastive",
     "ContrastiveDecoding",
     "DiverseBeam",
@@ -60,6 +62,7 @@ def prefixcap_components() -> Iterable[type[Component]]:
         BestOf,
         ClipCapBeam,
         ClipCapGenerate2,
+        Constrained,
         Contrastive,
         ContrastiveDecoding,
         DiverseBeam,

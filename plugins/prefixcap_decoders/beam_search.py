@@ -55,7 +55,7 @@ class BeamDecoder(Decoder):
                 for search in searches:
                     search.state.drop(done)
             if searches[0].state.images or session.waiting:
-                session.advance(*_next_rows([search.state for search in searches]))
+                session.advance(*next_rows([search.state for search in searches]))
 
     def _step(self, searches: list[BeamSearch], logits: Tensor) -> Tensor:
         # returns the mask (M) of images of which no search goes on
@@ -73,8 +73,8 @@ class BeamDecoder(Decoder):
         return over.all(0)
 
 
-def _next_rows(states: Sequence[BeamState]) -> tuple[Tensor, Tensor]:
-    # the tokens (R') and parents (R') of the rows that go on, those of an image side by side
+def next_rows(states: Sequence[BeamState]) -> tuple[Tensor, Tensor]:
+    """Returns the tokens (R') and parents (R') of rows that go on, an image's side by side."""
     tokens = torch.cat([state.tokens[state.live] for state in states])
     parents = torch.cat([state.rows[state.live] for state in states])
     counts = [int(state.live.sum()) for state in states] if len(states) > 1 else [len(tokens)]
@@ -130,7 +130,7 @@ class BeamSearch:
         texts.scatter_(2, place, tokens[:, :, None])
         head = slice(None), slice(self.width)
         final = scores[head].masked_fill(~ended[head], NONE)
-        final = final / self._divisor(state.lengths)[:, None]
+        final = final / self.divisor(state.lengths)[:, None]
         state.finish(final, plain[head], texts[head])
         state.go_on(scores.masked_fill(ended, NONE), plain, texts, tokens, slots)
 
@@ -147,7 +147,7 @@ class BeamSearch:
         lengths = state.lengths
         if self.config.early_stopping == "never" and self.config.length_penalty > 0:
             lengths = torch.full_like(lengths, self.task.max_new_tokens)
-        hoped = state.scores[:, 0] / self._divisor(lengths)
+        hoped = state.scores[:, 0] / self.divisor(lengths)
         return done | full & (hoped <= state.final[:, -1])
 
     def best(self, slot: int) -> list[Hypothesis]:
@@ -195,5 +195,6 @@ class BeamSearch:
             order // count,
         )
 
-    def _divisor(self, lengths: Tensor) -> Tensor:
+    def divisor(self, lengths: Tensor) -> Tensor:
+        """Returns what the score of captions of some lengths (...) is divided by."""
         return torch.tensor(self.divisors, device=lengths.device)[lengths]

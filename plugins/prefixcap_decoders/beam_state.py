@@ -98,7 +98,7 @@ class BeamState:
 
     def go_on(
         self, scores: Tensor, plain: Tensor, texts: Tensor, tokens: Tensor, slots: Tensor
-    ) -> None:
+    ) -> Tensor:
         """Makes the K best candidates (M,C) the live hypotheses.
 
         Args:
@@ -107,6 +107,9 @@ class BeamState:
             texts: (M,C,T), the candidates' own token included.
             tokens: (M,C), that token.
             slots: (M,C), the slot that each continues.
+
+        Returns:
+            (M,K) int64, the candidate that each slot now holds.
         """
         missing = self.width - scores.shape[1]
         if missing > 0:
@@ -117,6 +120,7 @@ class BeamState:
         self.texts = take(texts, order)
         self.rows = self.rows.gather(1, slots.gather(1, order))
         self.tokens = tokens.gather(1, order)
+        return order
 
     def number(self, rows: Tensor) -> None:
         """Notes the session's new rows (R) of the live hypotheses, in the slots' order."""

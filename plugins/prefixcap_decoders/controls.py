@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from prefixcap.config import above, at_least
 from prefixcap.kinds import DecoderConfig
+from prefixcap_decoders.phrases import alternatives
+
+
+def are_words(_: Any, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    """Checks that a setting holds words or phrases."""
+    for text in value:
+        try:
+            alternatives(text)
+        except ValueError as error:
+            raise ValueError(f"{attribute.name}: {error}") from None
 
 
 @attrs.frozen(kw_only=True)
@@ -21,9 +33,12 @@ class Controlled(DecoderConfig):
         processors: more of transformers' `LogitsProcessor` classes, by name, with their arguments
             in parentheses: `SuppressTokensLogitsProcessor(suppress_tokens=[13])`. Several are
             joined by "+", arguments by ";". Stop tokens and device are filled in.
+        without: words or phrases that no caption has, in small letters or capitals; several are
+            joined by "+". A word counts where it stands alone: "red" is not in "reddish".
     """
 
     min_new_tokens: int = attrs.field(default=0, validator=at_least(0))
     repetition_penalty: float = attrs.field(default=1.0, validator=above(0))
     no_repeat_ngram_size: int = attrs.field(default=0, validator=at_least(0))
     processors: tuple[str, ...] = ()
+    without: tuple[str, ...] = attrs.field(default=(), validator=are_words)

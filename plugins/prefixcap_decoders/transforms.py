@@ -9,6 +9,7 @@ from torch import Tensor
 
 from prefixcap.decoding import Row, Task
 from prefixcap.runtime import prepare
+from prefixcap_decoders.automaton import WithoutWords, automaton
 from prefixcap_decoders.controls import Controlled
 from prefixcap_decoders.named import named_processor
 
@@ -101,4 +102,7 @@ def controls(config: Controlled, task: Task) -> list[Processor]:
         named_processor(generation(), text, stops, str(task.prefix.device))
         for text in config.processors
     ]
+    if config.without:
+        barred = automaton(task.lm, (), config.without, stops).to(task.prefix.device)
+        found.append(WithoutWords(barred, stops, task.max_new_tokens))
     return found

@@ -1,0 +1,213 @@
+"""Words that must and must not appear, against enumeration and regular expressions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from decoder_checks import rescore, texts, tokens_of
+from decoder_models import prefixes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prefixcap_decoders import Beam, Constrained
+from prefixcap_decoders.lengths import divisor
+from prefixcap_decoders.phrases import alternatives
+from prefixcap_decoders.words import Matcher
+
+import prefixcap
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import LanguageModel, LMConfig, Tokenizer
+from prefixcap.registry import Registry
+from prefixcap.testing.table import TableLM
+
+# "red" is one token or two, begins "redo", and stands first in capitals
+PIECES = (" red", " re", "d", "o", " a dog", "Red", "s", ".")
+
+
+class Pieces(Tokenizer):
+    def __init__(self, count: int) -> None:
+        self.pieces = (*PIECES[:count], "")
+
+    def encode(self, text: str) -> list[int]:
+        return [self.pieces.index(text)] if text in self.pieces else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(self.pieces[i] for i in ids)
+
+
+class PiecesLM(TableLM):
+    """A table language model whose tokens are pieces of words; the last one ends a text."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return Pieces(self.vocab_size - 1)
+
+
+def has(text: str, word: str) -> bool:
+    forms = "|".join(map(re.escape, word.split("|")))
+    return re.search(rf"(?<!\w)(?:{forms})(?!\w)", text, re.IGNORECASE) is not None
+
+
+def holds(text: str, words: Sequence[str], without: Sequence[str]) -> bool:
+    return all(has(text, w) for w in words) and not any(has(text, w) for w in without)
+
+
+PHRASES = st.lists(
+    st.sampled_from(["ab", "ab c", "c", "a-b", "b_", "aa", "A", "ca"]), min_size=1, max_size=3
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(phrases=PHRASES, text=st.text(alphabet="abAC c-_.é", max_size=9))
+def test_a_matcher_is_a_regular_expression(phrases: list[str], text: str) -> None:
+    matcher = Matcher(alternatives("|".join(phrases)))
+    state = 0
+    for symbol in matcher.symbols(text):
+        state = int(matcher.table[state, symbol])
+    assert bool(matcher.whole[state]) == has(text, "|".join(phrases))
+
+
+def possible(
+    lm: PiecesLM, prefix: torch.Tensor, limit: int, words: Sequence[str], without: Sequence[str]
+) -> dict[tuple[int, ...], float]:
+    decode = lm.tokenizer.decode
+    space = texts(lm, prefix, limit)
+    return {ids: p for ids, p in space if holds(decode(ids), words, without)}
+
+
+WORDS = ["red", "redo", "red a dog", "a dog|reds", "dog", "red red", "reds"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 9_999),
+    words=st.lists(st.sampled_from(WORDS), max_size=2, unique=True),
+    without=st.lists(st.sampled_from(WORDS), max_size=2, unique=True),
+    limit=st.integers(1, 3),
+    penalty=st.sampled_from([0.0, 1.0, 0.6]),
+)
+def test_a_beam_as_wide_as_the_space_finds_the_best_caption_with_the_words(
+    seed: int, words: list[str], without: list[str], limit: int, penalty: float
+) -> None:
+    lm, prefix = PiecesLM(vocab_size=8, seed=seed), prefixes(2, width=4)
+    config = Constrained(
+        words=tuple(words),
+        without=tuple(without),
+        num_beams=400,
+        n=400,
+        length_penalty=penalty,
+        early_stopping="never",
+    )
+    spaces = [possible(lm, row, limit, words, without) for row in prefix]
+    if not all(spaces):
+        with pytest.raises(PrefixcapError, match=r"no caption can be written|raise max_new_tokens"):
+            prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
+        return
+    found = prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
+    for space, hypotheses in zip(spaces, found, strict=True):
+        scores = {ids: p / divisor(len(ids), penalty, "power") for ids, p in space.items()}
+        assert hypotheses[0].score == pytest.approx(max(scores.values()), abs=1e-4)
+        assert {tuple(tokens_of(h)) for h in hypotheses} == set(space)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    seed=st.integers(0, 9_999),
+    words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=3, unique=True),
+    without=st.lists(st.sampled_from(["redo", "dog s", "reds"]), max_size=1),
+    beams=st.integers(1, 6),
+    limit=st.integers(6, 12),
+)
+def test_every_caption_of_a_narrow_beam_has_the_words(
+    seed: int, words: list[str], without: list[str], beams: int, limit: int
+) -> None:
+    lm, prefix = PiecesLM(vocab_size=9, seed=seed), prefixes(3, width=4)
+    config = Constrained(words=tuple(words), without=tuple(without), num_beams=beams, n=beams)
+    if {*without} & {*words} or ("reds" in without and "reds" in words):
+        return
+    found = prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
+    few_rows = prefixcap.decode(lm, prefix, config, max_new_tokens=limit, max_rows=beams)
+    for row, hypotheses, again in zip(prefix, found, few_rows, strict=True):
+        assert hypotheses == again
+        assert len({h.ids for h in hypotheses}) == len(hypotheses) == beams
+        for h in hypotheses:
+            assert holds(h.text, words, without)
+            assert h.logprob == pytest.approx(rescore(lm, row, h), abs=1e-4)
+            assert h.score == pytest.approx(h.logprob / len(tokens_of(h)), abs=1e-4)
+
+
+def test_without_words_it_is_beam_search() -> None:
+    lm, prefix = PiecesLM(vocab_size=9, seed=3), prefixes(6, width=4)
+    for options in ({}, {"early_stopping": "true", "num_beams": 3}, {"length_penalty": 0.0}):
+        own, plain = (
+            prefixcap.decode(lm, prefix, config(**options), max_new_tokens=9, n=2)  # type: ignore[arg-type]
+            for config in (Constrained, Beam)
+        )
+        assert own == plain
+
+
+DECODERS = [
+    "greedy",
+    "beam:num_beams=3",
+    "diverse-beam:num_beams=4,num_groups=2",
+    "stochastic-beam:n=4",
+    "sample:n=4",
+    "top-p:n=4",
+    "top-k:top_k=3,n=4",
+    "mirostat:n=3",
+    "best-of:samples=9,n=9",
+    "mbr:samples=9,n=9",
+    "constrained:num_beams=3",
+]
+
+
+@pytest.mark.parametrize("spec", DECODERS)
+def test_every_decoder_leaves_words_out(spec: str) -> None:
+    lm, prefix = PiecesLM(vocab_size=9, seed=5), prefixes(8, width=4)
+    join = "," if ":" in spec else ":"
+    for limit in (1, 3, 8):
+        found = prefixcap.decode(lm, prefix, f"{spec}{join}without=red+a dog", max_new_tokens=limit)
+        assert all(holds(h.text, (), ("red", "a dog")) for hs in found for h in hs)
+    free = prefixcap.decode(lm, prefix, spec, max_new_tokens=8)
+    assert not all(holds(h.text, (), ("red", "a dog")) for hs in free for h in hs)
+
+
+def specs() -> Iterator[tuple[str, int, str]]:
+    yield "words=red+dog", 1, "'red' and 'dog' take 2 tokens, and a caption may have 1: raise max"
+    yield "words=cat", 9, "no caption can be written with 'cat': the language model's tokens do not"
+    yield "words=red,without=red", 9, "with 'red' and without 'red'"
+    yield "words=red|", 9, r"words: 'red\|' has a phrase without letters: ''"
+    yield "without=.", 9, r"without: '\.' has a phrase without letters"
+    yield "n=6", 9, "n must be at most num_beams"
+
+
+@pytest.mark.parametrize(("spec", "limit", "sentence"), specs())
+def test_what_cannot_be_is_said(spec: str, limit: int, sentence: str) -> None:
+    lm = PiecesLM(vocab_size=9)
+    with pytest.raises(PrefixcapError, match=sentence):
+        prefixcap.decode(lm, prefixes(1, width=4), f"constrained:{spec}", max_new_tokens=limit)
+
+
+def test_a_model_without_a_tokenizer_is_said(lm: LanguageModel) -> None:
+    with pytest.raises(PrefixcapError, match="has no tokenizer"):
+        prefixcap.decode(lm, prefixes(1), "constrained:words=red", max_new_tokens=3)
+
+
+def test_settings_that_bar_the_words_are_said() -> None:
+    lm, prefix = PiecesLM(vocab_size=9), prefixes(1, width=4)
+    bars = "SuppressTokensLogitsProcessor(suppress_tokens=[0,2,5])"
+    config = Constrained(words=("red",), processors=(bars,))
+    with pytest.raises(PrefixcapError, match="image '0' has no caption with the words"):
+        prefixcap.decode(lm, prefix, config, max_new_tokens=6)
+
+
+def test_words_of_many_tokens_on_a_real_vocabulary() -> None:
+    lm = Registry().parse(LMConfig, "scenes-gpt2").build()
+    prefix = torch.randn(6, 4, lm.width, generator=torch.Generator().manual_seed(0)) * 0.1
+    config = Constrained(words=("snowman|umbrella", "Unicorn", "at dusk"), without=("a",), n=3)
+    for hypotheses in prefixcap.decode(lm, prefix, config, max_new_tokens=24):
+        assert len(hypotheses) == 3
+        for h in hypotheses:
+            assert holds(h.text, config.words, config.without)
