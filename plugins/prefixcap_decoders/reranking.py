@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
 
-from prefixcap.config import at_least, one_of
-from prefixcap.kinds import Decoder
+from prefixcap.config import Component, at_least, one_of
+from prefixcap.kinds import Decoder, EncoderConfig
+from prefixcap.registry import Registry
 from prefixcap_decoders.lengths import LENGTH_NORMS
 from prefixcap_decoders.sampling import Truncated
 
@@ -51,6 +53,12 @@ class BestOf(Truncated):
 
         score = by_clip(self) if self.by == "clip" else by_model(self)
         return Reranker(self, self.samples, self.n, score)
+
+    def parts(self) -> Sequence[Component]:
+        """Returns the encoder whose text side is used, where one is named."""
+        if self.by != "clip" or not self.text:
+            return ()
+        return (Registry().parse(EncoderConfig, self.text.replace(";", ",")),)
 
 
 @attrs.frozen(kw_only=True)

@@ -298,7 +298,11 @@ def cell_key(
 
 def _part(config: Component, device: str) -> str:
     """Returns a digest of a component that a decoder names, with its weights."""
-    weights = models.lm_key(config.build(device)) if isinstance(config, LMConfig) else ""
+    weights = ""
+    if isinstance(config, LMConfig):
+        weights = models.lm_key(config.build(device))
+    elif isinstance(config, EncoderConfig):
+        weights = config.build(device).digest()
     return specs.digest(config, weights)
 
 
