@@ -159,7 +159,8 @@ def test_a_bfloat16_model_trains_a_float32_mapper() -> None:
     assert model.history["train_loss"][-1] < model.history["train_loss"][0]
 
 
-def test_the_best_epoch_on_val_is_kept_and_training_stops_early() -> None:
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_training_stops_early_and_keeps_an_epochs_weights(keep: str) -> None:
     features, captions = world()
     wrong = [captions[1], captions[0]] * 12  # learning the train split makes this one worse
     kept: list[list[Tensor]] = []
@@ -170,18 +171,21 @@ def test_the_best_epoch_on_val_is_kept_and_training_stops_early() -> None:
         config_of(TuningConfig, "full"),
         features,
         captions,
-        config=TrainingConfig(epochs=40, batch_size=8, learning_rate=1e-2, lm_rate=1.0, patience=2),
+        config=TrainingConfig(
+            epochs=40, batch_size=8, learning_rate=1e-2, lm_rate=1.0, patience=2, keep=keep
+        ),
         val_features=features,
         val_captions=wrong,
         on_epoch=lambda _, m: kept.append([p.detach().clone() for p in m.prefixer.parameters()]),
     )
     losses = model.history["val_loss"]
     best = losses.index(min(losses))
-    assert model.history["best_epoch"] == best + 1
     assert len(losses) == best + 3 < 40
+    index = best if keep == "best" else len(losses) - 1
+    assert model.history["kept_epoch"] == index + 1
     found = list(model.prefixer.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(kept[best], found, strict=True))
-    assert not torch.equal(kept[-1][0], found[0])
+    assert all(torch.equal(a, b) for a, b in zip(kept[index], found, strict=True))
+    assert not torch.equal(kept[best][0], kept[-1][0])
 
 
 def test_progress_counts_every_step() -> None:

@@ -103,7 +103,7 @@ class Finished:
         """How each model was trained, by a row's `model`.
 
         `loss` (of every step), `train_loss`, `val_loss` and `seconds` (of every epoch),
-        `best_epoch`.
+        `kept_epoch`.
         """
         names = dict.fromkeys(row["model"] for row in self.rows)
         return {name: self.models[name].get("history", {}) for name in names}

@@ -44,7 +44,7 @@ def about(folder: Path) -> dict[str, Any]:
     return {
         "trained_parameters": config["trained_parameters"],
         "training_seconds": round(sum(history.get("seconds", [])), 3),
-        "epochs": history.get("best_epoch"),
+        "epochs": history.get("kept_epoch"),
     }
 
 

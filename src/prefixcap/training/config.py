@@ -14,6 +14,7 @@ WIDTH_TIMES_RATE = 0.18
 
 _SCHEDULES = ("cosine", "linear", "constant")
 _FORMATS = ("sentence", "plain")
+_KEPT = ("best", "last")
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +47,8 @@ class TrainingConfig:
             is where captions stop, and is part of them.
         max_tokens: where longer captions are cut.
         patience: epochs without a better loss on val after which training stops; None never stops.
+        keep: which epoch's weights are kept: "best", by the loss on val, or "last". With few images
+            captions can get better while the loss already rises, since it punishes being too sure.
         max_train_captions: how many captions to train on, the first of every image first; all
             unless given.
     """
@@ -56,9 +59,7 @@ class TrainingConfig:
     lm_rate: float = attrs.field(default=0.1, validator=above(0))
     warmup: float = attrs.field(default=0.05, validator=between(0, 1))
     warmup_steps: int | None = attrs.field(default=None, validator=at_least(0))
-    schedule: str = attrs.field(
-        default="cosine", validator=one_of(("cosine", "linear", "constant"))
-    )
+    schedule: str = attrs.field(default="cosine", validator=one_of(_SCHEDULES))
     weight_decay: float = attrs.field(default=0.0, validator=at_least(0))
     eps: float = attrs.field(default=1e-8, validator=above(0))
     gradient_clip: float | None = attrs.field(default=1.0, validator=above(0))
@@ -71,6 +72,7 @@ class TrainingConfig:
     end: str = attrs.field(default="eos", validator=attrs.validators.min_len(1))
     max_tokens: int = attrs.field(default=64, validator=at_least(1))
     patience: int | None = attrs.field(default=2, validator=at_least(1))
+    keep: str = attrs.field(default="best", validator=one_of(_KEPT))
     max_train_captions: int | None = attrs.field(default=None, validator=at_least(1))
 
     def to_json(self) -> dict[str, Any]:

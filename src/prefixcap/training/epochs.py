@@ -51,7 +51,10 @@ class Epochs:
         progress: Progress | None,
         on_epoch: Callable[[int], None] | None,
     ) -> None:
-        """Trains until the last epoch, or until val has not improved for long enough."""
+        """Trains until the last epoch, or until val has not improved for long enough.
+
+        The weights of the best epoch are put back, unless those of the last are to be kept.
+        """
         waited = 0
         for epoch in range(1, self._config.epochs + 1):
             begin = time.perf_counter()
@@ -60,8 +63,8 @@ class Epochs:
                 self.history["val_loss"].append(self._evaluate(*val))
             self.history["seconds"].append(round(time.perf_counter() - begin, 3))
             waited = 0 if self._is_best() else waited + 1
-            if not waited:
-                self.history["best_epoch"] = epoch
+            if not waited or self._config.keep == "last":
+                self.history["kept_epoch"] = epoch
                 self._best = [p.detach().clone() for p in self.trainer.parameters]
             if on_epoch is not None:
                 on_epoch(epoch)
