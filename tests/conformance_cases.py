@@ -169,6 +169,7 @@ PLAIN = {
         "min-p",
         "mirostat",
         "sample",
+        "speculative",
         "stochastic-beam",
         "top-h",
         "top-k",

@@ -25,6 +25,7 @@ from prefixcap_decoders.sampling import (
     TopP,
     Typical,
 )
+from prefixcap_decoders.speculative import Speculative
 from prefixcap_decoders.stochastic import StochasticBeam
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "MinP",
     "Mirostat",
     "Sample",
+    "Speculative",
     "StochasticBeam",
     "TopH",
     "TopK",
@@ -76,6 +78,7 @@ def prefixcap_components() -> Iterable[type[Component]]:
         MinP,
         Mirostat,
         Sample,
+        Speculative,
         StochasticBeam,
         TopH,
         TopK,

@@ -51,14 +51,18 @@ class Transforms:
 
     def of_rows(self, scores: Tensor, rows: Sequence[Row]) -> Tensor:
         """Transforms the logits (R,V) of a row loop's rows."""
+        return self.of_texts(scores, [row.tokens for row in rows]) if self else scores
+
+    def of_texts(self, scores: Tensor, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Transforms the logits (R,V) that follow texts."""
         if not self:
             return scores
         import torch
 
-        longest = max(len(row.tokens) for row in rows) if self.on_history else 0
-        texts = [row.tokens + [0] * (longest - len(row.tokens)) for row in rows]
-        history = torch.tensor(texts if longest else [[]] * len(rows), dtype=torch.long)
-        lengths = torch.tensor([len(row.tokens) for row in rows])
+        longest = max(map(len, texts), default=0) if self.on_history else 0
+        padded = [[*text, *[0] * (longest - len(text))] for text in texts]
+        history = torch.tensor(padded if longest else [[]] * len(texts), dtype=torch.long)
+        lengths = torch.tensor([len(text) for text in texts])
         return self(scores, history.to(scores.device), lengths)
 
     def _grouped(self, scores: Tensor, history: Tensor, lengths: Tensor) -> Tensor:

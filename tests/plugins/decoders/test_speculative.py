@@ -1,0 +1,251 @@
+"""Speculative decoding changes nothing but the number of runs."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from decoder_checks import fits, rescore, texts, tokens_of
+from decoder_models import prefixes, small_model
+from prefixcap_decoders import Speculative, acceptance
+from prefixcap_decoders.drafts import CountDrafter, Line, LookupDrafter
+from prefixcap_decoders.speculative_search import SpeculativeDecoder, Tally
+from prefixcap_decoders.truncation import truncate, truncations
+from torch import Tensor
+
+import prefixcap
+from prefixcap import Hypothesis, PrefixcapError
+from prefixcap.decoding import Task, collect
+from prefixcap.engine.causal import CausalLM
+from prefixcap.kinds import LanguageModel
+from prefixcap.testing.table import LetterTokenizer, TableLM
+
+STOPS = frozenset({3, 5, 11, 17})
+LIMIT = 9
+MODELS = {
+    "gpt2": small_model("gpt2"),
+    "llama": small_model("llama"),
+    "other gpt2": small_model("gpt2", 4),
+    # served by the general session, whose rows go on in batches of their own
+    "bloom": small_model("bloom"),
+}
+FAMILIES = {name: CausalLM(model) for name, model in MODELS.items()}
+for made in MODELS.values():
+    made.config.eos_token_id = 0
+
+
+def run(
+    lm: LanguageModel, draft: LanguageModel | None, config: Speculative, prefix: Tensor, **more: int
+) -> tuple[list[list[Hypothesis]], Tally]:
+    task = Task(
+        lm=lm, prefix=prefix, image_ids=[str(n) for n in range(len(prefix))],
+        max_new_tokens=LIMIT, stop_ids=STOPS if lm.vocab_size > 11 else frozenset({lm.eos_id}),
+    )  # fmt: skip
+    decoder = SpeculativeDecoder(config, draft)
+    with torch.inference_mode():
+        found = collect(decoder.decode(attrs.evolve(task, **more)), len(prefix))
+    return found, decoder.tally
+
+
+@pytest.mark.parametrize(
+    ("model", "draft"),
+    [
+        ("gpt2", "other gpt2"),
+        ("gpt2", "gpt2"),
+        ("llama", "bloom"),
+        ("bloom", "llama"),
+        ("llama", None),
+    ],
+)
+@pytest.mark.parametrize(
+    ("tokens", "inner"),
+    [(1, "greedy"), (4, "greedy"), (3, "greedy:repetition_penalty=1.4;min_new_tokens=2")],
+)
+def test_captions_are_those_of_greedy_search(
+    model: str, draft: str | None, tokens: int, inner: str
+) -> None:
+    lm, prefix = FAMILIES[model], prefixes(9)
+    plain = prefixcap.decode(
+        lm, prefix, inner.replace(";", ","), max_new_tokens=LIMIT, stop_ids=sorted(STOPS)
+    )
+    assert len({hyps[0].finish for hyps in plain}) == 2
+    config = Speculative(tokens=tokens, decoder=inner)
+    for rows in (320, 2 * tokens + 3):
+        found, tally = run(lm, FAMILIES[draft] if draft else None, config, prefix, max_rows=rows)
+        assert [hyps[0].ids for hyps in found] == [hyps[0].ids for hyps in plain]
+        for one, two in zip(found, plain, strict=True):
+            assert one[0].finish == two[0].finish
+            assert one[0].logprob == pytest.approx(two[0].logprob, abs=1e-3)
+        assert tally.tokens == sum(len(tokens_of(hyps[0])) for hyps in plain)
+        assert 0 <= tally.accepted <= tally.drafted
+        # each round gives a caption what was accepted and at most one token more
+        assert tally.tokens <= tally.accepted + tally.rounds + len(prefix)
+
+
+@pytest.mark.parametrize("inner", ["greedy", "sample:n=3"])
+def test_a_draft_that_is_always_right_saves_all_the_runs_it_can(inner: str) -> None:
+    lm = TableLM()
+    with torch.inference_mode():
+        prefix = lm.embed(torch.tensor([[lm.eos_id]])).clone()
+    config = Speculative(tokens=3, decoder=inner)
+    task_stops = {"stop_ids": frozenset[int]()}
+    found, tally = run(lm, TableLM(), config, prefix, **task_stops)  # type: ignore[arg-type]
+    assert {len(h.ids) for h in found[0]} == {LIMIT}
+    assert tally.accepted == tally.drafted
+    # one token of the prefix, then two runs of three drafted tokens and one more
+    assert tally.runs == 2
+    assert tally.rounds == 2 * len(found[0])
+
+
+def expected(lm: TableLM, prefix: Tensor, limit: int, **settings: float) -> dict[object, float]:
+    """The probability of every caption under a truncated distribution."""
+    found: dict[object, float] = {}
+    for text, _ in texts(lm, prefix, limit):
+        probability = 1.0
+        for at, token in enumerate(text):
+            logits = lm.distribution(prefix, text[:at])[None]
+            left = truncate(truncations(**settings), logits).double().softmax(-1)[0]
+            probability *= float(left[token])
+        found[text] = probability
+    return found
+
+
+@pytest.mark.parametrize("draft", ["alike", "unlike", "lookup"])
+@pytest.mark.parametrize(
+    ("tokens", "settings"),
+    [(1, {}), (3, {}), (2, {"temperature": 0.7, "top_p": 0.85})],
+)
+def test_samples_have_exactly_the_samplers_distribution(
+    draft: str, tokens: int, settings: dict[str, float]
+) -> None:
+    lm, prefix, limit, n = TableLM(vocab_size=4, seed=2), prefixes(1, width=4), 3, 2_000
+    # shorter captions hold little to look up
+    limit += 2 * (draft == "lookup")
+    other = None if draft == "lookup" else Mixed(lm, prefix[0], 0.7 if draft == "alike" else 0.0)
+    inner = "sample:" + ";".join(f"{key}={value}" for key, value in {"n": n, **settings}.items())
+    config = Speculative(tokens=tokens, decoder=inner)
+    found, tally = run(lm, other, config, prefix, max_new_tokens=limit)
+    drawn = [tuple(tokens_of(h)) for h in found[0]]
+    assert fits(drawn, expected(lm, prefix[0], limit, **settings))
+    for h in found[0][:20]:
+        assert h.logprob == pytest.approx(rescore(lm, prefix[0], h), abs=1e-4)
+    if draft != "lookup":
+        assert 0 < tally.accepted < tally.drafted
+    elif not settings:
+        assert tally.drafted > 0
+
+
+class Mixed(TableLM):
+    """A draft somewhere between the model itself and another table."""
+
+    def __init__(self, lm: TableLM, prefix: Tensor, share: float) -> None:
+        super().__init__(vocab_size=lm.vocab_size, seed=lm.seed + 1)
+        self.right, self.real, self.share = lm, prefix, share
+
+    def distribution(self, prefix: Tensor, tokens: list[int]) -> Tensor:
+        own = super().distribution(prefix, tokens)
+        return self.share * self.right.distribution(self.real, tokens) + (1 - self.share) * own
+
+
+def test_without_the_correction_the_distribution_is_noticeably_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lm, prefix = TableLM(vocab_size=4, seed=2), prefixes(1, width=4)
+    monkeypatch.setattr(acceptance, "_left_over", lambda own, tokens, drafted: own)
+    config = Speculative(tokens=3, decoder="sample:n=3000")
+    found, _ = run(lm, Mixed(lm, prefix[0], 0.0), config, prefix, max_new_tokens=3)
+    drawn = [tuple(tokens_of(h)) for h in found[0]]
+    assert not fits(drawn, expected(lm, prefix[0], 3))
+
+
+@pytest.mark.parametrize("draft", ["gpt2", None])
+def test_a_sampled_caption_depends_on_its_image_alone(draft: str | None) -> None:
+    lm, prefix = FAMILIES["llama"], prefixes(7)
+    config = Speculative(tokens=2, decoder="top-p:top_p=0.95;n=2")
+    other = FAMILIES[draft] if draft else None
+    usual, _ = run(lm, other, config, prefix)
+    few, _ = run(lm, other, config, prefix, max_rows=7)
+    assert [[h.ids for h in hyps] for hyps in few] == [[h.ids for h in hyps] for hyps in usual]
+    assert len({h.ids for hyps in usual for h in hyps}) > 7
+
+
+def lines(*captions: list[int]) -> list[Line]:
+    return [Line(0, [], 0, tokens=caption) for caption in captions]
+
+
+def test_counted_captions_propose_what_followed_most_often() -> None:
+    drafter = CountDrafter([[1, 2, 3, 9], [1, 2, 4, 9], [7, 2, 4, 9], [5, 2, 3, 8]])
+    found = lines([1, 2], [7, 2], [0, 5], [6], [1])
+    drafter.propose(found, [3, 1, 2, 4, 0])
+    assert [line.drafted for line in found] == [[3, 9], [4], [2, 3], [], []]
+
+
+def test_a_lookup_proposes_what_followed_in_the_caption_itself() -> None:
+    found = lines([1, 2, 3, 1, 2], [1, 2, 5, 2], [4, 4], [1, 2, 3], [3])
+    LookupDrafter().propose(found, [2, 4, 3, 3, 3])
+    assert [line.drafted for line in found] == [[3, 1], [5, 2], [4], [], []]
+
+
+def test_a_data_sets_captions_are_a_draft() -> None:
+    lm = prefixcap.Registry().parse(prefixcap.LMConfig, "scenes-gpt2").build()
+    assert lm.tokenizer is not None
+    ids = [lm.tokenizer.encode(text) for text in ("A red", "There is", "Two small")]
+    with torch.inference_mode():
+        prefix = torch.stack([lm.embed(torch.tensor(each[:2])) for each in ids])
+    plain = prefixcap.decode(lm, prefix, "greedy", max_new_tokens=20)
+    spec = "speculative:captions=scenes:train=60"
+    found = prefixcap.decode(lm, prefix, spec, max_new_tokens=20)
+    assert [hyps[0].text for hyps in found] == [hyps[0].text for hyps in plain]
+    config = prefixcap.Registry().parse(prefixcap.DecoderConfig, spec)
+    assert isinstance(config, Speculative)
+    stops = frozenset({lm.eos_id}) - {None}
+    _, tally = run(lm, None, config, prefix, stop_ids=stops)  # type: ignore[arg-type]
+    assert tally.accepted > tally.drafted / 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"draft": "hf:model=a", "captions": "scenes"}, "not both draft and captions"),
+        ({"tokens": 0}, "tokens must be at least 1, not 0"),
+    ],
+)
+def test_wrong_settings_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Speculative(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("speculative:decoder=beam", "decoder='beam' cannot be checked token by token; these can"),
+        ("speculative:decoder=gredy", "no decoder 'gredy'; did you mean 'greedy'"),
+        ("speculative:draft=h", "speculative: draft: no language model 'h'|no lm 'h'"),
+        ("speculative:captions=scene", "captions: no dataset 'scene'; did you mean 'scenes'"),
+        ("speculative:run=nowhere", "nowhere"),
+    ],
+)
+def test_what_is_not_there_is_said(spec: str, message: str) -> None:
+    with pytest.raises(PrefixcapError, match=message):
+        prefixcap.decode(FAMILIES["gpt2"], prefixes(1), spec)
+
+
+def test_a_draft_that_does_not_fit_is_said() -> None:
+    lm, config, prefix = FAMILIES["gpt2"], Speculative(), prefixes(2)
+    with pytest.raises(PrefixcapError, match="vocabulary of 5, the language model one of 23"):
+        run(lm, TableLM(), config, prefix)
+    with pytest.raises(PrefixcapError, match=r"has 64 positions.*of 1 with 70 new tokens needs 71"):
+        run(lm, FAMILIES["llama"], config, prefix, max_new_tokens=70)
+    table, turned = TableLM(vocab_size=27), Turned(vocab_size=27)
+    with pytest.raises(PrefixcapError, match=r"draft's token 0 is 'z', and the .* model's 'a'"):
+        run(table, turned, config, prefixes(1, width=4))
+
+
+class Turned(TableLM):
+    """A table with its letters the other way round."""
+
+    @property
+    def tokenizer(self) -> LetterTokenizer:
+        found = LetterTokenizer(self.vocab_size)
+        found.letters = found.letters[::-1]
+        return found
