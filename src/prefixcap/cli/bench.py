@@ -44,6 +44,7 @@ def bench(
     no_baselines: Annotated[
         bool, typer.Option("--no-baselines", help="Leave out captions that need no model.")
     ] = False,
+    correction: options.Correction = "holm",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +84,7 @@ def bench(
         "skip_unreadable": skip_unreadable or None,
         "no_baselines": no_baselines or None,
     }
+    options.check_correction(correction)
     choices = _with_file(study, given)
     with quiet_stdout():
         plan = _study(choices)
@@ -91,7 +93,7 @@ def bench(
 
             files.write(save_study, choices)
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
-        answer, text = _plan(plan, folder) if dry_run else _run(plan, folder)
+        answer, text = _plan(plan, folder) if dry_run else _run(plan, folder, correction)
     typer.echo(json.dumps(answer) if as_json else text)
 
 
@@ -122,7 +124,7 @@ def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     return found, "\n".join(found["lines"])
 
 
-def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
+def _run(study: Study, folder: Path, correction: str) -> tuple[dict[str, Any], str]:
     from prefixcap.runtime import prepare
 
     prepare()
@@ -133,7 +135,7 @@ def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     if folder.exists() and not folder.is_dir():
         raise PrefixcapError(f"--out {folder} cannot be a folder: it is a file")
     try:
-        results = run(study, folder, reporter())
+        results = run(study, folder, reporter(), correction=correction)
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped; everything finished so far is kept in {folder}: run the same command with "

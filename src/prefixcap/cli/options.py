@@ -9,7 +9,7 @@ import typer
 
 from prefixcap import specs
 from prefixcap.config import Component
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, nearest
 
 if TYPE_CHECKING:
     from prefixcap.registry import Registry
@@ -42,6 +42,8 @@ SINGLE = (
     "skip_unreadable",
     "no_baselines",
 )
+
+CORRECTIONS = ("holm", "benjamini-hochberg")
 
 Texts = list[str] | None
 _MANY = "Repeatable, or a comma list."
@@ -78,6 +80,10 @@ Training = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Use at most so many images of each split.")]
 MaxNewTokens = Annotated[int | None, typer.Option(help="The most tokens a caption may have.")]
+Correction = Annotated[
+    str,
+    typer.Option(help="For many comparisons: holm, or benjamini-hochberg for large grids."),
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[
     str | None, typer.Option(help="Of the language model: float32, bfloat16 or float16.")
@@ -85,6 +91,16 @@ Dtype = Annotated[
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Go on without images that cannot be read.")
 ]
+
+
+def check_correction(name: str) -> None:
+    """Checks a correction's name.
+
+    Raises:
+        PrefixcapError: there is none of that name.
+    """
+    if name not in CORRECTIONS:
+        raise PrefixcapError(f"--correction cannot be {name!r}{nearest(name, CORRECTIONS)}")
 
 
 def many(values: Sequence[str] | None, default: Sequence[str]) -> list[str]:

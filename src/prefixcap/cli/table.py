@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from prefixcap.study.results import markdown, table
+from prefixcap.study.entries import label_of, varied
+from prefixcap.study.tables import legend, markdown, table
 
 if TYPE_CHECKING:
+    from prefixcap.study.analysis import Analysis
     from prefixcap.study.results import Results
 
 SHOWN = 5
@@ -16,15 +19,11 @@ MAIN = ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
 
 def text(results: Results, width: int = WIDE) -> str:
     """Writes a study's results for a terminal of some width."""
-    whole = markdown(*table(results.rows, results.baselines))
-    main = markdown(*table(results.rows, results.baselines, MAIN))
-    narrow = len(whole.partition("\n")[0]) > width and any(
-        name in row["scores"] for row in results.rows for name in MAIN
-    )
-    parts = [main if narrow else whole]
-    if narrow:
+    shown, whole = fitting(results.analysis, results.rows, results.correction, width)
+    parts = [shown + "\n".join(wrapped(legend(results.analysis, results.correction), width))]
+    if not whole:
         parts.append(f"every score: {results.folder / 'table.md'}")
-    parts += _captions(results)
+    parts += ["", *_captions(results)]
     if results.skipped:
         parts.append(f"{len(results.skipped)} images could not be read and were left out")
     picture = results.folder / "grid.png"
@@ -34,13 +33,42 @@ def text(results: Results, width: int = WIDE) -> str:
     return "\n".join(parts)
 
 
+def fitting(
+    analysis: Analysis, rows: Sequence[Mapping[str, Any]], correction: str, width: int
+) -> tuple[str, bool]:
+    """Writes the table with the most columns that fits; the narrowest where none does.
+
+    Returns:
+        The table, and whether every score is in it.
+    """
+    some = [name for name in MAIN if any(name in line.scores for line in analysis.entries)]
+    main = [analysis.main] if analysis.main else some[:1]
+    choices: list[tuple[Sequence[str] | None, bool]] = [(None, True), (None, False)]
+    if some:
+        choices += [(some, True), (some, False), (main, True), (main, False)]
+    for scores, work in choices:
+        found = markdown(*table(analysis, rows, scores=scores, correction=correction, work=work))
+        if len(found.partition("\n")[0]) <= width:
+            break
+    return found, scores is None
+
+
+def wrapped(lines: Sequence[str], width: int) -> list[str]:
+    """Breaks lines of words to a width."""
+    from textwrap import wrap
+
+    return [part for line in lines for part in wrap(line, width, subsequent_indent="  ")]
+
+
 def _captions(results: Results) -> list[str]:
+    names = varied(results.rows)
+    several = len({row["seed"] for row in results.rows}) > 1
     lines = []
     for row, example in enumerate(results.test[:SHOWN]):
         lines.append(example.image.id)
         for result in results.rows:
             made = results.captions[result["cell"]][row]["captions"][0]["text"]
-            what = f"{result['mapper']} P={result['prefix_length']} {result['decoder']}"
-            lines.append(f"  {what}: {made}")
+            seed = f" seed {result['seed']}" if several else ""
+            lines.append(f"  {label_of(result, names)}{seed}: {made}")
         lines += [f"  a human's: {text}" for text in example.references[:2]]
     return [*lines, ""]

@@ -11,21 +11,27 @@ from prefixcap.stats.cider import CiderStatistic
 from prefixcap.stats.compare import Difference, paired_bootstrap, paired_permutation
 from prefixcap.stats.correct import benjamini_hochberg, holm
 from prefixcap.stats.interval import Interval, bootstrap_interval
-from prefixcap.stats.replicates import Replicates, replicate
+from prefixcap.stats.pairs import Cells, Pairs
+from prefixcap.stats.replicates import Replicates, combined, replicate
+from prefixcap.stats.seeds import Spread
 
 __all__ = [
     "Additive",
     "Array",
     "BleuStatistic",
+    "Cells",
     "CiderStatistic",
     "Difference",
     "Interval",
     "Mean",
+    "Pairs",
     "Replicates",
     "Resamplable",
+    "Spread",
     "Statistic",
     "benjamini_hochberg",
     "bootstrap_interval",
+    "combined",
     "holm",
     "paired_bootstrap",
     "paired_permutation",

@@ -7,7 +7,9 @@ import numpy as np
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.stats.base import Array, Statistic
-from prefixcap.stats.replicates import Replicates, check_alike, ends, errors
+from prefixcap.stats.replicates import Replicates, check_alike, check_resamples, ends, errors
+from prefixcap.stats.seeds import own_spread
+from prefixcap.stats.tails import p_values, shares
 
 BLOCK = 128  # permutations whose signs are in memory at once
 
@@ -38,10 +40,9 @@ def paired_bootstrap(
 ) -> list[Difference]:
     """Compares two cells by bootstrap over images, both on the same resamples (Koehn 2004).
 
-    The interval is made as in `bootstrap_interval`. The p-value is the share of the errors that
-    are as far from zero as the observed difference. With several seeds, seed j of the first is
-    paired with seed j of the second, and the variance of their differences is added; for cells
-    whose seeds have nothing in common any pairing will do.
+    The interval is made as in `bootstrap_interval`, the p-value as `p_values` says. With several
+    seeds, seed j of the first is paired with seed j of the second, and the variance of their
+    differences is added; for cells whose seeds have nothing in common any pairing will do.
 
     Returns:
         K differences.
@@ -51,12 +52,7 @@ def paired_bootstrap(
             the level is out of range.
     """
     check_alike(first, second)
-    if first.seed != second.seed or len(first.drawn) != len(second.drawn):
-        raise PrefixcapError(
-            "only the same resamples can be compared, not "
-            f"{len(first.drawn)} of seed {first.seed} and "
-            f"{len(second.drawn)} of seed {second.seed}"
-        )
+    check_resamples(first, second)
     if len(first.observed) != len(second.observed):
         raise PrefixcapError(
             f"cells are compared seed by seed, but one has {len(first.observed)} seeds "
@@ -64,9 +60,11 @@ def paired_bootstrap(
         )
     each = first.observed - second.observed
     value = each.mean(axis=0)
-    drawn = errors(first.drawn - second.drawn, each, first.seed)
+    moved = first.drawn - second.drawn
+    spread = own_spread(each)
+    drawn = errors(moved, spread, first.seed)
     low, high = ends(value + drawn, level)
-    p = _p_values(drawn, value)
+    p = p_values(drawn.T, value, moved.std(axis=0, ddof=1), len(first.images), spread)
     return [
         Difference(
             name=name,
@@ -110,16 +108,8 @@ def paired_permutation(
     value = difference(np.zeros((1, one.shape[1])))[0]
     blocks = [min(BLOCK, resamples - start) for start in range(0, resamples, BLOCK)]
     drawn = [difference(rng.integers(2, size=(block, len(one))) @ (two - one)) for block in blocks]
-    p = _p_values(np.concatenate(drawn), value)
+    p = shares(np.concatenate(drawn).T, value)
     return [
         Difference(name=name, value=float(value[k]), p=float(p[k]))
         for k, name in enumerate(first.names)
     ]
-
-
-def _p_values(drawn: Array, value: Array) -> Array:
-    """Returns (K), the share of draws (S,K), with the value itself, as far out as the value."""
-    # rounding must not make an equal difference a smaller one
-    far = np.abs(drawn) >= np.abs(value) * (1 - 1e-9)
-    shares: Array = (1 + far.sum(axis=0)) / (1 + len(drawn))
-    return shares

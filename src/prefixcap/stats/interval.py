@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from prefixcap.stats.replicates import Replicates, ends, errors
+from prefixcap.stats.seeds import Spread, own_spread
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +27,9 @@ class Interval:
     level: float
 
 
-def bootstrap_interval(replicates: Replicates, *, level: float = 0.95) -> list[Interval]:
+def bootstrap_interval(
+    replicates: Replicates, *, level: float = 0.95, spread: Spread | None = None
+) -> list[Interval]:
     """Gives each score of a cell its confidence interval, by its replicates' quantiles.
 
     The replicates are moved to have the score itself as their mean (see `errors`); percentile
@@ -37,6 +40,7 @@ def bootstrap_interval(replicates: Replicates, *, level: float = 0.95) -> list[I
     Args:
         replicates: the cell's.
         level: the confidence level.
+        spread: what the seeds bring; estimated from the cell's own seeds unless given.
 
     Returns:
         K intervals.
@@ -45,7 +49,8 @@ def bootstrap_interval(replicates: Replicates, *, level: float = 0.95) -> list[I
         PrefixcapError: the level is out of range.
     """
     value = replicates.observed.mean(axis=0)
-    drawn = value + errors(replicates.drawn, replicates.observed, replicates.seed)
+    spread = own_spread(replicates.observed) if spread is None else spread
+    drawn = value + errors(replicates.drawn, spread, replicates.seed)
     low, high = ends(drawn, level)
     return [
         Interval(

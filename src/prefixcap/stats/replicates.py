@@ -9,8 +9,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.stats.base import Array, Statistic
+from prefixcap.stats.seeds import Spread, t_draws
 
 Cell: TypeAlias = Statistic | Sequence[Statistic]
 """One cell of a study: its statistic, or one a seed (same settings, same images)."""
@@ -38,6 +39,23 @@ class Replicates:
     observed: Array
     drawn: Array
     seed: int
+
+    def of(self, names: Sequence[str]) -> Replicates:
+        """Returns the replicates of some of the scores.
+
+        Raises:
+            PrefixcapError: one of them is not known.
+        """
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            raise PrefixcapError(f"no score {unknown[0]!r}{nearest(unknown[0], self.names)}")
+        columns = [self.names.index(name) for name in names]
+        return attrs.evolve(
+            self,
+            names=tuple(names),
+            observed=self.observed[:, columns],
+            drawn=self.drawn[:, columns],
+        )
 
 
 def replicate(cell: Cell, *, resamples: int = 1000, seed: int = 0) -> Replicates:
@@ -83,26 +101,44 @@ def draw_weights(
         yield counts.reshape(block, images)
 
 
-def errors(drawn: Array, observed: Array, seed: int) -> Array:
+def combined(replicates: Sequence[Replicates]) -> Replicates:
+    """Joins the replicates of one cell's seeds, each made alone, as if made together.
+
+    Raises:
+        PrefixcapError: there are none, or they differ in their images, scores or resamples.
+    """
+    if not replicates:
+        raise PrefixcapError("a cell without a single seed has no score")
+    first = replicates[0]
+    for other in replicates:
+        check_alike(first, other)
+        check_resamples(first, other)
+    return attrs.evolve(
+        first,
+        observed=np.concatenate([each.observed for each in replicates]),
+        drawn=np.mean([each.drawn for each in replicates], axis=0),
+    )
+
+
+def errors(drawn: Array, spread: Spread | None, seed: int) -> Array:
     """Draws errors (S,K) of scores (or differences), from images and from seeds.
 
     The replicates' own mean is taken off: a resample holds some images twice, which moves CIDEr's
     document frequencies and with them all replicates to one side, where no fresh sample of images
-    would be. With n > 1 seeds, the seeds' standard deviation / sqrt(n) times Student's t with n - 1
-    degrees of freedom is added, because so few values say little about their own variance.
+    would be. Where there are several seeds, their standard error times Student's t is added,
+    because so few values say little about their own variance.
 
     Args:
         drawn: (S,K), means over seeds on the resamples.
-        observed: (seeds,K), each seed's on the images as they are.
+        spread: what the seeds bring.
         seed: of the resamples.
     """
     found: Array = drawn - drawn.mean(axis=0)
-    seeds = len(observed)
-    if seeds > 1:
-        rng = np.random.default_rng([seed, 1])
-        spread = observed.std(axis=0, ddof=1) / np.sqrt(seeds)
-        found = found + rng.standard_t(seeds - 1, size=found.shape) * spread
-    return found
+    if spread is None:
+        return found
+    draws = t_draws(spread.freedom, len(drawn), seed)
+    seeds: Array = found + draws[:, None] * spread.error
+    return seeds
 
 
 def ends(drawn: Array, level: float) -> tuple[Array, Array]:
@@ -111,8 +147,7 @@ def ends(drawn: Array, level: float) -> tuple[Array, Array]:
     Raises:
         PrefixcapError: the level is out of range.
     """
-    if not 0 < level < 1:
-        raise PrefixcapError(f"the level must be between 0 and 1, not {level}")
+    check_level(level)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return low, high
 
@@ -132,3 +167,27 @@ def check_alike(one: Statistic | Replicates, other: Statistic | Replicates) -> N
         lacking = set(one.images) ^ set(other.images)
         what = f"{next(iter(lacking))!r} is in one only" if lacking else "their order differs"
         raise PrefixcapError(f"only scores of the same images can be compared: {what}")
+
+
+def check_resamples(one: Replicates, other: Replicates) -> None:
+    """Checks that two cells were seen on the same resamples.
+
+    Raises:
+        PrefixcapError: they were not.
+    """
+    if one.seed != other.seed or len(one.drawn) != len(other.drawn):
+        raise PrefixcapError(
+            "only the same resamples can be compared, not "
+            f"{len(one.drawn)} of seed {one.seed} and "
+            f"{len(other.drawn)} of seed {other.seed}"
+        )
+
+
+def check_level(level: float) -> None:
+    """Checks a confidence level.
+
+    Raises:
+        PrefixcapError: it is out of range.
+    """
+    if not 0 < level < 1:
+        raise PrefixcapError(f"the level must be between 0 and 1, not {level}")

@@ -13,7 +13,6 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import DatasetConfig, Example
 from prefixcap.study.captions import FINAL
 from prefixcap.study.grid import FORMAT
-from prefixcap.study.results import SCORES, TEST
 from prefixcap.study.scoring import SCORES as CELL_SCORES
 from prefixcap.study.store import read_json, read_lines
 
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from prefixcap.registry import Registry
 
 CONFIG = "config.json"
+SCORES = "scores.json"
+TEST = "test.jsonl"
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,8 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import DecoderConfig, EncoderConfig, Example, LanguageModel, LMConfig
 from prefixcap.runtime import device_named
 from prefixcap.similarity import TextSide
-from prefixcap.study import baselines, captions, data, models, picture, scoring
+from prefixcap.stats import bootstrap_interval
+from prefixcap.study import baselines, captions, data, models, picture, resampling, scoring
 from prefixcap.study.grid import FORMAT, Model, Study
 from prefixcap.study.progress import Reporter, Silent
 from prefixcap.study.results import Results
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 
 
-def run(study: Study, folder: Path, reporter: Reporter | None = None) -> Results:
+def run(
+    study: Study, folder: Path, reporter: Reporter | None = None, *, correction: str = "holm"
+) -> Results:
     """Runs a study, or goes on with it.
 
     Args:
         study: what to run.
         folder: where everything is kept; artifacts in it are used where they are of this study.
         reporter: who is told what is being done.
+        correction: the correction for many comparisons, for the table.
 
     Returns:
         The rows, with everything written into `folder`.
@@ -42,7 +46,9 @@ def run(study: Study, folder: Path, reporter: Reporter | None = None) -> Results
     Raises:
         PrefixcapError: something in the study or its data is wrong.
     """
-    return Runner(study, folder, reporter or Silent()).run()
+    runner = Runner(study, folder, reporter or Silent())
+    runner.results.correction = correction
+    return runner.run()
 
 
 @attrs.frozen
@@ -191,7 +197,7 @@ class Runner:
                 what=self._what(f"captioning {name[:-9]}"),
             )
             self.results.work["decoded_images"] += decoded
-        scores = self._scores(folder, key, found.lines, features, self._what(name[:-9]))
+        scores, intervals = self._scores(folder, key, found.lines, features, self._what(name[:-9]))
         self.results.captions[name] = found.lines
         self.results.rows.append(
             {
@@ -199,6 +205,7 @@ class Runner:
                 "prefix_length": model.prefix_length,
                 "decoder": study.label(decoder),
                 "scores": scores,
+                "intervals": intervals,
                 "captions_per_second": found.per_second,
                 **models.about(model_folder),
                 "seed": model.seed,
@@ -216,18 +223,24 @@ class Runner:
 
     def _scores(
         self, folder: Path, key: str, lines: list[dict[str, Any]], features: Tensor, what: str
-    ) -> dict[str, float]:
+    ) -> tuple[dict[str, float], dict[str, list[float]]]:
+        """Scores a cell; returns its scores and the ends of their intervals."""
         metrics = self.study.metrics
         key = scores_key(key, self.results.test)
         missing = len(scoring.missing(folder, key, metrics))
         reporter = self.reporter if missing else Silent()
+        records = scoring.records(self.results.test, lines, features, self.text_side)
         with reporter.task(f"scoring {what}", missing, "metrics") as task:
-            records = scoring.records(self.results.test, lines, features, self.text_side)
             scores = scoring.cell_scores(folder, key, records, metrics, task.reach)
         for metric, reason in scores.left_out.items():
             self.reporter.say(f"{what}: {metric} left out: it {reason}")
         self.results.work["scored_metrics"] += scores.scored
-        return scores.values
+        drawn = resampling.replicates(folder, records, metrics)
+        if drawn is None:
+            return scores.values, {}
+        self.results.replicates[folder.name] = drawn
+        intervals = {each.name: [each.low, each.high] for each in bootstrap_interval(drawn)}
+        return scores.values, intervals
 
     def _baselines(
         self,
@@ -256,9 +269,15 @@ class Runner:
             shown = f"{name} ({label})" if name in known else name
             if not (folder / captions.FINAL).exists():
                 write_lines(folder / captions.FINAL, lines)
-            scores = self._scores(folder, key, lines, features, name)
+            scores, intervals = self._scores(folder, key, lines, features, name)
             self.results.baselines.append(
-                {"name": shown, "encoder": label, "scores": scores, "cell": folder.name}
+                {
+                    "name": shown,
+                    "encoder": label,
+                    "scores": scores,
+                    "intervals": intervals,
+                    "cell": folder.name,
+                }
             )
 
     def _load(self, folder: Path) -> Captioner:

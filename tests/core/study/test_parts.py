@@ -15,7 +15,6 @@ from PIL import Image
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Example, ImageItem
 from prefixcap.study import baselines, files, picture, store
-from prefixcap.study.results import markdown, table
 
 
 def example(number: int, *references: str, opened: bool = False) -> Example:
@@ -62,35 +61,6 @@ def test_random_captions_depend_on_the_seed_alone() -> None:
     many = TEST * 10
     one, same, other = (texts(baselines.random_training(TRAIN, many, s)) for s in (1, 1, 2))
     assert one == same != other
-
-
-def row(**more: object) -> dict[str, Any]:
-    return {
-        "mapper": "mlp",
-        "prefix_length": 10,
-        "decoder": "beam",
-        "scores": {"CIDEr": 0.51234, "Vocabulary": 120.0},
-        "captions_per_second": 12.345,
-        "trained_parameters": 31_000_000,
-        "seed": 0,
-        "tuning": "frozen",
-        "encoder": "clip",
-        "lm": "hf",
-        **more,
-    }
-
-
-def test_a_table_shows_what_varies_and_aligns() -> None:
-    header, body = table([row(), row(seed=1)], [{"name": "constant", "scores": {"CIDEr": 0.1}}])
-    assert header == [
-        *("seed", "mapper", "P", "decoder", "CIDEr", "Vocabulary", "captions/s", "trained")
-    ]
-    assert body[1] == ["1", "mlp", "10", "beam", "0.5123", "120", "12.3", "31,000,000"]
-    assert body[2] == ["", "(constant)", "", "", "0.1000", "", "", ""]
-    lengths = {len(line) for line in markdown(header, body).splitlines()}
-    assert len(lengths) == 1
-    header, _ = table([row()], scores=["CIDEr"])
-    assert header == ["mapper", "P", "decoder", "CIDEr", "captions/s", "trained"]
 
 
 def test_a_picture_is_drawn_where_there_are_images(tmp_path: Path) -> None:

@@ -1,0 +1,159 @@
+"""Replicates of a cell: its scores on resampled images, computed once and kept beside them.
+
+Resamples follow from the number of images alone, so the replicates of all cells of a study, and of
+any study on the same images, are paired without having been made together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from prefixcap import runs, specs
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import MetricConfig, Record
+from prefixcap.stats import Mean, Replicates, Resamplable, Statistic, replicate
+from prefixcap.study.scoring import SCORES
+from prefixcap.study.store import locked, read_json
+
+FILE = "resampled.safetensors"
+FORMAT = 1
+RESAMPLES = 1000
+SEED = 0
+
+
+@attrs.frozen
+class Kept:
+    """One metric's replicates.
+
+    Attributes:
+        key: a digest of what they were computed from.
+        names: the scores that can be resampled; some metrics have none.
+        observed: (K).
+        drawn: (S,K).
+    """
+
+    key: str
+    names: tuple[str, ...]
+    observed: np.ndarray
+    drawn: np.ndarray
+
+
+def replicates(
+    folder: Path, records: Sequence[Record], metrics: Sequence[MetricConfig]
+) -> Replicates | None:
+    """Returns the replicates of a scored cell, and makes what is missing of them.
+
+    Args:
+        folder: the cell's folder, with its scores.
+        records: the captions with their references.
+        metrics: the metrics that it was scored by.
+
+    Returns:
+        The replicates of one seed, of all scores that can be resampled; None where none can be.
+
+    Raises:
+        PrefixcapError: a metric lacks what it needs.
+    """
+    scores = read_json(folder / SCORES) or {}
+    wanted = {specs.to_spec(metric): metric for metric in metrics}
+    found = _read(folder)
+    keys = {name: _key(scores[name]["key"]) for name in wanted}
+    missing = [name for name, key in keys.items() if name not in found or found[name].key != key]
+    if missing:
+        with locked(folder):
+            for name in missing:
+                statistic = _statistic(wanted[name], scores[name], records)
+                found[name] = _resample(keys[name], statistic, scores[name]["values"])
+            _write(folder, found)
+    kept = [found[name] for name in wanted if found[name].names]
+    if not kept:
+        return None
+    return Replicates(
+        names=tuple(name for each in kept for name in each.names),
+        images=tuple(record.image for record in records),
+        observed=np.concatenate([each.observed for each in kept])[None],
+        drawn=np.concatenate([each.drawn for each in kept], axis=1),
+        seed=SEED,
+    )
+
+
+def statistic_of(metric: MetricConfig, records: Sequence[Record]) -> Statistic | None:
+    """Prepares a metric's scores of some records for resampling; None where it cannot be done."""
+    from prefixcap.evaluation import score
+
+    found = score(records, metric)
+    per_image = {name: list(values) for name, values in found.per_image.items()}
+    return _statistic(metric, {"values": found.values, "per_image": per_image}, records)
+
+
+def _statistic(
+    metric: MetricConfig, scores: Mapping[str, Any], records: Sequence[Record]
+) -> Statistic | None:
+    if not scores["values"]:
+        return None
+    built = metric.build()
+    if isinstance(built, Resamplable):
+        return built.statistic(records)
+    means = {
+        name: values
+        for name, values in scores["per_image"].items()
+        if name in scores["values"] and np.isclose(np.mean(values), scores["values"][name])
+    }
+    return Mean(means, [record.image for record in records]) if means else None
+
+
+def _resample(key: str, statistic: Statistic | None, values: Mapping[str, float]) -> Kept:
+    if statistic is None:
+        return Kept(key, (), np.zeros(0), np.zeros((RESAMPLES, 0)))
+    made = replicate(statistic, resamples=RESAMPLES, seed=SEED)
+    unknown = [name for name in made.names if name not in values]
+    if unknown:
+        raise PrefixcapError(
+            f"a metric resamples {unknown[0]!r}, which is none of its scores {list(values)}"
+        )
+    return Kept(key, made.names, made.observed[0], made.drawn)
+
+
+def _key(scores_key: str) -> str:
+    return specs.digest(FORMAT, scores_key, RESAMPLES, SEED)
+
+
+def _read(folder: Path) -> dict[str, Kept]:
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads(file.metadata()["kept"])
+            return {
+                name: Kept(
+                    each["key"],
+                    tuple(each["names"]),
+                    file.get_tensor(f"{name}/observed"),
+                    file.get_tensor(f"{name}/drawn"),
+                )
+                for name, each in about.items()
+            }
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise PrefixcapError(f"{path} is broken ({error}): delete it to make it anew") from error
+
+
+def _write(folder: Path, found: Mapping[str, Kept]) -> None:
+    from safetensors.numpy import save
+
+    about = {name: {"key": kept.key, "names": kept.names} for name, kept in found.items()}
+    tensors = {
+        f"{name}/{what}": np.ascontiguousarray(getattr(kept, what))
+        for name, kept in found.items()
+        for what in ("observed", "drawn")
+    }
+    content = save(tensors, metadata={"kept": json.dumps(about, sort_keys=True)})
+    runs.replace(folder / FILE, content)

@@ -1,0 +1,178 @@
+"""All pairs of a table at once: equal to one by one, and honest about seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom, norm, t
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.stats import (
+    Cells,
+    Mean,
+    Replicates,
+    Spread,
+    bootstrap_interval,
+    combined,
+    holm,
+    paired_bootstrap,
+    replicate,
+)
+from prefixcap.stats.seeds import pooled_paired_variance, pooled_variance, t_draws
+from prefixcap.stats.tails import ENOUGH, p_values
+
+RUNS = 200
+
+
+def cell(values: np.ndarray, resamples: int = 200) -> Replicates:
+    """Replicates of means (seeds,I) of one score."""
+    columns = [Mean({"x": list(map(float, each))}, range(values.shape[1])) for each in values]
+    return replicate(columns, resamples=resamples)
+
+
+def table(*cells: Replicates, fixed: int = 0) -> Cells:
+    return Cells(replicates=cells, fixed=[False] * (len(cells) - fixed) + [True] * fixed)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_two_cells_are_compared_as_by_paired_bootstrap(seeds: int) -> None:
+    rng = np.random.default_rng(0)
+    one, two = (cell(rng.normal(shift, 1, (seeds, 60))) for shift in (0.0, 0.2))
+    expected = paired_bootstrap(one, two, level=0.9)[0]
+    found = table(one, two).pairs(level=0.9)
+    assert found.value[0, 0] == pytest.approx(expected.value)
+    assert found.p[0, 0] == pytest.approx(expected.p)
+    assert (found.low[0, 0], found.high[0, 0]) == pytest.approx((expected.low, expected.high))
+
+
+def test_without_seeds_every_pair_is_its_own() -> None:
+    rng = np.random.default_rng(1)
+    cells = [cell(rng.normal(0.1 * i, 1, (1, 50))) for i in range(5)]
+    found = table(*cells, fixed=1).pairs()
+    assert len(found.p) == 10
+    for k, (i, j) in enumerate(zip(found.first, found.second, strict=True)):
+        expected = paired_bootstrap(cells[i], cells[j])[0]
+        row = (found.value[k, 0], found.low[k, 0], found.high[k, 0], found.p[k, 0])
+        assert row == pytest.approx((expected.value, expected.low, expected.high, expected.p))
+
+
+def test_pooled_variances_are_those_of_the_textbook() -> None:
+    rng = np.random.default_rng(2)
+    cells = list(rng.normal(size=(4, 3, 2)))
+    variance, freedom = pooled_variance(cells)
+    assert freedom == 8
+    assert variance == pytest.approx(np.mean([each.var(axis=0, ddof=1) for each in cells], axis=0))
+    variance, freedom = pooled_paired_variance(cells)
+    assert freedom == 6
+    pairs = [(a - b).var(axis=0, ddof=1) for n, a in enumerate(cells) for b in cells[:n]]
+    assert variance == pytest.approx(np.mean(pairs, axis=0))
+
+
+def test_a_cell_of_unstable_seeds_keeps_its_own_variance() -> None:
+    calm = np.zeros((3, 40)) + np.array([[0.0], [0.01], [0.02]])
+    wild = np.zeros((3, 40)) + np.array([[-2.0], [0.0], [2.0]])
+    cells = table(cell(calm), cell(calm + 1), cell(wild))
+    spreads = [cells.spread(number) for number in range(3)]
+    assert all(each is not None and each.freedom == 6 for each in spreads)
+    calm_error, _, wild_error = (each.error[0] for each in spreads if each is not None)
+    assert wild_error == pytest.approx(2 / np.sqrt(3))
+    assert calm_error == pytest.approx(wild_error / np.sqrt(3), rel=1e-3)
+
+
+def test_a_caption_without_a_model_brings_no_seeds() -> None:
+    rng = np.random.default_rng(3)
+    images = rng.normal(size=40)
+    seeds = np.array([[-1.0], [0.0], [1.0]])
+    baseline = cell(images[None] + 0.5)
+    cells = table(cell(images + seeds), cell(images + 2 + seeds), baseline, fixed=1)
+    assert cells.spread(2) is None
+    found = cells.pairs()
+    # the same seeds move both models alike, so their difference is certain and the baseline's not
+    assert found.p[0, 0] < 1e-6
+    assert found.p[1, 0] > 0.05
+
+
+def test_joined_seeds_are_those_made_together() -> None:
+    values = np.random.default_rng(4).normal(size=(3, 30))
+    together = cell(values)
+    joined = combined([cell(each[None]) for each in values])
+    assert joined.observed == pytest.approx(together.observed)
+    assert joined.drawn == pytest.approx(together.drawn)
+    with pytest.raises(PrefixcapError, match="only the same resamples"):
+        combined([cell(values[:1]), cell(values[:1], resamples=9)])
+    with pytest.raises(PrefixcapError, match="without a single seed"):
+        combined([])
+    with pytest.raises(PrefixcapError, match="no score 'y'; known: x"):
+        together.of(["y"])
+
+
+def test_rare_p_values_are_those_of_the_tail() -> None:
+    rng = np.random.default_rng(5)
+    value = np.array([1.0, 2.0, 4.0, 6.0])
+    p = p_values(rng.normal(size=(4, 100_000)), value, np.ones(4), 10**6, None)
+    assert p == pytest.approx(2 * norm.sf(value), rel=0.05)
+    # seeds of two degrees of freedom and images: the sum's tail, by many draws
+    spread = Spread(error=np.full(4, 0.5), freedom=2)
+    sums = rng.normal(size=10**6) + 0.5 * rng.standard_t(2, size=10**6)
+    p = p_values(np.zeros((4, 1000)), value, np.ones(4), 10**6, spread)
+    expected = [(np.abs(sums) >= each).mean() for each in value]
+    least = ENOUGH / 1001
+    assert p[2:] == pytest.approx(np.minimum(expected, least)[2:], rel=0.05)
+    assert p[0] == pytest.approx(least)
+    tiny = Spread(error=np.full(4, 0.05), freedom=1)
+    sums = rng.normal(size=10**6) + 0.05 * rng.standard_t(1, size=10**6)
+    p = p_values(np.zeros((4, 1000)), value, np.ones(4), 10**6, tiny)
+    assert p[2:] == pytest.approx([(np.abs(sums) >= each).mean() for each in value[2:]], rel=0.2)
+
+
+def test_no_difference_and_no_variance_are_no_alarm() -> None:
+    same = cell(np.ones((1, 20)))
+    found = table(same, same).pairs()
+    assert found.p[0, 0] == 1
+    assert found.low[0, 0] == found.high[0, 0] == 0
+
+
+def test_seeds_draws_have_no_noise_of_their_own() -> None:
+    draws = t_draws(2, 1000, 0)
+    assert np.quantile(draws, 0.975) == pytest.approx(t.ppf(0.975, 2), rel=0.02)
+    assert list(draws) != sorted(draws)
+
+
+@pytest.mark.parametrize(("unequal", "bound"), [(0.0, 0.05), (0.5, 0.08)])
+def test_a_table_of_equal_cells_raises_no_more_alarms_than_allowed(
+    unequal: float, bound: float
+) -> None:
+    """Six cells of three seeds that differ in nothing: is any of 15 pairs called real?
+
+    Where the seeds of some cells vary more than others' (standard deviations log-normal, 0.5), the
+    pooled variance is only nearly right: 8% are allowed for.
+    """
+    rng = np.random.default_rng(6)
+    alarms = 0
+    for _ in range(RUNS):
+        images = rng.normal(size=40)
+        own = [0.3 * np.exp(unequal * rng.normal()) for _ in range(6)]
+        cells = [
+            cell(images + rng.normal(0, sd, (3, 1)) + rng.normal(size=(3, 40)), 100) for sd in own
+        ]
+        found = table(*cells).pairs()
+        alarms += min(holm(list(found.p[:, 0]))) <= 0.05
+    assert alarms <= binom.ppf(1 - 1e-4, RUNS, bound)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_intervals_over_images_and_seeds_cover(seeds: int) -> None:
+    """Four cells, seeds with an effect of their own and one on each image; 90% intervals."""
+    rng = np.random.default_rng(7)
+    covered = 0
+    for _ in range(RUNS):
+        images = rng.normal(size=50)
+        cells = [
+            cell(images + rng.normal(0, 0.2, (seeds, 1)) + rng.normal(0, 0.5, (seeds, 50)), 100)
+            for _ in range(4)
+        ]
+        found = table(*cells)
+        spread = found.spread(0)
+        interval = bootstrap_interval(cells[0], level=0.9, spread=spread)[0]
+        covered += interval.low <= 0 <= interval.high
+    assert binom.ppf(1e-4, RUNS, 0.88) <= covered <= binom.ppf(1 - 1e-4, RUNS, 0.96)

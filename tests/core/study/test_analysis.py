@@ -1,0 +1,240 @@
+"""What a study's numbers say: entries over seeds, intervals, comparisons, tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefixcap.cli.table import fitting
+from prefixcap.errors import PrefixcapError
+from prefixcap.stats import (
+    Mean,
+    Replicates,
+    bootstrap_interval,
+    holm,
+    paired_bootstrap,
+    replicate,
+)
+from prefixcap.study.analysis import Analysis, analyse, compute, read, replicates
+from prefixcap.study.grid import Study
+from prefixcap.study.runner import run
+from prefixcap.study.tables import digits_of, legend, markdown, number, page, table
+
+IMAGES = 40
+
+
+def row(cell: str, score: float, **more: object) -> dict[str, Any]:
+    return {
+        "mapper": "mlp",
+        "prefix_length": 10,
+        "decoder": "beam",
+        "scores": {"CIDEr": score, "Vocabulary": 120.0},
+        "intervals": {"CIDEr": [score - 0.1, score + 0.1]},
+        "captions_per_second": 12.345,
+        "trained_parameters": 31_000_000,
+        "seed": 0,
+        "tuning": "frozen",
+        "encoder": "clip",
+        "lm": "hf",
+        "cell": cell,
+        **more,
+    }
+
+
+def drawn(values: np.ndarray) -> Replicates:
+    return replicate(Mean({"CIDEr": [float(v) for v in values]}, range(IMAGES)), resamples=300)
+
+
+def made(seeds: int = 1) -> tuple[list[dict[str, Any]], list[dict[str, Any]], Any]:
+    """Two decoders, of which beam is much better, and a baseline that is much worse."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(1, 0.3, IMAGES)
+    rows, cells = [], {}
+    for decoder, shift in (("greedy", 0.0), ("beam", 0.4), ("beam:num_beams=4", 0.395)):
+        for seed in range(seeds):
+            name = f"{decoder}-{seed}"
+            values = images + shift + rng.normal(0, 0.1, IMAGES) + 0.01 * rng.normal()
+            cells[name] = drawn(values)
+            rows.append(row(name, float(values.mean()), decoder=decoder, seed=seed))
+    cells["none"] = drawn(rng.normal(0.2, 0.3, IMAGES))
+    score = float(cells["none"].observed[0, 0])
+    return rows, [{"name": "constant", "cell": "none", "scores": {"CIDEr": score}}], cells
+
+
+def test_without_seeds_the_numbers_are_those_of_the_library() -> None:
+    rows, baselines, cells = made()
+    found = compute(rows, baselines, cells)
+    assert [entry.label for entry in found.entries] == [
+        *("mlp P=10 greedy", "mlp P=10 beam", "mlp P=10 beam:num_beams=4", "(constant)")
+    ]
+    for entry in found.entries:
+        interval = bootstrap_interval(cells[entry.cells[0]])[0]
+        assert entry.intervals["CIDEr"] == pytest.approx((interval.low, interval.high))
+    names = [entry.cells[0] for entry in found.entries]
+    p = []
+    for i, one in enumerate(names):
+        for j, two in enumerate(names):
+            if i < j:
+                expected = paired_bootstrap(cells[one], cells[two])[0]
+                there, back = found.contrast(i, j, "CIDEr"), found.contrast(j, i, "CIDEr")
+                assert there.value == pytest.approx(expected.value, rel=1e-5)
+                assert there.low == pytest.approx(expected.low, rel=1e-5)
+                assert (back.value, back.low, back.high) == (-there.value, -there.high, -there.low)
+                assert there.p == back.p == pytest.approx(expected.p, rel=1e-5)
+                p.append(expected.p)
+    kept = [
+        found.contrast(i, j, "CIDEr").adjusted["holm"] for i in range(4) for j in range(i + 1, 4)
+    ]
+    assert kept == pytest.approx(holm(p), rel=1e-5)
+
+
+def test_marks_say_what_is_lower_and_what_may_be_chance() -> None:
+    found = compute(*made())
+    assert found.main == "CIDEr"
+    marks = [found.mark(n, "CIDEr", "holm") for n in range(4)]
+    assert marks == ["<", "best", "~", "<"]
+    rows, _, cells = made()
+    better = [{"name": "constant", "cell": "beam-0", "scores": rows[1]["scores"]}]
+    found = compute(rows[:1], better, cells)
+    assert [found.mark(n, "CIDEr", "benjamini-hochberg") for n in range(2)] == ["best", ">"]
+
+
+def test_seeds_are_one_entry_and_widen_its_interval() -> None:
+    rows, baselines, cells = made(seeds=3)
+    found = compute(rows, baselines, cells)
+    assert [len(entry.seeds) for entry in found.entries] == [3, 3, 3, 0]
+    beam = found.entries[1]
+    values = [r["scores"]["CIDEr"] for r in rows if r["decoder"] == "beam"]
+    assert beam.scores["CIDEr"] == pytest.approx(np.mean(values))
+    assert beam.seed_std["CIDEr"] == pytest.approx(np.std(values, ddof=1))
+    low, high = beam.intervals["CIDEr"]
+    alone = bootstrap_interval(cells["beam-0"])[0]
+    assert low < np.mean(values) < high
+    assert high - low > 0.8 * (alone.high - alone.low)
+    header, body = table(found, rows)
+    assert header == [
+        *("mapper", "P", "decoder", "seeds", "CIDEr", "vs best", "seeds' sd", "Vocabulary"),
+        *("captions/s", "trained"),
+    ]
+    assert body[1][3] == "3"
+    assert body[3][:4] == ["(constant)", "", "", ""]
+    text = page(found, rows, "holm")
+    assert "Each seed, with intervals over images alone:" in text
+    assert text.count("| beam ") == 1 + 3
+    assert "and other seeds" in legend(found, "holm")[0]
+
+
+def test_a_score_that_some_cells_lack_is_compared_among_the_others() -> None:
+    rows, baselines, cells = made()
+    for name in ("greedy-0", "beam-0"):
+        both = {
+            "CIDEr": [1.0 * i for i in range(IMAGES)],
+            "Logprob": [2.0 * i for i in range(IMAGES)],
+        }
+        cells[name] = replicate(Mean(both, range(IMAGES)), resamples=300)
+    found = compute(rows, baselines, cells)
+    assert found.scores == ("CIDEr", "Logprob")
+    assert list(found.compared("CIDEr")) == [0, 1, 2, 3]
+    assert list(found.compared("Logprob")) == [0, 1]
+    assert set(found.entries[2].intervals) == {"CIDEr"}
+    with pytest.raises(PrefixcapError, match=r"beam:num_beams=4 has no Logprob to compare"):
+        found.contrast(0, 2, "Logprob")
+    with pytest.raises(PrefixcapError, match="no score 'CIDR' was compared; did you mean 'CIDEr'"):
+        found.contrast(0, 1, "CIDR")
+    with pytest.raises(PrefixcapError, match="cannot be compared with itself"):
+        found.contrast(1, 1, "CIDEr")
+
+
+def test_a_study_without_resampled_scores_has_a_table_all_the_same() -> None:
+    rows, baselines, _ = made()
+    found = compute(rows, baselines, {})
+    assert found.scores == ()
+    assert found.main is None
+    assert legend(found, "holm") == []
+    header, body = table(found, rows)
+    assert "vs best" not in header
+    assert body[0][3] == number(rows[0]["scores"]["CIDEr"])
+
+
+def test_a_table_shows_what_varies_and_aligns() -> None:
+    rows, baselines, cells = made()
+    other = [{**each, "encoder": "dino", "cell": f"other {each['cell']}"} for each in rows]
+    cells |= {each["cell"]: cells[each["cell"].split()[1]] for each in other}
+    found = compute(rows + other, baselines, cells)
+    header, body = table(found, rows + other)
+    assert header[:4] == ["encoder", "mapper", "P", "decoder"]
+    assert body[4][:4] == ["dino", "mlp", "10", "beam"]
+    assert body[0][-3:] == ["120", "12.3", "31,000,000"]
+    lengths = {len(line) for line in markdown(header, body).splitlines()}
+    assert len(lengths) == 1
+    assert found.entries[4].label == "mlp P=10 beam encoder=dino"
+
+
+@pytest.mark.parametrize("width", [50, 70, 200])
+def test_a_table_fits_the_terminal_if_it_can(width: int) -> None:
+    rows, baselines, cells = made()
+    found = compute(rows, baselines, cells)
+    text, whole = fitting(found, rows, "holm", width)
+    wide = max(map(len, text.splitlines()))
+    assert whole == (width == 200)
+    assert wide <= width or "Vocabulary" not in text
+    assert "CIDEr" in text
+
+
+@given(st.floats(1e-6, 1e3), st.floats(0, 1e3))
+def test_a_number_is_written_with_half_its_interval(half: float, value: float) -> None:
+    digits = digits_of([half])
+    text = number(value, (value - half, value + half), digits)
+    written, _, after = text.partition(" ±")
+    assert abs(float(written) - value) <= 0.51 * 10**-digits
+    assert abs(float(after) - half) <= 0.51 * 10**-digits + 1e-9 * half
+    assert 0 <= digits <= 4
+
+
+def test_numbers_are_written_as_people_do() -> None:
+    assert number(1.1449, (1.05, 1.24), digits_of([0.095])) == "1.145 ±.095"
+    assert number(7.663, (6.8, 8.5), digits_of([0.85])) == "7.66 ±.85"
+    assert number(120.0, (100.0, 140.0), digits_of([20.0])) == "120 ±20"
+    assert number(15.0, (15.0, 15.0), 1) == "15.0 ±0"
+    assert number(120.0) == "120"
+    assert number(0.51234) == "0.5123"
+    assert number(None) == ""
+
+
+def test_json_comes_back(tmp_path: Path) -> None:
+    found = compute(*made(seeds=2))
+    found.write(tmp_path)
+    data = json.loads((tmp_path / "analysis.json").read_text())
+    assert data["pairs"]["CIDEr"]["entries"] == [0, 1, 2, 3]
+    assert Analysis.from_json(data) == found
+
+
+def test_a_studys_numbers_are_kept_and_made_again_when_it_changes(
+    small: Study, tmp_path: Path
+) -> None:
+    results = run(small, tmp_path)
+    finished = read(tmp_path)
+    kept = (tmp_path / "analysis.json").read_bytes()
+    assert analyse(finished) == results.analysis
+    assert (tmp_path / "analysis.json").read_bytes() == kept
+    (tmp_path / "analysis.json").unlink()
+    assert analyse(finished) == results.analysis
+    assert (tmp_path / "analysis.json").read_bytes() == kept
+    (tmp_path / "analysis.json").write_bytes(kept.replace(b'"Length"', b'"Width"'))
+    finished.rows[0]["scores"]["Length"] += 1
+    assert analyse(finished).scores == ("Length",)
+    # replicates that were deleted are computed again from the captions, and are the same
+    before = replicates(finished)
+    for cell in finished.cells.values():
+        (cell.folder / "resampled.safetensors").unlink()
+    again = replicates(read(tmp_path))
+    assert all(np.array_equal(again[name].drawn, before[name].drawn) for name in before)
+    row = results.rows[0]
+    low, high = row["intervals"]["Length"]
+    assert low <= row["scores"]["Length"] <= high
