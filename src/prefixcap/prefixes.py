@@ -75,6 +75,9 @@ class Prefixer(nn.Module):
         mapper: what a mapper config built.
         shape: what the mapper was built for.
         gain: what the mapper's output is multiplied by.
+
+    Attributes:
+        noise: the deviation of the Gaussian noise that normalised features get in training mode.
     """
 
     gain: Tensor
@@ -83,6 +86,7 @@ class Prefixer(nn.Module):
         self, norm: FeatureNorm, mapper: nn.Module, shape: MapperShape, gain: float = 1.0
     ) -> None:
         super().__init__()
+        self.noise = 0.0
         self.norm = norm
         self.mapper = mapper
         self.shape = shape
@@ -95,7 +99,10 @@ class Prefixer(nn.Module):
             PrefixcapError: the features, or what the mapper makes of them, are of another shape.
         """
         self.check(features)
-        prefix: Tensor = self.mapper(self.norm(features)) * self.gain
+        normed = self.norm(features)
+        if self.training and self.noise:
+            normed = normed + self.noise * torch.randn_like(normed)
+        prefix: Tensor = self.mapper(normed) * self.gain
         expected = (len(features), self.shape.prefix_length, self.shape.embedding_width)
         if tuple(prefix.shape) != expected:
             raise PrefixcapError(f"the mapper made {tuple(prefix.shape)} instead of {expected}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import LanguageModel, MapperConfig, MapperShape, TuningConfig
-from prefixcap.prefixes import FeatureNorm
+from prefixcap.prefixes import FeatureNorm, Prefixer
 from prefixcap.registry import Registry
 from prefixcap.runtime import prepare
 from prefixcap.training import Trained, Trainer, TrainingConfig, train
@@ -186,6 +186,21 @@ def test_training_stops_early_and_keeps_an_epochs_weights(keep: str) -> None:
     found = list(model.prefixer.parameters())
     assert all(torch.equal(a, b) for a, b in zip(kept[index], found, strict=True))
     assert not torch.equal(kept[best][0], kept[-1][0])
+
+
+def test_noise_is_for_training_alone() -> None:
+    one, two, quiet = (
+        trained(gpt2(), "frozen", feature_noise=noise, epochs=1) for noise in (0.5, 0.5, 0.0)
+    )
+    assert one.history["loss"] == two.history["loss"] != quiet.history["loss"]
+    features = torch.zeros(1, 4000)
+    shape = MapperShape(
+        feature_width=4000, feature_tokens=None, prefix_length=1, embedding_width=4000
+    )
+    prefixer = Prefixer(FeatureNorm(features[0]), nn.Unflatten(1, (1, -1)), shape)
+    prefixer.noise = one.prefixer.noise
+    assert prefixer.train()(features).std().item() == pytest.approx(0.5, rel=0.1)
+    assert prefixer.eval()(features).std() == 0
 
 
 def test_progress_counts_every_step() -> None:

@@ -50,6 +50,7 @@ def build_prefixer(
         with torch.no_grad():
             target = config.prefix_scale * lm.embed(some).float().std().item()
             _begin_at(prefixer, features[:64].float(), target)
+    prefixer.noise = config.feature_noise
     return prefixer
 
 

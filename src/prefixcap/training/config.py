@@ -40,6 +40,9 @@ class TrainingConfig:
         centre: whether the mean of the training features is subtracted.
         feature_scale: what features are then multiplied by; goes before `feature_rms`.
         feature_rms: the root mean square that training features are brought to; None leaves them.
+        feature_noise: the deviation of Gaussian noise that normalised features get at every step,
+            for few images not to be learnt by heart (Bishop 1995, "Training with noise is
+            equivalent to Tikhonov regularization").
         prefix_scale: the deviation that prefixes start with, in deviations of the language
             model's own embeddings; None leaves the mapper's output as it is.
         caption_format: "sentence" writes captions as "A dog runs.", "plain" only strips them.
@@ -67,6 +70,7 @@ class TrainingConfig:
     centre: bool = True
     feature_scale: float | None = attrs.field(default=None, validator=above(0))
     feature_rms: float | None = attrs.field(default=0.3, validator=above(0))
+    feature_noise: float = attrs.field(default=0.0, validator=at_least(0))
     prefix_scale: float | None = attrs.field(default=3.0, validator=above(0))
     caption_format: str = attrs.field(default="sentence", validator=one_of(_FORMATS))
     end: str = attrs.field(default="eos", validator=attrs.validators.min_len(1))
