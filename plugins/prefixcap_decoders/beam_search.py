@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from prefixcap.decoding import Task
-from prefixcap.engine.sums import logsumexp
+from prefixcap.engine.ranking import best, move
+from prefixcap.engine.sums import logsumexp, top
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, Hypothesis
+from prefixcap.session import Session
 from prefixcap_decoders.beam import BeamBase
 from prefixcap_decoders.beam_state import NONE, BeamState, take
 from prefixcap_decoders.lengths import divisor
@@ -43,10 +45,7 @@ class BeamDecoder(Decoder):
         searches = [BeamSearch(self.config, task, width) for _ in range(self.groups)]
         session = task.start(self.config.num_beams)
         while (new := session.admit()) or searches[0].state.images:
-            logits = session.logits
-            for search in searches:
-                search.state.join(new, len(logits) - len(new), logits.device)
-            done = self._step(searches, logits)
+            done = self._step(searches, session, new)
             if done.any():
                 for slot in done.nonzero().squeeze(1).tolist():
                     found = [h for search in searches for h in search.best(slot)]
@@ -55,16 +54,26 @@ class BeamDecoder(Decoder):
                 for search in searches:
                     search.state.drop(done)
             if searches[0].state.images or session.waiting:
-                session.advance(*next_rows([search.state for search in searches]))
+                move(session, *next_rows([search.state for search in searches]))
 
-    def _step(self, searches: list[BeamSearch], logits: Tensor) -> Tensor:
+    def _step(self, searches: list[BeamSearch], session: Session, new: Sequence[int]) -> Tensor:
         # returns the mask (M) of images of which no search goes on
+        if len(searches) == 1 and not searches[0].transforms:
+            search, found = searches[0], best(session, searches[0].candidates)
+            search.state.join(new, len(found.logits) - len(new), found.logits.device)
+            values = found.logits - found.normaliser[:, None]
+            search.step(values, values, found.tokens)
+            return search.over()
+        logits = session.logits
+        for search in searches:
+            search.state.join(new, len(logits) - len(new), logits.device)
         if len(searches) == 1:
-            searches[0].step(logits)
+            searches[0].step(*searches[0].ranked(logits))
             return searches[0].over()
         fewer = logits.new_zeros(len(searches[0].state.images), logits.shape[1])
         for search in searches:
-            search.step(logits[search.state.rows[search.state.live]], fewer)
+            mine = logits[search.state.rows[search.state.live]]
+            search.step(*search.ranked(mine, fewer))
             chosen = search.state.live.to(fewer) * self.diversity
             fewer = fewer.scatter_add(1, search.state.tokens, chosen)
         over = torch.stack([search.over() for search in searches])
@@ -111,15 +120,36 @@ class BeamSearch:
             for length in range(task.max_new_tokens + 1)
         ]
 
-    def step(self, logits: Tensor, fewer: Tensor | None = None) -> None:
-        """Extends every image's hypotheses by one token.
+    def ranked(self, logits: Tensor, fewer: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Finds each live hypothesis' best continuations where their scores are changed.
 
         Args:
             logits: (L,V) of the live hypotheses, image by image and slot by slot.
             fewer: (M,V), what is taken off each token's score.
+
+        Returns:
+            What `step` is given.
+        """
+        state, normaliser = self.state, logsumexp(logits)[:, None]
+        scores = logits - normaliser
+        if self.transforms:
+            scores = self.transforms(scores, *state.history())
+        if fewer is not None:
+            scores = scores - fewer[state.live.nonzero()[:, 0]]
+        values, tokens = top(scores, min(self.candidates, scores.shape[1]))
+        return values, logits.gather(1, tokens) - normaliser, tokens
+
+    def step(self, values: Tensor, plain: Tensor, tokens: Tensor) -> None:
+        """Extends every image's hypotheses by one token.
+
+        Args:
+            values: (L,C), what the best tokens of each live hypothesis add to its score, falling;
+                image by image and slot by slot.
+            plain: (L,C), their log-probabilities by the model itself.
+            tokens: (L,C) int64.
         """
         state = self.state
-        scores, plain, tokens, slots = self._candidates(logits, fewer)
+        scores, plain, tokens, slots = self._candidates(values, plain, tokens)
         ended = torch.zeros_like(tokens, dtype=torch.bool)
         for stop in self.stop_ids:
             ended |= tokens == stop
@@ -167,24 +197,11 @@ class BeamSearch:
         ]
 
     def _candidates(
-        self, logits: Tensor, fewer: Tensor | None
+        self, values: Tensor, plain: Tensor, tokens: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # each row's best continuations are found first, so that what is ranked across the rows of
         # an image is small and the log-softmax of the whole vocabulary is seldom written
-        state = self.state
-        count = min(self.candidates, logits.shape[1])
-        normaliser = logsumexp(logits)[:, None]
-        if self.transforms or fewer is not None:
-            ranked = logits - normaliser
-            if self.transforms:
-                ranked = self.transforms(ranked, *state.history())
-            if fewer is not None:
-                ranked = ranked - fewer[state.live.nonzero()[:, 0]]
-            values, tokens = ranked.topk(count)
-            plain = logits.gather(1, tokens) - normaliser
-        else:
-            values, tokens = logits.topk(count)
-            values = plain = values - normaliser
+        state, count = self.state, values.shape[1]
         values = state.spread(values, NONE) + state.scores[:, :, None]
         plain = state.spread(plain, 0.0) + state.plain[:, :, None]
         scores, order = values.flatten(1).topk(min(self.candidates, values[0].numel()))

@@ -68,7 +68,7 @@ class GeneralSession(Session):
     @property
     def logits(self) -> Tensor:
         """The next token's logits (R,V) of each live row, float32."""
-        return self._output.logits
+        return self._output.last
 
     @property
     def waiting(self) -> int:
@@ -161,5 +161,5 @@ class GeneralSession(Session):
         if states and cache is None:
             self._prefix_states = states[-1]
         found = Output(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
-        batch = _Batch(output.past_key_values, len(found.logits))
+        batch = _Batch(output.past_key_values, len(found.last))
         return [(batch, row) for row in range(batch.size)], found

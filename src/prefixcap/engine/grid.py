@@ -16,8 +16,8 @@ class Grid:
 
     Attributes:
         store: the keys and values.
-        slots: (R) each row's image slot, ascending.
-        columns: (R) the column that each row's new token is written to.
+        targets: (R) the store's place that each row's new token is written to, the rows' image
+            slots ascending.
         places: (R) each row's place in the grid, slot times G plus its number; None where the
             rows fill the grid, so that it is a view of them.
         shape: (I, G).
@@ -25,8 +25,7 @@ class Grid:
     """
 
     store: Store
-    slots: Tensor
-    columns: Tensor
+    targets: Tensor
     places: Tensor | None
     shape: tuple[int, int]
     mask: Tensor
@@ -60,11 +59,9 @@ class Grid:
         Returns:
             (R,H*D).
         """
-        self.store.write(layer, self.slots, self.columns, key, value)
-        width = self.mask.shape[-1]
+        self.store.write(layer, self.targets, key, value)
         images, most = self.shape
-        keys = self.store.keys[layer][:images, :, :width]
-        values = self.store.values[layer][:images, :, :width]
+        keys, values = self.store.read(layer, images, self.mask.shape[-1])
         share = query.shape[1] // key.shape[1]
         grid = self.spread(query)
         if share == 1:
@@ -97,10 +94,10 @@ class Prefill:
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Writes the prefixes' keys and values (b*P,K,D) and attends causally: (b*P,H*D)."""
         query, key, value = (
-            torch.unflatten(part, 0, (-1, self.length)).transpose(1, 2)
-            for part in (query, key, value)
+            torch.unflatten(part, 0, (-1, self.length)) for part in (query, key, value)
         )
         self.store.write_prefix(layer, self.slots, key, value)
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         share = query.shape[1] // key.shape[1]
         if share > 1:
             key, value = key.repeat_interleave(share, 1), value.repeat_interleave(share, 1)

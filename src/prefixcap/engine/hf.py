@@ -10,6 +10,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from prefixcap.engine.grid import Grid, Prefill
 from prefixcap.engine.network import Network, Output, Shape
+from prefixcap.engine.ranking import Best, best_of
 
 _NEEDED = ("inputs_embeds", "past_key_values", "attention_mask", "position_ids", "use_cache")
 
@@ -48,7 +49,8 @@ class HFNetwork(Network):
         """Runs prefixes (b,P,E); gives the last position's output (b)."""
         found = self._run(prefix, hidden)
         for number, layer in enumerate(found.past_key_values.layers):
-            into.store.write_prefix(number, into.slots, layer.keys, layer.values)
+            keys, values = layer.keys.transpose(1, 2), layer.values.transpose(1, 2)
+            into.store.write_prefix(number, into.slots, keys, values)
         states: tuple[Tensor, ...] = found.hidden_states if hidden else ()
         last = tuple(state[:, -1] for state in states)
         return Output(found.logits[:, -1].float(), last, states[-1] if hidden else None)
@@ -70,6 +72,14 @@ class HFNetwork(Network):
         logits, *others = rows if order is None else [part[order] for part in rows]
         return Output(logits.float(), tuple(others))
 
+    def logits(self, last: Tensor) -> Tensor:
+        """Returns what an output holds, which is logits (R,V) already."""
+        return last
+
+    def best(self, last: Tensor, count: int) -> Best:
+        """Finds the best tokens, at most V a row, of logits (R,V)."""
+        return best_of(last, count)
+
     def _run(self, prefix: Tensor, hidden: bool) -> Any:
         return self._model(
             inputs_embeds=prefix, use_cache=True, output_hidden_states=hidden, **self._keep
@@ -90,12 +100,8 @@ class _GridCache(Cache):
         """Takes keys and values (I,K,G,D); gives those of all columns (I,K,C,D)."""
         grid = self._grid
         keys, values = (grid.gather(part.transpose(1, 2)) for part in (key_states, value_states))
-        grid.store.write(layer_idx, grid.slots, grid.columns, keys, values)
-        images, width = grid.shape[0], grid.mask.shape[-1]
-        return (
-            grid.store.keys[layer_idx][:images, :, :width],
-            grid.store.values[layer_idx][:images, :, :width],
-        )
+        grid.store.write(layer_idx, grid.targets, keys, values)
+        return grid.store.read(layer_idx, grid.shape[0], grid.mask.shape[-1])
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """The columns before this step's."""

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from prefixcap.engine.grid import Grid, Prefill
 from prefixcap.engine.network import Network, Output, Shape
 from prefixcap.engine.packed import Linear
+from prefixcap.engine.ranking import Best
+from prefixcap.engine.vocabulary import Vocabulary
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
 
@@ -25,7 +27,7 @@ class Native(Network):
         head: the vocabulary projection.
     """
 
-    def __init__(self, shape: Shape, head: Linear) -> None:
+    def __init__(self, shape: Shape, head: Vocabulary) -> None:
         self._shape = shape
         self._head = head
 
@@ -60,7 +62,7 @@ class Native(Network):
         found = self.run(prefix.flatten(0, 1), positions, into.attend, trace)
         output = self._output([found, *trace], slice(length - 1, None, length), hidden)
         whole = torch.unflatten(found, 0, (images, length)) if hidden else None
-        return Output(output.logits, output.hidden, whole)
+        return Output(output.last, output.hidden, whole)
 
     def step(
         self, tokens: Tensor, positions: Tensor, grid: Grid, order: Tensor | None, hidden: bool
@@ -75,8 +77,15 @@ class Native(Network):
     ) -> Output:
         wanted = states if hidden else states[:1]
         last, *others = wanted if rows is None else [state[rows] for state in wanted]
-        logits = self._head(last).float()
-        return Output(logits, (*others, last) if hidden else ())
+        return Output(last, (*others, last) if hidden else ())
+
+    def logits(self, last: Tensor) -> Tensor:
+        """Computes the logits (R,V), float32, of last states (R,E)."""
+        return self._head.logits(last)
+
+    def best(self, last: Tensor, count: int) -> Best:
+        """Finds the best tokens, at most V a row, of last states (R,E)."""
+        return self._head.best(last, count)
 
 
 class GPT2Network(Native):
@@ -93,7 +102,7 @@ class GPT2Network(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Linear(model.lm_head.weight, model.lm_head.bias))
+        super().__init__(shape, Vocabulary(model.lm_head.weight, model.lm_head.bias))
         self._tokens, self._positions = first.detach(), body.wpe.weight.detach()
         self._norm = body.ln_f
         self._layers = [_GPT2Layer(block, config, shape.width) for block in body.h]
@@ -147,7 +156,7 @@ class LlamaNetwork(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Linear(model.lm_head.weight, model.lm_head.bias))
+        super().__init__(shape, Vocabulary(model.lm_head.weight, model.lm_head.bias))
         self._tokens = first.detach()
         self._norm, self._rotary = body.norm, body.rotary_emb
         self._layers = [_LlamaLayer(layer, config, shape) for layer in body.layers]
@@ -221,7 +230,7 @@ class OPTNetwork(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Linear(model.lm_head.weight, model.lm_head.bias))
+        super().__init__(shape, Vocabulary(model.lm_head.weight, model.lm_head.bias))
         self._tokens, self._positions = first.detach(), body.embed_positions.weight.detach()
         self._offset = int(body.embed_positions.offset)
         self._norm = body.final_layer_norm

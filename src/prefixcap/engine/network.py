@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.engine.grid import Grid, Prefill
+from prefixcap.engine.ranking import Best
 
 
 @attrs.frozen(kw_only=True)
@@ -38,19 +39,19 @@ class Output:
     """What a step gives.
 
     Attributes:
-        logits: (R,V) float32.
+        last: (R,...) what the network's `logits` and `best` read.
         hidden: the hidden states (R,E) of the embedding and each layer, where they were wanted.
         prefix: the last layer's hidden states (b,P,E) of a prefill, where they were wanted.
     """
 
-    logits: Tensor
+    last: Tensor
     hidden: tuple[Tensor, ...] = ()
     prefix: Tensor | None = None
 
     def rows(self, chosen: Sequence[int] | Tensor) -> Output:
         """Takes the output of some rows (K)."""
-        index = torch.as_tensor(chosen, dtype=torch.long, device=self.logits.device)
-        return Output(self.logits[index], tuple(layer[index] for layer in self.hidden))
+        index = torch.as_tensor(chosen, dtype=torch.long, device=self.last.device)
+        return Output(self.last[index], tuple(layer[index] for layer in self.hidden))
 
 
 def joined(outputs: Sequence[Output]) -> Output:
@@ -58,10 +59,10 @@ def joined(outputs: Sequence[Output]) -> Output:
     if len(outputs) == 1:
         return outputs[0]
     # a session that nothing has been admitted to has no hidden states yet
-    shown = [output for output in outputs if len(output.logits)] or list(outputs[:1])
+    shown = [output for output in outputs if len(output.last)] or list(outputs[:1])
     hidden = zip(*(output.hidden for output in shown), strict=True)
     return Output(
-        torch.cat([output.logits for output in shown]),
+        torch.cat([output.last for output in shown]),
         tuple(torch.cat(layers) for layers in hidden),
     )
 
@@ -104,3 +105,11 @@ class Network(ABC):
         Returns:
             The rows' output, in the caller's order.
         """
+
+    @abstractmethod
+    def logits(self, last: Tensor) -> Tensor:
+        """Computes the logits (R,V), float32, of what an output holds of R rows."""
+
+    @abstractmethod
+    def best(self, last: Tensor, count: int) -> Best:
+        """Finds the best tokens, at most V a row, of what an output holds of R rows."""

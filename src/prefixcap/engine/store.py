@@ -36,14 +36,14 @@ class Store:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (slots, heads, 0, width)
+        shape = (slots, 0, heads, width)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
 
     @property
     def columns(self) -> int:
         """C, the columns that there is room for."""
-        return self.keys[0].shape[2]
+        return self.keys[0].shape[1]
 
     def reserve(self, columns: int) -> None:
         """Makes room for that many columns, and half as many again where some were there.
@@ -57,22 +57,25 @@ class Store:
         # layer by layer, so that only one of them is held twice
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
-                new = old.new_zeros(*old.shape[:2], wanted, old.shape[3])
-                new[:, :, : old.shape[2]] = old
+                new = old.new_zeros(len(old), wanted, *old.shape[2:])
+                new[:, : old.shape[1]] = old
                 tensors[layer] = new
 
     def write_prefix(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Puts keys and values (b,H,P,D) into the first columns of slots (b)."""
-        length = keys.shape[2]
-        self.keys[layer][:, :, :length].index_copy_(0, slots, keys)
-        self.values[layer][:, :, :length].index_copy_(0, slots, values)
+        """Puts keys and values (b,P,H,D) into the first columns of slots (b)."""
+        length = keys.shape[1]
+        self.keys[layer][:, :length].index_copy_(0, slots, keys)
+        self.values[layer][:, :length].index_copy_(0, slots, values)
 
-    def write(
-        self, layer: int, slots: Tensor, columns: Tensor, keys: Tensor, values: Tensor
-    ) -> None:
-        """Puts keys and values (R,H,D) of rows into their slots (R) and columns (R)."""
-        self.keys[layer][slots, :, columns] = keys
-        self.values[layer][slots, :, columns] = values
+    def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Puts keys and values (R,H,D) of rows into places (R), a slot times C plus a column."""
+        self.keys[layer].flatten(0, 1).index_copy_(0, places, keys)
+        self.values[layer].flatten(0, 1).index_copy_(0, places, values)
+
+    def read(self, layer: int, slots: int, columns: int) -> tuple[Tensor, Tensor]:
+        """Looks at the first slots' first columns; returns keys and values (I,H,C,D)."""
+        keys, values = (part[layer][:slots, :columns] for part in (self.keys, self.values))
+        return keys.transpose(1, 2), values.transpose(1, 2)
 
     def move(self, sources: Sequence[int], targets: Sequence[int], columns: int) -> None:
         """Copies the first columns of some slots over those of others, all of these unused."""
@@ -80,5 +83,5 @@ class Store:
             for tensor in tensors:
                 source = torch.tensor(sources, device=tensor.device)
                 target = torch.tensor(targets, device=tensor.device)
-                part = tensor[:, :, :columns]
+                part = tensor[:, :columns]
                 part.index_copy_(0, target, part.index_select(0, source))

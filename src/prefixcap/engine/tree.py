@@ -12,9 +12,9 @@ from torch import Tensor
 
 from prefixcap.engine.grid import Grid, Prefill, additive
 from prefixcap.engine.network import Network, Output, joined, require_hidden
+from prefixcap.engine.ranking import Best, RankingSession, best_of
 from prefixcap.engine.store import Store
 from prefixcap.engine.trees import generations
-from prefixcap.session import Session
 
 Ints = NDArray[np.int64]
 
@@ -22,7 +22,7 @@ _PREFILL_POSITIONS = 4096
 _NONE: Ints = np.zeros(0, np.int64)
 
 
-class TreeSession(Session):
+class TreeSession(RankingSession):
     """A session that keeps a prefix once an image, and moves no keys when rows are reordered.
 
     All rows of an image attend to one pool of columns, masked to each row's ancestors (the tree
@@ -66,7 +66,8 @@ class TreeSession(Session):
         self._slots: Ints = np.zeros(0, np.int64)
         self._ages: Ints = np.zeros(0, np.int64)
         self._seen = np.zeros((0, prefix.shape[1]), np.bool_)
-        self._output = Output(torch.zeros(0, shape.vocab_size, device=shape.device))
+        self._output = Output(torch.zeros(0, 0, device=shape.device))
+        self._logits: Tensor | None = None
         self._prefix_states = self._prefix[:0]
 
     @property
@@ -78,7 +79,9 @@ class TreeSession(Session):
     @property
     def logits(self) -> Tensor:
         """The next token's logits (R,V) of each live row, float32."""
-        return self._output.logits
+        if self._logits is None:
+            self._logits = self._written()
+        return self._logits
 
     @property
     def waiting(self) -> int:
@@ -121,7 +124,7 @@ class TreeSession(Session):
         if self._hidden_states:
             states = [output.prefix for output in outputs if output.prefix is not None]
             self._prefix_states = torch.cat(states)
-        self._output = joined([self._output, *outputs] if len(self._slots) else outputs)
+        self._put(joined([self._output, *outputs] if len(self._slots) else outputs))
         self._next += count
         self._slot_images[slots] = new
         self._slots = np.concatenate([self._slots, slots])
@@ -131,20 +134,31 @@ class TreeSession(Session):
         self._seen = np.concatenate([self._seen, fresh])
         return new
 
-    @torch.inference_mode()
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
+        self.move(tokens, parents)
+        return self.logits
+
+    @torch.inference_mode()
+    def move(self, tokens: Tensor, parents: Tensor) -> None:
+        """Extends rows (R') of given parents by one token each; writes no logits yet."""
         chosen: Ints = parents.cpu().numpy()
         self._slots = self._slots[chosen]
         self._ages = self._ages[chosen] + 1
         self._leave()
         if not len(chosen):
             self._seen = self._seen[:0]
-            self._output = self._output.rows([])
-            return self._output.logits
+            self._put(self._output.rows([]))
+            return
         self._seen = self._seen[chosen]
-        self._output = self._step(tokens, 0, [])
-        return self._output.logits
+        self._put(self._step(tokens, 0, []))
+
+    @torch.inference_mode()
+    def best(self, count: int) -> Best:
+        """Finds the best tokens of each live row, at most as many as there are tokens."""
+        if self._logits is not None or not len(self._slots):
+            return best_of(self.logits, count)
+        return self._network.best(self._output.last, count)
 
     @torch.inference_mode()
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -162,8 +176,8 @@ class TreeSession(Session):
         before = self._output.rows(torch.from_numpy(stay))
         lines = [(np.array(part), chosen[part] - live) for part in family[1:]]
         new = [self._step(tokens, len(stay), lines)] if len(chosen) else []
-        self._output = joined([before, *new])
-        return self._output.logits
+        self._put(joined([before, *new]))
+        return self.logits
 
     def _leave(self) -> None:
         """Frees the slots of images that no row is of any more, and closes up where none waits."""
@@ -190,6 +204,16 @@ class TreeSession(Session):
         if (order[1:] < order[:-1]).any():
             tokens, back = tokens[self._tensor(order)], self._tensor(np.argsort(order))
         return self._network.step(tokens, positions, grid, back, self._hidden_states)
+
+    def _put(self, output: Output) -> None:
+        self._output, self._logits = output, None
+
+    @torch.inference_mode()
+    def _written(self) -> Tensor:
+        if len(self._slots):
+            return self._network.logits(self._output.last)
+        shape = self._network.shape
+        return torch.zeros(0, shape.vocab_size, device=shape.device)
 
     def _grid(self, order: Ints, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> Grid:
         """Gives each row a column, notes what it sees, and lays the rows out, image by image."""
@@ -220,8 +244,7 @@ class TreeSession(Session):
         mask[places] = seen
         return Grid(
             store=self._store,
-            slots=self._tensor(slots),
-            columns=self._tensor(columns),
+            targets=self._tensor(slots * self._store.columns + columns),
             places=None if len(slots) == images * most else self._tensor(places),
             shape=(images, most),
             mask=additive(self._tensor(mask).view(images, 1, most, width), self._prefix.dtype),

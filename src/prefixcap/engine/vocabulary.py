@@ -1,0 +1,68 @@
+"""The projection to the vocabulary, in blocks that stay in the processor's cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from prefixcap.engine.packed import Linear
+from prefixcap.engine.ranking import Best, best_of
+from prefixcap.engine.sums import logsumexp, shortlist, top
+
+_BLOCK = 4096
+_VALUES = 1 << 19
+
+
+class Vocabulary:
+    """The projection to the vocabulary.
+
+    With hundreds of rows, the logits are far larger than the processor's cache, and than what the
+    C library hands out without asking the system for fresh pages. Looked at block by block they
+    need neither.
+
+    Args:
+        weight: (V,E).
+        bias: (V), or none.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._size = len(weight)
+        step = _BLOCK if weight.device.type == "cpu" else max(1, self._size)
+        self._firsts = range(0, self._size, step)
+        biases = [None if bias is None else bias[first : first + step] for first in self._firsts]
+        weights = torch.split(weight, step)
+        self._blocks = [Linear(w, b) for w, b in zip(weights, biases, strict=True)]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Maps (R,E) to logits (R,V), float32."""
+        if len(self._blocks) == 1:
+            return self._blocks[0](x).float()
+        found = torch.empty(len(x), self._size, device=x.device)
+        for first, block in self._parts(x):
+            found[:, first : first + block.shape[1]] = block
+        return found
+
+    def best(self, x: Tensor, count: int) -> Best:
+        """Finds the best tokens for each row of (R,E), at most V."""
+        count = min(count, self._size)
+        if len(self._blocks) == 1 or len(x) * self._size <= _VALUES:
+            return best_of(self.logits(x), count)
+        values, tokens, sums = [], [], []
+        for first, part in self._parts(x):
+            block = part.float()
+            found, places = shortlist(block, min(count, block.shape[1]))
+            if places is None:
+                places = torch.arange(block.shape[1]).expand_as(block)
+            values.append(found)
+            tokens.append(places + first)
+            sums.append(logsumexp(block))
+        logits, order = top(torch.cat(values, 1), count)
+        return Best(
+            logits, torch.cat(tokens, 1).gather(1, order), torch.stack(sums, 1).logsumexp(1)
+        )
+
+    def _parts(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
+        for first, block in zip(self._firsts, self._blocks, strict=True):
+            yield first, block(x)

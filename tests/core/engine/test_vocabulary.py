@@ -1,0 +1,59 @@
+"""The vocabulary's blocks give what one product gives."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from core.engine.models import made, prefixes
+from torch.nn import functional as F
+
+from prefixcap import from_transformers
+from prefixcap.engine.ranking import RankingSession, best, best_of, move
+from prefixcap.engine.vocabulary import Vocabulary
+from prefixcap.testing.table import TableLM
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    ("size", "count"), [(3000, 10), (9001, 1), (9001, 50), (4100, 4100), (5, 9)]
+)
+def test_blocks_give_what_the_whole_gives(
+    size: int, count: int, dtype: torch.dtype, bias: bool
+) -> None:
+    stream = torch.Generator().manual_seed(size)
+    x, weight = (torch.randn(n, 16, generator=stream).to(dtype) for n in (130, size))
+    offset = torch.randn(size, generator=stream).to(dtype) if bias else None
+    head, wanted = Vocabulary(weight, offset), F.linear(x, weight, offset).float()
+    close = {"atol": 0.2, "rtol": 0.0} if dtype == torch.bfloat16 else {"atol": 2e-5, "rtol": 2e-5}
+    for rows in (1, 130):
+        logits, found = head.logits(x[:rows]), head.best(x[:rows], count)
+        assert logits.dtype == found.logits.dtype == torch.float32
+        torch.testing.assert_close(logits, wanted[:rows], **close)
+        plain = best_of(logits, count)
+        torch.testing.assert_close(found.logits, plain.logits, **close)
+        torch.testing.assert_close(found.normaliser, logits.logsumexp(-1), **close)
+        torch.testing.assert_close(logits.gather(1, found.tokens), found.logits, **close)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bloom", "gpt_neox", "table"])
+def test_ranking_a_session_is_ranking_its_logits(name: str) -> None:
+    prefix = prefixes(2)
+    lm = TableLM() if name == "table" else from_transformers(made(name))
+    first, second = (lm.start(prefix[..., : lm.width], rows_per_image=2) for _ in range(2))
+    assert isinstance(first, RankingSession) == (name in ("gpt2", "gpt_neox"))
+    first.admit()
+    second.admit()
+    for parents in ([0, 0, 1], [2, 0], []):
+        wanted = best_of(second.logits, 3)
+        found = best(first, 3)
+        torch.testing.assert_close(found.logits, wanted.logits)
+        torch.testing.assert_close(found.normaliser, wanted.normaliser)
+        assert torch.equal(found.tokens, wanted.tokens)
+        tokens = torch.arange(len(parents))
+        move(first, tokens, torch.tensor(parents, dtype=torch.long))
+        second.advance(tokens, torch.tensor(parents, dtype=torch.long))
+        assert torch.allclose(first.logits, second.logits)
+    assert len(best(first, 3).tokens) == 0
