@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -15,9 +16,10 @@ from prefixcap.kinds import LanguageModel, MapperConfig, MapperShape, TuningConf
 from prefixcap.prefixes import FeatureNorm, Prefixer
 from prefixcap.registry import Registry
 from prefixcap.runtime import prepare
-from prefixcap.training import Trained, Trainer, TrainingConfig, train
+from prefixcap.training import Checkpoint, Trained, Trainer, TrainingConfig, checkpoint, train
 from prefixcap.training.beginning import build_prefixer
 from prefixcap.training.captions import Pair, batches, find_end, pad, sentence, tokenize
+from prefixcap.training.step import fused_activations
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "red", "blue", ".", "two", "on", "grass", "snow")
 COLOURS = ("red", "blue")
@@ -83,7 +85,9 @@ def world(images: int = 24) -> tuple[Tensor, list[list[str]]]:
 def trained(lm: LanguageModel | None = None, tuning: str = "full", **options: Any) -> Trained:
     features, captions = world()
     settings = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-2, "lm_rate": 1.0, **options}
-    extra = {k: settings.pop(k) for k in ("progress", "seed", "on_epoch") if k in settings}
+    extra = {
+        k: settings.pop(k) for k in ("progress", "seed", "on_epoch", "checkpoint") if k in settings
+    }
     return train(
         lm or gpt2(),
         config_of(MapperConfig, "mlp"),
@@ -209,6 +213,158 @@ def test_progress_counts_every_step() -> None:
     assert [done for done, _, _ in seen] == list(range(1, 19))
     assert {total for _, total, _ in seen} == {18}
     assert [epoch for _, _, epoch in seen] == [1] * 6 + [2] * 6 + [3] * 6
+
+
+# ----------------------------------------------------------------------------------- going on
+
+
+class Killed(BaseException):
+    """What no code may catch and live."""
+
+
+class KeptAt(Checkpoint):
+    """Writes after the steps of some numbers only."""
+
+    def __init__(self, path: Path, at: set[int]) -> None:
+        super().__init__(path)
+        self.at, self.asked = at, 0
+
+    def due(self, *, epoch_ended: bool = False) -> bool:
+        self.asked += not epoch_ended
+        return self.asked in self.at
+
+
+@pytest.fixture(scope="module")
+def uninterrupted() -> dict[str, Trained]:
+    return {tuning: with_val(tuning) for tuning in ("frozen", "full")}
+
+
+def with_val(tuning: str, checkpoint: Checkpoint | None = None, die_at: int = 0) -> Trained:
+    """Trains 6 steps an epoch with dropout, until val is not better."""
+
+    def progress(done: int, _total: int, _info: object) -> None:
+        if done == die_at:
+            raise Killed
+
+    features, captions = world()
+    return train(
+        gpt2(dropout=0.2),
+        config_of(MapperConfig, "mlp"),
+        3,
+        config_of(TuningConfig, tuning),
+        features,
+        captions,
+        config=TrainingConfig(epochs=4, batch_size=8, learning_rate=2e-2, lm_rate=1.0, patience=2),
+        val_features=features.flip(0),
+        val_captions=captions,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def same(one: Trained, two: Trained) -> bool:
+    histories = [{k: v for k, v in m.history.items() if k != "seconds"} for m in (one, two)]
+    return histories[0] == histories[1] and all(
+        torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True)
+    )
+
+
+@given(
+    tuning=st.sampled_from(["frozen", "full"]),
+    die_at=st.integers(1, 18),
+    kept_at=st.sets(st.integers(0, 18), max_size=3),
+)
+@settings(max_examples=12, deadline=None)
+def test_a_killed_training_ends_with_the_same_bits(
+    uninterrupted: dict[str, Trained],
+    tmp_path_factory: pytest.TempPathFactory,
+    tuning: str,
+    die_at: int,
+    kept_at: set[int],
+) -> None:
+    file = tmp_path_factory.mktemp("killed") / "training.ckpt"
+    try:
+        with_val(tuning, KeptAt(file, kept_at), die_at)
+    except Killed:
+        torch.rand(3)  # another process starts from another state
+    assert same(with_val(tuning, Checkpoint(file)), uninterrupted[tuning])
+
+
+def test_a_training_that_is_killed_again_and_again_ends_the_same(
+    uninterrupted: dict[str, Trained], tmp_path: Path
+) -> None:
+    steps = len(uninterrupted["full"].history["loss"])
+    for step in range(1, steps + 1):
+        with pytest.raises(Killed):
+            with_val("full", Checkpoint(tmp_path / "at", every=0, share=1e9), step)
+    found = with_val("full", Checkpoint(tmp_path / "at"))
+    assert same(found, uninterrupted["full"])
+    assert len(found.history["seconds"]) == len(found.history["val_loss"])
+
+
+def test_the_state_of_another_training_is_not_used(tmp_path: Path) -> None:
+    file = tmp_path / "at"
+    one = trained(checkpoint=Checkpoint(file, every=0))
+    assert file.exists()
+    other = trained(checkpoint=Checkpoint(file), epochs=2)
+    assert len(other.history["loss"]) == 12
+    assert same(other, trained(epochs=2))
+    assert not same(one, other)
+    Checkpoint(file).remove()
+    assert not file.exists()
+    file.write_bytes(b"no state")
+    with pytest.raises(PrefixcapError, match=r"at is broken \(.*\): delete it to train anew"):
+        trained(checkpoint=Checkpoint(file))
+
+
+def test_a_checkpoint_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
+    clock = [100.0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
+        found = Checkpoint(tmp_path / "at", every=60, share=0.01)
+        assert not found.due()
+        assert found.due(epoch_ended=True)
+
+        def slow(path: Path, content: bytes) -> None:
+            clock[0] += 3.0
+
+        patch.setattr(checkpoint.runs, "replace", slow)
+        found.write({})
+        for passed, expected in ((299.0, False), (2.0, True)):
+            clock[0] += passed
+            assert found.due() is found.due(epoch_ended=True) is expected
+
+
+def test_every_global_random_state_is_given_back() -> None:
+    import random
+
+    import numpy as np
+
+    def states() -> list[object]:
+        return [torch.random.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1:]]
+
+    random.seed(5)
+    np.random.seed(5)
+    before = repr(states())
+    trained()
+    assert repr(states()) == before
+
+
+@pytest.mark.parametrize("name", ["gelu_new", "gelu_fast"])
+def test_activations_of_one_kernel_are_the_same_function(name: str) -> None:
+    prepare()
+    from transformers.activations import ACT2FN
+
+    module = nn.Sequential(ACT2FN[name])
+    x = torch.linspace(-9, 9, 1001, requires_grad=True)
+    (expected,) = torch.autograd.grad(module(x).sum(), x)
+    values = module(x)
+    with fused_activations(module):
+        assert isinstance(module[0], nn.GELU)
+        torch.testing.assert_close(module(x), values, atol=2e-6, rtol=1e-5)
+        (found,) = torch.autograd.grad(module(x).sum(), x)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert type(module[0]) is type(ACT2FN[name])
 
 
 # ---------------------------------------------------------------------------------------- the loss

@@ -76,7 +76,8 @@ def _train(study: Study, out: Path) -> dict[str, Any]:
         return train_one(study, out, reporter())
     except KeyboardInterrupt:
         raise Stopped(
-            f"stopped; the features are kept in {out}: run the same command to go on"
+            f"stopped; features and the training's state are kept in {out}: run the same command "
+            "to go on"
         ) from None
 
 

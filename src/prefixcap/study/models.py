@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prefixcap.captioner import Captioner
 
 KEY = "key.json"
+CHECKPOINT = "training.ckpt"
 PROBE = "A black dog runs, and two children in red watch it."
 
 
@@ -79,7 +80,9 @@ def train(
 
     with locked(folder):
         if is_trained(folder, key):
+            (folder / CHECKPOINT).unlink(missing_ok=True)
             return None, 0
+        checkpoint = training.Checkpoint(folder / CHECKPOINT)
         with reporter.task(what, 1, "steps") as task:
 
             def progress(done: int, total: int, info: Mapping[str, Any]) -> None:
@@ -102,10 +105,12 @@ def train(
                     else [example.references for example in data.val_examples]
                 ),
                 progress=progress,
+                checkpoint=checkpoint,
             )
         captioner = trained.captioner(
             lm_config=model.lm, encoder_config=model.encoder, encoder_digest=encoder_digest
         )
         captioner.save(folder)
         write_json(folder / KEY, {"key": key})
+        checkpoint.remove()
         return captioner, 1

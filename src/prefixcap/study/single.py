@@ -43,7 +43,9 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     )
     (model,) = study.models(study.encoders[0], study.lms[0])
     lm_key = models.lm_key(lm)
-    if (folder / runs.CONFIG).exists():
+    # a training that was killed while its model was saved has left its state, and no key
+    saving = (folder / models.CHECKPOINT).exists() and not (folder / models.KEY).exists()
+    if (folder / runs.CONFIG).exists() and not saving:
         readable = features.known_readable(loaded.train), features.known_readable(loaded.val)
         expected = model_key(study, model, lm_key, data.training_key(features, *readable))
         if not models.is_trained(folder, expected):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.training.config import TrainingConfig
 
 if TYPE_CHECKING:
+    from prefixcap.training.checkpoint import Checkpoint
     from prefixcap.training.loop import Trained, train
     from prefixcap.training.step import Trainer
 
-__all__ = ["Trained", "Trainer", "TrainingConfig", "train"]
+__all__ = ["Checkpoint", "Trained", "Trainer", "TrainingConfig", "train"]
 
-_HOMES = {"Trained": "loop", "Trainer": "step", "train": "loop"}
+_HOMES = {"Checkpoint": "checkpoint", "Trained": "loop", "Trainer": "step", "train": "loop"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,28 +1,41 @@
-"""The epochs of a training: their losses, early stopping, and the best weights."""
+"""The epochs of a training: their losses, early stopping, the best weights, and going on."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from prefixcap.training.captions import Pair, batches, pad
+from prefixcap.training.checkpoint import random_state, set_random_state
 from prefixcap.training.step import Trainer
 
 if TYPE_CHECKING:
     from prefixcap.kinds import LanguageModel
     from prefixcap.prefixes import Prefixer
+    from prefixcap.training.checkpoint import Checkpoint
     from prefixcap.training.config import TrainingConfig
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 
 
 class Epochs:
-    """The epochs of one training, with its history and the best weights so far."""
+    """The epochs of one training, with its history and the best weights so far.
+
+    Args:
+        lm: the language model, its tuning applied.
+        prefixer: from features to prefixes.
+        config: how to train.
+        pairs: the captions.
+        features: (B,D) or (B,N,D).
+        seed: of the batches' order.
+        checkpoint: where the state is kept; what is there already is gone on from.
+    """
 
     def __init__(
         self,
@@ -32,11 +45,13 @@ class Epochs:
         pairs: Sequence[Pair],
         features: Tensor,
         seed: int,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         self._modules = (lm.module, prefixer)
         self._config = config
         self._pairs = pairs
         self._features = features
+        self._device = next(lm.module.parameters()).device
         self._generator = torch.Generator().manual_seed(seed)
         self._steps = math.ceil(len(pairs) / config.batch_size)
         self._total = self._steps * config.epochs
@@ -44,6 +59,11 @@ class Epochs:
         self._tuned = any(p.requires_grad for p in lm.module.parameters())
         self.history: dict[str, Any] = {"loss": [], "train_loss": [], "val_loss": [], "seconds": []}
         self._best: list[Tensor] = []
+        self._checkpoint = checkpoint
+        self._epoch = 1
+        self._waited = 0
+        self._order = self._generator.get_state()
+        self._before = 0.0
 
     def run(
         self,
@@ -55,39 +75,80 @@ class Epochs:
 
         The weights of the best epoch are put back, unless those of the last are to be kept.
         """
-        waited = 0
-        for epoch in range(1, self._config.epochs + 1):
-            begin = time.perf_counter()
-            self._epoch(epoch, progress)
-            if val is not None:
-                self.history["val_loss"].append(self._evaluate(*val))
-            self.history["seconds"].append(round(time.perf_counter() - begin, 3))
-            waited = 0 if self._is_best() else waited + 1
-            if not waited or self._config.keep == "last":
-                self.history["kept_epoch"] = epoch
-                self._best = [p.detach().clone() for p in self.trainer.parameters]
+        found = self._checkpoint.read() if self._checkpoint is not None else None
+        if found is not None:
+            self._go_on(found)
+        while self._epoch <= self._config.epochs and not self._patient_no_more():
+            self._one(val, progress)
             if on_epoch is not None:
-                on_epoch(epoch)
-            if self._config.patience is not None and waited >= self._config.patience:
-                break
+                on_epoch(self._epoch - 1)
+            if self._checkpoint is not None and self._checkpoint.due(epoch_ended=True):
+                self._keep(self._checkpoint)
         with torch.no_grad():
             for parameter, best in zip(self.trainer.parameters, self._best, strict=True):
                 parameter.copy_(best)
 
-    def _epoch(self, epoch: int, progress: Progress | None) -> None:
+    def _patient_no_more(self) -> bool:
+        return self._config.patience is not None and self._waited >= self._config.patience
+
+    def _one(self, val: tuple[Tensor, Sequence[Pair]] | None, progress: Progress | None) -> None:
+        self._begin = time.perf_counter() - self._before
+        self._train(progress)
+        if val is not None:
+            self.history["val_loss"].append(self._evaluate(*val))
+        self.history["seconds"].append(round(time.perf_counter() - self._begin, 3))
+        self._waited = 0 if self._is_best() else self._waited + 1
+        if not self._waited or self._config.keep == "last":
+            self.history["kept_epoch"] = self._epoch
+            self._best = [p.detach().clone() for p in self.trainer.parameters]
+        self._epoch += 1
+        self._before = 0.0
+        self._order = self._generator.get_state()
+
+    def _train(self, progress: Progress | None) -> None:
         self._train_mode(True)
         losses = self.history["loss"]
-        first = len(losses)
-        for batch in batches(self._pairs, self._config.batch_size, self._generator):
+        first = self._steps * (self._epoch - 1)
+        self._generator.set_state(self._order)
+        dealt = batches(self._pairs, self._config.batch_size, self._generator)
+        for batch in islice(dealt, len(losses) - first, None):
             rows, ids, mask = pad(batch)
             losses.append(self.trainer.step(self._features[rows], ids, mask))
             if progress is not None:
-                info = {"epoch": epoch, "loss": losses[-1]}
+                info = {"epoch": self._epoch, "loss": losses[-1]}
                 if self.history["val_loss"]:
                     info["val_loss"] = self.history["val_loss"][-1]
                 progress(len(losses), self._total, info)
+            if self._checkpoint is not None and self._checkpoint.due():
+                self._before = time.perf_counter() - self._begin
+                self._keep(self._checkpoint)
         self._train_mode(False)
         self.history["train_loss"].append(sum(losses[first:]) / (len(losses) - first))
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        checkpoint.write(
+            {
+                "epoch": self._epoch,
+                "waited": self._waited,
+                "seconds": self._before,
+                "order": self._order,
+                "history": self.history,
+                "best": self._best,
+                "buffers": dict(self._modules[1].named_buffers()),
+                "trainer": self.trainer.state(),
+                "random": random_state(self._device),
+            }
+        )
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        self._epoch, self._waited = state["epoch"], state["waited"]
+        self._before, self._order = state["seconds"], state["order"]
+        self.history |= state["history"]
+        self._best = [best.to(self._device) for best in state["best"]]
+        for name, buffer in self._modules[1].named_buffers():
+            buffer.copy_(state["buffers"][name])
+        self.trainer.set_state(state["trainer"])
+        set_random_state(state["random"], self._device)
 
     def _evaluate(self, features: Tensor, pairs: Sequence[Pair]) -> float:
         ordered = sorted(pairs, key=lambda pair: len(pair.ids))

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
 from torch import Tensor
 
+from prefixcap import specs
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import LanguageModel, MapperConfig, TuningConfig
 from prefixcap.prefixes import Prefixer
 from prefixcap.training.beginning import build_prefixer
 from prefixcap.training.captions import End, Pair, find_end, tokenize
+from prefixcap.training.checkpoint import Checkpoint, own_randomness
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.epochs import Epochs, Progress
+from prefixcap.training.step import fused_activations
 
 if TYPE_CHECKING:
     from prefixcap.captioner import Captioner
@@ -94,11 +99,12 @@ def train(
     val_captions: Sequence[Sequence[str]] | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[int, Trained], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Trains a mapper, and what the tuning opens of the language model.
 
-    The language model that is given stays as it is: one that is tuned is a copy. torch's global
-    random state is neither read nor changed.
+    The language model that is given stays as it is: one that is tuned is a copy. The global random
+    states (torch's, numpy's and Python's) are neither read nor changed.
 
     Args:
         lm: the language model.
@@ -114,6 +120,8 @@ def train(
         progress: called after every step with the steps done, all steps, and what is known:
             "epoch", "loss" and, once there is one, "val_loss".
         on_epoch: called after every epoch with its number (from 1) and the model as it is.
+        checkpoint: where the state is kept, so that the same call goes on after it was killed, and
+            ends with the same bits. It is not removed at the end.
 
     Returns:
         The model of the epoch with the lowest loss on val, or of the last one without val.
@@ -124,16 +132,18 @@ def train(
     config = config or TrainingConfig()
     _check(lm, features, captions, val_features, val_captions)
     device = next(lm.module.parameters()).device
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
         lm = _tuned(lm, tuning_config)
         prefixer = build_prefixer(lm, mapper_config, prefix_length, features, config).to(device)
         end = find_end(lm, config.end)
         pairs = tokenize(lm, captions, config)[: config.max_train_captions]
         _check_lengths(lm, prefix_length, pairs)
-        run = Epochs(lm, prefixer, config, pairs, features, seed)
+        stack.enter_context(fused_activations(lm.module))
+        if checkpoint is not None:
+            made_of = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
+            checkpoint.key = specs.digest(digest, *made_of, _content(features, pairs))
+        run = Epochs(lm, prefixer, config, pairs, features, seed, checkpoint)
         trained = Trained(
             lm=lm,
             lm_digest=digest,
@@ -151,6 +161,14 @@ def train(
             val = (val_features, tokenize(lm, val_captions, config))
         run.run(val, progress, (lambda n: on_epoch(n, trained)) if on_epoch else None)
     return trained
+
+
+def _content(features: Tensor, pairs: Sequence[Pair]) -> str:
+    """Returns a hash of what is trained on."""
+    found = sha256(features.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for pair in pairs:
+        found.update(repr((pair.row, pair.ids)).encode())
+    return found.hexdigest()
 
 
 def _tuned(lm: LanguageModel, tuning_config: TuningConfig) -> LanguageModel:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from prefixcap.kinds import LanguageModel
     from prefixcap.prefixes import Prefixer
     from prefixcap.training.config import TrainingConfig
+
+_GELUS = ("NewGELUActivation", "FastGELUActivation")
 
 
 class Trainer:
@@ -44,6 +47,8 @@ class Trainer:
             [group for group in groups if group["params"]],
             eps=config.eps,
             weight_decay=config.weight_decay,
+            # a tenth of the time for a mapper of 33 million parameters
+            fused=self._device.type in ("cpu", "cuda"),
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: config.factor(step, total_steps)
@@ -90,3 +95,40 @@ class Trainer:
         self._optimizer.step()
         self._schedule.step()
         return value
+
+    def state(self) -> dict[str, Any]:
+        """Returns the trained parameters and what the optimiser remembers, for `set_state`."""
+        return {
+            "parameters": [parameter.detach() for parameter in self.parameters],
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state` returned."""
+        with torch.no_grad():
+            for parameter, kept in zip(self.parameters, state["parameters"], strict=True):
+                parameter.copy_(kept)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+
+
+@contextmanager
+def fused_activations(module: nn.Module) -> Iterator[None]:
+    """Computes transformers' GELUs of several operations by the kernel of one, as long as it lasts.
+
+    They are the same function; a fifth of the time of a small GPT-2's steps goes into the parts.
+    """
+    changed = [
+        (parent, name, child)
+        for parent in module.modules()
+        for name, child in parent.named_children()
+        if type(child).__name__ in _GELUS
+    ]
+    for parent, name, _ in changed:
+        setattr(parent, name, nn.GELU("tanh"))
+    try:
+        yield
+    finally:
+        for parent, name, child in changed:
+            setattr(parent, name, child)
