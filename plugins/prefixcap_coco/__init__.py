@@ -11,15 +11,29 @@ import attrs
 from prefixcap.config import Component, at_least, one_of
 from prefixcap.hookspecs import hookimpl
 from prefixcap.kinds import Dataset, DatasetConfig, Metric, MetricConfig
+from prefixcap_coco.decoding_metrics import (
+    ClipScore,
+    Diversity,
+    Finish,
+    Logprob,
+    Oracle,
+    Repetition,
+)
 
 __all__ = [
     "Bleu",
     "Cider",
+    "ClipScore",
     "Coco",
     "Distinct",
+    "Diversity",
+    "Finish",
     "Jsonl",
     "Length",
+    "Logprob",
     "Meteor",
+    "Oracle",
+    "Repetition",
     "Rouge",
     "Spice",
     "prefixcap_components",
@@ -199,4 +213,20 @@ class Distinct(MetricConfig):
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
     """Returns the data sets and metrics of this plugin."""
-    return [Jsonl, Coco, Bleu, Meteor, Rouge, Cider, Spice, Length, Distinct]
+    return [
+        Jsonl,
+        Coco,
+        Bleu,
+        Meteor,
+        Rouge,
+        Cider,
+        Spice,
+        Length,
+        Distinct,
+        Repetition,
+        Diversity,
+        Oracle,
+        ClipScore,
+        Logprob,
+        Finish,
+    ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.kinds import MetricConfig, Record, Scores
@@ -28,20 +29,63 @@ NEEDS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
 """What `MetricConfig.needs` may hold: how a record has it, and the sentence where one does not."""
 
 
-def read_records(path: Path) -> list[Record]:
+def read_records(path: Path, references: Path | None = None) -> list[Record]:
     """Reads a file of lines with `image`, `references` and `prediction`.
 
+    In the place of `prediction` there may be `captions`, several of one image, best first; each is
+    a text, or an object with `text` and what else `bench` writes into a cell's captions.
+
+    Args:
+        path: the file.
+        references: a file of lines with `image` and `references` (or `captions`, as in a data set),
+            where those of the predictions have none; the images are those of this file.
+
     Raises:
-        PrefixcapError: the file is missing or empty, or a line is broken; its number is said.
+        PrefixcapError: a file is missing or empty, a line is broken (its number is said), an image
+            stands twice, or an image lacks a prediction or has no references.
     """
+    human = None if references is None else _references(references)
+    records = [_record(data, place, human) for data, place in _lines(path, KEYS)]
+    if human is None:
+        return records
+    missing = sorted(human.keys() - {record.image for record in records})
+    if missing:
+        raise PrefixcapError(
+            f"{path} has no prediction for {len(missing)} of the {len(human)} images of "
+            f"{references}, such as {missing[0]!r}"
+        )
+    return records
+
+
+def _lines(path: Path, keys: Sequence[str]) -> Iterator[tuple[dict[str, Any], str]]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PrefixcapError(f"cannot read {path}: {error}") from error
     numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not numbered:
-        raise PrefixcapError(f"{path} is empty: expected a JSON object a line with {_expected()}")
-    return [_record(line, f"{path}, line {number}") for number, line in numbered]
+        raise PrefixcapError(f"{path} is empty: expected a JSON object a line with {_all(keys)}")
+    known: dict[str, int] = {}
+    for number, line in numbered:
+        place = f"{path}, line {number}"
+        data = _object(line, place, keys)
+        image = data["image"]
+        if not isinstance(image, str | int):
+            raise PrefixcapError(f"{place}: 'image' must be a text, not {image!r}")
+        data["image"] = str(image)
+        if known.setdefault(str(image), number) != number:
+            raise PrefixcapError(
+                f"{place}: the image {image!r} already stands in line {known[str(image)]}"
+            )
+        yield data, place
+
+
+def _references(path: Path) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for data, place in _lines(path, KEYS[:2]):
+        key = "references" if "references" in data else "captions"
+        found[data["image"]] = _texts(data, key, place)
+    return found
 
 
 def evaluate(
@@ -103,29 +147,76 @@ def lacking(records: Sequence[Record], config: MetricConfig) -> str | None:
     return None
 
 
-def _record(line: str, place: str) -> Record:
+def _record(
+    data: Mapping[str, Any], place: str, human: Mapping[str, tuple[str, ...]] | None
+) -> Record:
+    image = data["image"]
+    if human is None:
+        references = _texts(data, "references", place)
+    elif image in human:
+        references = human[image]
+    else:
+        raise PrefixcapError(
+            f"{place}: the image {image!r} has no references{nearest(image, human)}"
+        )
+    if "captions" not in data:
+        prediction = _get(data, "prediction", place)
+        if not isinstance(prediction, str):
+            raise PrefixcapError(f"{place}: 'prediction' must be a text, not {prediction!r}")
+        return Record(image=image, references=references, prediction=prediction)
+    made = data["captions"] if isinstance(data["captions"], list) else []
+    whole = [{"text": caption} if isinstance(caption, str) else caption for caption in made]
+    good = whole and all(isinstance(c, dict) and isinstance(c.get("text"), str) for c in whole)
+    if not good:
+        raise PrefixcapError(
+            f"{place}: 'captions' must be a list of at least one text, not {data['captions']!r:.60}"
+        )
+    return Record(image=image, references=references, **of_captions(whole))
+
+
+def of_captions(captions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns what a record has of captions as `bench` keeps them; what some lack is left empty."""
+
+    def each(key: str) -> tuple[Any, ...]:
+        return tuple(caption[key] for caption in captions if caption.get(key) is not None)
+
+    return {
+        "prediction": captions[0]["text"],
+        "captions": each("text"),
+        **{
+            field: found if len(found := each(key)) == len(captions) else ()
+            for field, key in (
+                ("logprobs", "logprob"),
+                ("tokens", "tokens"),
+                ("finishes", "finish"),
+            )
+        },
+    }
+
+
+def _object(line: str, place: str, keys: Sequence[str]) -> dict[str, Any]:
     try:
         data = json.loads(line)
     except json.JSONDecodeError as error:
         raise PrefixcapError(f"{place}: not JSON ({error})") from error
     if not isinstance(data, dict):
-        raise PrefixcapError(f"{place}: expected a JSON object with {_expected()}")
-    for key in KEYS:
-        if key not in data:
-            hint = nearest(key, data)
-            raise PrefixcapError(f"{place}: no key {key!r}{hint}")
-    image, references, prediction = (data[key] for key in KEYS)
-    if not isinstance(image, str | int):
-        raise PrefixcapError(f"{place}: 'image' must be a text, not {image!r}")
-    if not isinstance(prediction, str):
-        raise PrefixcapError(f"{place}: 'prediction' must be a text, not {prediction!r}")
-    texts = isinstance(references, list) and all(isinstance(text, str) for text in references)
-    if not texts or not references:
-        raise PrefixcapError(
-            f"{place}: 'references' must be a list of at least one text, not {references!r}"
-        )
-    return Record(image=str(image), references=tuple(references), prediction=prediction)
+        raise PrefixcapError(f"{place}: expected a JSON object with {_all(keys)}")
+    _get(data, "image", place)
+    return data
 
 
-def _expected() -> str:
-    return ", ".join(repr(key) for key in KEYS)
+def _get(data: Mapping[str, Any], key: str, place: str) -> Any:
+    if key not in data:
+        raise PrefixcapError(f"{place}: no key {key!r}{nearest(key, data)}")
+    return data[key]
+
+
+def _texts(data: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+    found = _get(data, key, place)
+    if not isinstance(found, list) or not found or not all(isinstance(t, str) for t in found):
+        raise PrefixcapError(f"{place}: {key!r} must be a list of at least one text, not {found!r}")
+    return tuple(found)
+
+
+def _all(keys: Sequence[str]) -> str:
+    return ", ".join(repr(key) for key in keys)

@@ -435,6 +435,13 @@ class MetricConfig(Component):
     def build(self) -> Metric:
         """Makes the metric."""
 
+    def parts(self) -> Sequence[Component]:
+        """Returns the components that its settings name by their specs.
+
+        Their versions, and the weights of encoders among them, count to what made scores.
+        """
+        return ()
+
 
 KINDS: Mapping[str, type[Component]] = {
     base.kind: base

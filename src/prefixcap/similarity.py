@@ -10,6 +10,7 @@ from prefixcap import specs
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Encoder, EncoderConfig
 from prefixcap.registry import Registry
+from prefixcap.runtime import device_named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,10 +113,10 @@ def text_side(
 
 
 @lru_cache(maxsize=4)
-def named_text_side(spec: str, device: str = "cpu") -> TextSide:
+def named_text_side(spec: str, device: str = "auto") -> TextSide:
     """Returns the text side that a setting names, its settings parted by ";"; loaded once.
 
     Raises:
         PrefixcapError: there is no such encoder, or a setting is wrong.
     """
-    return text_side(spec.replace(";", ","), device=device)
+    return text_side(spec.replace(";", ","), device=device_named(device))

@@ -56,10 +56,16 @@ def test_the_four_metrics_by_their_names(shell: Shell, shared: Path) -> None:
             "line 2: 'references' must be a list of at least one text, not 'a cat'",
         ),
         ({**GOOD, "image": [1]}, "line 2: 'image' must be a text, not [1]"),
+        ({**GOOD, "image": "0"}, "line 2: the image '0' already stands in line 1"),
+        (
+            {**GOOD, "captions": []},
+            "line 2: 'captions' must be a list of at least one text, not []",
+        ),
+        ({**GOOD, "captions": [{"txt": "a"}]}, "line 2: 'captions' must be a list of at least one"),
     ],
 )
 def test_a_broken_line_is_named(shell: Shell, tmp_path: Path, row: object, sentence: str) -> None:
-    file = write(tmp_path / "p.jsonl", GOOD, row)
+    file = write(tmp_path / "p.jsonl", {**GOOD, "image": "0"}, row)
     status, out, err = shell("eval", file, "--metrics", "length")
     assert (status, out) == (2, "")
     assert err.startswith(f"prefixcap: {file}, {sentence}")
@@ -70,3 +76,62 @@ def test_an_empty_file(shell: Shell, tmp_path: Path) -> None:
     status, _, err = shell("eval", file)
     assert status == 2
     assert err.startswith(f"prefixcap: {file} is empty: ")
+
+
+def test_several_captions_and_what_a_decoder_said_of_them(shell: Shell, tmp_path: Path) -> None:
+    told = [
+        {"text": "a cat", "logprob": -4.0, "tokens": 2, "finish": "stop"},
+        {"text": "a dog", "logprob": -6.0, "tokens": 3, "finish": "length"},
+    ]
+    rows = [
+        {"image": "1", "references": ["a cat"], "captions": told},
+        {"image": "2", "references": ["a dog"], "captions": told[::-1]},
+    ]
+    file = write(tmp_path / "p.jsonl", *rows)
+    _, out, _ = shell("eval", file, "--metrics", "logprob,finish,diversity", "--json")
+    found = json.loads(out)
+    assert found["Logprob"] == -5.0
+    assert found["Logprob_per_token"] == -2.0
+    assert found["Ended_by_stop"] == 0.5
+    assert found["Div_1"] == 0.75
+    texts = [{**row, "captions": ["a cat", "a cat sits"]} for row in rows]
+    file = write(tmp_path / "t.jsonl", *texts)
+    _, out, _ = shell("eval", file, "--metrics", "diversity:max_n=1", "--json")
+    assert json.loads(out)["Div_1"] == 3 / 5
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("clipscore", "needs the images, and of '1' there is a caption alone: use it in bench"),
+        ("logprob", "needs what a decoder says of its captions"),
+        ("diversity", "needs two captions or more of every image, and '1' has 1"),
+        ("oracle", "needs two captions or more of every image, and '1' has 1"),
+    ],
+)
+def test_what_a_file_lacks_for_a_metric_is_said(
+    shell: Shell, tmp_path: Path, metric: str, sentence: str
+) -> None:
+    status, out, err = shell("eval", write(tmp_path / "p.jsonl", GOOD), "--metrics", metric)
+    assert (status, out) == (2, "")
+    assert f"the metric '{metric}' {sentence}" in err
+
+
+def test_references_of_another_file(shell: Shell, tmp_path: Path) -> None:
+    human = write(
+        tmp_path / "r.jsonl",
+        {"image": "1", "references": ["a cat", "the cat"]},
+        {"image": 2, "captions": ["two dogs"], "split": "test"},
+    )
+    one = {"image": "1", "prediction": "a cat sits"}
+    two = {"image": "2", "prediction": "two"}
+    file = write(tmp_path / "p.jsonl", two, one)
+    status, out, _ = shell("eval", file, "--references", human, "--metrics", "length", "--json")
+    assert status == 0
+    assert json.loads(out)["Length"] == 2.0
+    file = write(tmp_path / "p.jsonl", one)
+    _, _, err = shell("eval", file, "--references", human, "--metrics", "length")
+    assert f"{file} has no prediction for 1 of the 2 images of {human}, such as '2'" in err
+    file = write(tmp_path / "p.jsonl", one, two, {"image": "3", "prediction": "a"})
+    _, _, err = shell("eval", file, "--references", human, "--metrics", "length")
+    assert f"{file}, line 3: the image '3' has no references" in err

@@ -159,7 +159,8 @@ METRICS = [
         ("loses one", "per-image", "record-order"),
         ("by position", "record-order"),
         ("loss", "perfect-is-best"),
-        ("noisy", "repeatable", "record-order"),
+        ("peeks", "needs"),
+        ("noisy", "repeatable", "record-order", "needs"),
     )
 ]
 TUNINGS = [

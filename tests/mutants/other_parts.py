@@ -119,6 +119,8 @@ class TwistedMetric(Metric):
             each.sort()
         if self.twist == "loss":
             value = -value
+        if self.twist == "peeks":
+            value += sum(record.logprobs[0] for record in records)
         if self.twist == "noisy":
             value += random.SystemRandom().random()
         name = f"share of {records[0].prediction}" if self.twist == "renames" else "share"

@@ -18,6 +18,10 @@ def evaluate_file(
         Path, typer.Argument(help="A JSON object a line: image, references, prediction.")
     ],
     metrics: options.Metrics = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="A file of image and references, where the predictions have none."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score predicted captions against their references."""
@@ -28,7 +32,7 @@ def evaluate_file(
     registry = Registry()
     names = options.many(metrics, options.DEFAULT_EVAL_METRICS)
     configs = [registry.parse(MetricConfig, name) for name in names]
-    records = read_records(file)
+    records = read_records(file, references)
     with quiet_stdout(), reporter().task("scoring", len(configs), "metrics") as task:
         scores = evaluate(records, configs, progress=lambda done, _: task.reach(done))
         task.reach(len(configs))

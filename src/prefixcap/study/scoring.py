@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from prefixcap import specs
-from prefixcap.evaluation import lacking, score
-from prefixcap.kinds import Example, MetricConfig, Record, Scores
+from prefixcap.config import Component
+from prefixcap.evaluation import lacking, of_captions, score
+from prefixcap.kinds import EncoderConfig, Example, MetricConfig, Record, Scores
 from prefixcap.study.store import locked, read_json, write_json
 
 if TYPE_CHECKING:
@@ -52,16 +54,11 @@ def records(
     """
     found = []
     for row, (example, line) in enumerate(zip(examples, lines, strict=True)):
-        captions = line["captions"]
         found.append(
             Record(
                 image=example.image.id,
                 references=example.references,
-                prediction=captions[0]["text"],
-                captions=tuple(caption["text"] for caption in captions),
-                logprobs=_all(captions, "logprob"),
-                tokens=_all(captions, "tokens"),
-                finishes=_all(captions, "finish"),
+                **of_captions(line["captions"]),
                 item=example.image,
                 feature=None if features is None else features[row],
                 text_side=text_side,
@@ -70,19 +67,24 @@ def records(
     return found
 
 
-def _all(captions: Sequence[dict[str, Any]], key: str) -> tuple[Any, ...]:
-    # captions that need no model have texts alone
-    return tuple(caption[key] for caption in captions if key in caption)
-
-
 def missing(folder: Path, key: str, metrics: Sequence[MetricConfig]) -> list[MetricConfig]:
     """Returns the metrics that a cell has not been scored by."""
     kept = read_json(folder / SCORES) or {}
     return [
         metric
         for metric in metrics
-        if kept.get(specs.to_spec(metric), {}).get("key") != specs.digest(key, metric)
+        if kept.get(specs.to_spec(metric), {}).get("key") != _key(key, metric)
     ]
+
+
+def _key(key: str, metric: MetricConfig) -> str:
+    return specs.digest(key, metric, *map(_part, metric.parts()))
+
+
+@cache
+def _part(config: Component) -> str:
+    weights = config.build().digest() if isinstance(config, EncoderConfig) else ""
+    return specs.digest(config, weights)
 
 
 def cell_scores(
@@ -113,7 +115,7 @@ def cell_scores(
         kept = read_json(folder / SCORES) or {}
         for metric in metrics:
             name = specs.to_spec(metric)
-            metric_key = specs.digest(key, metric)
+            metric_key = _key(key, metric)
             if kept.get(name, {}).get("key") != metric_key:
                 reason = lacking(found, metric)
                 result = Scores(values={}) if reason else score(found, metric)

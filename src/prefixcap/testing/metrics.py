@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import attrs
 
-from prefixcap.kinds import Metric, Record, Scores
+from prefixcap.kinds import ImageItem, Metric, MetricConfig, Record, Scores
+from prefixcap.similarity import TextSide
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules import require, rule
+from prefixcap.testing.words import WordsEncoder
 
 TEXTS = (
     ("A brown dog runs along the beach.", "A dog is running on the sand near the sea."),
@@ -18,10 +20,35 @@ TEXTS = (
     ("A man in a blue shirt rides a bicycle.", "Someone is cycling down a quiet street."),
     ("Three children sit at a table and draw.", "Some kids are drawing pictures together."),
 )
+ENCODER = WordsEncoder()
+SEEN = ENCODER.encode_text([" ".join(texts) for texts in TEXTS])
+
+
+def _item(number: int) -> ImageItem:
+    return ImageItem(id=f"image {number}", index=number, embedding=SEEN[number].numpy)
+
+
 PERFECT = tuple(
-    Record(image=f"image {i}", references=texts, prediction=texts[0], captions=texts)
+    Record(
+        image=f"image {i}",
+        references=texts,
+        prediction=texts[0],
+        captions=texts,
+        logprobs=(-9.0 - i, -12.5),
+        tokens=(9 + i, 11),
+        finishes=("stop" if i else "length", "stop"),
+        item=_item(i),
+        feature=SEEN[i],
+        text_side=TextSide("words", lambda: ENCODER),
+    )
     for i, texts in enumerate(TEXTS)
 )
+# what is left of a record where a need is not declared
+LESS: Mapping[str, Mapping[str, Any]] = {
+    "image": {"item": None, "feature": None, "text_side": None},
+    "search": {"logprobs": (), "tokens": (), "finishes": ()},
+    "several": {"captions": ()},
+}
 TOLERANCE = 1e-9
 
 
@@ -45,7 +72,7 @@ def on_the_wrong_images() -> list[Record]:
 def finite(case: Case) -> None:
     """There are values, and they are finite numbers, however odd the texts."""
     odd = [
-        attrs.evolve(record, prediction=text, captions=(text,))
+        attrs.evolve(record, prediction=text, captions=(text, *record.captions[1:]))
         for record, text in zip(PERFECT, ("", "a ||| b\nc", "Ünïcödé 犬 🐕", "."), strict=True)
     ]
     for records in (PERFECT, odd):
@@ -95,6 +122,22 @@ def perfect_is_best(case: Case) -> None:
         require(no_worse, f"{name} is {value} where right and {wrong.values[name]} where wrong")
 
 
+@rule("needs")
+def needs(case: Case) -> None:
+    """Records that have nothing but texts and what the metric says it needs score the same."""
+    config = cast(MetricConfig, case.config)
+    unknown = sorted(set(config.needs) - set(LESS))
+    require(not unknown, f"the needs {unknown} are not among {sorted(LESS)}")
+    less = {
+        k: v for need, kept in LESS.items() if need not in config.needs for k, v in kept.items()
+    }
+    bare = [attrs.evolve(record, **less) for record in PERFECT]
+    require(
+        cast(Metric, case.built()).score(bare) == scored(case, PERFECT),
+        f"without {sorted(less)} the scores are others",
+    )
+
+
 @rule("repeatable")
 def repeatable(case: Case) -> None:
     """The same records have the same scores a second time, from a metric built again."""
@@ -102,4 +145,4 @@ def repeatable(case: Case) -> None:
     require(again == scored(case, PERFECT), f"the second time the scores are {again}")
 
 
-RULES = (finite, names, per_image, record_order, perfect_is_best, repeatable)
+RULES = (finite, names, per_image, record_order, perfect_is_best, needs, repeatable)

@@ -1,0 +1,124 @@
+"""CLIPScore and RefCLIPScore, by any encoder with a text side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import ImageItem, Metric, Record, Scores
+from prefixcap.similarity import TextSide, named_text_side
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHT = 2.5
+USUAL = "clip"
+
+# features of images that were encoded for scoring; all cells of a study have the same items
+_ENCODED: dict[tuple[str, int], tuple[ImageItem, Tensor]] = {}
+REMEMBERED = 50_000
+
+
+class ClipScoreMetric(Metric):
+    """CLIPScore and RefCLIPScore.
+
+    Args:
+        encoder: the spec of a CLIP that encodes the images anew; "" for the records' features.
+        text: the spec of the CLIP whose text side is used; "" for the records' own.
+        prompt: what stands before every caption.
+    """
+
+    def __init__(self, encoder: str, text: str, prompt: str) -> None:
+        self._encoder = encoder
+        self._text = text
+        self._prompt = f"{prompt} " if prompt else ""
+
+    def score(self, records: Sequence[Record]) -> Scores:
+        """Scores all records.
+
+        Raises:
+            PrefixcapError: a record has no feature, or there is no text side that fits it.
+        """
+        side = self._side(records)
+        captions = [self._prompt + record.prediction for record in records]
+        cosines = side.cosines(self._features(records, side), captions)
+        each = tuple(WEIGHT * max(cosine, 0.0) for cosine in cosines)
+        nearest = _nearest(side, captions, self._references(records))
+        both = tuple(_harmonic(a, b) for a, b in zip(each, nearest, strict=True))
+        which = label(side.name)
+        per_image = {f"CLIPScore{which}": each, f"RefCLIPScore{which}": both}
+        return Scores(values={k: fmean(v) for k, v in per_image.items()}, per_image=per_image)
+
+    def _side(self, records: Sequence[Record]) -> TextSide:
+        if self._encoder or self._text:
+            return named_text_side(self._encoder or self._text)
+        side = records[0].text_side
+        if side is None:
+            raise PrefixcapError(
+                f"the encoder of the image {records[0].image!r} was not given, so its caption "
+                "cannot be compared with it"
+            )
+        return side
+
+    def _features(self, records: Sequence[Record], side: TextSide) -> Tensor:
+        import torch
+
+        if self._encoder:
+            return _encoded(self._encoder, side, records)
+        features = []
+        for record in records:
+            if record.feature is None:
+                raise PrefixcapError(f"the feature of the image {record.image!r} was not given")
+            features.append(record.feature)
+        return torch.stack(features)
+
+    def _references(self, records: Sequence[Record]) -> list[list[str]]:
+        return [[self._prompt + text for text in record.references] for record in records]
+
+
+def label(name: str) -> str:
+    """Returns what a score's name ends in: which CLIP it is, unless it is the paper's ViT-B/32."""
+    if name in (USUAL, "clip:model=ViT-B/32"):
+        return ""
+    model = name.partition("model=")[2].partition(",")[0] or name
+    is_file = model.count("/") > 1 or model.endswith(".pt")
+    return f"[{model.rsplit('/', 1)[-1] if is_file else model}]"
+
+
+def _encoded(spec: str, side: TextSide, records: Sequence[Record]) -> Tensor:
+    import torch
+
+    from prefixcap.features import encode
+
+    items = []
+    for record in records:
+        if record.item is None:
+            raise PrefixcapError(f"the image {record.image!r} itself was not given")
+        items.append(record.item)
+    new = [item for item in items if (spec, id(item)) not in _ENCODED]
+    if new:
+        if len(_ENCODED) + len(new) > REMEMBERED:
+            _ENCODED.clear()
+            new = items
+        rows = encode(side.encoder, new)
+        # with its item, so that no other one takes its number
+        _ENCODED.update({(spec, id(i)): (i, row) for i, row in zip(new, rows, strict=True)})
+    return torch.stack([_ENCODED[spec, id(item)][1] for item in items])
+
+
+def _nearest(
+    side: TextSide, captions: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[float]:
+    """Computes each caption's highest cosine with one of its references, at least 0."""
+    import torch
+
+    found = side.encode(captions)
+    flat = side.encode([text for texts in references for text in texts])
+    parts = torch.split(flat, [len(texts) for texts in references])
+    return [max(0.0, float((part @ row).max())) for part, row in zip(parts, found, strict=True)]
+
+
+def _harmonic(a: float, b: float) -> float:
+    return 2 * a * b / (a + b) if a + b > 0 else 0.0
