@@ -104,7 +104,11 @@ def outcome(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or ".locks" in name or name.endswith((".tmp", "table.md")):
+        if (
+            path.is_dir()
+            or ".locks" in name
+            or name.endswith((".tmp", "table.md", "timings.jsonl"))
+        ):
             continue
         if path.suffix == ".json":
             found[name] = timeless(json.loads(path.read_text()))

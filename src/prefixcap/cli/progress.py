@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prefixcap.study.progress import Reporter, Task
+from prefixcap.study.progress import Reporter, Task, Whole
+from prefixcap.study.timings import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -34,7 +35,7 @@ class Lines(Reporter):
     @contextlib.contextmanager
     def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
         """Opens a piece of work of `total` units."""
-        task = _LinesTask(what, total, unit, self._every)
+        task = _LinesTask(what, Pace(total, unit), self.whole, self._every)
         yield task
         task.end()
 
@@ -43,32 +44,73 @@ class Lines(Reporter):
         print(text, file=sys.stderr, flush=True)
 
 
+class Pace:
+    """How fast a piece of work goes.
+
+    Args:
+        total: all units.
+        unit: what they are called.
+    """
+
+    def __init__(self, total: int, unit: str) -> None:
+        self.total, self.unit = total, unit
+        self.done = self.before = 0
+        self.begin = time.monotonic()
+
+    def go_on(self, done: int) -> None:
+        """Begins anew after what was done before."""
+        self.done = self.before = done
+        self.begin = time.monotonic()
+
+    @property
+    def rate(self) -> str:
+        """The units a second."""
+        return f"{(self.done - self.before) / max(self.seconds, 1e-9):.1f} {self.unit}/s"
+
+    @property
+    def seconds(self) -> float:
+        """The seconds so far."""
+        return time.monotonic() - self.begin
+
+    @property
+    def left(self) -> float | None:
+        """The seconds left; None before anything is done."""
+        made = self.done - self.before
+        return self.seconds / made * (self.total - self.done) if made > 0 else None
+
+
 class _LinesTask(Task):
-    def __init__(self, what: str, total: int, unit: str, every: float) -> None:
-        self._what, self._total, self._unit, self._every = what, total, unit, every
-        self._done = 0
+    def __init__(self, what: str, pace: Pace, whole: Whole | None, every: float) -> None:
+        self._what, self._pace, self._whole, self._every = what, pace, whole, every
         self._note = ""
-        self._begin = self._last = time.monotonic()
+        self._last = time.monotonic()
+
+    def go_on(self, done: int) -> None:
+        """Begins after what was done before."""
+        self._pace.go_on(done)
 
     def reach(self, done: int, total: int | None = None, note: str = "") -> None:
         """Prints a line where the last one is a while ago."""
-        self._done, self._total = done, self._total if total is None else total
+        pace = self._pace
+        pace.done, pace.total = done, pace.total if total is None else total
         self._note = note
         now = time.monotonic()
-        if now - self._last >= self._every and done < self._total:
+        if now - self._last >= self._every and done < pace.total:
             self._last = now
-            left = (now - self._begin) / max(done, 1) * (self._total - done)
-            self._line(f", about {left:.0f} s left")
+            left = pace.left
+            parts = [] if left is None else [f"about {duration(left)} left"]
+            if self._whole is not None and (whole := self._whole.text(left)):
+                parts.append(whole)
+            self._line("".join(f", {part}" for part in parts))
 
     def end(self) -> None:
         """Prints the last line."""
-        self._line(f" in {time.monotonic() - self._begin:.1f} s")
+        self._line(f" in {self._pace.seconds:.1f} s")
 
     def _line(self, end: str) -> None:
-        seconds = max(time.monotonic() - self._begin, 1e-9)
-        rate = f"{self._done / seconds:.1f} {self._unit}/s"
+        pace = self._pace
         note = f", {self._note}" if self._note else ""
-        text = f"{self._what}: {self._done}/{self._total} {self._unit}, {rate}{note}{end}"
+        text = f"{self._what}: {pace.done}/{pace.total} {pace.unit}, {pace.rate}{note}{end}"
         print(text, file=sys.stderr, flush=True)
 
 
@@ -97,10 +139,11 @@ class Bars(Reporter):
             TextColumn("left"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[whole]}"),
         )
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            identity = progress.add_task(what, total=total, rate="", note="")
-            yield _BarTask(progress, identity, unit)
+            identity = progress.add_task(what, total=total, rate="", note="", whole="")
+            yield _BarTask(progress, identity, Pace(total, unit), self.whole)
 
     def say(self, text: str) -> None:
         """Prints one line to standard error."""
@@ -108,11 +151,25 @@ class Bars(Reporter):
 
 
 class _BarTask(Task):
-    def __init__(self, progress: Progress, identity: TaskID, unit: str) -> None:
-        self._progress, self._identity, self._unit = progress, identity, unit
-        self._begin = time.monotonic()
+    def __init__(
+        self, progress: Progress, identity: TaskID, pace: Pace, whole: Whole | None
+    ) -> None:
+        self._progress, self._identity, self._pace, self._whole = progress, identity, pace, whole
+
+    def go_on(self, done: int) -> None:
+        """Begins after what was done before."""
+        self._pace.go_on(done)
+        self._progress.update(self._identity, completed=done)
 
     def reach(self, done: int, total: int | None = None, note: str = "") -> None:
         """Moves the bar."""
-        rate = f"{done / max(time.monotonic() - self._begin, 1e-9):.1f} {self._unit}/s"
-        self._progress.update(self._identity, completed=done, total=total, rate=rate, note=note)
+        pace = self._pace
+        pace.done, pace.total = done, pace.total if total is None else total
+        self._progress.update(
+            self._identity,
+            completed=done,
+            total=total,
+            rate=pace.rate,
+            note=note,
+            whole=self._whole.text(pace.left) if self._whole is not None else "",
+        )

@@ -100,6 +100,7 @@ def make(
         known = {line["image"]: line for line in read_lines(partial)}
         rows = [row for row, image in enumerate(image_ids) if image not in known]
         with appending(partial) as file, reporter.task(what, len(image_ids), "images") as task:
+            task.go_on(len(known))
             since = time.perf_counter()
             for image, hypotheses in _decode(
                 captioner, decoder, features, text_side, image_ids, rows, max_new_tokens, seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -99,6 +100,7 @@ class Features:
         dataset: the data set, whose digest stands in for those that an image lacks.
         skip_unreadable: whether to leave out images that cannot be read.
         reporter: who is told.
+        took: told how many images were encoded in how many seconds.
         encoded: how many images were encoded by this process.
     """
 
@@ -108,6 +110,7 @@ class Features:
     dataset: Dataset
     skip_unreadable: bool
     reporter: Reporter
+    took: Callable[[int, float], None] = lambda _images, _seconds: None
     encoded: int = 0
     _files: dict[Path, Kept] = attrs.field(factory=dict, init=False, repr=False)
     _digests: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
@@ -185,6 +188,7 @@ class Features:
 
         if not chunk:  # another process has just made it
             return
+        begin = time.perf_counter()
         found = encode_each(
             self.encoder,
             [example.image for example in chunk],
@@ -195,6 +199,7 @@ class Features:
         keys = [self.image_key(example.image) for example in chunk]
         file = self.place / f"{specs.digest(keys)}.safetensors"
         Kept.write(file, dict(zip(keys, found, strict=True)))
+        self.took(len(chunk), time.perf_counter() - begin)
 
     def _gather(self, split: str, examples: Sequence[Example]) -> Tensor:
         import torch

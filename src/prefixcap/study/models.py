@@ -84,8 +84,13 @@ def train(
             return None, 0
         checkpoint = training.Checkpoint(folder / CHECKPOINT)
         with reporter.task(what, 1, "steps") as task:
+            went_on = False
 
             def progress(done: int, total: int, info: Mapping[str, Any]) -> None:
+                nonlocal went_on
+                if not went_on:
+                    went_on = True
+                    task.go_on(done - 1)
                 losses = [f"{k} {info[k]:.3f}" for k in ("loss", "val_loss") if k in info]
                 task.reach(done, total, note=f"epoch {info['epoch']}, {', '.join(losses)}")
 

@@ -6,9 +6,40 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
+import attrs
+
+from prefixcap.study.timings import duration
+
+
+@attrs.frozen(kw_only=True)
+class Whole:
+    """How far a study is, the present piece of work apart.
+
+    Attributes:
+        done: the cells that are done.
+        cells: all of them.
+        after: the seconds that will be left after the present piece of work; None where something
+            of a kind is left of which nothing has been measured.
+    """
+
+    done: int
+    cells: int
+    after: float | None
+
+    def text(self, left: float | None) -> str:
+        """Says it in a few words; `left` are the seconds that the present work still takes."""
+        cells = f"study: {self.done} of {self.cells} cells" if self.cells > 1 else "study"
+        if left is None or self.after is None:
+            return cells if self.cells > 1 else ""
+        return f"{cells}, about {duration(left + self.after)} left"
+
 
 class Task(ABC):
     """One piece of long work."""
+
+    @abstractmethod
+    def go_on(self, done: int) -> None:
+        """Says how much was done before, which counts neither for the rate nor the time left."""
 
     @abstractmethod
     def reach(self, done: int, total: int | None = None, note: str = "") -> None:
@@ -22,7 +53,13 @@ class Task(ABC):
 
 
 class Reporter(ABC):
-    """Where work says what it is doing."""
+    """Where work says what it is doing.
+
+    Attributes:
+        whole: how far the study is, where there is one.
+    """
+
+    whole: Whole | None = None
 
     @abstractmethod
     def task(self, what: str, total: int, unit: str) -> contextlib.AbstractContextManager[Task]:
@@ -46,5 +83,8 @@ class Silent(Reporter):
 
 
 class _SilentTask(Task):
+    def go_on(self, done: int) -> None:
+        """Says nothing."""
+
     def reach(self, done: int, total: int | None = None, note: str = "") -> None:
         """Says nothing."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from prefixcap import runs, specs
-from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import DecoderConfig, EncoderConfig, Example, LanguageModel, LMConfig
+from prefixcap.kinds import EncoderConfig, Example, LanguageModel, LMConfig
 from prefixcap.runtime import device_named
 from prefixcap.similarity import TextSide
 from prefixcap.stats import bootstrap_interval
-from prefixcap.study import baselines, captions, data, models, picture, resampling, scoring
-from prefixcap.study.grid import FORMAT, Model, Study
-from prefixcap.study.progress import Reporter, Silent
+from prefixcap.study import baselines, captions, data, models, picture, resampling, scoring, work
+from prefixcap.study.grid import FORMAT, Study
+from prefixcap.study.layout import Cell, Made, Place, in_order, places, scores_key
+from prefixcap.study.progress import Reporter, Silent, Whole
 from prefixcap.study.results import Results
-from prefixcap.study.store import read_json, write_json, write_lines
+from prefixcap.study.store import read_json, shared, write_json, write_lines
+from prefixcap.study.timings import Timings, Work, note
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,19 +53,41 @@ def run(
     return runner.run()
 
 
-@attrs.frozen
-class Parts:
-    """What the models of one encoder and one language model share."""
+@attrs.frozen(kw_only=True)
+class Images:
+    """The images of a study as one encoder sees them.
 
-    lm: LanguageModel
-    lm_digest: str
-    encoder_digest: str
+    Attributes:
+        config: the encoder's config.
+        digest: the encoder's digest.
+        training: what mappers are trained on.
+        test: (B,D) or (B,N,D) of the test images.
+        test_key: a digest of these.
+        text_side: the texts' side of the encoder.
+    """
+
+    config: EncoderConfig
+    digest: str
     training: data.TrainingData
+    test: Tensor
     test_key: str
+    text_side: TextSide
+
+
+@attrs.frozen(kw_only=True)
+class Group:
+    """The models of one encoder and one language model."""
+
+    images: Images
+    lm: LMConfig
+    places: list[Place]
 
 
 class Runner:
     """One process's way through a study.
+
+    Where several work on one study, each takes what no other is making; what is left when nothing
+    else is to be done is waited for.
 
     Args:
         study: what to run.
@@ -77,7 +101,11 @@ class Runner:
         self.reporter = reporter
         self.device = device_named(study.device)
         self.results = Results(folder=folder, study=specs.digest(study.to_json()))
-        self._done = 0
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._lines: dict[str, list[dict[str, Any]]] = {}
+        self._lm: tuple[LMConfig, LanguageModel] | None = None
+        self._captioner: tuple[Path, Captioner] | None = None
+        self._groups: list[Group] = []
 
     def run(self) -> Results:
         """Runs everything and writes the results."""
@@ -85,20 +113,42 @@ class Runner:
         self.data = data.load(self.study)
         about = {"data_digest": self.data.digest, "versions": self._versions()}
         write_json(self.folder / CONFIG, {**self.study.to_json(), **about})
-        for encoder in self.study.encoders:
-            self._encoder(encoder)
+        self._encode()
+        for wait in (False, True):
+            for group in self._groups:
+                self._make(group, wait=wait)
+        self._collect()
+        if self.study.baselines:
+            for images in {id(group.images): group.images for group in self._groups}.values():
+                self._baselines(images)
         self.results.write()
-        cells = self.results.captions
         labels = {
             row["cell"]: f"{row['mapper']} P={row['prefix_length']} {row['decoder']}"
             for row in self.results.rows
         }
-        picture.draw(self.folder / "grid.png", self.results.test, cells, labels)
+        picture.draw(self.folder / "grid.png", self.results.test, self.results.captions, labels)
         return self.results
 
-    def _encoder(self, config: EncoderConfig) -> None:
+    def _encode(self) -> None:
+        """Encodes every image, and lays out the grid."""
+        seen = [self._images(config) for config in self.study.encoders]
+        references = data.references_key(self.results.test)
+        for lm_config in self.study.lms:
+            lm = models.lm_key(self._language_model(lm_config))
+            for images in seen:
+                made = Made(
+                    training=images.training.key,
+                    test=images.test_key,
+                    references=references,
+                    lm=lm,
+                )
+                found = places(self.study, self.folder, self.device, images.config, lm_config, made)
+                self._groups.append(Group(images=images, lm=lm_config, places=found))
+        order = [images.config for images in seen]
+        self._groups.sort(key=lambda group: order.index(group.images.config))
+
+    def _images(self, config: EncoderConfig) -> Images:
         encoder = config.build(self.device)
-        self.text_side = TextSide(specs.to_spec(config), lambda: encoder)
         features = data.Features(
             folder=self.folder / "features",
             config=config,
@@ -106,21 +156,82 @@ class Runner:
             dataset=self.data.dataset,
             skip_unreadable=self.study.skip_unreadable,
             reporter=self.reporter,
+            took=lambda images, seconds: note(
+                self.folder, work.encoding(self.study, config, images), seconds
+            ),
         )
         training, lost = data.training_data(features, self.data)
         test = self.data.test
-        kept, test_features, missing = data.readable(test, features.of(self.data.splits[2], test))
+        kept, found, missing = data.readable(test, features.of(self.data.splits[2], test))
         self._left_out([*lost, *(example.image.id for example in missing)])
         self.results.work["encoded_images"] += features.encoded
         self._same_test(kept)
-        test_key = data.test_key(features, kept)
-        for lm_config in self.study.lms:
-            lm = lm_config.build(self.device, self.study.dtype)
-            made_of = Parts(lm, models.lm_key(lm), encoder.digest(), training, test_key)
-            for model in self.study.models(config, lm_config):
-                self._model(model, made_of, test_features)
-        if self.study.baselines:
-            self._baselines(config, test_key, training, test_features)
+        return Images(
+            config=config,
+            digest=encoder.digest(),
+            training=training,
+            test=found,
+            test_key=data.test_key(features, kept),
+            text_side=TextSide(specs.to_spec(config), lambda: encoder),
+        )
+
+    def _language_model(self, config: LMConfig) -> LanguageModel:
+        if self._lm is None or self._lm[0] != config:
+            self._lm = None  # the memory of one is freed before the next is loaded
+            self._lm = config, config.build(self.device, self.study.dtype)
+        return self._lm[1]
+
+    def _make(self, group: Group, *, wait: bool) -> None:
+        """Trains, captions and scores what is missing of a group and no other process makes."""
+        untrained = [place for place in group.places if not place.is_trained]
+        without = {place.folder for place in untrained}
+        for cell in self._missing(group):
+            if cell.model_folder not in without and captions.finished(
+                cell.folder, cell.key, self._ids
+            ):
+                self._cell(group, cell)
+        for place in shared(untrained, lambda place: place.folder, wait=wait):
+            self._train(group, place)
+            for cell in shared(place.cells, lambda cell: cell.folder, wait=False):
+                self._cell(group, cell)
+        trained = {place.folder for place in group.places if place.is_trained}
+        left = [cell for cell in self._missing(group) if cell.model_folder in trained]
+        for cell in shared(left, lambda cell: cell.folder, wait=wait):
+            self._cell(group, cell)
+
+    def _missing(self, group: Group) -> list[Cell]:
+        return [cell for cell in in_order(group.places) if cell.name not in self._rows]
+
+    @property
+    def _ids(self) -> list[str]:
+        return [example.image.id for example in self.results.test]
+
+    def _whole(self, *present: Work) -> None:
+        """Tells the reporter what is left beside the present work."""
+        every = [
+            piece
+            for group in self._groups
+            for piece in work.left(
+                self.study, group.images.training, group.places, self._ids, set(self._rows)
+            )
+        ]
+        for piece in present:
+            if piece in every:
+                every.remove(piece)
+        after = Timings(self.folder).seconds(every).values()
+        known = [seconds for seconds in after if seconds is not None]
+        self.reporter.whole = Whole(
+            done=len(self._rows),
+            cells=self.study.cells,
+            after=sum(known) if len(known) == len(after) else None,
+        )
+
+    def _collect(self) -> None:
+        """Puts the rows into the order of the grid."""
+        order = [cell.name for group in self._groups for cell in in_order(group.places)]
+        names = [name for name in order if name in self._rows]
+        self.results.rows = [self._rows[name] for name in names]
+        self.results.captions = {name: self._lines[name] for name in names}
 
     def _left_out(self, ids: list[str]) -> None:
         new = [image for image in ids if image not in self.results.skipped]
@@ -145,93 +256,91 @@ class Runner:
         configs = [study.dataset, *(c for kind in kinds for c in kind), *study.metrics]
         return runs.versions() | {f"{c.kind} {c.name}": c.version for c in configs}
 
-    def _model(self, model: Model, parts: Parts, features: Tensor) -> None:
-        study = self.study
-        key = model_key(study, model, parts.lm_digest, parts.training.key)
-        folder = models.folder(self.folder, model, key)
+    def _train(self, group: Group, place: Place) -> None:
+        steps = work.training(self.study, group.images.training, place)
+        self._whole(steps)
         captioner, trained = models.train(
-            folder,
-            key,
-            model,
-            study,
-            parts.lm,
-            parts.encoder_digest,
-            parts.training,
+            place.folder,
+            place.key,
+            place.model,
+            self.study,
+            self._language_model(group.lm),
+            group.images.digest,
+            group.images.training,
             self.reporter,
-            self._what(f"training {model.name}"),
+            self._what(f"training {place.model.name}"),
         )
         self.results.work["trained_models"] += trained
-        for decoder in study.decoders:
-            cell = cell_key(study, key, decoder, self.device, parts.test_key)
-            captioner = self._cell(model, cell, folder, decoder, captioner, features)
-            self._done += 1
+        if captioner is not None:
+            self._captioner = place.folder, captioner
+            history = captioner.history
+            done = attrs.evolve(steps, units=len(history["loss"]))
+            note(self.folder, done, sum(history["seconds"]))
 
-    def _cell(
-        self,
-        model: Model,
-        key: str,
-        model_folder: Path,
-        decoder: DecoderConfig,
-        captioner: Captioner | None,
-        features: Tensor,
-    ) -> Captioner | None:
-        study, test = self.study, self.results.test
-        ids = [example.image.id for example in test]
-        folder = cell_folder(self.folder, model, decoder, key)
-        name = folder.name
-        found = captions.finished(folder, key, ids)
+    def _cell(self, group: Group, cell: Cell) -> None:
+        study, ids, images = self.study, self._ids, group.images
+        found = captions.finished(cell.folder, cell.key, ids)
         if found is None:
-            captioner = captioner or self._load(model_folder)
+            captioner = self._load(cell.model_folder)
+            decoding = work.captioning(study, cell, len(ids))
+            self._whole(decoding)
+            begin = time.perf_counter()
             found, decoded = captions.make(
-                folder,
-                key,
+                cell.folder,
+                cell.key,
                 captioner,
-                decoder,
-                features,
-                self.text_side,
+                cell.decoder,
+                images.test,
+                images.text_side,
                 ids,
                 max_new_tokens=study.max_new_tokens,
-                seed=model.seed,
-                about={"model": model_folder.name, "decoder": specs.to_json(decoder)},
+                seed=cell.model.seed,
+                about={"model": cell.model_folder.name, "decoder": specs.to_json(cell.decoder)},
                 reporter=self.reporter,
-                what=self._what(f"captioning {name[:-9]}"),
+                what=self._what(f"captioning {cell.name[:-9]}"),
             )
+            seconds = time.perf_counter() - begin
+            note(self.folder, attrs.evolve(decoding, units=decoded), seconds)
             self.results.work["decoded_images"] += decoded
-        scores, intervals = self._scores(folder, key, found.lines, features, self._what(name[:-9]))
-        self.results.captions[name] = found.lines
-        self.results.rows.append(
-            {
-                "mapper": study.label(model.mapper),
-                "prefix_length": model.prefix_length,
-                "decoder": study.label(decoder),
-                "scores": scores,
-                "intervals": intervals,
-                "captions_per_second": found.per_second,
-                **models.about(model_folder),
-                "seed": model.seed,
-                "tuning": study.label(model.tuning),
-                "encoder": study.label(model.encoder),
-                "lm": study.label(model.lm),
-                "dataset": study.label(study.dataset),
-                "images": len(ids),
-                "model": f"models/{model_folder.name}",
-                "cell": name,
-            }
+        scores, intervals = self._scores(
+            cell.folder, cell.scores_key, found.lines, images, self._what(cell.name[:-9])
         )
+        self._lines[cell.name] = found.lines
+        model = cell.model
+        self._rows[cell.name] = {
+            "mapper": study.label(model.mapper),
+            "prefix_length": model.prefix_length,
+            "decoder": study.label(cell.decoder),
+            "scores": scores,
+            "intervals": intervals,
+            "captions_per_second": found.per_second,
+            **models.about(cell.model_folder),
+            "seed": model.seed,
+            "tuning": study.label(model.tuning),
+            "encoder": study.label(model.encoder),
+            "lm": study.label(model.lm),
+            "dataset": study.label(study.dataset),
+            "images": len(ids),
+            "model": f"models/{cell.model_folder.name}",
+            "cell": cell.name,
+        }
+        self._collect()
         self.results.write_part()
-        return captioner
 
     def _scores(
-        self, folder: Path, key: str, lines: list[dict[str, Any]], features: Tensor, what: str
+        self, folder: Path, key: str, lines: list[dict[str, Any]], images: Images, what: str
     ) -> tuple[dict[str, float], dict[str, list[float]]]:
         """Scores a cell; returns its scores and the ends of their intervals."""
         metrics = self.study.metrics
-        key = scores_key(key, self.results.test)
-        missing = len(scoring.missing(folder, key, metrics))
+        missing = scoring.missing(folder, key, metrics)
+        works = work.scoring(missing, len(lines))
+        if missing:
+            self._whole(*works)
         reporter = self.reporter if missing else Silent()
-        records = scoring.records(self.results.test, lines, features, self.text_side)
-        with reporter.task(f"scoring {what}", missing, "metrics") as task:
-            scores = scoring.cell_scores(folder, key, records, metrics, task.reach)
+        records = scoring.records(self.results.test, lines, images.test, images.text_side)
+        with reporter.task(f"scoring {what}", len(missing), "metrics") as task:
+            reached = self._timed(works, task.reach)
+            scores = scoring.cell_scores(folder, key, records, metrics, reached)
         for metric, reason in scores.left_out.items():
             self.reporter.say(f"{what}: {metric} left out: it {reason}")
         self.results.work["scored_metrics"] += scores.scored
@@ -242,20 +351,28 @@ class Runner:
         intervals = {each.name: [each.low, each.high] for each in bootstrap_interval(drawn)}
         return scores.values, intervals
 
-    def _baselines(
-        self,
-        encoder: EncoderConfig,
-        test_key: str,
-        training: data.TrainingData,
-        features: Tensor,
-    ) -> None:
-        train, test = training.examples, self.results.test
+    def _timed(self, works: list[Work], reach: Callable[[int], None]) -> Callable[[int], None]:
+        """Notes how long each of the metrics took."""
+        since = time.perf_counter()
+
+        def reached(done: int) -> None:
+            nonlocal since
+            now = time.perf_counter()
+            if done <= len(works):
+                note(self.folder, works[done - 1], now - since)
+            since = now
+            reach(done)
+
+        return reached
+
+    def _baselines(self, images: Images) -> None:
+        train, test = images.training.examples, self.results.test
         first = next(iter(self.results.captions))
         made = {
             "constant caption": baselines.constant(train, test),
             "random training caption": baselines.random_training(train, test, seed=0),
             "nearest training image": baselines.nearest_training(
-                train, test, training.features, features
+                train, test, images.training.features, images.test
             ),
             "shuffled images": baselines.shuffled(test, self.results.captions[first]),
         }
@@ -263,13 +380,14 @@ class Runner:
         for name, lines in made.items():
             if name in known and name != "nearest training image":
                 continue
-            key = specs.digest("baseline", test_key, lines)
+            key = specs.digest("baseline", images.test_key, lines)
             folder = self.folder / "baselines" / f"{name.replace(' ', '-')}-{key[:8]}"
-            label = self.study.label(encoder)
+            label = self.study.label(images.config)
             shown = f"{name} ({label})" if name in known else name
             if not (folder / captions.FINAL).exists():
                 write_lines(folder / captions.FINAL, lines)
-            scores, intervals = self._scores(folder, key, lines, features, name)
+            scored = scores_key(key, data.references_key(test))
+            scores, intervals = self._scores(folder, scored, lines, images, name)
             self.results.baselines.append(
                 {
                     "name": shown,
@@ -283,56 +401,14 @@ class Runner:
     def _load(self, folder: Path) -> Captioner:
         from prefixcap.captioner import Captioner
 
-        return Captioner.load(folder, self.device, self.study.dtype)
+        if self._captioner is None or self._captioner[0] != folder:
+            self._captioner = None
+            self._captioner = folder, Captioner.load(folder, self.device, self.study.dtype)
+        return self._captioner[1]
 
     def _what(self, text: str) -> str:
         cells = self.study.cells
-        return f"[{self._done + 1}/{cells}] {text}" if cells > 1 else text
-
-
-def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> str:
-    """Returns a digest of everything that makes a model."""
-    return specs.digest(
-        FORMAT,
-        "model",
-        training_key,
-        model.lm,
-        lm_digest,
-        model.mapper,
-        model.prefix_length,
-        model.tuning,
-        model.seed,
-        study.training.to_json(),
-        study.dtype,
-    )
-
-
-def cell_key(
-    study: Study, model_key: str, decoder: DecoderConfig, device: str, test_key: str
-) -> str:
-    """Returns a digest of everything that makes a cell's captions."""
-    made_by = specs.digest(decoder, *(_part(part, device) for part in decoder.parts()))
-    return specs.digest("captions", model_key, made_by, study.max_new_tokens, device, test_key)
-
-
-def _part(config: Component, device: str) -> str:
-    """Returns a digest of a component that a decoder names, with its weights."""
-    weights = ""
-    if isinstance(config, LMConfig):
-        weights = models.lm_key(config.build(device))
-    elif isinstance(config, EncoderConfig):
-        weights = config.build(device).digest()
-    return specs.digest(config, weights)
-
-
-def scores_key(captions_key: str, test: Sequence[Example]) -> str:
-    """Returns a digest of what metrics see: captions and references."""
-    return specs.digest("scores", captions_key, data.references_key(test))
-
-
-def cell_folder(study_folder: Path, model: Model, decoder: DecoderConfig, key: str) -> Path:
-    """Returns where a cell is kept."""
-    return study_folder / "cells" / f"{model.name}-{decoder.name}-{key[:8]}"
+        return f"[{len(self._rows) + 1}/{cells}] {text}" if cells > 1 else text
 
 
 def check_folder(folder: Path) -> None:

@@ -10,8 +10,8 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.runtime import device_named
 from prefixcap.study import data, models
 from prefixcap.study.grid import Study
+from prefixcap.study.layout import model_key
 from prefixcap.study.progress import Reporter
-from prefixcap.study.runner import model_key
 
 
 def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:

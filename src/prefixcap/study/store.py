@@ -73,48 +73,64 @@ def appending(path: Path) -> Iterator[IO[str]]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process; another one waits. The system frees it at any end."""
+    """Holds a folder for this process; another one waits. The system frees it at any end.
+
+    A process that holds a folder may take hold of it again.
+    """
     with _lock(folder, wait=True):
         yield
 
 
-def shared(works: Sequence[W], place: Callable[[W], Path]) -> Iterator[W]:
+def shared(works: Sequence[W], place: Callable[[W], Path], *, wait: bool = True) -> Iterator[W]:
     """Gives each piece of work in turn, its place held while it is done.
 
     What another process holds comes later, so that processes share work rather than wait for each
-    other: what it made is given nevertheless, once it is made.
+    other. A piece may therefore be done by the time it is given.
 
     Args:
         works: the pieces of work.
         place: gives the folder or file that a piece is made in.
+        wait: whether to wait for what others hold where nothing else is left; it is left out
+            otherwise.
     """
     left = list(works)
     while left:
         later: list[W] = []
         for number, work in enumerate(left):
-            # only where nothing else is left is it waited for
-            wait = number == len(left) - 1 and len(later) == number
-            with _lock(place(work), wait=wait) as held:
+            alone = wait and number == len(left) - 1 and len(later) == number
+            with _lock(place(work), wait=alone) as held:
                 if held:
                     yield work
                 else:
                     later.append(work)
+        if not wait and len(later) == len(left):
+            return
         left = later
+
+
+_held: set[Path] = set()
 
 
 @contextlib.contextmanager
 def _lock(folder: Path, *, wait: bool) -> Iterator[bool]:
+    file = folder.parent / ".locks" / folder.name
+    if file in _held:
+        yield True
+        return
     try:
         import fcntl
     except ImportError:  # a system without such locks: two processes then do the work twice
         yield True
         return
-    locks = folder.parent / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with (locks / folder.name).open("w") as file:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as opened:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
-        else:
+            return
+        _held.add(file)
+        try:
             yield True
+        finally:
+            _held.discard(file)

@@ -1,0 +1,156 @@
+"""Where everything of a study is kept: each model and each cell with its key and its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from prefixcap import specs
+from prefixcap.config import Component
+from prefixcap.kinds import DecoderConfig, EncoderConfig, LMConfig
+from prefixcap.study import models
+from prefixcap.study.grid import FORMAT, Model, Study
+
+
+@attrs.frozen(kw_only=True)
+class Cell:
+    """A decoder's captions by one model.
+
+    Attributes:
+        model: what made the captions.
+        decoder: the decoder.
+        key: a digest of everything that makes the captions.
+        scores_key: a digest of what metrics see of them.
+        folder: where it is kept.
+        model_folder: where the model is kept.
+    """
+
+    model: Model
+    decoder: DecoderConfig
+    key: str
+    scores_key: str
+    folder: Path
+    model_folder: Path
+
+    @property
+    def name(self) -> str:
+        """What the cell is called in the study's files."""
+        return self.folder.name
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """A model to train, with its cells.
+
+    Attributes:
+        model: what to train.
+        key: a digest of everything that makes it.
+        folder: where it is kept.
+        cells: one a decoder.
+    """
+
+    model: Model
+    key: str
+    folder: Path
+    cells: tuple[Cell, ...]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model is there."""
+        return models.is_trained(self.folder, self.key)
+
+
+@attrs.frozen(kw_only=True)
+class Made:
+    """What the models of one encoder and one language model are made of, as digests.
+
+    Attributes:
+        training: of the images' features and captions that are trained on.
+        test: of the test images' features.
+        references: of the captions that cells are scored against.
+        lm: of the language model.
+    """
+
+    training: str
+    test: str
+    references: str
+    lm: str
+
+
+def places(
+    study: Study, folder: Path, device: str, encoder: EncoderConfig, lm: LMConfig, made: Made
+) -> list[Place]:
+    """Lays out the models of one encoder and one language model.
+
+    Args:
+        study: the study.
+        folder: where it is kept.
+        device: where captions are made.
+        encoder: the encoder.
+        lm: the language model.
+        made: what they are made of.
+    """
+    decoders = [(decoder, decoder_key(decoder, device)) for decoder in study.decoders]
+    found = []
+    for model in study.models(encoder, lm):
+        key = model_key(study, model, made.lm, made.training)
+        place = models.folder(folder, model, key)
+        cells = []
+        for decoder, made_by in decoders:
+            cell = specs.digest("captions", key, made_by, study.max_new_tokens, device, made.test)
+            cells.append(
+                Cell(
+                    model=model,
+                    decoder=decoder,
+                    key=cell,
+                    scores_key=scores_key(cell, made.references),
+                    folder=folder / "cells" / f"{model.name}-{decoder.name}-{cell[:8]}",
+                    model_folder=place,
+                )
+            )
+        found.append(Place(model=model, key=key, folder=place, cells=tuple(cells)))
+    return found
+
+
+def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> str:
+    """Returns a digest of everything that makes a model."""
+    return specs.digest(
+        FORMAT,
+        "model",
+        training_key,
+        model.lm,
+        lm_digest,
+        model.mapper,
+        model.prefix_length,
+        model.tuning,
+        model.seed,
+        study.training.to_json(),
+        study.dtype,
+    )
+
+
+def decoder_key(decoder: DecoderConfig, device: str) -> str:
+    """Returns a digest of a decoder and of the components that its settings name."""
+    return specs.digest(decoder, *(_part(part, device) for part in decoder.parts()))
+
+
+def _part(config: Component, device: str) -> str:
+    """Returns a digest of a component that a decoder names, with its weights."""
+    weights = ""
+    if isinstance(config, LMConfig):
+        weights = models.lm_key(config.build(device))
+    elif isinstance(config, EncoderConfig):
+        weights = config.build(device).digest()
+    return specs.digest(config, weights)
+
+
+def scores_key(captions_key: str, references_key: str) -> str:
+    """Returns a digest of what metrics see: captions and references."""
+    return specs.digest("scores", captions_key, references_key)
+
+
+def in_order(found: Sequence[Place]) -> list[Cell]:
+    """Returns the cells in the order of the grid."""
+    return [cell for place in found for cell in place.cells]
