@@ -173,10 +173,14 @@ class TreeSession(RankingSession):
         self._slots, self._seen = self._slots[rows], self._seen[rows]
         self._ages = self._ages[rows] + np.concatenate([np.zeros_like(stay), depths])
         self._leave()
-        before = self._output.rows(torch.from_numpy(stay))
+        before, written = self._output.rows(torch.from_numpy(stay)), self._logits
         lines = [(np.array(part), chosen[part] - live) for part in family[1:]]
         new = [self._step(tokens, len(stay), lines)] if len(chosen) else []
         self._put(joined([before, *new]))
+        if written is not None:
+            # what was written of rows that stay is not worked out again
+            fresh = [self._network.logits(output.last) for output in new]
+            self._logits = torch.cat([written[self._tensor(stay)], *fresh])
         return self.logits
 
     def _leave(self) -> None:
