@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from prefixcap.cli import bench, caption, check, clipcap, components, evaluate, train
+from prefixcap.cli import bench, caption, check, clipcap, compare, components, evaluate, train
 from prefixcap.cli.errors import status_of
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command("bench")(bench.bench)
 app.command("train")(train.train)
 app.command("caption")(caption.caption)
 app.command("eval")(evaluate.evaluate_file)
+app.command("compare")(compare.compare)
 app.command("plugins")(components.plugins)
 app.command("list")(components.list_components)
 app.command("show")(components.show)

@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from prefixcap.stats.base import Array
+from prefixcap.stats.grams import Ints
 from prefixcap.stats.replicates import Replicates, check_alike, check_level, check_resamples
 from prefixcap.stats.seeds import Spread, pooled_paired_variance, pooled_variance, t_draws
 from prefixcap.stats.tails import p_values
@@ -15,11 +16,11 @@ from prefixcap.stats.tails import p_values
 
 @attrs.frozen(kw_only=True, eq=False)
 class Pairs:
-    """The differences of all pairs of R cells, M = R (R - 1) / 2.
+    """The differences of M pairs of cells.
 
     Attributes:
         names: what the K scores are called.
-        first: (M), the number of each pair's first cell, which comes before the second.
+        first: (M), the number of each pair's first cell.
         second: (M).
         value: (M,K), first minus second; of the means over seeds.
         low: (M,K), the lower end of the interval.
@@ -29,8 +30,8 @@ class Pairs:
     """
 
     names: tuple[str, ...]
-    first: np.ndarray
-    second: np.ndarray
+    first: Ints
+    second: Ints
     value: Array
     low: Array
     high: Array
@@ -74,9 +75,19 @@ class Cells:
         return Spread(error=np.sqrt(self._of_mean(cell, variance)), freedom=freedom)
 
     def pairs(self, *, level: float = 0.95) -> Pairs:
-        """Compares all pairs by bootstrap over images, on the same resamples.
+        """Compares all pairs, each cell with those after it; raises as `compare`."""
+        first, second = np.triu_indices(len(self.replicates), 1)
+        return self.compare(first, second, level=level)
+
+    def compare(self, first: Ints, second: Ints, *, level: float = 0.95) -> Pairs:
+        """Compares pairs of cells by bootstrap over images, on the same resamples.
 
         For two cells with the same number of seeds this is `paired_bootstrap`.
+
+        Args:
+            first: (M), the numbers of the pairs' first cells.
+            second: (M), of the others.
+            level: the confidence level.
 
         Raises:
             PrefixcapError: the level is out of range.
@@ -84,14 +95,11 @@ class Cells:
         check_level(level)
         errors = np.stack([(r.drawn - r.drawn.mean(axis=0)).T for r in self.replicates])
         means = np.stack([r.observed.mean(axis=0) for r in self.replicates])
-        first, second = np.triu_indices(len(means), 1)
-        shape = (3, len(first), means.shape[1])
-        found = np.zeros(shape)
-        for cell in range(len(means) - 1):
-            for others, spread in self._spreads(cell):
-                at = _place(cell, others, len(means))
-                value = means[cell] - means[others]
-                moved = errors[cell] - errors[others]
+        found = np.zeros((3, len(first), means.shape[1]))
+        for cell in np.unique(first):
+            for at, spread in self._spreads(cell, np.flatnonzero(first == cell), second):
+                value = means[cell] - means[second[at]]
+                moved = errors[cell] - errors[second[at]]
                 found[:, at] = self._tested(value, moved, spread, level)
         return Pairs(
             names=self.replicates[0].names,
@@ -114,23 +122,22 @@ class Cells:
         images = len(self.replicates[0].images)
         return np.stack([*(value + ends), p_values(moved, value, error, images, spread)])
 
-    def _spreads(self, cell: int) -> list[tuple[np.ndarray, Spread | None]]:
-        """Parts the cells after a cell by how the seeds of their differences are known."""
-        later = np.arange(cell + 1, len(self.seeds))
-        alike = [self.seeds[other] == self.seeds[cell] > 1 for other in later]
-        found: list[tuple[np.ndarray, Spread | None]] = []
-        if any(alike):
-            found.append((later[alike], self._paired(cell, later[alike])))
-        rest = later[~np.array(alike, dtype=bool)]
+    def _spreads(self, cell: int, pairs: Ints, second: Ints) -> list[tuple[Ints, Spread | None]]:
+        """Parts a cell's pairs by how the seeds of their differences are known."""
+        seeds = np.array(self.seeds)
+        alike = (seeds[second[pairs]] == seeds[cell]) & (seeds[cell] > 1)
+        found: list[tuple[Ints, Spread | None]] = []
+        if alike.any():
+            found.append((pairs[alike], self._paired(cell, second[pairs[alike]])))
+        rest = pairs[~alike]
         variance, freedom = self._within()
-        if not freedom:
+        if not freedom or not len(rest):
             return [*found, (rest, None)]
-        error = [self._of_mean(cell, variance) + self._of_mean(i, variance) for i in rest]
-        if error:
-            found.append((rest, Spread(error=np.sqrt(np.stack(error)), freedom=freedom)))
-        return found
+        own = self._of_mean(cell, variance)
+        error = np.sqrt([own + self._of_mean(other, variance) for other in second[rest]])
+        return [*found, (rest, Spread(error=error, freedom=freedom))]
 
-    def _paired(self, cell: int, others: np.ndarray) -> Spread:
+    def _paired(self, cell: int, others: Ints) -> Spread:
         seeds = self.seeds[cell]
         table = [r.observed for r, n in zip(self.replicates, self.seeds, strict=True) if n == seeds]
         pooled, freedom = pooled_paired_variance(table)
@@ -150,8 +157,3 @@ class Cells:
         own = self.replicates[cell].observed.var(axis=0, ddof=1) if seeds > 1 else variance
         found: Array = np.maximum(own, variance) / seeds
         return found
-
-
-def _place(cell: int, others: np.ndarray, cells: int) -> np.ndarray:
-    """Returns where the pairs of a cell and later ones stand in the order of all pairs."""
-    return np.asarray(cell * cells - cell * (cell + 1) // 2 + others - cell - 1)

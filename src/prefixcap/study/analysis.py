@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from prefixcap.stats import (
 from prefixcap.study import resampling, scoring
 from prefixcap.study.entries import FIELDS, Entry, entries
 from prefixcap.study.finished import CaptionedImage, Cell, Finished, read
-from prefixcap.study.store import read_json, write_json
+from prefixcap.study.store import read_json, write_text
 
 __all__ = [
     "CORRECTIONS",
@@ -38,11 +40,15 @@ __all__ = [
     "Finished",
     "analyse",
     "compute",
+    "joined",
+    "metrics_of",
     "read",
+    "records",
+    "replicates",
 ]
 
 FILE = "analysis.json"
-FORMAT = 1
+FORMAT = 2
 LEVEL = 0.95
 _MADE_OF = (*FIELDS, "seed", "cell", "scores", "name")
 CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
@@ -84,6 +90,7 @@ class Analysis:
             i < j of these, in the order of `numpy.triu_indices`: `value` (i minus j), `low`,
             `high`, `p`, and the p-values that are adjusted over all these pairs, by the
             correction's name.
+        family: by score, over how many pairs p-values were adjusted, where lines were left out.
     """
 
     key: str
@@ -93,6 +100,7 @@ class Analysis:
     scores: tuple[str, ...]
     entries: tuple[Entry, ...]
     pairs: Mapping[str, Mapping[str, Sequence[Any]]]
+    family: Mapping[str, int] = attrs.field(factory=dict)
 
     @property
     def main(self) -> str | None:
@@ -159,9 +167,27 @@ class Analysis:
             return "~"
         return "<" if found.value < 0 else ">"
 
+    def of(self, cells: Collection[str]) -> Analysis:
+        """Returns the analysis with those entries alone that have one of these cells.
+
+        Adjusted p-values stay those of the whole table, of which these lines were chosen.
+        """
+        numbers = [n for n, entry in enumerate(self.entries) if {*entry.cells} & {*cells}]
+        pairs = {name: _restricted(found, numbers) for name, found in self.pairs.items()}
+        return Analysis(
+            key="",
+            level=self.level,
+            resamples=self.resamples,
+            images=self.images,
+            scores=self.scores,
+            entries=tuple(self.entries[n] for n in numbers),
+            pairs={name: found for name, found in pairs.items() if found["p"]},
+            family={name: len(found["p"]) for name, found in self.pairs.items()},
+        )
+
     def write(self, folder: Path) -> None:
         """Writes `analysis.json` into a study's folder."""
-        write_json(folder / FILE, self.to_json())
+        write_text(folder / FILE, json.dumps(self.to_json(), ensure_ascii=False) + "\n")
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything as JSON data."""
@@ -220,12 +246,21 @@ def analyse(finished: Finished, *, level: float = LEVEL) -> Analysis:
     return found
 
 
-def replicates(finished: Finished) -> dict[str, Replicates]:
-    """Returns the replicates of every cell, and computes what was not kept; raises as `analyse`."""
+def metrics_of(finished: Finished) -> list[MetricConfig]:
+    """Returns the study's metrics.
+
+    Raises:
+        PrefixcapError: one is not installed.
+    """
     from prefixcap.registry import Registry
 
     registry = Registry()
-    metrics = [registry.from_json(MetricConfig, data) for data in finished.config["metrics"]]
+    return [registry.from_json(MetricConfig, data) for data in finished.config["metrics"]]
+
+
+def replicates(finished: Finished) -> dict[str, Replicates]:
+    """Returns the replicates of every cell, and computes what was not kept; raises as `analyse`."""
+    metrics = metrics_of(finished)
     found = {}
     for name, cell in finished.cells.items():
         each = resampling.replicates(cell.folder, records(finished, cell), metrics)
@@ -260,7 +295,7 @@ def compute(
     """
     lines = entries(rows, baselines)
     known = {
-        number: _joined([cells[cell] for cell in line.cells])
+        number: joined([cells[cell] for cell in line.cells])
         for number, line in enumerate(lines)
         if line.cells and all(cell in cells for cell in line.cells)
     }
@@ -291,7 +326,8 @@ def compute(
     )
 
 
-def _joined(seeds: Sequence[Replicates]) -> Replicates:
+def joined(seeds: Sequence[Replicates]) -> Replicates:
+    """Joins the replicates of one entry's seeds, of the scores that all of them have."""
     names = [name for name in seeds[0].names if all(name in each.names for each in seeds)]
     return combined([each.of(names) for each in seeds])
 
@@ -315,6 +351,17 @@ def _pairs(found: Pairs, numbers: Sequence[int]) -> dict[str, dict[str, list[Any
         for what, each in {**values, **adjusted}.items():
             columns[name][what] = [float(f"{value:.6g}") for value in each]
     return columns
+
+
+def _restricted(
+    found: Mapping[str, Sequence[Any]], numbers: Sequence[int]
+) -> dict[str, Sequence[Any]]:
+    known = found["entries"]
+    kept = [n in numbers for n in known]
+    pairs = [i and j for n, i in enumerate(kept) for j in kept[n + 1 :]]
+    places = [numbers.index(n) for n in known if n in numbers]
+    lists = {k: [*compress(v, pairs)] for k, v in found.items() if k != "entries"}
+    return {"entries": places, **lists}
 
 
 def _key(

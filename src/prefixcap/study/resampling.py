@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
 
 from prefixcap import runs, specs
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import MetricConfig, Record
+from prefixcap.kinds import MetricConfig, Record, Scores
 from prefixcap.stats import Mean, Replicates, Resamplable, Statistic, replicate
 from prefixcap.study.scoring import SCORES
 from prefixcap.study.store import locked, read_json
@@ -68,8 +67,9 @@ def replicates(
     if missing:
         with locked(folder):
             for name in missing:
-                statistic = _statistic(wanted[name], scores[name], records)
-                found[name] = _resample(keys[name], statistic, scores[name]["values"])
+                values, each = scores[name]["values"], scores[name]["per_image"]
+                made = statistic(wanted[name], Scores(values=values, per_image=each), records)
+                found[name] = _resample(keys[name], made, values)
             _write(folder, found)
     kept = [found[name] for name in wanted if found[name].names]
     if not kept:
@@ -83,35 +83,45 @@ def replicates(
     )
 
 
-def statistic_of(metric: MetricConfig, records: Sequence[Record]) -> Statistic | None:
-    """Prepares a metric's scores of some records for resampling; None where it cannot be done."""
-    from prefixcap.evaluation import score
+def side_by_side(found: Sequence[Replicates]) -> Replicates:
+    """Joins the replicates of different scores of the same captions."""
+    return attrs.evolve(
+        found[0],
+        names=tuple(name for each in found for name in each.names),
+        observed=np.concatenate([each.observed for each in found], axis=1),
+        drawn=np.concatenate([each.drawn for each in found], axis=1),
+    )
 
-    found = score(records, metric)
-    per_image = {name: list(values) for name, values in found.per_image.items()}
-    return _statistic(metric, {"values": found.values, "per_image": per_image}, records)
 
+def statistic(metric: MetricConfig, scores: Scores, records: Sequence[Record]) -> Statistic | None:
+    """Prepares the scores of some records for resampling.
 
-def _statistic(
-    metric: MetricConfig, scores: Mapping[str, Any], records: Sequence[Record]
-) -> Statistic | None:
-    if not scores["values"]:
+    Args:
+        metric: the metric.
+        scores: what it says of the records.
+        records: the captions with their references.
+
+    Returns:
+        What the metric makes where its scores are no means over images; those scores that are
+        means of their images' scores; None where there are none, such as a vocabulary's size.
+    """
+    if not scores.values:
         return None
     built = metric.build()
     if isinstance(built, Resamplable):
         return built.statistic(records)
     means = {
         name: values
-        for name, values in scores["per_image"].items()
-        if name in scores["values"] and np.isclose(np.mean(values), scores["values"][name])
+        for name, values in scores.per_image.items()
+        if name in scores.values and np.isclose(np.mean(values), scores.values[name])
     }
     return Mean(means, [record.image for record in records]) if means else None
 
 
-def _resample(key: str, statistic: Statistic | None, values: Mapping[str, float]) -> Kept:
-    if statistic is None:
+def _resample(key: str, prepared: Statistic | None, values: Mapping[str, float]) -> Kept:
+    if prepared is None:
         return Kept(key, (), np.zeros(0), np.zeros((RESAMPLES, 0)))
-    made = replicate(statistic, resamples=RESAMPLES, seed=SEED)
+    made = replicate(prepared, resamples=RESAMPLES, seed=SEED)
     unknown = [name for name in made.names if name not in values]
     if unknown:
         raise PrefixcapError(

@@ -87,7 +87,7 @@ def legend(analysis: Analysis, correction: str) -> list[str]:
     said = [f"±: half the {share} interval, over {what}"]
     main = analysis.main
     if main is not None and main in analysis.pairs:
-        count = len(analysis.pairs[main]["p"])
+        count = analysis.family.get(main, len(analysis.pairs[main]["p"]))
         name = {"holm": "Holm's", "benjamini-hochberg": "Benjamini-Hochberg's"}[correction]
         pairs = f"{count} pairs of lines" if count > 1 else "one pair of lines"
         said.append(

@@ -1,0 +1,202 @@
+"""`prefixcap compare`: a study's table, lines, files and studies against each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_world import World
+
+from prefixcap.cli import main
+
+Shell = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def seeds(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two seeds and two decoders; tests only read it."""
+    folder = tmp_path_factory.mktemp("seeds") / "run"
+    assert main([*world.bench, "--decoder", "top-p", "--seed", "0,1", "--out", str(folder)]) == 0
+    return folder
+
+
+def write(path: Path, shift: int = 0, images: int = 30, **more: Any) -> Path:
+    """Writes predictions; each copies its reference but for the last `shift` words."""
+    words = ["a", "small", "brown", "dog", "runs", "over", "the", "green", "grass", "today"]
+    lines = []
+    for number in range(images):
+        reference = [*words, str(number)]
+        kept = reference[: len(reference) - shift - number % 3]
+        lines.append(
+            {
+                "image": f"{number}",
+                "references": [" ".join(reference)],
+                "prediction": " ".join(kept),
+            }
+            | more
+        )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def rows(out: str) -> list[list[str]]:
+    lines = [line for line in out.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_a_studys_table_has_its_seeds_in_one_line(shell: Shell, seeds: Path) -> None:
+    status, out, _ = shell("compare", seeds)
+    assert status == 0
+    header, _, *body = rows(out)
+    assert header[:4] == ["mapper", "P", "decoder", "seeds"]
+    assert [line[:4] for line in body[:2]] == [["linear", "2", d, "2"] for d in ("greedy", "top-p")]
+    assert len(body) == 2 + 4
+    assert "±: half the 95% interval, over other images like these 8 and other seeds" in out
+    _, out, _ = shell("compare", f"{seeds}::greedy", "--scores", "length", "--json")
+    found = json.loads(out)
+    assert [entry["label"] for entry in found["entries"]] == ["linear P=2 greedy"]
+    assert found["entries"][0]["seeds"] == [0, 1]
+
+
+def test_two_lines_of_a_study(shell: Shell, seeds: Path) -> None:
+    status, out, _ = shell("compare", f"{seeds}::greedy", "::top-p")
+    assert status == 0
+    assert f"A: {seeds}::linear P=2 greedy (2 seeds)" in out
+    assert "  decoder: greedy | top-p" in out
+    (line,) = [line for line in rows(out) if line[0] == "Length"]
+    _, out, _ = shell("compare", f"{seeds}::greedy", "::top-p", "--json")
+    found = json.loads(out)
+    (score,) = found["scores"]
+    assert float(line[3]) == pytest.approx(score["difference"], abs=0.006)
+    assert score["low"] <= score["difference"] <= score["high"]
+    assert score["higher"] + score["equal"] + score["lower"] == 8
+    assert found["differs"] == {"decoder": ["greedy", "top-p"]}
+    values = [each["difference"] for each in found["by_image"]]
+    assert sum(values) / 8 == pytest.approx(score["difference"])
+    # the pair is tested as in the study's own table
+    _, out, _ = shell("compare", seeds, "--json")
+    entries = json.loads(out)["entries"]
+    kept = json.loads((seeds / "analysis.json").read_text())["pairs"]["Length"]
+    assert [entry["label"] for entry in entries][:2] == ["linear P=2 greedy", "linear P=2 top-p"]
+    assert score["p"] == pytest.approx(kept["p"][0], rel=1e-5)
+
+
+def test_one_seed_and_a_baseline_are_lines_too(shell: Shell, seeds: Path) -> None:
+    status, out, _ = shell("compare", f"{seeds}::greedy seed=1", "::constant", "--images", "1")
+    assert status == 0
+    assert "linear P=2 greedy seed 1\n" in out
+    assert "(constant caption)\n" in out
+    assert "other images like these 8 (one seed: others may differ)" in out
+    assert out.count("a human's:") <= 2
+
+
+def test_two_studies_are_compared_line_by_line(
+    shell: Shell, world: World, seeds: Path, study: Path
+) -> None:
+    status, out, _ = shell("compare", f"{seeds}::seed=0", study)
+    assert status == 0
+    assert "  decoder: greedy, top-p | greedy, beam:num_beams=2" in out
+    assert [line[0] for line in rows(out)[2:]] == [
+        "linear P=2 greedy seed 0",
+        "(constant caption)",
+        "(random training caption)",
+        "(nearest training image)",
+        "(shuffled images)",
+    ]
+    assert "only in A: linear P=2 top-p seed 0" in out
+    assert "only in B: linear P=2 beam:num_beams=2" in out
+
+
+def test_files_of_predictions(shell: Shell, tmp_path: Path) -> None:
+    one, two = write(tmp_path / "one.jsonl"), write(tmp_path / "two.jsonl", shift=3)
+    words = ["compare", one, two, "--metrics", "length,distinct", "--correction"]
+    status, out, _ = shell(*words, "benjamini-hochberg", "--json")
+    assert status == 0
+    (score,) = json.loads(out)["scores"]
+    assert (score["score"], score["difference"]) == ("Length", pytest.approx(3))
+    assert (score["higher"], score["equal"], score["lower"]) == (30, 0, 0)
+    assert score["p"] < 0.01
+    _, out, _ = shell(*words, "holm")
+    assert "A is higher: Length (level 0.05)" in out
+    assert f"B: {two}\n" in out
+    assert "0  A - B +3.000" in out
+
+
+def test_other_images_are_refused_unless_the_common_ones_are_wanted(
+    shell: Shell, tmp_path: Path, seeds: Path
+) -> None:
+    one, two = write(tmp_path / "one.jsonl"), write(tmp_path / "two.jsonl", 2, images=20)
+    words = ["compare", one, two, "--metrics", "length"]
+    status, _, err = shell(*words)
+    assert status == 2
+    assert (
+        f"the test images differ: 30 in {one}, 20 in {two}, 20 in both; --common compares on those"
+    ) in err
+    status, out, _ = shell(*words, "--common", "--json")
+    assert status == 0
+    assert json.loads(out)["images"] == 20
+    status, _, err = shell("compare", one, f"{seeds}::greedy")
+    assert status == 2
+    assert "have no test image in common (such as '0' and 'test-0.png')" in err
+    other = write(tmp_path / "other.jsonl", references=["something else"])
+    status, _, err = shell("compare", one, other, "--metrics", "length")
+    assert status == 2
+    assert "the references of 30 images differ, such as '0', so no score of" in err
+
+
+def test_common_images_of_studies_are_scored_anew(
+    shell: Shell, seeds: Path, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in (seeds / "captions.jsonl").read_text().splitlines()]
+    cell = lines[0]["cell"]
+    few = [line for line in lines if line["cell"] == cell][:6]
+    file = tmp_path / "few.jsonl"
+    made = [
+        {**{k: line[k] for k in ("image", "references")}, "prediction": line["captions"][0]["text"]}
+        for line in few
+    ]
+    file.write_text("".join(json.dumps(line) + "\n" for line in made))
+    status, out, _ = shell("compare", f"{seeds}::greedy s0", file, "--common", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["images"] == 6
+    # the same captions: no difference at all
+    assert [(s["difference"], s["p"], s["equal"]) for s in found["scores"]] == [(0, 1, 6)]
+
+
+def test_wrong_names_are_sentences(shell: Shell, seeds: Path, tmp_path: Path) -> None:
+    def said(*words: object) -> str:
+        status, out, err = shell("compare", *words)
+        assert (status, out) == (2, "")
+        return err
+
+    assert "did you mean 'greedy'? known:" in said(f"{seeds}::gready")
+    assert "no line of" in said(f"{seeds}::linear 7")
+    assert "with 'linear' has '7'" in said(f"{seeds}::linear 7")
+    assert "there is no file or folder" in said(tmp_path / "nothing")
+    assert f"did you mean '{seeds}'?" in said(f"{seeds}s")
+    assert "names 6 lines of the study, and one is wanted" in said(f"{seeds}::greedy", seeds)
+    assert "are the same line of one study" in said(f"{seeds}::greedy", "::greedy")
+    assert "did you mean 'Length'?" in said(seeds, "--scores", "Lenght")
+    assert "--correction cannot be 'home'; did you mean 'holm'?" in said(
+        seeds, "--correction", "home"
+    )
+    file = write(tmp_path / "one.jsonl")
+    assert "is a file: name another one to compare it with" in said(file)
+    assert "none of the metrics gives a score that can be resampled" in said(
+        file, file, "--metrics", "distinct"
+    )
+
+
+def test_an_unfinished_study_says_so(shell: Shell, seeds: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(seeds, copy)
+    data = json.loads((copy / "scores.json").read_text())
+    (copy / "scores.json").write_text(json.dumps({**data, "complete": False}))
+    _, out, _ = shell("compare", copy)
+    assert f"{copy} is not finished: these are the cells that are" in out
