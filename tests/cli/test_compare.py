@@ -99,15 +99,21 @@ def test_two_studies_are_compared_line_by_line(
     status, out, _ = shell("compare", f"{seeds}::seed=0", study)
     assert status == 0
     assert "  decoder: greedy, top-p | greedy, beam:num_beams=2" in out
-    assert [line[0] for line in rows(out)[2:]] == [
-        "linear P=2 greedy seed 0",
+    assert [line[0] for line in rows(out)[2:]] == ["linear P=2 greedy seed 0"]
+    assert "only in A: linear P=2 top-p seed 0" in out
+    assert "only in B: linear P=2 beam:num_beams=2" in out
+    _, out, _ = shell("compare", seeds, study, "--json")
+    found = json.loads(out)
+    assert found["differs"]["seed"] == ["0, 1", "0"]
+    assert [entry["label"] for entry in found["entries"]] == [
+        "linear P=2 greedy",
         "(constant caption)",
         "(random training caption)",
         "(nearest training image)",
         "(shuffled images)",
     ]
-    assert "only in A: linear P=2 top-p seed 0" in out
-    assert "only in B: linear P=2 beam:num_beams=2" in out
+    # captions that need no model are the same in both
+    assert found["entries"][1]["scores"][0]["difference"] == 0
 
 
 def test_files_of_predictions(shell: Shell, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def table(
         analysis: the study's numbers.
         rows: its rows, for what is no score.
         scores: the scores to show; all unless given.
-        intervals: the scores to show with their intervals; the main one unless given.
+        intervals: the scores to show with their intervals; the main one, or the first that has
+            them, unless given.
         correction: by which a line is said to differ from the best one.
         work: whether to show captions a second and trained parameters.
     """
@@ -40,7 +41,8 @@ def table(
     names = list(dict.fromkeys(name for line in lines for name in line.scores))
     shown = names if scores is None else [name for name in scores if name in names]
     main = analysis.main
-    wide = [main] if intervals is None else intervals
+    first = [main] if main else list(analysis.scores[:1])
+    wide = first if intervals is None else intervals
     columns = _fields(lines, rows)
     for name in shown:
         columns[name] = _scores(lines, name, with_ends=name in wide)
