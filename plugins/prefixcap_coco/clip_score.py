@@ -43,9 +43,10 @@ class ClipScoreMetric(Metric):
         """
         side = self._side(records)
         captions = [self._prompt + record.prediction for record in records]
-        cosines = side.cosines(self._features(records, side), captions)
+        vectors = side.encode(captions)
+        cosines = side.compare(self._features(records, side), vectors)
         each = tuple(WEIGHT * max(cosine, 0.0) for cosine in cosines)
-        nearest = _nearest(side, captions, self._references(records))
+        nearest = _nearest(side, vectors, self._references(records))
         both = tuple(_harmonic(a, b) for a, b in zip(each, nearest, strict=True))
         which = label(side.name)
         per_image = {f"CLIPScore{which}": each, f"RefCLIPScore{which}": both}
@@ -108,16 +109,13 @@ def _encoded(spec: str, side: TextSide, records: Sequence[Record]) -> Tensor:
     return torch.stack([_ENCODED[spec, id(item)][1] for item in items])
 
 
-def _nearest(
-    side: TextSide, captions: Sequence[str], references: Sequence[Sequence[str]]
-) -> list[float]:
-    """Computes each caption's highest cosine with one of its references, at least 0."""
+def _nearest(side: TextSide, vectors: Tensor, references: Sequence[Sequence[str]]) -> list[float]:
+    """Computes each caption's highest cosine, of vectors (T,D), with a reference; at least 0."""
     import torch
 
-    found = side.encode(captions)
-    flat = side.encode([text for texts in references for text in texts])
+    flat = side.encode([text for texts in references for text in texts], remember=True)
     parts = torch.split(flat, [len(texts) for texts in references])
-    return [max(0.0, float((part @ row).max())) for part, row in zip(parts, found, strict=True)]
+    return [max(0.0, float((part @ row).max())) for part, row in zip(parts, vectors, strict=True)]
 
 
 def _harmonic(a: float, b: float) -> float:

@@ -40,21 +40,29 @@ class TextSide:
             self._encoder = self._make()
         return self._encoder
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """Encodes texts into vectors (T,D) of length 1, on the CPU; each is remembered.
+    def encode(self, texts: Sequence[str], *, remember: bool = False) -> Tensor:
+        """Encodes texts into vectors (T,D) of length 1, on the CPU.
+
+        Args:
+            texts: T texts.
+            remember: whether they come again, such as the references of every cell of a study.
 
         Raises:
             PrefixcapError: the encoder has no text side.
         """
         import torch
 
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if len(self._known) + len(new) > REMEMBERED:
-            self._known, new = {}, list(dict.fromkeys(texts))
+        if not texts:
+            return torch.empty(0, self.encoder.width)
+        found = {text: self._known.get(text) for text in texts}
+        new = [text for text, vector in found.items() if vector is None]
         for start in range(0, len(new), BATCH):
             part = new[start : start + BATCH]
-            self._known |= dict(zip(part, self._encode(part), strict=True))
-        return torch.stack([self._known[text] for text in texts]) if texts else torch.empty(0, 0)
+            found.update(zip(part, self._encode(part), strict=True))
+        vectors = {text: vector for text, vector in found.items() if vector is not None}
+        if remember and len(self._known) + len(new) <= REMEMBERED:
+            self._known |= vectors
+        return torch.stack([vectors[text] for text in texts])
 
     def cosines(self, features: Tensor, texts: Sequence[str]) -> list[float]:
         """Computes the cosine of each image's feature (T,D) and its text.
@@ -62,24 +70,29 @@ class TextSide:
         Raises:
             PrefixcapError: the encoder has no text side, or its texts are of another width.
         """
+        return self.compare(features, self.encode(texts))
+
+    def compare(self, features: Tensor, vectors: Tensor) -> list[float]:
+        """Computes the cosine of each image's feature (T,D) and its encoded text (T,D).
+
+        Raises:
+            PrefixcapError: the two are of different widths, or features have several tokens.
+        """
         from torch.nn.functional import normalize
 
-        if not texts:
-            return []
         if features.ndim != 2:
             raise PrefixcapError(
                 f"a caption is compared with one vector an image, and the features are of shape "
                 f"{tuple(features.shape)}"
             )
-        found = self.encode(texts)
-        if found.shape[1] != features.shape[1]:
+        if vectors.shape[1] != features.shape[1]:
             raise PrefixcapError(
                 f"the image features have width {features.shape[1]} and the texts of "
-                f"{self.name!r} {found.shape[1]}: they are not of one space"
+                f"{self.name!r} {vectors.shape[1]}: they are not of one space"
             )
         images = normalize(features.float().cpu(), dim=-1)
-        cosines: list[float] = (images * found).sum(-1).tolist()
-        return cosines
+        found: list[float] = (images * vectors).sum(-1).tolist()
+        return found
 
     def _encode(self, texts: Sequence[str]) -> Iterator[Tensor]:
         from torch.nn.functional import normalize
