@@ -1,0 +1,80 @@
+"""Metrics that need more than texts, in a study whose cells do not all have it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import attrs
+import pytest
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import DecoderConfig, MetricConfig
+from prefixcap.registry import Registry
+from prefixcap.study.grid import Study
+from prefixcap.study.plan import plan
+from prefixcap.study.progress import Reporter, Silent, Task
+from prefixcap.study.runner import run
+
+
+class Listening(Reporter):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def task(self, what: str, total: int, unit: str) -> AbstractContextManager[Task]:
+        return Silent().task(what, total, unit)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def parsed(study: Study, decoders: list[str], metrics: list[str]) -> Study:
+    registry = Registry()
+    return attrs.evolve(
+        study,
+        decoders=tuple(registry.parse(DecoderConfig, spec) for spec in decoders),
+        metrics=tuple(registry.parse(MetricConfig, spec) for spec in metrics),
+        labels={},
+    )
+
+
+def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_path: Path) -> None:
+    study = parsed(
+        small,
+        ["greedy", "top-p:n=2"],
+        ["length", "logprob", "finish", "repetition", "oracle:metric=length"],
+    )
+    listening = Listening()
+    first = run(study, tmp_path / "s", listening)
+    greedy, sampled = (row["scores"] for row in first.rows)
+    assert greedy["Logprob"] < 0 < greedy["Tokens"]
+    assert {"Length_oracle", "Length_average"} <= sampled.keys()
+    assert sampled["Length_oracle"] >= sampled["Length_average"]
+    assert "Length_oracle" not in greedy
+    for row in first.baselines:
+        assert "Rep_2" in row["scores"]
+        assert not {"Logprob", "Tokens", "Length_oracle"} & row["scores"].keys()
+    said = [line for line in listening.said if "left out" in line]
+    assert any(
+        "oracle:metric=length left out: it needs two captions or more of every image" in line
+        for line in said
+    )
+    # what was left out is known, and is not tried again
+    assert not any(plan(study, tmp_path / "s")["missing"].values())
+    assert run(study, tmp_path / "s").work["scored_metrics"] == 0
+    # another metric costs its own scoring alone: two cells and four baselines
+    more = attrs.evolve(study, metrics=(*study.metrics, Registry().parse(MetricConfig, "distinct")))
+    work = run(more, tmp_path / "s").work
+    assert (work["trained_models"], work["decoded_images"], work["scored_metrics"]) == (0, 0, 6)
+
+
+def test_features_without_a_text_side_are_said(small: Study, tmp_path: Path) -> None:
+    for decoder, metric in (("greedy", "clipscore"), ("best-of:by=clip", "length")):
+        with pytest.raises(PrefixcapError, match="'precomputed' has no text side"):
+            run(parsed(small, [decoder], [metric]), tmp_path / "s")
+    with pytest.raises(PrefixcapError, match="width 7 and the texts of 'scenes-clip' 256"):
+        run(parsed(small, ["greedy"], ["clipscore:text=scenes-clip"]), tmp_path / "s")
+    # the images are there, so a CLIP can look at them itself
+    found = run(parsed(small, ["greedy"], ["clipscore:encoder=scenes-clip"]), tmp_path / "s")
+    assert 0 <= found.rows[0]["scores"]["CLIPScore[scenes-clip]"] <= 2.5
+    assert "RefCLIPScore[scenes-clip]" in found.baselines[0]["scores"]
