@@ -10,7 +10,7 @@ import attrs
 from prefixcap.config import above, at_least, between, one_of
 from prefixcap.errors import PrefixcapError, nearest
 
-WIDTH_TIMES_RATE = 0.18
+WIDTH_TIMES_RATE = 0.4
 
 _SCHEDULES = ("cosine", "linear", "constant")
 _FORMATS = ("sentence", "plain")
@@ -27,7 +27,7 @@ class TrainingConfig:
     Attributes:
         epochs: the most passes over the training captions.
         batch_size: captions a step.
-        learning_rate: the mapper's peak rate; unless given 0.18 / E, because Adam's best rate
+        learning_rate: the mapper's peak rate; unless given 0.4 / E, because Adam's best rate
             falls as the width grows (Yang et al. 2022, "Tensor Programs V").
         lm_rate: the peak rate of the language model's open parameters, as a share of the mapper's.
         warmup: the share of all steps in which the rate rises from zero.
@@ -71,7 +71,7 @@ class TrainingConfig:
     feature_scale: float | None = attrs.field(default=None, validator=above(0))
     feature_rms: float | None = attrs.field(default=0.3, validator=above(0))
     feature_noise: float = attrs.field(default=0.0, validator=at_least(0))
-    prefix_scale: float | None = attrs.field(default=3.0, validator=above(0))
+    prefix_scale: float | None = attrs.field(default=1.0, validator=above(0))
     caption_format: str = attrs.field(default="sentence", validator=one_of(_FORMATS))
     end: str = attrs.field(default="eos", validator=attrs.validators.min_len(1))
     max_tokens: int = attrs.field(default=64, validator=at_least(1))
