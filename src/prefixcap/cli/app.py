@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from prefixcap.cli import bench, caption, check, clipcap, compare, components, evaluate, train
+from prefixcap.cli import (
+    bench,
+    caption,
+    check,
+    clipcap,
+    compare,
+    components,
+    evaluate,
+    report,
+    train,
+)
 from prefixcap.cli.errors import status_of
 
 app = typer.Typer(
@@ -45,6 +55,7 @@ app.command("train")(train.train)
 app.command("caption")(caption.caption)
 app.command("eval")(evaluate.evaluate_file)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("plugins")(components.plugins)
 app.command("list")(components.list_components)
 app.command("show")(components.show)

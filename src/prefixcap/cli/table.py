@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.study.entries import label_of, varied
@@ -30,6 +31,7 @@ def text(results: Results, width: int = WIDE) -> str:
     if picture.exists():
         parts.append(f"picture: {picture}")
     parts.append(f"run: {results.folder}")
+    parts.append(f"report: prefixcap report {quote(str(results.folder))}")
     return "\n".join(parts)
 
 

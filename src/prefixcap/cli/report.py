@@ -1,0 +1,60 @@
+"""`prefixcap report`: a study as a page to read, figures for papers, and tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prefixcap.cli import options
+from prefixcap.cli.output import quiet_stdout
+
+if TYPE_CHECKING:
+    from prefixcap.report import Written
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder, or a file .html for the page alone. DIR/report unless given."),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--format", help="Of the figures for papers: pdf or svg.")
+    ] = "pdf",
+    score: Annotated[
+        str | None,
+        typer.Option(help="What the report is read by. CIDEr unless given, where it was scored."),
+    ] = None,
+    images: Annotated[int, typer.Option(help="At most so many images in the gallery.")] = 200,
+    correction: options.Correction = "holm",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
+    ] = False,
+) -> None:
+    """Write a study as a page to read, figures for papers, and tables."""
+    from prefixcap.cli.progress import reporter
+    from prefixcap.report import write
+
+    with quiet_stdout():
+        written = write(
+            run,
+            out,
+            kind=kind,
+            score=score,
+            images=images,
+            correction=correction,
+            reporter=reporter(),
+        )
+    typer.echo(json.dumps(written.to_json()) if as_json else _text(written))
+
+
+def _text(written: Written) -> str:
+    size = written.page.stat().st_size / 1e6
+    lines = [*written.notes, f"page: {written.page} ({size:.1f} MB, {written.images} images)"]
+    for name, paths in (("figures", written.figures), ("tables", written.tables)):
+        if paths:
+            lines.append(f"{name}: {paths[0].parent}/ {', '.join(path.name for path in paths)}")
+    return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""How figures look: one style for the page and for papers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+SERIES = (
+    "#2a6fb0",
+    "#c05f12",
+    "#2f7d4f",
+    "#a8417f",
+    "#7a6a1e",
+    "#6a51a3",
+    "#1b7f87",
+    "#b3322f",
+)
+INK = "#1c1e21"
+MUTED = "#5b6370"
+RULE = "#dde1e6"
+PAPER = "#ffffff"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
+PANEL = (4.5, 3.2)  # inches; a column of a paper, and of the page on a phone
+
+RC: Mapping[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": MUTED,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.7,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "figure.facecolor": PAPER,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "grid.color": RULE,
+    "grid.linewidth": 0.7,
+    "legend.fontsize": 9.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "pdf.fonttype": 42,
+    "savefig.facecolor": PAPER,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "prefixcap",
+    "text.color": INK,
+    "text.parse_math": False,  # a name with a dollar sign is no formula
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 9.5,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 9.5,
+}
+
+
+def short(name: str, most: int = 38) -> str:
+    """Cuts a name in its middle, so that it leaves room for the figure."""
+    if len(name) <= most:
+        return name
+    end = most // 3
+    return f"{name[: most - end - 1]}…{name[-end:]}"
+
+
+class Looks:
+    """Which colour, line and marker stands for which name, the same in all figures.
+
+    The first eight names differ by colour; the next ones take the same colours with other dashes.
+
+    Args:
+        names: what is told apart by colour.
+        kinds: what else is told apart by marker, in figures without lines.
+    """
+
+    def __init__(self, names: Iterable[str], kinds: Iterable[str] = ()) -> None:
+        self._names = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        self._kinds = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
+
+    def colour(self, name: str) -> str:
+        """Returns a name's colour."""
+        return SERIES[self._names[name] % len(SERIES)]
+
+    def dash(self, name: str) -> Any:
+        """Returns how a name's line is dashed."""
+        return DASHES[self._names[name] // len(SERIES) % len(DASHES)]
+
+    def marker(self, name: str) -> str:
+        """Returns a name's marker."""
+        return MARKERS[self._names[name] % len(MARKERS)]
+
+    def shape(self, kind: str) -> str:
+        """Returns the marker of a kind."""
+        return MARKERS[self._kinds[kind] % len(MARKERS)]

@@ -1,0 +1,68 @@
+"""What came out of a study, in a few sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefixcap.report.content import BEST, TIED, Cell, Content
+from prefixcap.report.figures.matrix import between
+from prefixcap.report.numbers import columns, interval, number
+
+
+def sentences(content: Content, images: int) -> list[str]:
+    """Says which cell is best, what cannot be told from it, and how it stands to no model at all.
+
+    Args:
+        content: the report's, whose findings are not there yet.
+        images: how many images were captioned.
+    """
+    score = content.measures.quality
+    grid = [cell for cell in content.cells if not cell.baseline and score in cell.scores]
+    best = max(grid, key=lambda cell: cell.scores[score].value)
+    seeds = max(len(cell.seeds) for cell in grid)
+    mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
+    found = [
+        f"{images:,} images, {len(grid)} {'cell' if len(grid) == 1 else 'cells'}. "
+        f"By {score}, {best.label} is best: {_value(content, best)}{mean}."
+    ]
+    tied = [cell for cell in grid if cell.scores[score].mark == TIED]
+    if len(grid) > 1 and best.scores[score].mark == BEST:
+        found.append(_tied(tied, len(grid) - 1, content.correction))
+    found += _baselines(content, grid)
+    if seeds == 1 and content.pairs:
+        found.append("With one seed, the intervals and tests say nothing about other seeds.")
+    return found
+
+
+def _tied(tied: Sequence[Cell], others: int, correction: str) -> str:
+    if not tied:
+        return f"It is significantly better than every other cell ({correction})."
+    names = ", ".join(cell.label for cell in tied[:4])
+    more = f" and {len(tied) - 4} more" if len(tied) > 4 else ""
+    return (
+        f"{len(tied)} of the {others} others cannot be told from it ({correction}): {names}{more}."
+    )
+
+
+def _baselines(content: Content, grid: Sequence[Cell]) -> list[str]:
+    score = content.measures.quality
+    known = [cell for cell in content.cells if cell.baseline and score in cell.scores]
+    if not known:
+        return []
+    top = max(known, key=lambda cell: cell.scores[score].value)
+    pairs = [between(content.pairs, cell.id, top.id) for cell in grid]
+    compared = [pair for pair in pairs if pair is not None]
+    text = f"Without any model, {top.label} has {_value(content, top)}"
+    if not compared:
+        return [f"{text}."]
+    better = sum(pair.real and pair.value > 0 for pair in compared)
+    how_many = "none" if not better else "all" if better == len(grid) else f"{better}"
+    verb = "is" if better in (0, 1) else "are"
+    return [f"{text}: {how_many} of the {len(grid)} cells {verb} significantly better."]
+
+
+def _value(content: Content, cell: Cell) -> str:
+    score = content.measures.quality
+    decimals = columns(content.cells)[score]
+    found = cell.scores[score]
+    return f"{number(found.value, decimals)} {interval(found.low, found.high, decimals)}".strip()

@@ -1,0 +1,189 @@
+"""The page: one file of HTML with everything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from prefixcap.report import tables
+from prefixcap.report.content import Content, Curve, Gallery
+from prefixcap.report.figures import Figures, matrix
+from prefixcap.report.figures.base import Figure
+from prefixcap.report.figures.curves import smoothed
+from prefixcap.report.gallery import as_json
+from prefixcap.report.numbers import columns, facts, interval, number, probability
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+STRONGEST = 45  # percent: how much colour the largest difference has
+NUMERIC = ("P", "seed")
+
+
+@attrs.frozen
+class Part:
+    """A section of the page.
+
+    Attributes:
+        id: its anchor.
+        link: what it is called in the navigation.
+        title: its heading.
+        template: what writes it.
+        data: what the template reads besides the report.
+    """
+
+    id: str
+    link: str
+    title: str
+    template: str
+    data: Any = None
+
+
+def page(content: Content, figures: Figures) -> str:
+    """Writes the page."""
+    values = {
+        "report": content,
+        "parts": list(_parts(content, figures)),
+        "numeric": NUMERIC,
+        "decimals": columns([*content.cells, *content.single]),
+        "explained": tables.explained(content, "Bold", "underlined"),
+        "seeds": max(len(cell.seeds) for cell in content.cells),
+        "css": _static("report.css"),
+        "js": _static("report.js"),
+    }
+    return _environment().get_template("page.html.j2").render(values)
+
+
+def _parts(content: Content, figures: Figures) -> list[Part]:
+    score = content.measures.quality
+    parts = [Part("table", "Table", "Scores", "table.html.j2")]
+    for figure, link in ((figures.prefix, "Prefix length"), (figures.frontier, "Frontier")):
+        if figure is not None:
+            parts.append(Part(figure.name, link, figure.title, "figure.html.j2", _drawn(figure)))
+    if figures.differences is not None:
+        data = _matrix(content)
+        title = f"Paired differences in {score}"
+        parts.append(Part("differences", "Differences", title, "differences.html.j2", data))
+    if content.curves:
+        data = _training(content.curves, figures.training)
+        parts.append(Part("training", "Training", "Training", "training.html.j2", data))
+    if content.gallery is not None:
+        data = _gallery(content.gallery, score)
+        parts.append(Part("gallery", "Gallery", "Captions", "gallery.html.j2", data))
+    parts.append(Part("reproduce", "Reproduce", "How to reproduce it", "reproduce.html.j2"))
+    return parts
+
+
+def _drawn(figure: Figure) -> dict[str, Any]:
+    return {"svgs": figure.svgs(), "caption": figure.caption}
+
+
+def _matrix(content: Content) -> dict[str, Any]:
+    cells = matrix.chosen(content)
+    compared = {name for pair in content.pairs for name in pair}
+    most = max(abs(pair.value) for pair in content.pairs.values()) or 1.0
+    decimals = max(1, columns(cells)[content.measures.quality] - 1)
+
+    def cell(one: str, two: str) -> dict[str, Any] | None:
+        pair = matrix.between(content.pairs, one, two)
+        if pair is None:
+            return None
+        said = f"{labels[one]} − {labels[two]}: {pair.value:+.4f}"
+        said += f" {interval(pair.low, pair.high)}, adjusted p {probability(pair.p)}"
+        # grey numbers need a paler ground to be read on
+        strongest = STRONGEST if pair.real else STRONGEST / 3
+        share = round(strongest * (abs(pair.value) / most) ** 0.5)
+        return {"pair": pair, "share": share, "said": said, "text": f"{pair.value:+.{decimals}f}"}
+
+    labels = {each.id: each.label for each in cells}
+    rows = [(row.label, [cell(row.id, column.id) for column in cells]) for row in cells]
+    return {"cells": cells, "rows": rows, "left_out": len(compared) - len(cells)}
+
+
+def _training(curves: Sequence[Curve], figure: Figure | None) -> dict[str, Any]:
+    losses = [loss for c in curves for loss in (*smoothed(c.steps, 40)[1], *c.train, *c.val)]
+    low, high = min(losses, default=0.0), max(losses, default=1.0)
+
+    def points(values: Sequence[float], places: Sequence[float]) -> str:
+        height = (high - low) or 1.0
+        return " ".join(
+            f"{100 * x:.1f},{20 - 20 * (y - low) / height:.1f}"
+            for x, y in zip(places, values, strict=True)
+        )
+
+    def line(curve: Curve) -> dict[str, Any]:
+        places, steps = smoothed(curve.steps, 40)
+        epochs = len(curve.train) or len(curve.val)
+        # a line needs two points: a single epoch is drawn as one, twice
+        val = curve.val * 2 if len(curve.val) == 1 else curve.val
+        ends = [min(1.0, (number + 1) / epochs) for number in range(len(val))]
+        numbers = {
+            "train loss": curve.train[curve.best - 1] if curve.train else None,
+            "val loss": curve.val[curve.best - 1] if curve.val else None,
+            "best epoch": curve.best,
+            **curve.facts,
+        }
+        return {
+            "columns": curve.columns,
+            "train": points(steps, places),
+            "val": points(val, ends),
+            "numbers": {name: value for name, value in numbers.items() if value is not None},
+        }
+
+    lines = [line(curve) for curve in curves]
+    return {
+        "figure": None if figure is None else _drawn(figure),
+        "columns": list(curves[0].columns),
+        "numbers": list(dict.fromkeys(name for each in lines for name in each["numbers"])),
+        "decimals": facts(each["numbers"] for each in lines),
+        "lines": lines,
+    }
+
+
+def _gallery(gallery: Gallery, score: str) -> dict[str, Any]:
+    numbered = list(enumerate(gallery.names))
+    first_baseline = len(numbered) - gallery.baselines
+    groups = [("cells", numbered[:first_baseline]), ("baselines", numbered[first_baseline:])]
+    shown = len(gallery.pictures)
+    said = f"All {shown:,} captioned images."
+    if shown < gallery.total:
+        said = f"The first {shown:,} of {gallery.total:,} images; `prefixcap report --images` says "
+        said += "how many."
+    if not any(picture.source for picture in gallery.pictures):
+        said += " The data set has no pictures, or they are not on this machine."
+    scores = list(gallery.scores)
+    return {
+        "said": said,
+        "first": gallery.first,
+        "second": gallery.second,
+        "groups": [group for group in groups if group[1]],
+        "scores": scores,
+        "score": score if score in scores else next(iter(scores), ""),
+        "json": as_json(gallery),
+    }
+
+
+def _static(name: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(files("prefixcap.report").joinpath(f"static/{name}").read_text("utf-8").strip())
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("prefixcap.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    environment.globals["interval"] = interval
+    return environment

@@ -1,0 +1,138 @@
+"""Writes a report: the page, the figures and the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from prefixcap import runs
+from prefixcap.errors import PrefixcapError, nearest
+
+if TYPE_CHECKING:
+    from prefixcap.report.content import Content
+    from prefixcap.study.progress import Reporter
+
+KINDS = ("pdf", "svg")
+IMAGES = 200
+PAGE = "report.html"
+
+
+@attrs.frozen(kw_only=True)
+class Written:
+    """What a report consists of.
+
+    Attributes:
+        page: the page.
+        figures: the figures for papers; none where only the page was wanted.
+        tables: the tables; none where only the page was wanted.
+        images: how many images the gallery shows.
+        notes: sentences on what is missing or was left out.
+    """
+
+    page: Path
+    figures: tuple[Path, ...] = ()
+    tables: tuple[Path, ...] = ()
+    images: int = 0
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what `report --json` prints."""
+        return {
+            "page": str(self.page),
+            "figures": [str(path) for path in self.figures],
+            "tables": [str(path) for path in self.tables],
+            "images": self.images,
+            "notes": list(self.notes),
+        }
+
+
+def write(
+    folder: Path,
+    out: Path | None = None,
+    *,
+    kind: str = "pdf",
+    score: str | None = None,
+    images: int = IMAGES,
+    correction: str = "holm",
+    reporter: Reporter | None = None,
+) -> Written:
+    """Writes the report of a study.
+
+    Args:
+        folder: the study's folder.
+        out: a folder for the page, the figures and the tables, or a file that ends in ".html" for
+            the page alone; the folder `report` in the study's unless given.
+        kind: of the figures for papers, "pdf" or "svg".
+        score: what the report is read by; CIDEr, where it was scored, unless given.
+        images: at most so many images in the gallery.
+        correction: how p-values are adjusted for many comparisons.
+        reporter: who is told what is being done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        PrefixcapError: the folder holds no study, none of its cells is finished, or an argument
+            is not possible.
+    """
+    from prefixcap.report.figures import figures
+    from prefixcap.report.gather import Wanted, gather
+    from prefixcap.report.page import page
+
+    target = folder / "report" if out is None else out
+    alone = target.suffix.lower() == ".html"
+    _check(target, alone, kind)
+    wanted = Wanted(score=score, images=images, correction=correction)
+    content = gather(folder, wanted, reporter)
+    drawn = figures(content)
+    path = target if alone else target / PAGE
+    _write(path, page(content, drawn).encode("utf-8", "replace"))
+    gallery = content.gallery
+    return Written(
+        page=path,
+        figures=()
+        if alone
+        else tuple(
+            _write(target / "figures" / f"{figure.name}.{kind}", figure.file(kind))
+            for figure in drawn
+        ),
+        tables=() if alone else _tables(target / "tables", content),
+        images=0 if gallery is None else len(gallery.pictures),
+        notes=tuple(content.notes),
+    )
+
+
+def _tables(folder: Path, content: Content) -> tuple[Path, ...]:
+    from prefixcap.report import tables
+
+    texts = {
+        "table.md": tables.as_markdown(content),
+        "table.tex": tables.as_latex(content),
+        "table.csv": tables.as_csv(content, content.cells),
+    }
+    if content.single:
+        texts["seeds.csv"] = tables.as_csv(content, content.single)
+    if content.pairs:
+        texts["differences.csv"] = tables.differences_as_csv(content)
+    return tuple(
+        _write(folder / name, text.encode("utf-8", "replace")) for name, text in texts.items()
+    )
+
+
+def _check(out: Path, alone: bool, kind: str) -> None:
+    if kind not in KINDS:
+        raise PrefixcapError(f"--format cannot be {kind!r}{nearest(kind, KINDS)}")
+    if alone and out.is_dir():
+        raise PrefixcapError(f"--out {out} cannot be a file: it is a folder")
+    if not alone and out.exists() and not out.is_dir():
+        raise PrefixcapError(
+            f"--out {out} cannot be a folder: it is a file; a page alone ends in .html"
+        )
+
+
+def _write(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runs.replace(path, content)
+    return path

@@ -1,0 +1,265 @@
+"""The report in a real browser: Debian's chromium, without a window, driven by selenium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_world import gallery_data, make_study
+
+from prefixcap.cli import main
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+WHY = "chromium and chromedriver are not installed (Debian: apt-get install chromium-driver)"
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=WHY)
+
+FLAGS = (
+    "headless=new",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "disable-dev-shm-usage",
+    "no-first-run",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-sync",
+    "force-prefers-reduced-motion",
+    "window-size=1280,900",
+)
+CONTRAST = """
+// the least contrast of any text that is shown with what lies behind it, and the text
+const canvas = document.createElement("canvas");
+canvas.width = canvas.height = 1;
+const pen = canvas.getContext("2d", { willReadFrequently: true });
+const layers = (element) => element ? [...layers(element.parentElement), element] : [];
+const behind = (element) => {
+  pen.clearRect(0, 0, 1, 1);
+  for (const each of layers(element)) {
+    pen.fillStyle = getComputedStyle(each).backgroundColor;
+    pen.fillRect(0, 0, 1, 1);
+  }
+  return [...pen.getImageData(0, 0, 1, 1).data];
+};
+const painted = (colour) => {
+  pen.fillStyle = colour;
+  pen.fillRect(0, 0, 1, 1);
+  return [...pen.getImageData(0, 0, 1, 1).data];
+};
+const light = ([r, g, b]) => {
+  const [x, y, z] = [r, g, b].map((c) => {
+    const s = c / 255;
+    return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+};
+let least = [99, ""];
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const element = walker.currentNode.parentElement;
+  const text = walker.currentNode.textContent.trim();
+  if (!text || ["SCRIPT", "STYLE", "NOSCRIPT", "OPTION"].includes(element.tagName)) continue;
+  if (!element.checkVisibility({ visibilityProperty: true })) continue;
+  const style = getComputedStyle(element);
+  const below = light(behind(element));
+  const above = light(painted(element.ownerSVGElement ? style.fill : style.color));
+  const ratio = (Math.max(above, below) + 0.05) / (Math.min(above, below) + 0.05);
+  if (ratio < least[0]) least = [ratio, text];
+}
+return least;
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("browser")
+    page = folder / "page.html"
+    study = make_study(folder)
+    assert main(["report", str(study), "--out", str(page), "--score", "Length"]) == 0
+    return page
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser: Any, page: Path) -> Iterator[Any]:
+    """The page in the browser, from its beginning; nothing may have gone wrong at the end."""
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.get_log("performance")
+    browser.get(page.as_uri())
+    browser.execute_script("localStorage.clear()")
+    yield browser
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return window.hacked ?? null") is None
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+    ]
+    assert page.as_uri() in asked
+    assert [url for url in asked if not url.startswith(("data:", page.as_uri()))] == []
+
+
+def find(browser: Any, selector: str) -> Any:
+    return browser.find_element("css selector", selector)
+
+
+def texts(browser: Any, selector: str) -> list[str]:
+    return [each.text for each in browser.find_elements("css selector", selector)]
+
+
+def choose(browser: Any, name: str, value: str) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    Select(find(browser, f"#gallery select[name={name}]")).select_by_value(value)
+
+
+def shown(browser: Any) -> list[str]:
+    return texts(browser, "#gallery .gallery > li h3")
+
+
+def write(browser: Any, text: str) -> None:
+    field = find(browser, "#gallery input[name=text]")
+    field.clear()
+    field.send_keys(text)
+
+
+def test_the_gallery_shows_pictures_captions_and_references(opened: Any, page: Path) -> None:
+    data = gallery_data(page)
+    assert shown(opened) == [image["id"] for image in data["images"]]
+    loaded = (
+        "return [...document.querySelectorAll('#gallery img')].map((i) => [i.naturalWidth, i.alt])"
+    )
+    pictures = opened.execute_script(loaded)
+    assert [alt for _, alt in pictures] == [image["references"][0] for image in data["images"]]
+    assert {width for width, _ in pictures} == {40}
+    first = data["images"][0]
+    item = find(opened, "#gallery .gallery > li").text
+    assert all(reference in item for reference in first["references"])
+
+
+def test_the_gallery_is_searched(opened: Any, page: Path) -> None:
+    data = gallery_data(page)
+    choose(opened, "where", "references")
+    write(opened, "RED ball")
+    wanted = [i["id"] for i in data["images"] if any("red ball" in r for r in i["references"])]
+    assert shown(opened) == wanted
+    assert len(wanted) == 1
+    assert texts(opened, "#gallery mark") == ["red ball"]
+    assert "1 of 1 images that match" in find(opened, "#gallery [role=status]").text
+    write(opened, "window.hacked")
+    assert len(shown(opened)) == 1
+    write(opened, "no such words")
+    assert shown(opened) == []
+
+
+def test_the_gallery_is_sorted_by_where_two_cells_differ_most(opened: Any, page: Path) -> None:
+    data = gallery_data(page)
+    baseline = data["cells"].index("constant caption")
+    choose(opened, "first", "0")
+    choose(opened, "second", str(baseline))
+    choose(opened, "score", "Length")
+    lengths = data["scores"]["Length"]
+    differences = [one - other for one, other in zip(lengths[0], lengths[baseline], strict=True)]
+    images = [image["id"] for image in data["images"]]
+
+    def ordered(key: Callable[[int], float]) -> list[str]:
+        return [images[row] for row in sorted(range(len(images)), key=key)]
+
+    choose(opened, "sort", "difference")
+    assert shown(opened) == ordered(lambda row: -abs(differences[row]))
+    choose(opened, "sort", "second")
+    assert shown(opened) == ordered(lambda row: differences[row])
+    choose(opened, "sort", "worst")
+    assert shown(opened) == ordered(lambda row: lengths[0][row])
+    choose(opened, "only", "second")
+    assert len(shown(opened)) == sum(difference < 0 for difference in differences) > 0
+    captions = texts(opened, "#gallery .gallery > li:first-child dt")
+    assert captions[1].startswith("constant caption \u00b7 Length ")
+
+
+def test_all_captions_unfold(opened: Any, page: Path) -> None:
+    data = gallery_data(page)
+    find(opened, "#gallery .gallery > li > details > summary").click()
+    rows = texts(opened, "#gallery .gallery > li > details tbody tr")
+    assert len(rows) == len(data["cells"])
+    assert all(row.startswith(name) for row, name in zip(rows, data["cells"], strict=True))
+
+
+def test_the_table_is_sorted_by_the_keyboard_and_shows_single_seeds(opened: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    heading = find(opened, "#table thead th.number:not(.wide) button")
+    opened.execute_script("arguments[0].focus()", heading)
+
+    def column() -> list[float]:
+        script = """return [...document.querySelectorAll("#table tbody:not([hidden]) tr")].map(
+            (row) => Number(row.querySelector("td.number:not(.wide)").dataset.value))"""
+        return list(opened.execute_script(script))
+
+    heading.send_keys(Keys.ENTER)
+    assert column() == sorted(column(), reverse=True)
+    assert heading.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+    heading.send_keys(Keys.SPACE)
+    assert column() == sorted(column())
+    assert len(column()) == 6
+    find(opened, "#table input[value=single]").click()
+    assert len(column()) == 8
+    assert "seed" in find(opened, "#table thead").text
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_never_scrolls_sideways(opened: Any, width: int) -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for details in opened.find_elements("css selector", "details"):
+        opened.execute_script("arguments[0].open = true", details)
+    page = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    wide, room = opened.execute_script(page)
+    assert wide == room
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_the_theme_follows_the_system_and_the_switch(opened: Any, system: str) -> None:
+    features = [{"name": "prefers-color-scheme", "value": system}]
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def dark() -> bool:
+        colour = "return getComputedStyle(document.body).backgroundColor"
+        return "255" not in str(opened.execute_script(colour))
+
+    assert dark() is (system == "dark")
+    for theme in ("dark", "light", "auto"):
+        find(opened, f"input[name=theme][value={theme}]").click()
+        assert dark() is (theme == "dark" or (theme == "auto" and system == "dark"))
+    find(opened, "input[name=theme][value=dark]").click()
+    opened.refresh()
+    assert dark()
+    assert find(opened, "input[name=theme][value=dark]").is_selected()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_texts_have_contrast(opened: Any, theme: str) -> None:
+    find(opened, f"input[name=theme][value={theme}]").click()
+    least, text = opened.execute_script(CONTRAST)
+    assert least >= 4.5, text
+
+
+def test_every_control_has_a_name(opened: Any) -> None:
+    for control in opened.find_elements("css selector", "button, input, select, [role=region]"):
+        if control.is_displayed():
+            assert control.accessible_name, control.get_attribute("outerHTML")

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from prefixcap.report.content import (
+    BEST,
+    TIED,
+    Cell,
+    Content,
+    Curve,
+    Estimate,
+    Gallery,
+    Measures,
+    Pair,
+    Picture,
+)
+
+HOSTILE = "</script><script>window.hacked = 1</script><b>&amp;\" 'x"
+
+
+@pytest.fixture(scope="session")
+def hostile() -> str:
+    """A text that does harm where it is not escaped."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def content() -> Content:
+    """What a report of four cells and a baseline says, with texts that try to break out of it."""
+    grid = [
+        cell(f"c{n}", mapper, length, 0.5 + 0.1 * n, BEST if n == 3 else TIED if n == 2 else "")
+        for n, (mapper, length) in enumerate(
+            (mapper, length) for mapper in ("mlp", HOSTILE) for length in (1, 10)
+        )
+    ]
+    baseline = Cell(
+        id="c4",
+        label="nearest training image",
+        columns={"mapper": "nearest training image", "P": "", "decoder": ""},
+        scores={"CIDEr": Estimate(value=0.4, low=0.3, high=0.5), "Distinct_2": Estimate(value=0.3)},
+        baseline=True,
+    )
+    cells = [*grid, baseline]
+    pairs = {
+        (one.id, two.id): Pair(value=-0.1, low=-0.2, high=-0.01, p=0.02, real=True)
+        for place, one in enumerate(cells)
+        for two in cells[place + 1 :]
+    }
+    return Content(
+        title=f"Captions of {HOSTILE}",
+        measures=Measures(quality="CIDEr", diversity="Distinct_2"),
+        cells=cells,
+        single=[],
+        score_names=["CIDEr", "Distinct_2"],
+        fact_names=["captions/s", "trained parameters"],
+        pairs=pairs,
+        correction="paired bootstrap, 10 pairs, Holm, p < 0.05",
+        level=0.95,
+        curves=[curve(1, 0), curve(10, 1)],
+        settings={"data set": HOSTILE},
+        config=json.dumps({"path": HOSTILE}),
+        study_file=f"dataset = {json.dumps(HOSTILE)}",
+        folder=f"runs/{HOSTILE}",
+        versions={"prefixcap": "0.1.0"},
+        date="2026-01-01",
+        findings=[f"By CIDEr, {HOSTILE} is best."],
+        notes=[HOSTILE],
+        gallery=gallery(),
+    )
+
+
+def cell(name: str, mapper: str, length: int, value: float, mark: str) -> Cell:
+    return Cell(
+        id=name,
+        label=f"{mapper} P={length} greedy",
+        mapper=mapper,
+        prefix_length=length,
+        decoder="greedy",
+        panel=mapper,
+        columns={"mapper": mapper, "P": str(length), "decoder": "greedy"},
+        seeds=(0, 1),
+        scores={
+            "CIDEr": Estimate(value=value, low=value - 0.1, high=value + 0.1, mark=mark),
+            "Distinct_2": Estimate(value=0.3 - value / 10),
+        },
+        facts={"captions/s": 10.0 * length, "trained parameters": 1234567},
+    )
+
+
+def curve(length: int, seed: int) -> Curve:
+    return Curve(
+        id=f"mlp-p{length}-s{seed}",
+        panel="mlp",
+        prefix_length=length,
+        seed=seed,
+        columns={"mapper": "mlp", "P": str(length), "seed": str(seed)},
+        steps=(3.0, 2.5, 2.2, 2.0),
+        train=(2.75, 2.1),
+        val=(2.6, 2.2),
+        best=2,
+    )
+
+
+def gallery() -> Gallery:
+    return Gallery(
+        names=["mlp P=1 greedy", HOSTILE, "nearest training image"],
+        baselines=1,
+        pictures=[
+            Picture(
+                id=f"{HOSTILE} {number}",
+                references=(HOSTILE, "A dog."),
+                captions=((HOSTILE, "A cat."), ("A cat.",), ("",)),
+                source="data:image/webp;base64,UklGRg==",
+                size=(10, 10),
+            )
+            for number in range(2)
+        ],
+        scores={"CIDEr": [[0.1, 0.2], None, [0.0, 0.5]]},
+        first=0,
+        second=2,
+        total=7,
+    )

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefixcap.report.content import Cell, Content
+from prefixcap.report.figures import figures
+from prefixcap.report.figures.curves import smoothed
+from prefixcap.report.figures.frontier import Measure, frontier
+from prefixcap.report.figures.matrix import between
+
+POINTS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12)
+
+
+@given(POINTS)
+def test_the_frontier_is_what_nothing_beats(points: list[tuple[int, int, int]]) -> None:
+    cells = [Cell(id=str(number), label="") for number in range(len(points))]
+    measures = [
+        Measure(str(axis), {str(n): float(point[axis]) for n, point in enumerate(points)})
+        for axis in range(3)
+    ]
+    found = {points[int(cell.id)] for cell in frontier(cells, measures)}
+    for point in set(points):
+        beaten = any(
+            all(a >= b for a, b in zip(other, point, strict=True)) and other != point
+            for other in points
+        )
+        assert (point in found) is not beaten
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=400), st.integers(1, 60))
+def test_smoothing_keeps_the_mean_and_the_order(values: list[float], points: int) -> None:
+    places, means = smoothed(values, points)
+    size = max(1, len(values) // points)
+    sizes = [min(size, len(values) - start) for start in range(0, len(values), size)]
+    total = sum(mean * count for mean, count in zip(means, sizes, strict=True))
+    assert total == pytest.approx(sum(values))
+    assert places == sorted(places)
+    assert 0 < places[0] <= places[-1] < 1
+
+
+def test_files_are_what_they_are_called_and_the_same_every_time(content: Content) -> None:
+    for figure in figures(content):
+        assert figure.file("pdf").startswith(b"%PDF-")
+        assert figure.file("svg") == figure.file("svg")
+        assert ElementTree.fromstring(figure.file("svg")).tag.endswith("svg")
+
+
+def test_a_difference_has_a_sign_for_each_direction(content: Content) -> None:
+    pair = between(content.pairs, "c0", "c1")
+    other = between(content.pairs, "c1", "c0")
+    assert pair is not None
+    assert other is not None
+    assert (other.value, other.low, other.high) == (-pair.value, 0.01, 0.2)
+    assert between(content.pairs, "c0", "c0") is None

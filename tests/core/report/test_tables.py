@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import attrs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefixcap.report import tables
+from prefixcap.report.content import Content
+from prefixcap.report.numbers import digits, number
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_csv_has_every_digit_the_ends_and_the_marks(content: Content, hostile: str) -> None:
+    found = rows(tables.as_csv(content, content.cells))
+    assert [row["mapper"] for row in found] == ["mlp", "mlp", hostile, hostile, found[-1]["mapper"]]
+    best = found[3]
+    assert float(best["CIDEr"]) == content.cells[3].scores["CIDEr"].value
+    assert float(best["CIDEr_low"]) == content.cells[3].scores["CIDEr"].low
+    assert [row["CIDEr_mark"] for row in found] == ["", "", "tied", "best", ""]
+    assert found[-1]["captions/s"] == found[-1]["seeds"] == ""
+
+
+def test_every_pair_stands_in_the_differences(content: Content) -> None:
+    found = rows(tables.differences_as_csv(content))
+    assert len(found) == 10
+    assert {row["real"] for row in found} == {"true"}
+    assert (found[0]["first"], found[0]["second"]) == ("mlp P=1 greedy", "mlp P=10 greedy")
+
+
+def test_markdown_marks_and_explains(content: Content) -> None:
+    text = tables.as_markdown(content)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(content.cells)
+    assert "**0.800** [0.700, 0.900]" in lines[5]
+    assert "0.700† [0.600, 0.800]" in lines[4]
+    assert "†: not significantly different from the best" in text
+    assert "1,234,567" in lines[2]
+
+
+def test_latex_is_a_booktabs_table_whose_texts_are_escaped(content: Content) -> None:
+    text = tables.as_latex(content)
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
+    assert text.count(r"\midrule") == 2  # below the header, and above the baseline
+    assert r"\textbf{0.800}" in text
+    assert r"\underline{0.700}" in text
+    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len(lines) == 1 + len(content.cells)
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {4}
+
+
+@given(st.text())
+def test_latex_leaves_no_special_character(text: str) -> None:
+    written = tables.latex(text)
+    bare = re.sub(
+        r"\\(textbackslash|textasciitilde|textasciicircum|textless|textgreater|textbar){}",
+        "",
+        written,
+    )
+    assert not re.search(r"(?<!\\)[&%$#_{}~^<>|]", bare)
+
+
+def test_without_comparisons_nothing_is_said_of_marks(content: Content) -> None:
+    plain = [
+        attrs.evolve(
+            cell, scores={k: attrs.evolve(each, mark="") for k, each in cell.scores.items()}
+        )
+        for cell in content.cells
+    ]
+    assert "best" not in tables.explained(attrs.evolve(content, cells=plain), "bold", "underlined")
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1))
+def test_a_column_has_as_many_decimals_as_its_largest_number_needs(values: list[float]) -> None:
+    decimals = digits(values)
+    assert 0 <= decimals <= 3
+    largest = max(values, key=abs)
+    if all(value.is_integer() for value in values):
+        assert decimals == 0
+    else:
+        assert len(re.sub(r"\D", "", number(largest, decimals))) >= 4 or largest == 0
