@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.study.entries import label_of, varied
-from prefixcap.study.tables import legend, markdown, table
+from prefixcap.study.tables import WORK, legend, markdown, table
 
 if TYPE_CHECKING:
     from prefixcap.study.analysis import Analysis
@@ -49,7 +49,10 @@ def fitting(
     if some:
         choices += [(some, True), (some, False), (main, True), (main, False)]
     for scores, work in choices:
-        found = markdown(*table(analysis, rows, scores=scores, correction=correction, work=work))
+        shown = table(
+            analysis, rows, scores=scores, correction=correction, work=WORK if work else None
+        )
+        found = markdown(*shown)
         if len(found.partition("\n")[0]) <= width:
             break
     return found, scores is None

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FINAL = "captions.jsonl"
 PARTIAL = "captions.partial.jsonl"
 CELL = "cell.json"
+COUNTED = 4
+"""Of how many images the operations are counted."""
 
 
 @attrs.frozen
@@ -34,10 +36,12 @@ class Captions:
     Attributes:
         lines: `image` and `captions` of every image, in the images' order.
         per_second: captions made in a second of decoding.
+        flops: the operations of captioning an image, its encoding apart.
     """
 
     lines: list[dict[str, Any]]
     per_second: float
+    flops: float | None = None
 
 
 def finished(folder: Path, key: str, image_ids: Sequence[str]) -> Captions | None:
@@ -55,7 +59,7 @@ def finished(folder: Path, key: str, image_ids: Sequence[str]) -> Captions | Non
             f"{folder / FINAL} does not hold the captions of every image: delete {folder} to "
             "make them anew"
         )
-    return Captions(lines, cell["captions_per_second"])
+    return Captions(lines, cell["captions_per_second"], cell.get("flops"))
 
 
 def make(
@@ -92,6 +96,8 @@ def make(
     Returns:
         The captions, and how many images were decoded by this process.
     """
+    from prefixcap.flops import counting
+
     with locked(folder):
         done = finished(folder, key, image_ids)
         if done is not None:
@@ -123,8 +129,26 @@ def make(
             )
         captions = _join([known[image] for image in image_ids])
         write_lines(folder / FINAL, captions.lines)
-        rate = {"captions_per_second": captions.per_second}
-        write_json(folder / CELL, {"key": key, **about, **rate})
+
+        def decoded(which: Sequence[int]) -> int:
+            return len(
+                list(
+                    _decode(
+                        captioner, decoder, features, text_side, image_ids, which,
+                        max_new_tokens, seed,
+                    )
+                )
+            )  # fmt: skip
+
+        if not rows:  # the engine's checks of a model that it has not seen are no part of it
+            decoded(range(1))
+        # of a few images, since counting slows small models down
+        few = range(0, len(image_ids), max(1, -(-len(image_ids) // COUNTED)))
+        with counting() as flops:
+            counted = decoded(few)
+        captions = attrs.evolve(captions, flops=flops.count / counted)
+        measured = {"captions_per_second": captions.per_second, "flops": captions.flops}
+        write_json(folder / CELL, {"key": key, **about, **measured})
         partial.unlink()
         return captions, len(rows)
 

@@ -45,6 +45,7 @@ def about(folder: Path) -> dict[str, Any]:
     return {
         "trained_parameters": config["trained_parameters"],
         "training_seconds": round(sum(history.get("seconds", [])), 3),
+        "training_flops": history.get("flops"),
         "epochs": history.get("kept_epoch"),
     }
 

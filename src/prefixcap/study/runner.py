@@ -314,6 +314,7 @@ class Runner:
             "scores": scores,
             "intervals": intervals,
             "captions_per_second": found.per_second,
+            "decoding_flops": found.flops,
             **models.about(cell.model_folder),
             "seed": model.seed,
             "tuning": study.label(model.tuning),

@@ -15,6 +15,12 @@ Table = tuple[list[str], list[list[str]]]
 HEADS = {"prefix_length": "P"}
 AGAINST = "vs best"
 WORK = {"captions_per_second": "captions/s", "trained_parameters": "trained"}
+EFFORT = {
+    **WORK,
+    "training_seconds": "training s",
+    "training_flops": "training FLOP",
+    "decoding_flops": "FLOP an image",
+}
 
 
 def table(
@@ -24,7 +30,7 @@ def table(
     scores: Sequence[str] | None = None,
     intervals: Collection[str] | None = None,
     correction: str = "holm",
-    work: bool = True,
+    work: Mapping[str, str] | None = WORK,
 ) -> Table:
     """Lays a study's entries out, a line each.
 
@@ -35,7 +41,7 @@ def table(
         intervals: the scores to show with their intervals; the main one, or the first that has
             them, unless given.
         correction: by which a line is said to differ from the best one.
-        work: whether to show captions a second and trained parameters.
+        work: what to show of the work that a line took, with the columns' names.
     """
     lines = analysis.entries
     names = list(dict.fromkeys(name for line in lines for name in line.scores))
@@ -51,7 +57,7 @@ def table(
         if name == main and any(line.seed_std for line in lines):
             columns["seeds' sd"] = _seeds_std(lines, name)
     if work:
-        columns |= _work(lines, rows)
+        columns |= _work(lines, rows, work)
     return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
 
 
@@ -59,7 +65,8 @@ def page(analysis: Analysis, rows: Sequence[Mapping[str, Any]], correction: str)
     """Writes `table.md`: every score with its interval, what that means, and each seed's rows."""
     every = analysis.scores
     notes = "".join(f"- {line}\n" for line in legend(analysis, correction))
-    parts = [markdown(*table(analysis, rows, intervals=every, correction=correction)), notes]
+    found = table(analysis, rows, intervals=every, correction=correction, work=EFFORT)
+    parts = [markdown(*found), notes]
     if any(len(entry.seeds) > 1 for entry in analysis.entries):
         parts += ["Each seed, with intervals over images alone:\n", markdown(*seed_table(rows))]
     return "\n".join(part for part in parts if part)
@@ -73,8 +80,8 @@ def seed_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for name in names:
         values = [row["scores"].get(name) for row in rows]
         columns[name] = _numbers(values, [row.get("intervals", {}).get(name) for row in rows])
-    for key, head in WORK.items():
-        columns[head] = [_work_text(row.get(key)) for row in rows]
+    for key, head in EFFORT.items():
+        columns[head] = [_work_text(key, row.get(key)) for row in rows]
     return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
 
 
@@ -161,19 +168,24 @@ def _seeds_std(lines: Sequence[Entry], name: str) -> list[str]:
     return ["" if value is None else f"{value:.{digits}f}" for value in found]
 
 
-def _work(lines: Sequence[Entry], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def _work(
+    lines: Sequence[Entry], rows: Sequence[Mapping[str, Any]], work: Mapping[str, str]
+) -> dict[str, list[str]]:
     by_cell = {row["cell"]: row for row in rows}
     columns = {}
-    for key, head in WORK.items():
+    for key, head in work.items():
         means = []
         for line in lines:
-            known = [by_cell[cell][key] for cell in line.cells if cell in by_cell]
+            found = [by_cell[cell].get(key) for cell in line.cells if cell in by_cell]
+            known = [value for value in found if value is not None]
             means.append(sum(known) / len(known) if known else None)
-        columns[head] = [_work_text(mean) for mean in means]
+        columns[head] = [_work_text(key, mean) for mean in means]
     return columns
 
 
-def _work_text(value: float | None) -> str:
+def _work_text(key: str, value: float | None) -> str:
     if value is None:
         return ""
+    if key.endswith("_flops"):
+        return f"{value:.3g}"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.1f}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from prefixcap.flops import counting
 from prefixcap.training.captions import Pair, batches, pad
 from prefixcap.training.checkpoint import random_state, set_random_state
 from prefixcap.training.step import Trainer
@@ -58,6 +59,8 @@ class Epochs:
         self.trainer = Trainer(lm, prefixer, config, self._total)
         self._tuned = any(p.requires_grad for p in lm.module.parameters())
         self.history: dict[str, Any] = {"loss": [], "train_loss": [], "val_loss": [], "seconds": []}
+        self.history["flops"] = 0
+        self._flops: dict[str, int] = {}
         self._best: list[Tensor] = []
         self._checkpoint = checkpoint
         self._epoch = 1
@@ -113,7 +116,7 @@ class Epochs:
         dealt = batches(self._pairs, self._config.batch_size, self._generator)
         for batch in islice(dealt, len(losses) - first, None):
             rows, ids, mask = pad(batch)
-            losses.append(self.trainer.step(self._features[rows], ids, mask))
+            losses.append(self._step(self._features[rows], ids, mask))
             if progress is not None:
                 info = {"epoch": self._epoch, "loss": losses[-1]}
                 if self.history["val_loss"]:
@@ -125,6 +128,18 @@ class Epochs:
         self._train_mode(False)
         self.history["train_loss"].append(sum(losses[first:]) / (len(losses) - first))
 
+    def _step(self, features: Tensor, ids: Tensor, mask: Tensor) -> float:
+        """Takes a step; the first of each shape has its operations counted."""
+        shape = f"{ids.shape[0]}x{ids.shape[1]}"
+        if shape in self._flops:
+            loss = self.trainer.step(features, ids, mask)
+        else:
+            with counting() as flops:
+                loss = self.trainer.step(features, ids, mask)
+            self._flops[shape] = flops.count
+        self.history["flops"] += self._flops[shape]
+        return loss
+
     def _keep(self, checkpoint: Checkpoint) -> None:
         checkpoint.write(
             {
@@ -133,6 +148,7 @@ class Epochs:
                 "seconds": self._before,
                 "order": self._order,
                 "history": self.history,
+                "flops": self._flops,
                 "best": self._best,
                 "buffers": dict(self._modules[1].named_buffers()),
                 "trainer": self.trainer.state(),
@@ -144,6 +160,7 @@ class Epochs:
         self._epoch, self._waited = state["epoch"], state["waited"]
         self._before, self._order = state["seconds"], state["order"]
         self.history |= state["history"]
+        self._flops = state["flops"]
         self._best = [best.to(self._device) for best in state["best"]]
         for name, buffer in self._modules[1].named_buffers():
             buffer.copy_(state["buffers"][name])

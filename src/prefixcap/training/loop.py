@@ -43,7 +43,7 @@ class Trained:
         end: what ends a caption.
         trained_parameters: how many numbers were trained.
         history: "loss" of each step, and for each epoch "train_loss", "val_loss" (where val was
-            given) and "seconds"; "kept_epoch" (from 1).
+            given) and "seconds"; "kept_epoch" (from 1); "flops" of all steps, forward and backward.
     """
 
     lm: LanguageModel

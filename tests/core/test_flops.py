@@ -1,0 +1,99 @@
+"""Counted operations against formulas written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from prefixcap.decoding import decode
+from prefixcap.engine.causal import from_transformers
+from prefixcap.flops import counting
+from prefixcap.kinds import LanguageModel, MapperConfig, TuningConfig
+from prefixcap.registry import Registry
+from prefixcap.runtime import prepare
+from prefixcap.training import TrainingConfig
+from prefixcap.training.beginning import build_prefixer
+from prefixcap.training.step import Trainer
+
+WIDTH, LAYERS, HEADS, WORDS = 64, 2, 4, 300
+P, D = 5, 32
+LAYER = 12 * WIDTH**2
+"""The weights of a GPT-2 layer: 3 for queries, keys and values, 1 for the output, 4 and 4."""
+
+
+def gpt2(dtype: torch.dtype = torch.float32) -> LanguageModel:
+    prepare()
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=WORDS, n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=64,
+        bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return from_transformers(GPT2LMHeadModel(config).to(dtype))
+
+
+def layers(positions: int) -> int:
+    return 2 * positions * LAYERS * LAYER
+
+
+def attention(queries: int, keys: int) -> int:
+    """Scores and sums: each a product of (queries, width) and (keys, width), over the heads."""
+    return LAYERS * 2 * 2 * queries * keys * WIDTH
+
+
+def vocabulary(positions: int) -> int:
+    return 2 * positions * WIDTH * WORDS
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_decoding_is_counted_as_the_formula_says(dtype: torch.dtype, beams: int) -> None:
+    lm, images, new = gpt2(dtype), 2, 6
+    spec = "greedy" if beams == 1 else f"beam:num_beams={beams}"
+    prefix = torch.randn(images, P, WIDTH, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+    def run() -> None:
+        decode(lm, prefix, spec, max_new_tokens=new, stop_ids=[])
+
+    run()  # the engine checks a new model once
+    with counting() as found:
+        run()
+    expected = layers(P) + attention(P, P) + vocabulary(1)
+    for step in range(1, new):
+        expected += beams * (layers(1) + attention(1, P + step) + vocabulary(1))
+    assert found.count == pytest.approx(images * expected, rel=0.05)
+
+
+@pytest.mark.parametrize("tuning", ["frozen", "full"])
+def test_training_is_counted_as_the_formula_says(tuning: str) -> None:
+    lm = gpt2()
+    registry = Registry()
+    registry.parse(TuningConfig, tuning).build().apply(lm.module)
+    features = torch.randn(8, D)
+    mapper = registry.parse(MapperConfig, "linear")
+    prefixer = build_prefixer(lm, mapper, P, features, TrainingConfig())
+    trainer = Trainer(lm, prefixer, TrainingConfig(), 10)
+    ids = torch.randint(0, WORDS, (8, 7))
+    with counting() as found:
+        trainer.step(features, ids, torch.ones_like(ids, dtype=torch.bool))
+    positions = P + 7 - 1
+    forward = 8 * (layers(positions) + attention(positions, positions))
+    words = 8 * vocabulary(7)
+    weights = 8 * layers(positions)
+    mapping = 2 * 8 * D * P * WIDTH
+    # backward: the inputs' gradients cost as much as forward, and so do the weights' where trained
+    expected = 2 * (forward + words) + 8 * attention(positions, positions) + 2 * mapping
+    if tuning == "full":
+        expected += weights + words
+    assert found.count == pytest.approx(expected, rel=0.05)
+
+
+def test_the_count_of_a_layer_is_exact() -> None:
+    layer: Any = torch.nn.Linear(7, 5)
+    with counting() as found:
+        layer(torch.randn(3, 7)).sum().backward()
+    assert found.count == 2 * 3 * 7 * 5 * 2  # the inputs need no gradient
