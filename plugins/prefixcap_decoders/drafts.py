@@ -242,14 +242,25 @@ def _looked_up(text: Sequence[int]) -> list[int]:
     return []
 
 
-def make_drafter(
-    config: Speculative, draft: LanguageModel | None, task: Task, rule: Rule, rows: int
-) -> Drafter:
-    """Makes what a config drafts by.
+Source = LanguageModel | Captioner | CountDrafter
+
+
+def load(config: Speculative, task: Task) -> Source:
+    """Loads what a config drafts by, or counts it, on the language model's device."""
+    if (counted := config.counted()) is not None:
+        return CountDrafter(_training_captions(counted.build(), task))
+    device, dtype = str(task.prefix.device), str(next(task.lm.module.parameters()).dtype)[6:]
+    if config.run:
+        return Captioner.load(config.run, device, dtype)
+    named = config.draft_model()
+    return LookupDrafter() if named is None else named.build(device, dtype)
+
+
+def opened(source: Source, task: Task, rule: Rule, rows: int) -> Drafter:
+    """Begins to draft the captions of a task.
 
     Args:
-        config: the settings.
-        draft: the draft's language model, instead of the one that the config names.
+        source: what `load` gave.
         task: what is decoded.
         rule: how tokens are chosen.
         rows: the most rows an image.
@@ -258,18 +269,12 @@ def make_drafter(
         PrefixcapError: the draft's tokens are not those of the language model, it has too few
             positions, or it needs features that there are none of.
     """
-    if (counted := config.counted()) is not None:
-        return CountDrafter(_training_captions(counted.build(), task))
-    device, dtype = str(task.prefix.device), str(next(task.lm.module.parameters()).dtype)[6:]
-    if config.run:
-        captioner = Captioner.load(config.run, device, dtype)
-        lm, prefix = captioner.lm, _mapped(captioner, task)
+    if isinstance(source, CountDrafter):
+        return source
+    if isinstance(source, Captioner):
+        lm, prefix = source.lm, _mapped(source, task)
     else:
-        named = config.draft_model()
-        found = named.build(device, dtype) if draft is None and named is not None else draft
-        if found is None:
-            return LookupDrafter()
-        lm, prefix = found, _blind(found, task)
+        lm, prefix = source, _blind(source, task)
     _check(lm, task, prefix.shape[1])
     session = lm.start(
         prefix, rows_per_image=rows, max_rows=task.max_rows, max_new_tokens=task.max_new_tokens

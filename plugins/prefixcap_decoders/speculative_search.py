@@ -11,9 +11,9 @@ from torch import Tensor
 
 from prefixcap.decoding import Task
 from prefixcap.engine.sums import logsumexp
-from prefixcap.kinds import Decoder, Hypothesis, LanguageModel
+from prefixcap.kinds import Decoder, Hypothesis
 from prefixcap_decoders.acceptance import GreedyRule, Rule, SamplingRule
-from prefixcap_decoders.drafts import Drafter, Line, make_drafter
+from prefixcap_decoders.drafts import Drafter, Line, Source, load, opened
 from prefixcap_decoders.gate import Gate, admit_together
 from prefixcap_decoders.greedy import Greedy
 from prefixcap_decoders.sampling import Sample
@@ -45,10 +45,11 @@ class SpeculativeDecoder(Decoder):
 
     Args:
         config: the settings.
-        draft: the draft's language model, instead of the one that the config names.
+        draft: what drafts, instead of what the config names, which is loaded when it is first
+            needed.
     """
 
-    def __init__(self, config: Speculative, draft: LanguageModel | None = None) -> None:
+    def __init__(self, config: Speculative, draft: Source | None = None) -> None:
         self.config = config
         self.draft = draft
         self.inner = config.inner()
@@ -60,7 +61,9 @@ class SpeculativeDecoder(Decoder):
         # a caption takes as many rows as a round has tokens
         rows = samples * (self.config.tokens + 1)
         target = Gate(task.start(rows))
-        drafter = make_drafter(self.config, self.draft, task, rule, rows)
+        if self.draft is None:
+            self.draft = load(self.config, task)
+        drafter = opened(self.draft, task, rule, rows)
         lines: list[Line] = []
         ended: dict[int, list[Hypothesis]] = {}
         while (new := admit_together([target, *drafter.gates])) or lines:

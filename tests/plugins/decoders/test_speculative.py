@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 import pytest
 import torch
+from core.test_captioner import features, lm_folder, make
 from decoder_checks import fits, rescore, texts, tokens_of
 from decoder_models import prefixes, small_model
 from prefixcap_decoders import Speculative, acceptance
@@ -18,6 +21,7 @@ from prefixcap import Hypothesis, PrefixcapError
 from prefixcap.decoding import Task, collect
 from prefixcap.engine.causal import CausalLM
 from prefixcap.kinds import LanguageModel
+from prefixcap.testing import Case, run_checks
 from prefixcap.testing.table import LetterTokenizer, TableLM
 
 STOPS = frozenset({3, 5, 11, 17})
@@ -249,3 +253,27 @@ class Turned(TableLM):
         found = LetterTokenizer(self.vocab_size)
         found.letters = found.letters[::-1]
         return found
+
+
+def test_a_trained_captioner_drafts_by_its_own_mapper(tmp_path: Path) -> None:
+    model = make(lm_folder(tmp_path / "large", n_embd=32, n_layer=2))
+    run_folder = make(lm_folder(tmp_path / "small", seed=1)).save(tmp_path / "run")
+    plain, found = (
+        model.caption(features=features(), decoder=decoder, max_new_tokens=20)
+        for decoder in ("greedy", f"speculative:run={run_folder},tokens=3")
+    )
+    assert [hyps[0].text for hyps in found] == [hyps[0].text for hyps in plain]
+    with pytest.raises(PrefixcapError, match="the draft's mapper needs the images' features"):
+        prefixcap.decode(model.lm, model.prefixes(features()), f"speculative:run={run_folder}")
+
+
+def test_a_named_draft_conforms(tmp_path: Path) -> None:
+    draft = lm_folder(tmp_path / "small", seed=1)
+    target = lm_folder(tmp_path / "large", n_embd=24)
+    config = prefixcap.Registry().parse(prefixcap.LMConfig, f"hf:model={target}")
+    case = Case(
+        config=Speculative(draft=f"hf:model={draft}", tokens=2, decoder="top-k:n=2"),
+        lm=config.build,  # type: ignore[attr-defined]
+    )
+    broken = {result.name: result.problem for result in run_checks(case.config, case=case)}
+    assert {name: problem for name, problem in broken.items() if problem} == {}
