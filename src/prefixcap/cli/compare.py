@@ -80,7 +80,7 @@ def _table(
         names = chosen(scores, list(known))
         rows = one.finished.rows
         text = markdown(
-            *table(shown, rows, scores=names, intervals=names, correction=correction, work=False)
+            *table(shown, rows, scores=names, intervals=names, correction=correction, work=None)
         )
     else:
         text, _ = fitting(shown, one.finished.rows, correction, width)
