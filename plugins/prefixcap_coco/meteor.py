@@ -20,6 +20,8 @@ from prefixcap_coco.java import executable, jars, running
 from prefixcap_coco.meteor_statistic import MeteorStatistic
 from prefixcap_coco.tokens import tokens
 
+Pairs = list[tuple[str, Sequence[str]]]
+"""Tokenised predictions, each with its tokenised references."""
 SEPARATOR = " ||| "
 PATIENCE = 300.0
 """Seconds without an answer after which the process counts as hung; loading takes about ten."""
@@ -38,6 +40,7 @@ class MeteorMetric(Metric, Resamplable):
 
     def __init__(self) -> None:
         self._process: MeteorProcess | None = None
+        self._counted: tuple[Pairs, list[str]] = ([], [])
         self._lock = Lock()
         self._timer = Timer(0, self._end)
 
@@ -48,7 +51,7 @@ class MeteorMetric(Metric, Resamplable):
             PrefixcapError: as `tokens`, or the process fails.
         """
         with self._running() as process:  # it loads while the tokenizer runs
-            value, each = process.score(process.statistics(_pairs(records)))
+            value, each = process.score(self._statistics(process, records))
         return Scores(values={"METEOR": value}, per_image={"METEOR": each})
 
     def statistic(self, records: Sequence[Record]) -> Statistic:
@@ -58,8 +61,15 @@ class MeteorMetric(Metric, Resamplable):
             PrefixcapError: as `score`.
         """
         with self._running() as process:
-            lines = process.statistics(_pairs(records))
+            lines = self._statistics(process, records)
         return MeteorStatistic(lines, [record.image for record in records])
+
+    def _statistics(self, process: MeteorProcess, records: Sequence[Record]) -> list[str]:
+        """Counts matches; the last ones are kept, to resample what was scored a moment ago."""
+        pairs = _pairs(records)
+        if pairs != self._counted[0]:
+            self._counted = pairs, process.statistics(pairs)
+        return self._counted[1]
 
     @contextmanager
     def _running(self) -> Iterator[MeteorProcess]:
@@ -104,7 +114,7 @@ class MeteorProcess:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def statistics(self, pairs: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
+    def statistics(self, pairs: Pairs) -> list[str]:
         """Counts matches of tokenised predictions with the best of their tokenised references.
 
         Returns:
@@ -153,7 +163,7 @@ class MeteorProcess:
         return PrefixcapError(f"METEOR's Java process {what}{reason}")
 
 
-def _pairs(records: Sequence[Record]) -> list[tuple[str, Sequence[str]]]:
+def _pairs(records: Sequence[Record]) -> Pairs:
     found = tokens(records)
     return [(found.predictions[i][0], found.references[i]) for i in range(len(records))]
 
