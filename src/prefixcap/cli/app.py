@@ -10,6 +10,7 @@ import typer
 
 from prefixcap.cli import (
     bench,
+    cache,
     caption,
     check,
     clipcap,
@@ -56,6 +57,7 @@ app.command("caption")(caption.caption)
 app.command("eval")(evaluate.evaluate_file)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("cache")(cache.cache)
 app.command("plugins")(components.plugins)
 app.command("list")(components.list_components)
 app.command("show")(components.show)

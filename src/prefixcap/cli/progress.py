@@ -104,8 +104,9 @@ class _LinesTask(Task):
             self._line("".join(f", {part}" for part in parts))
 
     def end(self) -> None:
-        """Prints the last line."""
-        self._line(f" in {self._pace.seconds:.1f} s")
+        """Prints the last line, unless another process did the work."""
+        if self._pace.done > self._pace.before or not self._pace.total:
+            self._line(f" in {self._pace.seconds:.1f} s")
 
     def _line(self, end: str) -> None:
         pace = self._pace

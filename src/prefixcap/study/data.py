@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,6 +165,16 @@ class Features:
         lost -= {key for kept in self._files.values() for key in kept.images}
         skipped = lost & known
         return [e for e in examples if self.image_key(e.image) not in skipped]
+
+    def files(self, examples: Iterable[Example]) -> set[Path]:
+        """Returns the files that hold anything of examples."""
+        self._known()
+        wanted = {self.image_key(example.image) for example in examples}
+        return {
+            file
+            for file, kept in self._files.items()
+            if wanted.intersection((*kept.images, *kept.unreadable))
+        }
 
     def _lock(self, chunk: Sequence[Example]) -> Path:
         return self.place / specs.digest([self.image_key(example.image) for example in chunk])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -21,6 +21,9 @@ from prefixcap.kinds import (
 )
 from prefixcap.runtime import DTYPES
 from prefixcap.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from prefixcap.registry import Registry
 
 FORMAT = 1
 
@@ -151,3 +154,35 @@ class Study:
             "skip_unreadable": self.skip_unreadable,
             "baselines": self.baselines,
         }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], registry: Registry | None = None) -> Study:
+        """Makes a study of what `to_json` gave; what else stands there is not looked at.
+
+        Raises:
+            PrefixcapError: a component is not known, or a setting is not.
+        """
+        from prefixcap.registry import Registry
+
+        known = registry or Registry()
+        kinds: dict[str, type[Component]] = {
+            "encoders": EncoderConfig,
+            "lms": LMConfig,
+            "mappers": MapperConfig,
+            "tunings": TuningConfig,
+            "decoders": DecoderConfig,
+            "metrics": MetricConfig,
+        }
+        configs: dict[str, Any] = {
+            key: tuple(known.from_json(base, each) for each in data[key])
+            for key, base in kinds.items()
+        }
+        plain = ("limit", "max_new_tokens", "dtype", "device", "skip_unreadable", "baselines")
+        return cls(
+            dataset=known.from_json(DatasetConfig, data["dataset"]),
+            prefix_lengths=tuple(data["prefix_lengths"]),
+            seeds=tuple(data["seeds"]),
+            training=TrainingConfig.from_json(data["training"]),
+            **configs,
+            **{key: data[key] for key in plain},
+        )
