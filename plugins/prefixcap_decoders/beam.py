@@ -58,7 +58,10 @@ class BeamBase(Controlled):
 
 @attrs.frozen(kw_only=True)
 class Beam(BeamBase):
-    """Keeps the best few hypotheses at each step; the same search as transformers' `generate`."""
+    """Beam search (Graves 2012, "Sequence Transduction with Recurrent Neural Networks").
+
+    Keeps the best few hypotheses at each step; the same search as transformers' `generate`.
+    """
 
     name: ClassVar[str] = "beam"
 

@@ -32,7 +32,7 @@ class Controlled(DecoderConfig):
             Reinforced Model for Abstractive Summarization"); 0 is off.
         processors: more of transformers' `LogitsProcessor` classes, by name, with their arguments
             in parentheses: `SuppressTokensLogitsProcessor(suppress_tokens=[13])`. Several are
-            joined by "+", arguments by ";". Stop tokens and device are filled in.
+            joined by "+", arguments by "," or ";". Stop tokens and device are filled in.
         without: words or phrases that no caption has, in small letters or capitals; several are
             joined by "+". A word counts where it stands alone: "red" is not in "reddish".
     """

@@ -12,7 +12,10 @@ from prefixcap_decoders.controls import Controlled
 
 @attrs.frozen(kw_only=True)
 class Greedy(Controlled):
-    """Takes the likeliest token at each step; all captions of an image are the same one."""
+    """Takes the likeliest token at each step; all captions of an image are the same one.
+
+    It is the beam search of one beam (Vinyals et al. 2015, "Show and Tell", section 3).
+    """
 
     name: ClassVar[str] = "greedy"
 

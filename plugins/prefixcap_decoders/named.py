@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.specs import parts
 
 
 def named_processor(module: ModuleType, text: str, stop_ids: Sequence[int], device: str) -> Any:
@@ -16,7 +17,7 @@ def named_processor(module: ModuleType, text: str, stop_ids: Sequence[int], devi
 
     Args:
         module: where the classes are.
-        text: the class name, with its arguments in parentheses, parted by ";".
+        text: the class name, with its arguments in parentheses, parted by "," or ";".
         stop_ids: given as `eos_token_id` where the class wants one and the text has none.
         device: given as `device` likewise.
 
@@ -46,7 +47,7 @@ def _arguments(text: str, rest: str) -> dict[str, Any]:
     if rest and not rest.endswith(")"):
         raise PrefixcapError(f"the processor {text!r} lacks a closing parenthesis")
     found: dict[str, Any] = {}
-    for part in filter(None, rest.removesuffix(")").split(";")):
+    for part in parts(rest.removesuffix(")"), ",;"):
         key, equals, value = part.partition("=")
         if not equals:
             raise PrefixcapError(f"the processor {text!r}: {part!r} is not of the form key=value")

@@ -67,6 +67,9 @@ class Truncated(Drawing):
 class Sample(Truncated):
     """Sampling with any combination of truncations; alone it draws from the model itself.
 
+    The temperature is that of Ackley et al. 1985, "A Learning Algorithm for Boltzmann Machines";
+    each truncation has its paper under its own name.
+
     Attributes:
         n: how many captions an image, each drawn on its own; the likeliest comes first.
     """

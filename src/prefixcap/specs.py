@@ -18,8 +18,29 @@ from prefixcap.errors import PrefixcapError, nearest
 
 C = TypeVar("C", bound=Component)
 
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
 _FALSE = {"false", "no", "off", "0"}
 _TRUE = {"true", "yes", "on", "1"}
+
+
+def parts(text: str, marks: str = ",") -> list[str]:
+    """Splits a text at marks that no bracket is around; what stands between two is left out.
+
+    `a=[1,2],b=3` has two parts. Where brackets do not match, every mark counts.
+    """
+    closing: list[str] = []
+    cuts = [-1]
+    for place, letter in enumerate(text):
+        if letter in _BRACKETS:
+            closing.append(_BRACKETS[letter])
+        elif closing and letter == closing[-1]:
+            closing.pop()
+        elif letter in marks and not closing:
+            cuts.append(place)
+    if closing:
+        cuts = [-1, *(place for place, letter in enumerate(text) if letter in marks)]
+    ends = [*cuts[1:], len(text)]
+    return [text[cut + 1 : end] for cut, end in zip(cuts, ends, strict=True) if end > cut + 1]
 
 
 def split(spec: str) -> tuple[str, dict[str, str]]:
@@ -30,7 +51,7 @@ def split(spec: str) -> tuple[str, dict[str, str]]:
     """
     name, _, rest = spec.partition(":")
     settings: dict[str, str] = {}
-    for part in filter(None, rest.split(",")):
+    for part in parts(rest):
         key, equals, value = part.partition("=")
         if not equals:
             raise PrefixcapError(f"{spec!r}: {part!r} is not of the form key=value")
@@ -46,7 +67,7 @@ def split_list(text: str) -> list[str]:
     `greedy,beam:num_beams=5,length_penalty=0.8` is two specs.
     """
     found: list[str] = []
-    for part in filter(None, text.split(",")):
+    for part in parts(text):
         setting = "=" in part and ":" not in part.partition("=")[0]
         if setting and found:
             found[-1] += f",{part}"
@@ -143,10 +164,10 @@ def _is_tuple(target: Any) -> bool:
 
 
 def _tuple(value: object, target: Any) -> tuple[object, ...]:
-    parts = value.split("+") if isinstance(value, str) else value
-    if not isinstance(parts, (list, tuple)):
+    found = parts(value, "+") if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)):
         raise ValueError(f"{value!r} is not a list (as text, its parts are joined by '+')")
-    return tuple(_converter().structure(part, target.__args__[0]) for part in parts if part != "")
+    return tuple(_converter().structure(part, target.__args__[0]) for part in found if part != "")
 
 
 def _boolean(value: object) -> bool:

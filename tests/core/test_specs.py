@@ -12,6 +12,7 @@ from prefixcap import specs
 from prefixcap.config import between
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, DecoderConfig
+from prefixcap.specs import parts
 
 
 @attrs.frozen(kw_only=True)
@@ -166,3 +167,17 @@ def test_a_new_version_has_a_new_digest() -> None:
 def test_what_is_no_data_has_no_digest() -> None:
     with pytest.raises(TypeError, match="cannot be hashed"):
         specs.digest(object())
+
+
+@pytest.mark.parametrize(
+    ("text", "marks", "found"),
+    [
+        ("a=[1,2],b=(3,{4,5}),,c", ",", ["a=[1,2]", "b=(3,{4,5})", "c"]),
+        ("a=1;b=[2;3],c=4", ",;", ["a=1", "b=[2;3]", "c=4"]),
+        ("a=),b=1", ",", ["a=)", "b=1"]),
+        ("path=a(b,c=1", ",", ["path=a(b", "c=1"]),
+        ("", ",", []),
+    ],
+)
+def test_a_mark_in_brackets_parts_nothing(text: str, marks: str, found: list[str]) -> None:
+    assert parts(text, marks) == found

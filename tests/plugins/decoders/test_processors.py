@@ -10,6 +10,7 @@ from prefixcap_decoders import Greedy
 import prefixcap
 from prefixcap import PrefixcapError
 from prefixcap.engine.causal import CausalLM
+from prefixcap.specs import to_spec
 from prefixcap.testing.table import TableLM
 
 STOPS = [5, 11]
@@ -51,6 +52,32 @@ def test_a_processor_by_name() -> None:
     for hypotheses in prefixcap.decode(lm, prefix, spec, max_new_tokens=6):
         assert 0 not in hypotheses[0].ids
         assert len(hypotheses[0].ids) >= 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SuppressTokensLogitsProcessor(suppress_tokens=[0,3])",
+        "SuppressTokensAtBeginLogitsProcessor(begin_suppress_tokens=[1,2];begin_index=0)",
+        "SequenceBiasLogitsProcessor(sequence_bias=[[[1,2],-5.0],[[0],2.0]])",
+        "NoBadWordsLogitsProcessor(bad_words_ids=[[0,1],[2]])",
+        "ExponentialDecayLengthPenalty(exponential_decay_length_penalty=(1,1.5);input_ids_seq_length=0)",
+        "ForcedEOSTokenLogitsProcessor(max_length=3)",
+        "WatermarkLogitsProcessor(vocab_size=6;bias=5.0)",
+        "TemperatureLogitsWarper(temperature=0.5)+InfNanRemoveLogitsProcessor",
+    ],
+)
+@pytest.mark.parametrize("spec", ["greedy:{}", "beam:num_beams=2,{}", "guidance:decoder=greedy:{}"])
+def test_processors_with_lists_are_named_as_in_python(text: str, spec: str) -> None:
+    lm, prefix = TableLM(vocab_size=6), prefixes(3, width=4)
+    setting = f"processors={text}"
+    found = prefixcap.decode(lm, prefix, spec.format(setting), max_new_tokens=5)
+    comma = prefixcap.decode(lm, prefix, spec.format(setting.replace(";", ",")), max_new_tokens=5)
+    assert found == comma
+    if "suppress_tokens=[0,3]" in text:
+        assert not {0, 3} & {token for hyps in found for token in hyps[0].ids}
+    config = prefixcap.Registry().parse(prefixcap.DecoderConfig, spec.format(setting))
+    assert prefixcap.Registry().parse(prefixcap.DecoderConfig, to_spec(config)) == config
 
 
 @pytest.mark.parametrize(
