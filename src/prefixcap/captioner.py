@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Picture = Union[str, Path, "Image.Image", ImageItem]
+
+UNLIKE = 1.6
+"""How many times larger or smaller than in training features may be before it is said."""
 
 _PROBE = "A black dog runs, and two children in red watch it."
 
@@ -99,6 +103,26 @@ class Captioner:
         with torch.inference_mode():
             prefix: Tensor = self.prefixer(features.to(self.device))
         return prefix
+
+    def unlike_training(self, features: Tensor) -> str | None:
+        """Says that features (B,D) or (B,N,D) are plainly unlike those of the training, if so.
+
+        What is compared is their size after the training's normalisation: another scale shows in
+        it, and so does another encoder, whose features have another mean.
+        """
+        known = self.history.get("features")
+        if known is None or not len(features):
+            return None
+        self.prefixer.check(features)
+        found = self.prefixer.norm.measure(features.to(self.device))
+        if not known["rms"] or known["rms"] / UNLIKE <= found["rms"] <= UNLIKE * known["rms"]:
+            return None
+        return (
+            f"the features are unlike those that this run was trained on: their mean norm is "
+            f"{found['norm']:.3g} (in training {known['norm']:.3g}), and normalised as in training "
+            f"their root mean square is {found['rms']:.3g} (in training {known['rms']:.3g}): they "
+            "must come from the same encoder, and be normalised alike"
+        )
 
     def encode(self, images: Sequence[Picture]) -> Tensor:
         """Encodes images into features (B,D) or (B,N,D).
@@ -168,6 +192,8 @@ class Captioner:
             image_ids = image_ids or [_item(p, n).id for n, p in enumerate(pictures)]
         else:
             found = torch.as_tensor(features).float()
+            if unlike := self.unlike_training(found):
+                warnings.warn(unlike, stacklevel=2)
         return decode(
             self.lm,
             self.prefixes(found),

@@ -59,6 +59,18 @@ class FeatureNorm(nn.Module):
             scale = 1.0 if rms is None or found == 0 else rms / found
         return cls(mean, scale, normalize=normalize)
 
+    def measure(self, features: Tensor) -> dict[str, float]:
+        """Returns how large features (B,D) or (B,N,D) are.
+
+        Returns:
+            "norm", the mean of their norms as they are; "rms", the root mean square of what is
+            left after normalising, in which another mean shows too.
+        """
+        with torch.no_grad():
+            norm = features.float().norm(dim=-1).mean().item()
+            rms = self(features).square().mean().sqrt().item()
+        return {"norm": norm, "rms": rms}
+
     def forward(self, features: Tensor) -> Tensor:
         """Normalises features (B,D) or (B,N,D)."""
         features = features.to(self.mean)

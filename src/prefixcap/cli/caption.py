@@ -77,6 +77,8 @@ def _caption(
         how["image_ids"] = [path.name for path in what["images"]]
     else:
         features = torch.from_numpy(what["features"])
+        if unlike := captioner.unlike_training(features):
+            reporter().say(f"prefixcap: warning: {unlike}")
     found: list[list[Hypothesis]] = [[] for _ in features]
     with reporter().task("captioning", len(features), "images") as task:
         decoded = iter_decode(

@@ -33,6 +33,7 @@ class Results:
         captions: the lines of each cell, by the cell's folder's name.
         test: the captioned examples.
         skipped: the ids of images that could not be read.
+        warnings: what would make the numbers wrong.
         work: what this process had to do: images encoded, models trained, images decoded,
             metrics scored; everything else was there.
     """
@@ -46,6 +47,7 @@ class Results:
     captions: dict[str, list[dict[str, Any]]] = attrs.field(factory=dict, repr=False)
     test: Sequence[Example] = attrs.field(factory=list, repr=False)
     skipped: list[str] = attrs.field(factory=list)
+    warnings: list[str] = attrs.field(factory=list)
     work: dict[str, int] = attrs.field(
         factory=lambda: {
             "encoded_images": 0,
@@ -68,6 +70,7 @@ class Results:
             "baselines": self.baselines,
             "table": self.analysis.summary(self.correction),
             "skipped_images": self.skipped,
+            "warnings": self.warnings,
             "work": self.work,
         }
 

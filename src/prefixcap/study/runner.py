@@ -15,7 +15,17 @@ from prefixcap.kinds import EncoderConfig, Example, LanguageModel, LMConfig
 from prefixcap.runtime import device_named
 from prefixcap.similarity import TextSide
 from prefixcap.stats import bootstrap_interval
-from prefixcap.study import baselines, captions, data, models, picture, resampling, scoring, work
+from prefixcap.study import (
+    baselines,
+    captions,
+    data,
+    guards,
+    models,
+    picture,
+    resampling,
+    scoring,
+    work,
+)
 from prefixcap.study.grid import FORMAT, Study
 from prefixcap.study.layout import Cell, Made, Place, in_order, places, scores_key
 from prefixcap.study.progress import Reporter, Silent, Whole
@@ -166,6 +176,8 @@ class Runner:
         self._left_out([*lost, *(example.image.id for example in missing)])
         self.results.work["encoded_images"] += features.encoded
         self._same_test(kept)
+        if same := guards.in_training(training.examples, kept, training.features, found):
+            self._warn(guards.sentence(same, self.data.splits[2]))
         return Images(
             config=config,
             digest=encoder.digest(),
@@ -174,6 +186,11 @@ class Runner:
             test_key=data.test_key(features, kept),
             text_side=TextSide(specs.to_spec(config), lambda: encoder),
         )
+
+    def _warn(self, text: str) -> None:
+        if text not in self.results.warnings:
+            self.results.warnings.append(text)
+            self.reporter.say(text)
 
     def _language_model(self, config: LMConfig) -> LanguageModel:
         if self._lm is None or self._lm[0] != config:

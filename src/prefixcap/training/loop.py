@@ -43,7 +43,8 @@ class Trained:
         end: what ends a caption.
         trained_parameters: how many numbers were trained.
         history: "loss" of each step, and for each epoch "train_loss", "val_loss" (where val was
-            given) and "seconds"; "kept_epoch" (from 1); "flops" of all steps, forward and backward.
+            given) and "seconds"; "kept_epoch" (from 1); "flops" of all steps, forward and
+            backward; "features", what `FeatureNorm.measure` says of the training images'.
     """
 
     lm: LanguageModel
@@ -144,6 +145,7 @@ def train(
             made_of = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
             checkpoint.key = specs.digest(digest, *made_of, _content(features, pairs))
         run = Epochs(lm, prefixer, config, pairs, features, seed, checkpoint)
+        run.history["features"] = prefixer.norm.measure(features)
         trained = Trained(
             lm=lm,
             lm_digest=digest,

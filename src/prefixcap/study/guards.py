@@ -1,0 +1,69 @@
+"""What would make a study's numbers wrong, noticed and said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from prefixcap.kinds import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SHOWN = 5
+SAME = 1e-4
+"""Two features are of one image where they differ by less than this share of their norm."""
+
+
+def in_training(
+    train: Sequence[Example], test: Sequence[Example], train_features: Tensor, features: Tensor
+) -> list[tuple[str, str]]:
+    """Finds test images that are training images under another name.
+
+    Args:
+        train: the training examples.
+        test: the test examples.
+        train_features: (B,D) or (B,N,D) of the training images.
+        features: the same of the test images.
+
+    Returns:
+        The ids of each such test image and of the training image: their files or embeddings are
+        the same, or their features are.
+    """
+    shown = {e.image.digest(): e.image.id for e in train if e.image.digest is not None}
+    found = {}
+    for row, nearest in enumerate(_nearest(train_features, features)):
+        image = test[row].image
+        if nearest is not None:
+            found[image.id] = train[nearest].image.id
+        if image.digest is not None and (digest := image.digest()) in shown:
+            found[image.id] = shown[digest]
+    return list(found.items())
+
+
+def sentence(pairs: Sequence[tuple[str, str]], split: str) -> str:
+    """Says which test images are in the training split."""
+    named = ", ".join(f"{test!r} (there {train!r})" for test, train in pairs[:SHOWN])
+    more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+    one = len(pairs) == 1
+    images = f"1 image of {split!r} looks" if one else f"{len(pairs)} images of {split!r} look"
+    return (
+        f"warning: {images} the same as in 'train' under another name: {named}{more}; scores on "
+        f"{'it' if one else 'them'} say nothing of new images"
+    )
+
+
+def _nearest(train: Tensor, test: Tensor) -> list[int | None]:
+    """Returns the training row that is the same as each test row, or None."""
+    from torch.nn.functional import normalize
+
+    train, test = train.flatten(1), test.flatten(1)
+    directions = normalize(train, dim=-1).T
+    found: list[int | None] = []
+    for start in range(0, len(test), 1024):
+        rows = test[start : start + 1024]
+        best = (normalize(rows, dim=-1) @ directions).argmax(1)
+        apart = (rows - train[best]).norm(dim=-1)
+        same = (apart <= SAME * rows.norm(dim=-1)).tolist()
+        found += [n if alike else None for n, alike in zip(best.tolist(), same, strict=True)]
+    return found

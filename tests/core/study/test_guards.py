@@ -1,0 +1,106 @@
+"""What would make the numbers wrong is said."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from cli_world import World
+
+from prefixcap.captioner import Captioner
+from prefixcap.kinds import Example, ImageItem
+from prefixcap.study import guards
+from prefixcap.study.grid import Study
+from prefixcap.study.progress import Silent, Task
+from prefixcap.study.runner import run
+
+
+class Told(Silent):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    @contextlib.contextmanager
+    def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
+        with super().task(what, total, unit) as task:
+            yield task
+
+
+def example(name: str, digest: str | None = None) -> Example:
+    shown = None if digest is None else (lambda: digest)
+    return Example(image=ImageItem(id=name, index=0, digest=shown), references=("a dog",))
+
+
+def test_a_training_image_under_another_name_is_found() -> None:
+    train = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    test = torch.stack([train[3] * 1.00001, train[4] * 2, -train[5], train[6] + 0.01])
+    names = [example(f"train-{n}", f"digest {n}") for n in range(40)]
+    asked = [example("a"), example("b", "digest 7"), example("c", "else"), example("d")]
+    assert guards.in_training(names, asked, train, test) == [("a", "train-3"), ("b", "train-7")]
+    tokens = guards.in_training(names, asked, train[:, None], test[:, None])
+    assert tokens == [("a", "train-3"), ("b", "train-7")]
+
+
+def test_only_the_first_few_are_named() -> None:
+    pairs = [(f"a{n}", f"b{n}") for n in range(7)]
+    text = guards.sentence(pairs, "test")
+    assert text.startswith(
+        "warning: 7 images of 'test' look the same as in 'train' under another name: 'a0' "
+    )
+    assert "'a4' (there 'b4') and 2 more; scores on them say nothing of new images" in text
+
+
+def test_a_study_warns_of_test_images_that_were_trained_on(
+    world: World, small: Study, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    features = np.load(data / "features.npy")
+    features[-1] = features[2]
+    np.save(data / "features.npy", features)
+    changed = attrs.evolve(small, dataset=attrs.evolve(small.dataset, path=str(data)))
+    told = Told()
+    results = run(changed, tmp_path / "run", told)
+    expected = (
+        "warning: 1 image of 'test' looks the same as in 'train' under another name: 'test-7.png'"
+    )
+    assert [text for text in told.said if text.startswith(expected)] == results.warnings
+    assert len(results.to_json()["warnings"]) == 1
+
+
+def test_features_unlike_those_of_the_training_are_said(
+    world: World, small: Study, tmp_path: Path
+) -> None:
+    results = run(small, tmp_path)
+    captioner = Captioner.load(tmp_path / results.rows[0]["model"], device="cpu")
+    features = torch.from_numpy(np.load(world.data / "features.npy"))
+    assert captioner.unlike_training(features[-8:]) is None
+    assert captioner.unlike_training(features[-1:]) is None
+    norm = features.norm(dim=-1).mean().item()
+    said = captioner.unlike_training(10 * features[-8:])
+    assert said is not None
+    assert f"their mean norm is {10 * features[-8:].norm(dim=-1).mean():.3g} (in training" in said
+    assert f"(in training {features[:30].norm(dim=-1).mean():.3g})" in said
+    assert captioner.unlike_training(features[-8:] / 10) is not None
+    # another encoder: the same norm, another mean
+    other = features[-8:].flip(1) * torch.tensor([1, -1, 1, -1, 1, -1, 1.0])
+    assert other.norm(dim=-1).mean().item() == pytest.approx(norm, rel=0.1)
+    with pytest.warns(UserWarning, match="unlike those that this run was trained on"):
+        captioner.caption(features=20 * features[-2:], decoder="greedy", max_new_tokens=2)
+
+
+def test_results_say_what_was_warned_of_in_json(small: Study, tmp_path: Path) -> None:
+    found = run(small, tmp_path).to_json()
+    assert found["warnings"] == []
+    assert json.dumps(found)
