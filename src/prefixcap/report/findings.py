@@ -25,7 +25,8 @@ def sentences(content: Content, images: int) -> list[str]:
         f"{images:,} images, {len(grid)} {'cell' if len(grid) == 1 else 'cells'}. "
         f"By {score}, {best.label} is best: {_value(content, best)}{mean}."
     ]
-    tied = [cell for cell in grid if cell.scores[score].mark == TIED]
+    ranked = sorted(grid, key=lambda cell: -cell.scores[score].value)
+    tied = [cell for cell in ranked if cell.scores[score].mark == TIED]
     if len(grid) > 1 and best.scores[score].mark == BEST:
         found.append(_tied(tied, len(grid) - 1, content.correction))
     found += _baselines(content, grid)
@@ -37,6 +38,8 @@ def sentences(content: Content, images: int) -> list[str]:
 def _tied(tied: Sequence[Cell], others: int, correction: str) -> str:
     if not tied:
         return f"It is significantly better than every other cell ({correction})."
+    if len(tied) == others > 4:
+        return f"None of the {others} others can be told from it ({correction})."
     names = ", ".join(cell.label for cell in tied[:4])
     more = f" and {len(tied) - 4} more" if len(tied) > 4 else ""
     return (

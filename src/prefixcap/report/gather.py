@@ -149,7 +149,7 @@ def _pairs(
 
 
 def _correction(made: Analysis, correction: str, pairs: int) -> str:
-    return f"paired bootstrap, {NAMES[correction]} over {pairs} pairs, {1 - made.level:.2g}"
+    return f"paired bootstrap, {NAMES[correction]} over {pairs:,} pairs, {1 - made.level:.2g}"
 
 
 def _gallery(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -173,6 +174,14 @@ def _static(name: str) -> Any:
     return Markup(files("prefixcap.report").joinpath(f"static/{name}").read_text("utf-8").strip())
 
 
+def _breakable(text: str) -> Any:
+    """Lets a line of a spec such as `beam:num_beams=5,n=2` end after its signs."""
+    from markupsafe import Markup, escape
+
+    parts = re.split(r"(?<=[:,/])", text)
+    return Markup("<wbr>").join(escape(part) for part in parts)
+
+
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -185,5 +194,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["breakable"] = _breakable
     environment.globals["interval"] = interval
     return environment

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
 
 COLUMNS = 3
+SYMBOL, LETTER, LINE = 0.6, 0.078, 0.2  # inches: of a legend's entry, its letters, its lines
 
 
 @attrs.define
@@ -56,7 +57,6 @@ class Figure:
         title: its heading in the page.
         caption: what is shown and how to read it.
         panels: what is drawn.
-        legend_columns: how many names stand in a line of the legend.
         size: of a panel, in inches.
     """
 
@@ -64,7 +64,6 @@ class Figure:
     title: str
     caption: str
     panels: Sequence[Panel]
-    legend_columns: int = 3
     size: tuple[float, float] = PANEL
 
     def svgs(self) -> list[str]:
@@ -103,10 +102,19 @@ class Figure:
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         if len(handles) > 1:
+            ncols = _legend_columns(list(handles), width * columns)
+            more = LINE * (ceil(len(handles) / ncols) - 1)
+            figure.set_size_inches(width * columns, height * rows + more)
             figure.legend(
                 list(handles.values()),
                 list(handles),
                 loc="outside lower left",
-                ncols=min(self.legend_columns * columns, len(handles)),
+                ncols=ncols,
             )
         return figure
+
+
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    """Returns how many columns of a legend fit a figure of some inches."""
+    widest = SYMBOL + LETTER * max(len(name) for name in names)
+    return max(1, min(len(names), int(width / widest)))

@@ -45,7 +45,6 @@ def figure(content: Content) -> Figure | None:
         "over steps."
         + (" Strong, with points: the loss on val after every epoch." if validated else ""),
         panels=[panel(name) for name in names],
-        legend_columns=6,
     )
 
 

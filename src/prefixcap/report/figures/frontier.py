@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDE = 12  # times: from where an axis of speed is logarithmic
-WIDTH, HEIGHT = 0.5, 0.07  # of the axes: what a name takes
+LETTER, HEIGHT = 0.018, 0.07  # of the axes: what a name takes
 
 
 @attrs.frozen
@@ -126,22 +126,22 @@ def _draw(
 
 def _name_edge(axes: Axes, edge: Sequence[Cell], x: Measure, y: Measure) -> None:
     """Writes names beside the points of the frontier, where there is room for them."""
-    placed: list[tuple[float, float]] = []
+    axes.autoscale_view()  # otherwise the limits follow when the figure is drawn
+    taken: list[tuple[float, float, float]] = []
     for cell in edge:
         at = (x.values[cell.id], y.values[cell.id])
-        left, up = axes.transAxes.inverted().transform(axes.transData.transform(at))
-        if any(abs(left - x_) < WIDTH and abs(up - y_) < HEIGHT for x_, y_ in placed):
+        left, low = axes.transAxes.inverted().transform(axes.transData.transform(at))
+        name = short(cell.label)
+        width = LETTER * len(name)
+        side = "right" if left + width > 1 else "left"
+        start = left - width if side == "right" else left
+        near = [s < start + width and start < e for s, e, h in taken if abs(low - h) < HEIGHT]
+        if start < 0 or any(near):
             continue
-        placed.append((left, up))
-        side = "right" if left > 0.6 else "left"
+        taken.append((start, start + width, low))
         offset = (-5 if side == "right" else 5, 5)
-        style: dict[str, Any] = {
-            "textcoords": "offset points",
-            "fontsize": 8,
-            "color": INK,
-            "ha": side,
-        }
-        axes.annotate(short(cell.label), at, xytext=offset, **style)
+        style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": INK}
+        axes.annotate(name, at, xytext=offset, ha=side, **style)
 
 
 def _name_looks(axes: Axes, cells: Sequence[Cell], looks: Looks) -> None:
