@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -115,3 +116,13 @@ def outcome(folder: Path) -> dict[str, object]:
         else:
             found[name] = path.read_bytes()
     return found
+
+
+def run_and_tell(study: object, folder: Path, answers: Any) -> None:
+    """Runs a study in a process of its own, and tells what it had to do."""
+    import torch
+
+    from prefixcap.study.runner import run
+
+    torch.set_num_threads(1)
+    answers.put(run(study, folder).work)  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import random
 import subprocess
 import sys
 import threading
@@ -11,9 +13,11 @@ from pathlib import Path
 
 import attrs
 import pytest
-from cli_world import World, outcome
+from cli_world import World, outcome, run_and_tell
 
 from prefixcap import runs
+from prefixcap.cli import options
+from prefixcap.registry import Registry
 from prefixcap.study import captions
 from prefixcap.study.grid import Study
 from prefixcap.study.runner import run
@@ -89,6 +93,70 @@ def test_killed_in_the_middle_of_a_line(
     results = run(small, tmp_path)
     assert results.work["decoded_images"] == 16 - after
     assert outcome(tmp_path) == whole
+
+
+@pytest.fixture(scope="module")
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Starts processes that have imported everything already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["prefixcap.study.runner", "prefixcap.training.loop"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def wide(small: Study) -> Study:
+    """A study of four models and eight cells, with trainings of several epochs."""
+    training = attrs.evolve(small.training, epochs=6, patience=None)
+    mappers = tuple(options.study({"mapper": "linear,mlp"}, Registry()).mappers)
+    return attrs.evolve(small, mappers=mappers, seeds=(0, 1), training=training)
+
+
+@pytest.fixture(scope="module")
+def alone(wide: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """That study, made by one process that nothing stops, and its work."""
+    folder = tmp_path_factory.mktemp("alone")
+    return folder, run(wide, folder).work
+
+
+@pytest.mark.timeout(900)  # other processes import torch beside this one
+def test_killed_by_the_system_at_random_moments(
+    wide: Study,
+    alone: tuple[Path, dict[str, int]],
+    processes: multiprocessing.context.ForkServerContext,
+    tmp_path: Path,
+) -> None:
+    moments = random.Random(3)
+    answers = processes.SimpleQueue()
+    for _ in range(8):
+        process = processes.Process(target=run_and_tell, args=(wide, tmp_path, answers))
+        process.start()
+        process.join(moments.uniform(0.1, 2.5))
+        process.kill()
+        process.join()
+    run(wide, tmp_path)
+    assert outcome(tmp_path) == outcome(alone[0])
+    assert not list(tmp_path.glob("models/*/training.ckpt"))
+
+
+@pytest.mark.timeout(900)
+def test_two_processes_do_each_piece_of_work_once(
+    wide: Study,
+    alone: tuple[Path, dict[str, int]],
+    processes: multiprocessing.context.ForkServerContext,
+    tmp_path: Path,
+) -> None:
+    answers = processes.SimpleQueue()
+    both = [
+        processes.Process(target=run_and_tell, args=(wide, tmp_path, answers)) for _ in range(2)
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+        assert process.exitcode == 0
+    shares = [answers.get() for _ in both]
+    assert {key: sum(share[key] for share in shares) for key in shares[0]} == alone[1]
+    assert outcome(tmp_path) == outcome(alone[0])
 
 
 COMMAND = "import sys; from prefixcap.cli import main; sys.exit(main(sys.argv[1:]))"
