@@ -1,0 +1,144 @@
+"""How work is shared, how long it takes, and how a study is written down."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefixcap.cli import options
+from prefixcap.registry import Registry
+from prefixcap.study import files
+from prefixcap.study.grid import Study
+from prefixcap.study.progress import Whole
+from prefixcap.study.store import locked, shared
+from prefixcap.study.timings import FILE, Timings, Work, duration, note
+
+HOLD = """
+import sys
+from pathlib import Path
+from prefixcap.study.store import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def work(kind: str = "training", units: int = 10, **by: str | int) -> Work:
+    return Work(kind=kind, units=units, by=by)
+
+
+def test_what_another_process_holds_comes_last(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "b")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        assert list(shared("abc", lambda name: tmp_path / name, wait=False)) == ["a", "c"]
+        found = []
+        for name in shared("abc", lambda name: tmp_path / name):
+            found.append(name)
+            with locked(tmp_path / name):  # held by this process already
+                pass
+            if name == "c":
+                other.stdin.write("\n")
+                other.stdin.flush()
+        assert found == ["a", "c", "b"]
+
+
+def test_time_is_told_by_the_measurements_that_are_most_alike(tmp_path: Path) -> None:
+    assert Timings(tmp_path).seconds([work()]) == {"training": None}
+    for mapper, length, seconds in (("mlp", 1, 10.0), ("mlp", 10, 40.0), ("linear", 10, 5.0)):
+        note(tmp_path, work(mapper=mapper, prefix_length=length), seconds)
+    note(tmp_path, work("scoring", 0, metric="bleu"), 9.0)
+    with (tmp_path / FILE).open("a") as file:
+        file.write('{"work": "training", "units": 3')
+    timings = Timings(tmp_path)
+    for mapper, length, each in (
+        ("mlp", 1, 1.0),
+        ("mlp", 2, 1.0),
+        ("mlp", 40, 4.0),
+        ("linear", 1, 0.5),
+        ("transformer", 1, 1.0),
+    ):
+        assert timings.each(work(mapper=mapper, prefix_length=length)) == each
+    pieces = [work(mapper="mlp", prefix_length=10), work(mapper="mlp", prefix_length=1, units=20)]
+    assert timings.seconds([*pieces, work("scoring", metric="bleu")]) == {
+        "training": 60.0,
+        "scoring": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (89, "89 s"), (91, "2 min"), (5000, "83 min"), (5400, "1.5 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_the_whole_study_is_told_beside_the_present_work() -> None:
+    whole = Whole(done=3, cells=8, after=100.0)
+    assert whole.text(20.0) == "study: 3 of 8 cells, about 2 min left"
+    assert Whole(done=3, cells=8, after=None).text(20.0) == "study: 3 of 8 cells"
+    assert Whole(done=0, cells=1, after=10.0).text(20.0) == "study, about 30 s left"
+    assert Whole(done=0, cells=1, after=None).text(20.0) == ""
+
+
+LISTS = {
+    "mapper": ["mlp", "linear", "transformer:num_layers=2,heads=4"],
+    "prefix_len": [1, "10"],
+    "decoder": ["greedy", "beam:num_beams=5,length_penalty=0.8", "top-p:top_p=0.5,n=2"],
+    "encoder": ["scenes-clip", "clip:model=ViT-B/32"],
+    "lm": ["scenes-gpt2", "hf:model=gpt2,init=random"],
+    "tuning": ["frozen", "full"],
+    "metrics": ["bleu", "cider,length", "distinct:max_n=3"],
+    "seed": [0, 7],
+}
+SINGLES = {
+    "dataset": "scenes:train=9,val=8,test=7",
+    "epochs": 2,
+    "training": "learning_rate=1e-3,patience=none,end=.",
+    "limit": 5,
+    "max_new_tokens": 9,
+    "device": "cpu",
+    "dtype": "bfloat16",
+    "skip_unreadable": True,
+    "no_baselines": True,
+}
+
+
+@given(st.sets(st.sampled_from([*LISTS, *SINGLES])))
+def test_a_file_and_the_options_make_the_same_study(
+    tmp_path_factory: pytest.TempPathFactory, chosen: set[str]
+) -> None:
+    every = {**LISTS, **SINGLES}
+    choices = {key: every[key] for key in chosen}
+    registry = Registry()
+    study = options.study(choices, registry)
+    file = tmp_path_factory.getbasetemp() / "a-study.toml"
+    files.write(file, choices)
+    found = options.study(files.read(file, (*options.GRID, *options.SINGLE)), registry)
+    assert found == study
+    assert found.labels == study.labels
+    assert Study.from_json(study.to_json(), registry) == study
+
+
+def test_everything_at_once_is_the_whole_product() -> None:
+    study = options.study({**LISTS, **SINGLES}, Registry())
+    assert study.cells == 3 * 2 * 3 * 2 * 2 * 2 * 2
+    models = [
+        model
+        for encoder in study.encoders
+        for lm in study.lms
+        for model in study.models(encoder, lm)
+    ]
+    assert len(set(map(repr, models))) == len(models) == study.cells // 3
