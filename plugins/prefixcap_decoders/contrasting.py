@@ -60,6 +60,10 @@ class Guidance(DecoderConfig):
         """Returns the decoder that runs on the guided logits."""
         return (inner_config(self.decoder),)
 
+    def together(self) -> bool:
+        """Says whether the mean of all prefixes stands for no image."""
+        return self.against == "mean"
+
 
 @attrs.frozen(kw_only=True)
 class ContrastiveDecoding(DecoderConfig):
@@ -105,6 +109,10 @@ class ContrastiveDecoding(DecoderConfig):
         """Returns the decoder that runs on the contrasted logits, and the amateur."""
         amateur = self._amateur()
         return (inner_config(self.decoder), *([amateur] if amateur else []))
+
+    def together(self) -> bool:
+        """Says whether the mean of all prefixes stands for no image."""
+        return self.against == "mean"
 
     def _amateur(self) -> LMConfig | None:
         if not self.amateur:

@@ -345,6 +345,13 @@ class DecoderConfig(Component):
         """
         return ()
 
+    def together(self) -> bool:
+        """Says whether an image's captions depend on the images that are decoded beside it.
+
+        A study then decodes all of them at once, also after it was killed half-way.
+        """
+        return False
+
 
 # ---------------------------------------------------------------------------------------- metrics
 

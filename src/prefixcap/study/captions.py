@@ -103,6 +103,8 @@ def make(
         if done is not None:
             return done, 0
         partial = folder / PARTIAL
+        if decoder.together():
+            partial.unlink(missing_ok=True)
         known = {line["image"]: line for line in read_lines(partial)}
         rows = [row for row, image in enumerate(image_ids) if image not in known]
         with appending(partial) as file, reporter.task(what, len(image_ids), "images") as task:

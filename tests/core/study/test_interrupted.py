@@ -95,6 +95,27 @@ def test_killed_in_the_middle_of_a_line(
     assert outcome(tmp_path) == whole
 
 
+def test_captions_that_depend_on_all_images_are_made_at_once(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoders = options.study({"decoder": "guidance:against=mean"}, Registry()).decoders
+    study = attrs.evolve(small, decoders=decoders)
+    run(study, tmp_path / "whole")
+    as_json = captions.as_json
+    countdown = killing(3)
+
+    def deadly(hypothesis: object) -> dict[str, object]:
+        next(countdown)
+        return as_json(hypothesis)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(captions, "as_json", deadly)
+    with pytest.raises(Killed):
+        run(study, tmp_path / "killed")
+    monkeypatch.undo()
+    assert run(study, tmp_path / "killed").work["decoded_images"] == 8
+    assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
 @pytest.fixture(scope="module")
 def processes() -> multiprocessing.context.ForkServerContext:
     """Starts processes that have imported everything already."""
