@@ -16,6 +16,8 @@ from prefixcap_decoders.truncation import truncate, truncations
 
 Draw = Callable[[Tensor, Tensor], Tensor]
 
+_VALUES = 1 << 20
+
 
 class Sampler(Decoder):
     """Draws each token from the transformed distribution of its row.
@@ -53,9 +55,21 @@ def drawing(*, temperature: float = 1.0, top_k: float = 0, **others: float) -> D
     if top_k and top_h == 1.0:
         return _draw_from_best(int(top_k), truncations(temperature=temperature, **others))
     if top_p < 1.0 and top_h == 1.0 and not truncations(**{**others, "top_p": 1.0}):
-        return lambda logits, numbers: draw_from_nucleus(logits / temperature, numbers, top_p)
+        return _by_parts(lambda logits, u: draw_from_nucleus(logits / temperature, u, top_p))
     warpers = truncations(temperature=temperature, top_h=top_h, top_k=top_k, **others)
-    return lambda logits, numbers: draw(truncate(warpers, logits), numbers)
+    return _by_parts(lambda logits, numbers: draw(truncate(warpers, logits), numbers))
+
+
+def _by_parts(run: Draw) -> Draw:
+    # a few rows at a time, so that what lies between stays in the processor's cache
+    def whole(logits: Tensor, numbers: Tensor) -> Tensor:
+        rows = max(1, _VALUES // logits.shape[1])
+        if logits.device.type != "cpu" or len(logits) <= rows:
+            return run(logits, numbers)
+        parts = zip(torch.split(logits, rows), torch.split(numbers, rows), strict=True)
+        return torch.cat([run(*part) for part in parts])
+
+    return whole
 
 
 def _draw_from_best(count: int, warpers: Sequence[Processor]) -> Draw:

@@ -19,6 +19,8 @@ from prefixcap.engine.trees import generations
 Ints = NDArray[np.int64]
 
 _PREFILL_POSITIONS = 4096
+# so many positions are run as fast, a position, as any more
+_FULL_SPEED = 64
 _NONE: Ints = np.zeros(0, np.int64)
 
 
@@ -108,11 +110,12 @@ class TreeSession(RankingSession):
         """Brings waiting images into free slots; waits for a few of these while rows are live."""
         free = np.flatnonzero(self._slot_images < 0)
         count = min(len(free), self.waiting)
+        length = self._prefix.shape[1]
         # running prefixes one by one costs more than a few empty slots do
-        if not count or (len(self._slots) and count < min(self.waiting, self._capacity // 8)):
+        few = min(self.waiting, self._capacity // 8, -(-_FULL_SPEED // length))
+        if not count or (len(self._slots) and count < few):
             return []
         slots, new = free[:count], list(range(self._next, self._next + count))
-        length = self._prefix.shape[1]
         self._store.reserve(length)
         outputs = []
         chunk = max(1, _PREFILL_POSITIONS // length)

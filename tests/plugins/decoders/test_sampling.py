@@ -134,3 +134,13 @@ def test_values_out_of_range_are_said() -> None:
         TopP(top_p=1.5)
     with pytest.raises(PrefixcapError, match="temperature must be greater than 0, not 0"):
         prefixcap.decode(TableLM(), prefixes(1, width=4), "sample:temperature=0")
+
+
+@pytest.mark.parametrize("settings", [{"top_p": 0.9}, {"temperature": 0.7}, {"min_p": 0.01}])
+def test_many_rows_are_drawn_as_each_one_alone(settings: dict[str, float]) -> None:
+    stream = torch.Generator().manual_seed(0)
+    logits = torch.randn(45, 30_000, generator=stream) * 3
+    numbers = torch.rand(45, generator=stream, dtype=torch.float64)
+    run = drawing(**settings)
+    alone = [run(logits[row : row + 1], numbers[row : row + 1]) for row in range(45)]
+    assert torch.equal(run(logits, numbers), torch.cat(alone))

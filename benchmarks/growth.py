@@ -1,0 +1,117 @@
+"""How the engine's cost grows: captions a second, and peak memory, one setting changed at a time.
+
+    python benchmarks/growth.py --json growth.jsonl            # some minutes on two cores
+    python benchmarks/growth.py --draw growth.jsonl docs/growth.svg
+
+Beam search on GPT-2 small's shape with random weights. What is not changed has the values of
+`USUAL`. Memory is what was resident at the peak above what the model and its packed copy hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from decoding import Run, make_model, make_prefixes, peak_memory
+
+import prefixcap
+from prefixcap.runtime import dtype_named
+
+USUAL = {"batch": 32, "beams": 5, "prefix": 10, "tokens": 15}
+CHANGED = {
+    "batch": (1, 2, 4, 8, 16, 32, 64, 128),
+    "beams": (1, 2, 3, 5, 8, 12),
+    "prefix": (1, 10, 20, 40, 80),
+    "tokens": (5, 10, 15, 20, 30, 40),
+}
+LABELS = {
+    "batch": "images in a batch",
+    "beams": "beams",
+    "prefix": "prefix length",
+    "tokens": "tokens a caption",
+}
+
+
+def measured(dtype: str, shape: str) -> Iterator[dict[str, Any]]:
+    """Runs each setting once, after one run that warms up."""
+    model = make_model(False, shape).to(dtype_named(dtype))
+    lm = prefixcap.from_transformers(model)
+    for changed, values in CHANGED.items():
+        for value in values:
+            setting = {**USUAL, changed: value}
+            prefix = make_prefixes(setting["batch"], setting["prefix"], model.config.n_embd)
+            run = Run()
+            for _ in range(2 if value == values[0] else 1):
+                with peak_memory(run):
+                    start = time.perf_counter()
+                    prefixcap.decode(
+                        lm,
+                        prefix.to(model.dtype),
+                        f"beam:num_beams={setting['beams']}",
+                        max_new_tokens=setting["tokens"],
+                        stop_ids=[],
+                        max_rows=setting["batch"] * setting["beams"],
+                    )
+                    took = time.perf_counter() - start
+            yield {
+                **setting,
+                "changed": changed,
+                "dtype": dtype,
+                "rate": setting["batch"] / took,
+                "memory": run.memory / 2**20,
+            }
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draws a panel for each setting: captions a second, and MiB on an axis of its own."""
+    import matplotlib
+    from matplotlib import pyplot as plt
+
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 8}
+    figure, panels = plt.subplots(1, len(CHANGED), figsize=(11, 2.4), layout="constrained")
+    for panel, changed in zip(panels, CHANGED, strict=True):
+        found = [row for row in rows if row["changed"] == changed]
+        values = [row[changed] for row in found]
+        beside = panel.twinx()
+        panel.plot(values, [row["rate"] for row in found], "o-", color="tab:blue", markersize=3)
+        beside.plot(values, [row["memory"] for row in found], "s--", color="tab:red", markersize=3)
+        panel.set_xlabel(LABELS[changed])
+        panel.set_ylim(bottom=0)
+        beside.set_ylim(bottom=0)
+        if changed == "batch":
+            panel.set_xscale("log", base=2)
+            panel.set_ylabel("captions a second", color="tab:blue")
+    beside.set_ylabel("MiB at the peak (dashed)", color="tab:red")
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--shape", default="gpt2", choices=["gpt2", "tiny"])
+    parser.add_argument("--json", type=Path, help="add the rows to this file")
+    parser.add_argument("--draw", nargs=2, type=Path, metavar=("JSON", "SVG"))
+    options = parser.parse_args()
+    if options.draw:
+        source, target = options.draw
+        draw([json.loads(text) for text in source.read_text().splitlines()], target)
+        return
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    for row in measured(options.dtype, options.shape):
+        print(
+            " ".join(f"{row[name]:>4} {name}" for name in USUAL),
+            f"{row['rate']:8.2f} captions/s {row['memory']:7.0f} MiB",
+            flush=True,
+        )
+        if options.json:
+            with options.json.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
