@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST = 40  # cells
-INCH = 0.42  # of a cell
+INCH = 0.36  # of a cell
 LETTER = 0.065  # inches of a letter of a name
 
 
