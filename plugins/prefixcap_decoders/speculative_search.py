@@ -13,7 +13,8 @@ from prefixcap.decoding import Task
 from prefixcap.engine.sums import logsumexp
 from prefixcap.kinds import Decoder, Hypothesis
 from prefixcap_decoders.acceptance import GreedyRule, Rule, SamplingRule
-from prefixcap_decoders.drafts import Drafter, Line, Source, load, opened
+from prefixcap_decoders.draft_sources import Source, load, opened
+from prefixcap_decoders.drafts import Drafter, Line
 from prefixcap_decoders.gate import Gate, admit_together
 from prefixcap_decoders.greedy import Greedy
 from prefixcap_decoders.sampling import Sample

@@ -11,7 +11,8 @@ from core.test_captioner import features, lm_folder, make
 from decoder_checks import fits, rescore, texts, tokens_of
 from decoder_models import prefixes, small_model
 from prefixcap_decoders import Speculative, acceptance
-from prefixcap_decoders.drafts import CountDrafter, Line, LookupDrafter
+from prefixcap_decoders.draft_sources import CountDrafter, LookupDrafter
+from prefixcap_decoders.drafts import Line
 from prefixcap_decoders.speculative_search import SpeculativeDecoder, Tally
 from prefixcap_decoders.truncation import truncate, truncations
 from torch import Tensor
