@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from cli_world import World, make_world
+from report_world import make_study
 
 from prefixcap.cli import main
 
@@ -37,3 +38,9 @@ def study(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", str(folder)]
     assert main(words) == 0
     return folder
+
+
+@pytest.fixture(scope="session")
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of two decoders and two seeds with a caption that tries to break out of a page."""
+    return make_study(tmp_path_factory.mktemp("graded"))

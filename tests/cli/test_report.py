@@ -10,17 +10,11 @@ from pathlib import Path
 
 import pytest
 from cli_world import World
-from report_world import HOSTILE, gallery_data, make_study
+from report_world import HOSTILE, gallery_data
 
 from prefixcap.cli import main
 
 Shell = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of two decoders and two seeds with a caption that tries to break out of a page."""
-    return make_study(tmp_path_factory.mktemp("graded"))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_world import gallery_data, make_study
+from report_world import gallery_data
 
 from prefixcap.cli import main
 
@@ -74,11 +74,9 @@ return least;
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("browser")
-    page = folder / "page.html"
-    study = make_study(folder)
-    assert main(["report", str(study), "--out", str(page), "--score", "Length"]) == 0
+def page(graded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    page = tmp_path_factory.mktemp("browser") / "page.html"
+    assert main(["report", str(graded), "--out", str(page), "--score", "Length"]) == 0
     return page
 
 
