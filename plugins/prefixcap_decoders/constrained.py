@@ -24,11 +24,14 @@ class Constrained(BeamBase):
         words: what every caption has, in small letters or capitals and wherever in it; several are
             joined by "+", forms of which one will do by "|": `red+dog|dogs`. Phrases have spaces.
             A word counts where it stands alone: "red" is not in "reddish".
+        length_penalty: as in `beam`, but the plain sum unless given: a mean makes little of the one
+            bad step by which a caption goes on behind its end to fetch a word.
     """
 
     name: ClassVar[str] = "constrained"
 
     words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
+    length_penalty: float = 0.0
 
     def build(self) -> Decoder:
         """Makes the decoder."""

@@ -14,12 +14,12 @@ KEYS = ("image", "references", "prediction")
 NEEDS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
     "image": (
         lambda record: record.item is not None or record.feature is not None,
-        "needs the images, and of {image!r} there is a caption alone: use it in bench",
+        "needs the images, and of {image!r} there are captions alone (bench has its data set's)",
     ),
     "search": (
         lambda record: bool(record.logprobs and record.tokens and record.finishes),
         "needs what a decoder says of its captions (log-probability, tokens, how they ended), and "
-        "of {image!r} there is the text alone: use it in bench",
+        "of {image!r} there is the text alone (bench keeps it of captions that it decodes)",
     ),
     "several": (
         lambda record: len(record.captions) > 1,

@@ -103,7 +103,7 @@ def test_several_captions_and_what_a_decoder_said_of_them(shell: Shell, tmp_path
 @pytest.mark.parametrize(
     ("metric", "sentence"),
     [
-        ("clipscore", "needs the images, and of '1' there is a caption alone: use it in bench"),
+        ("clipscore", "needs the images, and of '1' there are captions alone (bench has"),
         ("logprob", "needs what a decoder says of its captions"),
         ("diversity", "needs two captions or more of every image, and '1' has 1"),
         ("oracle", "needs two captions or more of every image, and '1' has 1"),

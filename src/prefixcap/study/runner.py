@@ -116,6 +116,7 @@ class Runner:
         self._lm: tuple[LMConfig, LanguageModel] | None = None
         self._captioner: tuple[Path, Captioner] | None = None
         self._groups: list[Group] = []
+        self._told: set[tuple[str, str]] = set()
 
     def run(self) -> Results:
         """Runs everything and writes the results."""
@@ -360,7 +361,9 @@ class Runner:
             reached = self._timed(works, task.reach)
             scores = scoring.cell_scores(folder, key, records, metrics, reached)
         for metric, reason in scores.left_out.items():
-            self.reporter.say(f"{what}: {metric} left out: it {reason}")
+            if (metric, reason) not in self._told:
+                self._told.add((metric, reason))
+                self.reporter.say(f"left out {metric} of {what} and its like: it {reason}")
         self.results.work["scored_metrics"] += scores.scored
         drawn = resampling.replicates(folder, records, metrics)
         if drawn is None:

@@ -56,9 +56,11 @@ def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_pa
         assert not {"Logprob", "Tokens", "Length_oracle"} & row["scores"].keys()
     said = [line for line in listening.said if "left out" in line]
     assert any(
-        "oracle:metric=length left out: it needs two captions or more of every image" in line
+        line.startswith("left out oracle:metric=length of ")
+        and "and its like: it needs two captions or more of every image" in line
         for line in said
     )
+    assert len(said) == len(set(said)) == 3
     # what was left out is known, and is not tried again
     assert not any(plan(study, tmp_path / "s")["missing"].values())
     assert run(study, tmp_path / "s").work["scored_metrics"] == 0

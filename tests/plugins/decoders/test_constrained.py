@@ -135,12 +135,13 @@ def test_every_caption_of_a_narrow_beam_has_the_words(
         for h in hypotheses:
             assert holds(h.text, words, without)
             assert h.logprob == pytest.approx(rescore(lm, row, h), abs=1e-4)
-            assert h.score == pytest.approx(h.logprob / len(tokens_of(h)), abs=1e-4)
+            assert h.score == pytest.approx(h.logprob, abs=1e-4)
 
 
 def test_without_words_it_is_beam_search() -> None:
     lm, prefix = PiecesLM(vocab_size=9, seed=3), prefixes(6, width=4)
-    for options in ({}, {"early_stopping": "true", "num_beams": 3}, {"length_penalty": 0.0}):
+    for options in ({}, {"early_stopping": "true", "num_beams": 3}, {"length_penalty": 1.0}):
+        options = {"length_penalty": 0.0, **options}
         own, plain = (
             prefixcap.decode(lm, prefix, config(**options), max_new_tokens=9, n=2)  # type: ignore[arg-type]
             for config in (Constrained, Beam)
