@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,3 +57,12 @@ def test_a_difference_has_a_sign_for_each_direction(content: Content) -> None:
     assert other is not None
     assert (other.value, other.low, other.high) == (-pair.value, 0.01, 0.2)
     assert between(content.pairs, "c0", "c0") is None
+
+
+def test_an_axis_of_speed_has_plain_numbers(content: Content) -> None:
+    speeds = [attrs.evolve(c, facts={"captions/s": 10.0**n}) for n, c in enumerate(content.cells)]
+    found = figures(attrs.evolve(content, cells=speeds))
+    (frontier,) = [figure for figure in found if figure.name == "frontier"]
+    text = frontier.file("svg").decode()
+    assert "mathdefault" not in text
+    assert ">100<" in text

@@ -117,6 +117,8 @@ def _draw(
     axes.plot(xs, ys, color=MUTED, linewidth=1, linestyle=(0, (3, 2)), zorder=1.5)
     if x.log:
         axes.set_xscale("log")
+        # powers of ten are mathematical text, which a page whose texts stay texts shows as source
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel(x.name)
     axes.set_ylabel(y.name)
     axes.margins(0.14)
