@@ -94,12 +94,18 @@ def write_lm(folder: Path, texts: list[str]) -> None:
 
 
 def outcome(folder: Path) -> dict[str, object]:
-    """Returns everything that a study made, without what was measured by the clock."""
+    """Returns everything that a study made, without what was measured by the clock.
+
+    Log-probabilities are rounded: the last bits of a sum depend on how many rows stand in a batch,
+    and a study that goes on has fewer left.
+    """
 
     def timeless(value: object) -> object:
         if isinstance(value, dict):
             clocked = ("captions_per_second", "training_seconds", "seconds")
-            return {key: timeless(v) for key, v in value.items() if key not in clocked}
+            rounded = {key: round(value[key], 2) for key in ("logprob", "score") if key in value}
+            kept = {key: timeless(v) for key, v in value.items() if key not in clocked}
+            return kept | rounded if "logprob" in value else kept
         return [timeless(v) for v in value] if isinstance(value, list) else value
 
     found: dict[str, object] = {}
@@ -113,6 +119,8 @@ def outcome(folder: Path) -> dict[str, object]:
             continue
         if path.suffix == ".json":
             found[name] = timeless(json.loads(path.read_text()))
+        elif path.name == "captions.jsonl":
+            found[name] = [timeless(json.loads(row)) for row in path.read_text().splitlines()]
         else:
             found[name] = path.read_bytes()
     return found

@@ -70,7 +70,7 @@ def test_two_lines_of_a_study(shell: Shell, seeds: Path) -> None:
     _, out, _ = shell("compare", f"{seeds}::greedy", "::top-p", "--json")
     found = json.loads(out)
     (score,) = found["scores"]
-    assert float(line[3]) == pytest.approx(score["difference"], abs=0.006)
+    assert float(line[3].split()[0]) == pytest.approx(score["difference"], abs=0.006)
     assert score["low"] <= score["difference"] <= score["high"]
     assert score["higher"] + score["equal"] + score["lower"] == 8
     assert found["differs"] == {"decoder": ["greedy", "top-p"]}

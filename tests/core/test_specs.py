@@ -37,8 +37,9 @@ class Later(Every):
 
 
 finite = st.floats(-1e9, 1e9)
-# a comma ends a setting, a plus sign a part, and "none" stands for nothing
-texts = st.text(st.characters(exclude_characters=",+", exclude_categories=["Cs"]))
+# a comma ends a setting, a plus sign a part, and "none" stands for nothing; a bracket that is
+# opened in one spec would be closed in another
+texts = st.text(st.characters(exclude_characters=",+()[]{}", exclude_categories=["Cs"]))
 notes = texts.filter(lambda text: text not in ("", "none", "None"))
 configs = st.builds(
     Every,

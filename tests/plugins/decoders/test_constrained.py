@@ -160,7 +160,7 @@ DECODERS = [
     "mirostat:n=3",
     "best-of:samples=9,n=9",
     "mbr:samples=9,n=9",
-    "constrained:num_beams=3",
+    "constrained:num_beams=3,length_penalty=1",
 ]
 
 
