@@ -9,7 +9,7 @@ The model has GPT-2 small's shape and random weights. With `--lengths early` the
 grows with the position, for both sides, so that captions end after about 11 tokens, some sooner
 and some later, as people's do. Each row: captions a second of both, best of `--repeats` runs that
 alternate; the ratio at that batch; how many of the captions are the same; the share of the
-machine's matrix products; peak memory above what was held before. The last table sets each against
+machine's matrix products; the most memory in use above what was before. The last table sets each against
 transformers at its own best batch, which is not tried at more images once it is plainly slower
 than at fewer. CPU seconds stand beside wall seconds: on a busy machine only those mean anything.
 """
@@ -17,6 +17,8 @@ than at fewer. CPU seconds stand beside wall seconds: on a busy machine only tho
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -35,8 +37,9 @@ from torch import Tensor
 
 import prefixcap
 from prefixcap.engine.packed import Linear
-from prefixcap.runtime import dtype_named, prepare
+from prefixcap.runtime import dtype_named, keep_memory, prepare
 
+keep_memory()
 prepare()
 
 from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
@@ -112,20 +115,36 @@ def make_prefixes(images: int, length: int, width: int) -> Tensor:
     return torch.randn(images, length, width, generator=torch.Generator().manual_seed(1)) * 0.1
 
 
+class Allocated(ctypes.Structure):
+    """What mallinfo2(3) returns; the bytes in use are `uordblks` and `hblkhd`."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keep"]
+    ]
+
+
+def allocated() -> int:
+    """The bytes in use, or 0 where the C library does not tell: free memory may still be held."""
+    if platform.libc_ver()[0] != "glibc":
+        return 0
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = Allocated
+    found = ask()
+    return int(found.uordblks + found.hblkhd)
+
+
 @contextmanager
 def peak_memory(found: Run) -> Iterator[None]:
-    """Notes the most resident memory above what was there before."""
-    statm, page = Path("/proc/self/statm"), os.sysconf("SC_PAGE_SIZE")
-    if not statm.exists():
-        yield
-        return
-    before = int(statm.read_text().split()[1])
-    most, over = before, threading.Event()
+    """Notes the most memory in use above what was before."""
+    gc.collect()
+    before = most = allocated()
+    over = threading.Event()
 
     def watch() -> None:
         nonlocal most
-        while not over.wait(0.01):
-            most = max(most, int(statm.read_text().split()[1]))
+        while not over.wait(0.005):
+            most = max(most, allocated())
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -134,7 +153,7 @@ def peak_memory(found: Run) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        found.memory = max(found.memory, (most - before) * page)
+        found.memory = max(found.memory, most - before)
 
 
 def theirs(model: Any, prefix: Tensor, method: str, early: bool) -> list[list[tuple[int, ...]]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 import os
+import platform
 import sys
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16")
+# of mallopt(3)
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 @cache
@@ -40,6 +44,23 @@ def prepare() -> None:
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         prepare.library = library  # type: ignore[attr-defined]  # it lives as long as its object
         importlib.import_module("torchvision")
+
+
+def keep_memory() -> bool:
+    """Lets the C library keep what is freed, for the whole process, where it is GNU's.
+
+    It returns large pieces to the system as soon as they are free. A step that takes as many again
+    then waits for fresh pages, which at 1,280 rows of GPT-2 small costs a fifth of its time. The
+    price is that the process stays as large as it once was. The command line calls this; in a
+    script it is yours to choose.
+
+    Returns:
+        Whether the C library could be told.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    library = ctypes.CDLL(None)
+    return bool(library.mallopt(_MMAP_MAX, 0) and library.mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def dtype_named(name: str) -> torch.dtype:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +55,29 @@ def test_the_cache_is_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.Mon
     assert cache_dir() == tmp_path
     monkeypatch.delenv("PREFIXCAP_CACHE")
     assert cache_dir().parts[-1] == "prefixcap"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="GNU's C library alone can be told")
+def test_what_is_freed_is_used_again_once_memory_is_kept() -> None:
+    def fresh_pages(first: str) -> int:
+        program = f"""
+            import resource
+            import numpy as np
+            from prefixcap.runtime import keep_memory
+            {first}
+            np.ones(1 << 24)
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            for _ in range(8): np.ones(1 << 24)
+            print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+        """
+        lines = "\n".join(line.strip() for line in program.splitlines())
+        done = subprocess.run(
+            [sys.executable, "-c", lines],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "NUMPY_MADVISE_HUGEPAGE": "0"},
+        )
+        return int(done.stdout)
+
+    assert fresh_pages("assert keep_memory()") < fresh_pages("pass") / 10

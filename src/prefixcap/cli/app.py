@@ -21,6 +21,7 @@ from prefixcap.cli import (
     train,
 )
 from prefixcap.cli.errors import status_of
+from prefixcap.runtime import keep_memory
 
 app = typer.Typer(
     name="prefixcap",
@@ -71,6 +72,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after `prefixcap`; those of this process unless given.
     """
+    keep_memory()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         result = typer.main.get_command(app)(
