@@ -9,9 +9,10 @@ The model has GPT-2 small's shape and random weights. With `--lengths early` the
 grows with the position, for both sides, so that captions end after about 11 tokens, some sooner
 and some later, as people's do. Each row: captions a second of both, best of `--repeats` runs that
 alternate; the ratio at that batch; how many of the captions are the same; the share of the
-machine's matrix products; the most memory in use above what was before. The last table sets each against
-transformers at its own best batch, which is not tried at more images once it is plainly slower
-than at fewer. CPU seconds stand beside wall seconds: on a busy machine only those mean anything.
+machine's matrix products; the most memory in use above what was before. The last table sets each
+against transformers at its own best batch, which is not tried at more images once it is plainly
+slower than at fewer. CPU seconds stand beside wall seconds: on a busy machine only those mean
+anything.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -118,9 +119,20 @@ def make_prefixes(images: int, length: int, width: int) -> Tensor:
 class Allocated(ctypes.Structure):
     """What mallinfo2(3) returns; the bytes in use are `uordblks` and `hblkhd`."""
 
-    _fields_ = [
+    _fields_: ClassVar = [
         (name, ctypes.c_size_t)
-        for name in ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keep"]
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
     ]
 
 
