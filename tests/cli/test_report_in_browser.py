@@ -191,9 +191,14 @@ def test_the_gallery_is_sorted_by_where_two_cells_differ_most(opened: Any, page:
 
 
 def test_all_captions_unfold(opened: Any, page: Path) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
     data = gallery_data(page)
     find(opened, "#gallery .gallery > li > details > summary").click()
-    rows = texts(opened, "#gallery .gallery > li > details tbody tr")
+    # the browser tells the page that it was unfolded when it gets round to it
+    rows = WebDriverWait(opened, 20).until(
+        lambda _: texts(opened, "#gallery .gallery > li > details tbody tr")
+    )
     assert len(rows) == len(data["cells"])
     assert all(row.startswith(name) for row, name in zip(rows, data["cells"], strict=True))
 
