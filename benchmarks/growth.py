@@ -1,7 +1,7 @@
 """How the engine's cost grows: captions a second, and peak memory, one setting changed at a time.
 
     python benchmarks/growth.py --json growth.jsonl            # some minutes on two cores
-    python benchmarks/growth.py --draw growth.jsonl docs/growth.svg
+    python benchmarks/growth.py --draw growth.jsonl docs/images/growth.svg
 
 Beam search on GPT-2 small's shape with random weights. What is not changed has the values of
 `USUAL`. Memory is what was in use at the peak above what the model and its packed copy hold.
