@@ -77,6 +77,34 @@ def dtype_named(name: str) -> torch.dtype:
     return dtype
 
 
+@cache
+def slowdown(name: str) -> float:
+    """Measures how many times as long as float32's this processor's matrix products take.
+
+    Processors without instructions for bfloat16 or float16 compute them one number at a time.
+
+    Args:
+        name: one of `DTYPES`.
+
+    Returns:
+        The ratio of the shortest of a few measurements each; a tenth of a second is spent.
+    """
+    import time
+
+    import torch
+
+    times = []
+    for dtype in (torch.float32, dtype_named(name)):
+        rows, weights = torch.ones(64, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
+        taken = []
+        for _ in range(3):
+            start = time.perf_counter()
+            rows @ weights
+            taken.append(time.perf_counter() - start)
+        times.append(min(taken))
+    return times[1] / times[0]
+
+
 def device_named(name: str) -> str:
     """Returns a usable torch device: `auto` is the GPU where there is one, else the CPU.
 

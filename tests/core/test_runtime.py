@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.runtime import cache_dir, device_named, dtype_named
+from prefixcap.runtime import cache_dir, device_named, dtype_named, slowdown
 
 
 def test_the_heavy_libraries_can_be_imported_once_prepared() -> None:
@@ -39,6 +39,13 @@ def test_dtypes_are_known_by_name() -> None:
 def test_a_name_that_torch_has_but_that_is_no_dtype_is_refused() -> None:
     with pytest.raises(PrefixcapError, match="unknown dtype 'nn'"):
         dtype_named("nn")
+
+
+def test_what_a_number_format_costs_is_measured_once() -> None:
+    assert slowdown("float16") > 0
+    assert slowdown("float16") == slowdown("float16")
+    with pytest.raises(PrefixcapError, match="unknown dtype 'bfloat'"):
+        slowdown("bfloat")
 
 
 def test_devices() -> None:

@@ -70,8 +70,12 @@ def _caption(
     from prefixcap.captioner import Captioner
     from prefixcap.cli.progress import reporter
     from prefixcap.decoding import iter_decode
+    from prefixcap.study.guards import slow_dtype
 
     captioner = Captioner.load(folder, *where)
+    weight = next(captioner.lm.module.parameters())
+    if slow := slow_dtype(str(weight.device), str(weight.dtype).removeprefix("torch.")):
+        reporter().say(f"prefixcap: {slow}")
     if "images" in what:
         features = captioner.encode(what["images"])
         how["image_ids"] = [path.name for path in what["images"]]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from prefixcap.kinds import Example
+from prefixcap.runtime import slowdown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,6 +14,26 @@ if TYPE_CHECKING:
 SHOWN = 5
 SAME = 1e-4
 """Two features are of one image where they differ by less than this share of their norm."""
+SLOW = 3.0
+"""How many times as long as float32 a number format may take before that is said."""
+
+
+def slow_dtype(device: str, dtype: str) -> str | None:
+    """Says that a processor computes much faster in float32 than in what was chosen.
+
+    Args:
+        device: a usable torch device.
+        dtype: one of `prefixcap.runtime.DTYPES`.
+
+    Returns:
+        The warning, or None where there is nothing to warn of.
+    """
+    if dtype == "float32" or not device.startswith("cpu") or (times := slowdown(dtype)) < SLOW:
+        return None
+    return (
+        f"warning: --dtype {dtype}: this processor takes {times:.0f} times as long for matrix "
+        f"products in {dtype} as in float32; --dtype float32 is faster here"
+    )
 
 
 def in_training(

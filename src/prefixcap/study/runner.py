@@ -124,6 +124,8 @@ class Runner:
         self.data = data.load(self.study)
         about = {"data_digest": self.data.digest, "versions": self._versions()}
         write_json(self.folder / CONFIG, {**self.study.to_json(), **about})
+        if slow := guards.slow_dtype(self.device, self.study.dtype):
+            self.reporter.say(slow)  # of this machine, not of the results
         self._encode()
         for wait in (False, True):
             for group in self._groups:

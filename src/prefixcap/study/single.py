@@ -8,7 +8,7 @@ from typing import Any
 from prefixcap import runs
 from prefixcap.errors import PrefixcapError
 from prefixcap.runtime import device_named
-from prefixcap.study import data, models
+from prefixcap.study import data, guards, models
 from prefixcap.study.grid import Study
 from prefixcap.study.layout import model_key
 from prefixcap.study.progress import Reporter
@@ -30,6 +30,8 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
         PrefixcapError: the folder holds another model or a study, or something does not fit.
     """
     device = device_named(study.device)
+    if slow := guards.slow_dtype(device, study.dtype):
+        reporter.say(slow)
     loaded = data.load(study)
     encoder = study.encoders[0].build(device)
     lm = study.lms[0].build(device, study.dtype)

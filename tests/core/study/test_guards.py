@@ -61,6 +61,20 @@ def test_only_the_first_few_are_named() -> None:
     assert "'a4' (there 'b4') and 2 more; scores on them say nothing of new images" in text
 
 
+def test_a_number_format_that_is_slow_on_this_processor_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # a processor cannot be chosen in a test, so what would be measured on it is
+    monkeypatch.setattr(guards, "slowdown", {"bfloat16": 86.4, "float16": 1.1}.__getitem__)
+    assert guards.slow_dtype("cpu", "bfloat16") == (
+        "warning: --dtype bfloat16: this processor takes 86 times as long for matrix products in "
+        "bfloat16 as in float32; --dtype float32 is faster here"
+    )
+    assert guards.slow_dtype("cpu", "float16") is None
+    assert guards.slow_dtype("cpu", "float32") is None
+    assert guards.slow_dtype("cuda:0", "bfloat16") is None
+
+
 def test_a_study_warns_of_test_images_that_were_trained_on(
     world: World, small: Study, tmp_path: Path
 ) -> None:
