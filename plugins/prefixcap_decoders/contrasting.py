@@ -120,7 +120,7 @@ class ContrastiveDecoding(DecoderConfig):
         try:
             return Registry().parse(LMConfig, self.amateur.replace(";", ","))
         except PrefixcapError as error:
-            raise PrefixcapError(f"contrastive-decoding's amateur: {error}") from error
+            raise PrefixcapError(f"amateur: {error}") from error
 
 
 @attrs.frozen(kw_only=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, TypeVar
 
 import attrs
 
+from prefixcap import runs, specs
 from prefixcap.config import Component, at_least
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import DatasetConfig, Decoder, DecoderConfig, LMConfig
@@ -101,6 +103,15 @@ class Speculative(DecoderConfig):
         """Returns what the captions are to be, and the draft where it has a spec."""
         return (self.inner(), *filter(None, (self.draft_model(), self.counted())))
 
+    def contents(self) -> Sequence[str]:
+        """Returns a digest of the run that drafts, where there is one."""
+        if not self.run:
+            return ()
+        try:
+            return (specs.digest(runs.read_config(Path(self.run))),)
+        except PrefixcapError as error:
+            raise PrefixcapError(f"run: {error}") from error
+
     def draft_model(self) -> LMConfig | None:
         """Returns the draft's language model, where it is one by name."""
         return _part(LMConfig, self.draft, "draft")
@@ -116,4 +127,4 @@ def _part(base: type[C], spec: str, setting: str) -> C | None:
     try:
         return Registry().parse(base, spec.replace(";", ","))
     except PrefixcapError as error:
-        raise PrefixcapError(f"speculative: {setting}: {error}") from error
+        raise PrefixcapError(f"{setting}: {error}") from error

@@ -345,6 +345,16 @@ class DecoderConfig(Component):
         """
         return ()
 
+    def contents(self) -> Sequence[str]:
+        """Returns digests of what else its settings name, such as the files of a folder.
+
+        They too count to what made captions.
+
+        Raises:
+            PrefixcapError: it is not there.
+        """
+        return ()
+
     def together(self) -> bool:
         """Says whether an image's captions depend on the images that are decoded beside it.
 

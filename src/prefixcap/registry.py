@@ -11,7 +11,7 @@ from prefixcap import host, specs
 from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.host import Plugin
-from prefixcap.kinds import KINDS
+from prefixcap.kinds import KINDS, DecoderConfig, MetricConfig
 
 C = TypeVar("C", bound=Component)
 
@@ -81,13 +81,22 @@ class Registry:
             spec: a component's name, alone or with its settings, or a config already.
 
         Raises:
-            PrefixcapError: the component, a setting or its value is not known.
+            PrefixcapError: the component, a setting or its value is not known, of it or of a
+                component that a setting names.
         """
         if isinstance(spec, base):
             return spec
         name, settings = specs.split(cast(str, spec))
         config_class = self.config_class(base.kind, name)
-        return cast(C, specs.structure(config_class, settings, f"{base.kind} {spec!r}"))
+        found = cast(C, specs.structure(config_class, settings, f"{base.kind} {spec!r}"))
+        try:  # what is unknown within is said now, and not after a training
+            if isinstance(found, DecoderConfig | MetricConfig):
+                found.parts()
+            if isinstance(found, DecoderConfig):
+                found.contents()
+        except PrefixcapError as error:
+            raise PrefixcapError(f"{base.kind} {spec!r}: {error}") from error
+        return found
 
     def from_json(self, base: type[C], data: dict[str, object]) -> C:
         """Turns what `specs.to_json` wrote back into a config.

@@ -4,6 +4,7 @@ import pytest
 from mutants.configs import TwistedDecoder, TwistedMetric, Worded
 
 import prefixcap
+from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError
 from prefixcap.host import Plugin
 from prefixcap.kinds import DecoderConfig, MetricConfig
@@ -77,6 +78,30 @@ def test_a_wrong_spec_is_said(spec: str, sentence: str) -> None:
     with pytest.raises(PrefixcapError) as caught:
         Registry([MINE]).parse(DecoderConfig, spec)
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("base", "spec", "sentence"),
+    [
+        (DecoderConfig, "guidance:decoder=beam:num_beems=3", "did you mean 'num_beams'?"),
+        (DecoderConfig, "guidance:decoder=guidance:decoder=gredy", "did you mean 'greedy'?"),
+        (
+            DecoderConfig,
+            "contrastive-decoding:amateur=hg",
+            "amateur: no lm 'hg'; did you mean 'hf'",
+        ),
+        (DecoderConfig, "speculative:run=nowhere", "run: nowhere: the run does not exist"),
+        (DecoderConfig, "best-of:by=clip,text=clop", "no encoder 'clop'; did you mean 'clip'?"),
+        (MetricConfig, "oracle:metric=blue", "no metric 'blue'; did you mean 'bleu'?"),
+    ],
+)
+def test_what_is_wrong_within_a_spec_is_said_when_it_is_read(
+    base: type[Component], spec: str, sentence: str
+) -> None:
+    with pytest.raises(PrefixcapError) as caught:
+        Registry().parse(base, spec)
+    assert str(caught.value).startswith(f"{base.kind} {spec!r}: ")
+    assert sentence in str(caught.value)
 
 
 def test_json_becomes_a_config() -> None:

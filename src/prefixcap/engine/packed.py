@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,8 +19,20 @@ def can_pack(weight: Tensor) -> bool:
         weight.device.type == "cpu"
         and weight.dtype in (torch.float32, torch.bfloat16)
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and _packs(weight.dtype)
     )
+
+
+@cache
+def _packs(dtype: torch.dtype) -> bool:
+    """Tries it: which instructions oneDNN wants for bfloat16 depends on its version."""
+    ops: Any = torch.ops.mkldnn
+    try:
+        weight = ops._reorder_linear_weight(torch.ones(8, 8, dtype=dtype), 1)
+        found = ops._linear_pointwise(torch.ones(1, 8, dtype=dtype), weight, None, "none", [], "")
+    except (AttributeError, RuntimeError):
+        return False
+    return bool((found == 8).all())
 
 
 class Linear:

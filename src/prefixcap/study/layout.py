@@ -132,8 +132,9 @@ def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> 
 
 
 def decoder_key(decoder: DecoderConfig, device: str) -> str:
-    """Returns a digest of a decoder and of the components that its settings name."""
-    return specs.digest(decoder, *(_part(part, device) for part in decoder.parts()))
+    """Returns a digest of a decoder and of all that its settings name."""
+    parts = (_part(part, device) for part in decoder.parts())
+    return specs.digest(decoder, *parts, *decoder.contents())
 
 
 def _part(config: Component, device: str) -> str:
@@ -143,6 +144,8 @@ def _part(config: Component, device: str) -> str:
         weights = models.lm_key(config.build(device))
     elif isinstance(config, EncoderConfig):
         weights = config.build(device).digest()
+    elif isinstance(config, DecoderConfig) and (config.parts() or config.contents()):
+        weights = decoder_key(config, device)
     return specs.digest(config, weights)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cli_world import draw, make_world
 
 from prefixcap.cli import options
 from prefixcap.config import Component
+from prefixcap.kinds import DecoderConfig
 from prefixcap.registry import Registry
 from prefixcap.study.grid import Study
 from prefixcap.study.plan import plan
@@ -213,3 +215,21 @@ def test_what_a_decoder_names_counts_to_what_made_its_captions(
     with rewritten(lm / "model.safetensors", one_weight_more):
         assert run(study, folder).work == ONE_DECODER
     assert run(study, folder).work == NOTHING
+
+
+def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -> None:
+    first = run(attrs.evolve(small, baselines=False), tmp_path / "first")
+    (model,) = (key.parent for key in (first.folder / "models").glob("*/key.json"))
+    shutil.copytree(model, tmp_path / "draft")
+    spec = f"speculative:run={tmp_path / 'draft'}"
+    study = attrs.evolve(
+        small, decoders=(Registry().parse(DecoderConfig, spec),), baselines=False, labels={}
+    )
+    folder = tmp_path / "study"
+    assert run(study, folder).work["decoded_images"] == 8
+    assert run(study, folder).work == NOTHING
+    # another model at the same place
+    other = run(attrs.evolve(small, seeds=(1,), baselines=False), tmp_path / "other")
+    (model,) = (key.parent for key in (other.folder / "models").glob("*/key.json"))
+    shutil.copytree(model, tmp_path / "draft", dirs_exist_ok=True)
+    assert run(study, folder).work == ONE_DECODER

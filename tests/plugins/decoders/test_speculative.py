@@ -225,7 +225,7 @@ def test_wrong_settings_are_refused(options: dict[str, object], message: str) ->
     [
         ("speculative:decoder=beam", "decoder='beam' cannot be checked token by token; these can"),
         ("speculative:decoder=gredy", "no decoder 'gredy'; did you mean 'greedy'"),
-        ("speculative:draft=h", "speculative: draft: no language model 'h'|no lm 'h'"),
+        ("speculative:draft=h", "decoder 'speculative:draft=h': draft: no lm 'h'"),
         ("speculative:captions=scene", "captions: no dataset 'scene'; did you mean 'scenes'"),
         ("speculative:run=nowhere", "nowhere"),
     ],
