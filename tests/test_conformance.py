@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 from conformance_cases import CASES, make_case
 
@@ -35,6 +36,13 @@ def test_a_built_in_component_conforms(kind: str, name: str, tmp_path: Path) -> 
             "SPICE's models (a download of 385 MB) are not there: its config alone conforms"
         )
     assert broken == {}
+
+
+def test_a_language_model_with_a_token_before_every_prefix_conforms(tmp_path: Path) -> None:
+    case = make_case(REGISTRY, "lm", "hf", tmp_path)
+    led = attrs.evolve(case, config=attrs.evolve(case.config, before="bos"))
+    results = [run_check(check) for check in checks(led)]
+    assert {result.name: result.problem for result in results if not result.ok} == {}
 
 
 def test_no_case_is_left_over() -> None:

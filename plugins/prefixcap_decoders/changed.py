@@ -68,6 +68,11 @@ class ChangedLM(LanguageModel):
         return self.lm.embed(ids)
 
     @final
+    def led(self, prefix: Tensor) -> Tensor:
+        """Returns what the module itself is to read for prefixes (B,P,E)."""
+        return self.lm.led(prefix)
+
+    @final
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Computes the model's own logits (B,T,V) of tokens (B,T) given prefixes (B,P,E)."""
         return self.lm.teacher_forced(prefix, ids, mask)

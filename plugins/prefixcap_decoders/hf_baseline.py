@@ -44,7 +44,7 @@ class HFDecoder(Decoder):
         n, stops = task.n or self.config.n, sorted(task.stop_ids)
         # greedy search has one caption to give; transformers refuses to give it twice
         alone = not self.options.get("do_sample") and self.options.get("num_beams", 1) == 1
-        prefix = task.prefix[list(images)].to(next(module.parameters()).dtype)
+        prefix = task.lm.led(task.prefix[list(images)]).to(next(module.parameters()).dtype)
         settings = {
             "do_sample": False,
             "max_new_tokens": task.max_new_tokens,

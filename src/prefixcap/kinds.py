@@ -215,6 +215,15 @@ class LanguageModel(ABC):
     def embed(self, ids: Tensor) -> Tensor:
         """Looks up the embeddings (...,E) of token ids (...)."""
 
+    def led(self, prefix: Tensor) -> Tensor:
+        """Returns what the module itself is to read for prefixes (B,P,E).
+
+        These alone, unless the model wants something before every prefix, such as the
+        beginning-of-text token: then (B,P',E). Sessions and `teacher_forced` see to it themselves,
+        and `max_positions` is what remains.
+        """
+        return prefix
+
     @abstractmethod
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Computes the logits of every token of given texts.

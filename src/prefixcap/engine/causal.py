@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prefixcap.engine.general import GeneralSession
 from prefixcap.engine.tree import TreeSession
+from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import LanguageModel, Tokenizer
 
 if TYPE_CHECKING:
@@ -41,10 +42,14 @@ class CausalLM(LanguageModel):
     Args:
         model: the model; it is put into evaluation mode.
         tokenizer: its tokenizer, where texts are wanted.
+        before: token ids that stand before every prefix.
     """
 
-    def __init__(self, model: Any, tokenizer: Any | None = None) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any | None = None, before: Sequence[int] = ()
+    ) -> None:
         self.model = model.eval()
+        self._before = tuple(before)
         self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
         # imported here, as it imports transformers, which must be prepared before
         from prefixcap.engine.choice import Choice
@@ -65,7 +70,7 @@ class CausalLM(LanguageModel):
     def max_positions(self) -> int | None:
         """The longest prefix and text together, where the model has a limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return None if limit is None else int(limit)
+        return None if limit is None else int(limit) - len(self._before)
 
     @property
     def eos_id(self) -> int | None:
@@ -92,9 +97,17 @@ class CausalLM(LanguageModel):
         embeddings: Tensor = self.model.get_input_embeddings()(ids)
         return embeddings
 
+    def led(self, prefix: Tensor) -> Tensor:
+        """Puts the tokens that stand before every prefix (B,P,E) there; see the base class."""
+        if not self._before:
+            return prefix
+        before = self.embed(torch.tensor(self._before, device=prefix.device))
+        # in float32 a prefix stays what it is until a model of another dtype reads it
+        return torch.cat([before.to(prefix.dtype).expand(len(prefix), -1, -1), prefix], 1)
+
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Computes logits (B,T,V) of tokens (B,T) given prefixes (B,P,E); see the base class."""
-        ids = ids.masked_fill(~mask, 0)
+        ids, prefix = ids.masked_fill(~mask, 0), self.led(prefix)
         inputs = torch.cat([prefix.to(self.model.dtype), self.embed(ids)[:, :-1]], 1)
         # captions are padded on the right and attention is causal, so no mask is needed
         # places as a tensor: a slice of the states is not contiguous, and torch would then multiply
@@ -119,14 +132,16 @@ class CausalLM(LanguageModel):
         if network is not None:
             return TreeSession(
                 network,
-                prefix,
+                self.led(prefix),
+                before=len(self._before),
                 rows_per_image=rows_per_image,
                 max_rows=max_rows,
                 hidden_states=hidden_states,
             )
         return GeneralSession(
             self.model,
-            prefix,
+            self.led(prefix),
+            before=len(self._before),
             rows_per_image=rows_per_image,
             max_rows=max_rows,
             hidden_states=hidden_states,
@@ -140,14 +155,29 @@ class CausalLM(LanguageModel):
             found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         if self._tokenizer is not None:
             found.update(repr(sorted(self._tokenizer.tokenizer.get_vocab().items())).encode())
+        if self._before:
+            found.update(repr(("before", self._before)).encode())
         return found.hexdigest()[:16]
 
 
-def from_transformers(model: Any, tokenizer: Any | None = None) -> CausalLM:
+def from_transformers(
+    model: Any, tokenizer: Any | None = None, before: Sequence[int] = ()
+) -> CausalLM:
     """Makes a language model of any causal language model that is already in memory.
 
     Args:
         model: one of transformers' `...ForCausalLM`.
         tokenizer: its tokenizer; without one, hypotheses have ids and no text.
+        before: token ids that stand before every prefix, such as the beginning-of-text token of
+            models that were always trained with one.
+
+    Raises:
+        PrefixcapError: one of them is no token of the model.
     """
-    return CausalLM(model, tokenizer)
+    lm = CausalLM(model, tokenizer, before)
+    if wrong := [token for token in before if not 0 <= token < lm.vocab_size]:
+        raise PrefixcapError(
+            f"before: {wrong[0]} is no token of a vocabulary of {lm.vocab_size} (0 to "
+            f"{lm.vocab_size - 1})"
+        )
+    return lm

@@ -34,7 +34,8 @@ class GeneralSession(Session):
 
     Args:
         model: the causal language model.
-        prefix: (B,P,E).
+        prefix: (B,P,E), after what stands before every prefix.
+        before: how many of the P positions are not the image's own.
         rows_per_image: the most rows a decoder will hold for an image.
         max_rows: the most rows at once; no limit unless given.
         hidden_states: whether `hidden` is wanted.
@@ -45,6 +46,7 @@ class GeneralSession(Session):
         model: Any,
         prefix: Tensor,
         *,
+        before: int = 0,
         rows_per_image: int = 1,
         max_rows: int | None = None,
         hidden_states: bool = False,
@@ -53,6 +55,7 @@ class GeneralSession(Session):
         self._prefix = prefix.to(model.device, model.dtype)
         self._batch = max(1, (max_rows or len(prefix) * rows_per_image) // rows_per_image)
         self._hidden_states = hidden_states
+        self._before = before
         self._next = 0
         self._images: list[int] = []
         self._places: list[_Place] = []
@@ -125,7 +128,7 @@ class GeneralSession(Session):
     def prefix_hidden(self) -> Tensor:
         """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
         require_hidden(self._hidden_states)
-        return self._prefix_states
+        return self._prefix_states[:, self._before :]
 
     def _grow(
         self, places: Sequence[_Place], tokens: Tensor, held: set[int]

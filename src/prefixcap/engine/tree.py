@@ -37,7 +37,8 @@ class TreeSession(RankingSession):
 
     Args:
         network: the language model.
-        prefix: (B,P,E).
+        prefix: (B,P,E), after what stands before every prefix.
+        before: how many of the P positions are not the image's own.
         rows_per_image: the rows of an image that room is counted for; more may come.
         max_rows: the most rows at once; no limit unless given.
         hidden_states: whether `hidden` is wanted.
@@ -48,6 +49,7 @@ class TreeSession(RankingSession):
         network: Network,
         prefix: Tensor,
         *,
+        before: int = 0,
         rows_per_image: int = 1,
         max_rows: int | None = None,
         hidden_states: bool = False,
@@ -58,6 +60,7 @@ class TreeSession(RankingSession):
         most = (max_rows or len(prefix) * rows_per_image) // rows_per_image
         self._capacity = min(max(1, most), len(prefix))
         self._hidden_states = hidden_states
+        self._before = before
         self._next = 0
         self._store = Store(
             shape.layers, self._capacity, shape.heads, shape.width, shape.dtype, shape.device
@@ -103,7 +106,7 @@ class TreeSession(RankingSession):
     def prefix_hidden(self) -> Tensor:
         """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
         require_hidden(self._hidden_states)
-        return self._prefix_states
+        return self._prefix_states[:, self._before :]
 
     @torch.inference_mode()
     def admit(self) -> list[int]:

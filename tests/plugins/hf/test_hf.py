@@ -83,6 +83,19 @@ def test_a_folder_is_the_model_that_was_saved(architecture: str, tmp_path: Path)
     assert lm.digest() == HF(model=str(tmp_path)).build().digest()
 
 
+def test_what_stands_before_every_prefix(tmp_path: Path) -> None:
+    save_model(tmp_path, "GPT2")
+    plain, led = (HF(model=str(tmp_path), before=b).build() for b in ("", "<end>a dog"))
+    prefix = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0))
+    assert led.tokenizer is not None
+    tokens = torch.tensor([EOS, *led.tokenizer.encode("a dog")])
+    first = plain.embed(tokens).expand(2, -1, -1)
+    torch.testing.assert_close(led.led(prefix), torch.cat([first, prefix], 1))
+    assert led.max_positions == 64 - len(tokens)
+    with pytest.raises(PrefixcapError, match="this tokenizer has no beginning-of-text token"):
+        HF(model=str(tmp_path), before="bos").build()
+
+
 def test_dtypes_and_random_weights(tmp_path: Path) -> None:
     save_model(tmp_path, "GPT2")
     pretrained = HF(model=str(tmp_path)).build()
