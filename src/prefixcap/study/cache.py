@@ -18,7 +18,6 @@ from prefixcap.study import captions, data, models
 from prefixcap.study.finished import SCORES, read_config
 from prefixcap.study.grid import Study
 from prefixcap.study.layout import Made, in_order, places
-from prefixcap.study.progress import Silent
 from prefixcap.study.store import locked, read_json
 
 KINDS = ("features", "models", "cells", "baselines")
@@ -119,13 +118,8 @@ def _used(folder: Path, study: Study, *, exact: bool) -> set[Path]:
         number: models.lm_key(lm.build(device, study.dtype)) for number, lm in enumerate(study.lms)
     }
     for encoder in study.encoders:
-        features = data.Features(
-            folder=folder / "features",
-            config=encoder,
-            encoder=encoder.build(device),
-            dataset=loaded.dataset,
-            skip_unreadable=study.skip_unreadable,
-            reporter=Silent(),
+        features = data.Features.of_study(
+            study, folder, encoder, encoder.build(device), loaded.dataset
         )
         splits = [loaded.train, loaded.val, loaded.test]
         found |= features.files(example for split in splits for example in split)

@@ -14,7 +14,7 @@ from prefixcap import runs, specs
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Dataset, Encoder, EncoderConfig, Example, ImageItem
 from prefixcap.study.grid import Study
-from prefixcap.study.progress import Reporter, Task
+from prefixcap.study.progress import Reporter, Silent, Task
 from prefixcap.study.store import shared
 
 if TYPE_CHECKING:
@@ -114,6 +114,26 @@ class Features:
     encoded: int = 0
     _files: dict[Path, Kept] = attrs.field(factory=dict, init=False, repr=False)
     _digests: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
+
+    @classmethod
+    def of_study(
+        cls,
+        study: Study,
+        folder: Path,
+        config: EncoderConfig,
+        encoder: Encoder,
+        dataset: Dataset,
+        reporter: Reporter | None = None,
+    ) -> Features:
+        """Finds the features of one of a study's encoders in the study's folder."""
+        return cls(
+            folder=folder / "features",
+            config=config,
+            encoder=encoder,
+            dataset=dataset,
+            skip_unreadable=study.skip_unreadable,
+            reporter=reporter or Silent(),
+        )
 
     @cached_property
     def key(self) -> str:

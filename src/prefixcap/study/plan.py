@@ -10,7 +10,6 @@ from prefixcap.runtime import device_named
 from prefixcap.study import captions, data, models, scoring, work
 from prefixcap.study.grid import Study
 from prefixcap.study.layout import Made, in_order, places
-from prefixcap.study.progress import Silent
 from prefixcap.study.runner import check_folder
 from prefixcap.study.timings import Timings, Work, duration
 
@@ -40,13 +39,8 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     left: list[Work] = []
     encoded = 0
     for encoder_config in study.encoders:
-        features = data.Features(
-            folder=folder / "features",
-            config=encoder_config,
-            encoder=encoder_config.build(device),
-            dataset=loaded.dataset,
-            skip_unreadable=study.skip_unreadable,
-            reporter=Silent(),
+        features = data.Features.of_study(
+            study, folder, encoder_config, encoder_config.build(device), loaded.dataset
         )
         for split, examples in zip(
             loaded.splits, (loaded.train, loaded.val, loaded.test), strict=True

@@ -162,16 +162,11 @@ class Runner:
 
     def _images(self, config: EncoderConfig) -> Images:
         encoder = config.build(self.device)
-        features = data.Features(
-            folder=self.folder / "features",
-            config=config,
-            encoder=encoder,
-            dataset=self.data.dataset,
-            skip_unreadable=self.study.skip_unreadable,
-            reporter=self.reporter,
-            took=lambda images, seconds: note(
-                self.folder, work.encoding(self.study, config, images), seconds
-            ),
+        features = data.Features.of_study(
+            self.study, self.folder, config, encoder, self.data.dataset, self.reporter
+        )
+        features.took = lambda images, seconds: note(
+            self.folder, work.encoding(self.study, config, images), seconds
         )
         training, lost = data.training_data(features, self.data)
         test = self.data.test

@@ -35,13 +35,8 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     loaded = data.load(study)
     encoder = study.encoders[0].build(device)
     lm = study.lms[0].build(device, study.dtype)
-    features = data.Features(
-        folder=folder / "features",
-        config=study.encoders[0],
-        encoder=encoder,
-        dataset=loaded.dataset,
-        skip_unreadable=study.skip_unreadable,
-        reporter=reporter,
+    features = data.Features.of_study(
+        study, folder, study.encoders[0], encoder, loaded.dataset, reporter
     )
     (model,) = study.models(study.encoders[0], study.lms[0])
     lm_key = models.lm_key(lm)
