@@ -46,6 +46,8 @@ def blocks(page: str) -> list[Block]:
 RUN = [page for page in PAGES if blocks(page.read_text(encoding="utf-8"))]
 
 
+@pytest.mark.timeout(1800)  # a page may train more than once, and machines differ
+@pytest.mark.timeout(1800)  # a page may train more than once, and machines differ
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_run(page: Path, tmp_path: Path) -> None:
     bin_folder = str(Path(sys.executable).parent)
@@ -57,7 +59,7 @@ def test_blocks_run(page: Path, tmp_path: Path) -> None:
     for block in blocks(page.read_text(encoding="utf-8")):
         for command in block.commands():
             done = subprocess.run(
-                command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+                command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900
             )
             assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
 
