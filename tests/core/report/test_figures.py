@@ -12,6 +12,7 @@ from prefixcap.report.figures import figures
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.figures.frontier import Measure, frontier
 from prefixcap.report.figures.matrix import between
+from prefixcap.report.figures.style import Looks
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12)
 
@@ -66,3 +67,11 @@ def test_an_axis_of_speed_has_plain_numbers(content: Content) -> None:
     text = frontier.file("svg").decode()
     assert "mathdefault" not in text
     assert ">100<" in text
+
+
+def test_many_decoders_are_told_apart_by_colour_and_marker() -> None:
+    names, kinds = [f"decoder {n}" for n in range(24)], ["mlp", "transformer"]
+    looks = Looks(names, kinds)
+    seen = {(looks.colour(name), looks.shape(kind, name)) for name in names for kind in kinds}
+    assert len(seen) == len(names) * len(kinds)
+    assert [looks.shape(kind) for kind in kinds] == [looks.shape(kind, names[0]) for kind in kinds]

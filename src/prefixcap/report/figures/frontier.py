@@ -105,7 +105,7 @@ def _draw(
             [x.values[cell.id]],
             [y.values[cell.id]],
             linestyle="",
-            marker=looks.shape(cell.panel),
+            marker=looks.shape(cell.panel, cell.decoder),
             markersize=6,
             markeredgecolor=colour,
             markeredgewidth=1.3,
@@ -147,13 +147,16 @@ def _name_edge(axes: Axes, edge: Sequence[Cell], x: Measure, y: Measure) -> None
 
 
 def _name_looks(axes: Axes, cells: Sequence[Cell], looks: Looks) -> None:
-    """Fills the legend: colours are decoders, markers are panels where there are several."""
-    for decoder in dict.fromkeys(cell.decoder for cell in cells):
-        colour = looks.colour(decoder)
-        axes.plot(
-            [], [], linestyle="", marker="o", markersize=6, color=colour, label=short(decoder)
-        )
+    """Fills the legend: colours are decoders, markers are panels where there are several.
+
+    Where decoders outnumber the colours, a marker tells apart those of one colour too.
+    """
     panels = list(dict.fromkeys(cell.panel for cell in cells))
+    for decoder in dict.fromkeys(cell.decoder for cell in cells):
+        colour, marker = looks.colour(decoder), looks.shape(panels[0], decoder)
+        axes.plot(
+            [], [], linestyle="", marker=marker, markersize=6, color=colour, label=short(decoder)
+        )
     for name in panels if len(panels) > 1 else ():
         style: dict[str, Any] = {
             "markerfacecolor": PAPER,

@@ -93,6 +93,7 @@ class Looks:
         """Returns a name's marker."""
         return MARKERS[self._names[name] % len(MARKERS)]
 
-    def shape(self, kind: str) -> str:
-        """Returns the marker of a kind."""
-        return MARKERS[self._kinds[kind] % len(MARKERS)]
+    def shape(self, kind: str, name: str | None = None) -> str:
+        """Returns the marker of a kind; names whose colour another had before get others."""
+        again = 0 if name is None else self._names[name] // len(SERIES)
+        return MARKERS[(self._kinds[kind] + again * len(self._kinds)) % len(MARKERS)]
