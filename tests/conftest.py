@@ -20,8 +20,3 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared (real data and goldens) is not beside this checkout")
     return SHARED
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Starts the tests that take longest first, so that no worker ends with one alone."""
-    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)

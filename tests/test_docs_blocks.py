@@ -47,7 +47,6 @@ RUN = [page for page in PAGES if blocks(page.read_text(encoding="utf-8"))]
 
 
 @pytest.mark.timeout(1800)  # a page may train more than once, and machines differ
-@pytest.mark.timeout(1800)  # a page may train more than once, and machines differ
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_blocks_run(page: Path, tmp_path: Path) -> None:
     bin_folder = str(Path(sys.executable).parent)

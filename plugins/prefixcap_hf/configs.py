@@ -25,7 +25,7 @@ class HF(LMConfig):
         revision: a branch, tag or commit on the hub.
         before: a text whose tokens stand before every prefix, special tokens by their names, such
             as `<|endoftext|>`; "bos" is the tokenizer's own beginning-of-text token. Models that
-            were always trained with one (Llama, Gemma) read a text without it badly.
+            were always trained with one (Llama, Gemma) may read a text without it badly.
     """
 
     name: ClassVar[str] = "hf"

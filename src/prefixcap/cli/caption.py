@@ -73,8 +73,8 @@ def _caption(
     from prefixcap.study.guards import slow_dtype
 
     captioner = Captioner.load(folder, *where)
-    weight = next(captioner.lm.module.parameters())
-    if slow := slow_dtype(str(weight.device), str(weight.dtype).removeprefix("torch.")):
+    number_format = str(next(captioner.lm.module.parameters()).dtype).removeprefix("torch.")
+    if slow := slow_dtype(str(captioner.device), number_format):
         reporter().say(f"prefixcap: {slow}")
     if "images" in what:
         features = captioner.encode(what["images"])

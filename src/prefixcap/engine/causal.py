@@ -101,9 +101,8 @@ class CausalLM(LanguageModel):
         """Puts the tokens that stand before every prefix (B,P,E) there; see the base class."""
         if not self._before:
             return prefix
-        before = self.embed(torch.tensor(self._before, device=prefix.device))
-        # in float32 a prefix stays what it is until a model of another dtype reads it
-        return torch.cat([before.to(prefix.dtype).expand(len(prefix), -1, -1), prefix], 1)
+        before = self.embed(torch.tensor(self._before, device=self.model.device))
+        return torch.cat([before.to(prefix).expand(len(prefix), -1, -1), prefix], 1)
 
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Computes logits (B,T,V) of tokens (B,T) given prefixes (B,P,E); see the base class."""
@@ -128,11 +127,11 @@ class CausalLM(LanguageModel):
         hidden_states: bool = False,
     ) -> Session:
         """Opens a session on the prefixes (B,P,E); see the base class."""
-        network = self._choice.network()
+        network, prefix = self._choice.network(), self.led(prefix)
         if network is not None:
             return TreeSession(
                 network,
-                self.led(prefix),
+                prefix,
                 before=len(self._before),
                 rows_per_image=rows_per_image,
                 max_rows=max_rows,
@@ -140,7 +139,7 @@ class CausalLM(LanguageModel):
             )
         return GeneralSession(
             self.model,
-            self.led(prefix),
+            prefix,
             before=len(self._before),
             rows_per_image=rows_per_image,
             max_rows=max_rows,

@@ -144,8 +144,8 @@ def _part(config: Component, device: str) -> str:
         weights = models.lm_key(config.build(device))
     elif isinstance(config, EncoderConfig):
         weights = config.build(device).digest()
-    elif isinstance(config, DecoderConfig) and (config.parts() or config.contents()):
-        weights = decoder_key(config, device)
+    elif isinstance(config, DecoderConfig):
+        return decoder_key(config, device)
     return specs.digest(config, weights)
 
 

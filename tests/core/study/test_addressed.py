@@ -18,6 +18,7 @@ from prefixcap.config import Component
 from prefixcap.kinds import DecoderConfig
 from prefixcap.registry import Registry
 from prefixcap.study.grid import Study
+from prefixcap.study.layout import decoder_key
 from prefixcap.study.plan import plan
 from prefixcap.study.runner import run
 
@@ -228,8 +229,12 @@ def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -
     folder = tmp_path / "study"
     assert run(study, folder).work["decoded_images"] == 8
     assert run(study, folder).work == NOTHING
+    # also where another decoder runs it
+    outer = Registry().parse(DecoderConfig, f"guidance:decoder={spec}")
+    before = decoder_key(outer, "cpu")
     # another model at the same place
     other = run(attrs.evolve(small, seeds=(1,), baselines=False), tmp_path / "other")
     (model,) = (key.parent for key in (other.folder / "models").glob("*/key.json"))
     shutil.copytree(model, tmp_path / "draft", dirs_exist_ok=True)
+    assert decoder_key(outer, "cpu") != before
     assert run(study, folder).work == ONE_DECODER
