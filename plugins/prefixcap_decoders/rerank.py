@@ -93,7 +93,7 @@ def by_utility(config: MBR) -> Scorer:
         words = [words_of(hypothesis) for hypothesis in hypotheses]
         distinct = list(dict.fromkeys(words))
         weights = [words.count(text) for text in distinct]
-        table = utility(distinct, weights)
+        table = utility(distinct, weights).tolist()
         risk = {
             text: sum(w * value for w, value in zip(weights, row, strict=True)) / len(words)
             for text, row in zip(distinct, table, strict=True)

@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
 
 Words = tuple[Hashable, ...]
-Table = list[list[float]]
+Table = NDArray[np.float64]
 
 LONGEST = 4
 BETA = 1.2
 
 
-def _grams(words: Words, size: int) -> Counter[Words]:
-    return Counter(words[i : i + size] for i in range(len(words) - size + 1))
+def _grams(text: Words, size: int) -> list[Words]:
+    return [text[i : i + size] for i in range(len(text) - size + 1)]
 
 
-def _pairs(texts: Sequence[Words], utility: Callable[[Words, Words], float]) -> Table:
-    return [[utility(candidate, reference) for reference in texts] for candidate in texts]
+def _sizes(texts: Sequence[Words], size: int) -> Table:
+    """Counts the n-grams of each text."""
+    return np.array([max(len(text) - size + 1, 0) for text in texts], float)
 
 
-def _shared(a: Counter[Words], b: Counter[Words]) -> int:
-    few, many = (a, b) if len(a) <= len(b) else (b, a)
-    return sum(min(count, many[gram]) for gram, count in few.items() if gram in many)
+def _shared(texts: Sequence[Words], size: int) -> Table:
+    """Counts the n-grams that each pair of texts has in common, as often as both have them.
+
+    The first, second and so on occurrence of an n-gram are told apart, so that the smaller of two
+    counts is a product of zeros and ones.
+    """
+    places: dict[tuple[Words, int], int] = {}
+    rows, columns = [], []
+    for row, text in enumerate(texts):
+        seen: Counter[Words] = Counter()
+        for gram in _grams(text, size):
+            seen[gram] += 1
+            rows.append(row)
+            columns.append(places.setdefault((gram, seen[gram]), len(places)))
+    has = np.zeros((len(texts), len(places)))
+    has[rows, columns] = 1
+    return has @ has.T
+
+
+def _mean_of_sizes(texts: Sequence[Words], alike: Callable[[int], Table]) -> Table:
+    """Averages over the sizes that either of two texts has n-grams of; without any, 1."""
+    total, count = np.zeros((2, len(texts), len(texts)))
+    for size in range(1, LONGEST + 1):
+        some = _sizes(texts, size) > 0
+        either = some[:, None] | some
+        total += np.where(either, alike(size), 0.0)
+        count += either
+    return np.where(count > 0, total / np.maximum(count, 1), 1.0)
 
 
 def ngram(texts: Sequence[Words], weights: Sequence[int]) -> Table:
@@ -36,59 +65,53 @@ def ngram(texts: Sequence[Words], weights: Sequence[int]) -> Table:
     Returns:
         A row for each candidate, with a number for each reference.
     """
-    grams = [[_grams(text, size) for size in range(1, LONGEST + 1)] for text in texts]
 
-    def alike(a: Sequence[Counter[Words]], b: Sequence[Counter[Words]]) -> float:
-        scores = [
-            2 * _shared(x, y) / (x.total() + y.total()) for x, y in zip(a, b, strict=True) if x or y
-        ]
-        return sum(scores) / len(scores) if scores else 1.0
+    def f1(size: int) -> Table:
+        number = _sizes(texts, size)
+        return 2 * _shared(texts, size) / np.maximum(number[:, None] + number, 1)
 
-    return [[alike(a, b) for b in grams] for a in grams]
+    return _mean_of_sizes(texts, f1)
 
 
 def bleu(texts: Sequence[Words], weights: Sequence[int]) -> Table:
     """Computes sentence BLEU-4 with one added to the counts of 2- to 4-grams (Lin and Och 2004)."""
-    return _pairs(texts, _sentence_bleu)
-
-
-def _sentence_bleu(candidate: Words, reference: Words) -> float:
-    if not candidate or not reference:
-        return float(candidate == reference)
-    total = 0.0
+    length = _sizes(texts, 1)
+    total = np.zeros((len(texts), len(texts)))
     for size in range(1, LONGEST + 1):
-        found, wanted = _grams(candidate, size), _grams(reference, size)
         extra = int(size > 1)
-        right, all_of = _shared(found, wanted) + extra, found.total() + extra
-        if not right:
-            return 0.0
-        total += math.log(right / all_of)
-    brevity = min(0.0, 1 - len(reference) / len(candidate))
-    return math.exp(total / LONGEST + brevity)
+        right, all_of = _shared(texts, size) + extra, _sizes(texts, size)[:, None] + extra
+        with np.errstate(divide="ignore"):  # nothing in common: minus infinity, and so 0 below
+            total += np.log(right / np.maximum(all_of, 1))
+    brevity = np.minimum(0.0, 1 - length / np.maximum(length[:, None], 1))
+    empty = length == 0
+    return np.where(empty[:, None] & empty, 1.0, np.exp(total / LONGEST + brevity))
 
 
 def rouge(texts: Sequence[Words], weights: Sequence[int]) -> Table:
     """Computes ROUGE-L: F of the longest common subsequence, beta 1.2 as COCO has it."""
-    return _pairs(texts, _rouge_l)
+    length = _sizes(texts, 1)
+    common = _longest_common(texts)
+    precision, recall = common / np.maximum(length[:, None], 1), common / np.maximum(length, 1)
+    both = np.where(common > 0, recall + BETA**2 * precision, 1)
+    empty = length == 0
+    return np.where(empty[:, None] & empty, 1.0, (1 + BETA**2) * precision * recall / both)
 
 
-def _rouge_l(candidate: Words, reference: Words) -> float:
-    common = _longest_common(candidate, reference)
-    if not common:
-        return float(candidate == reference)
-    precision, recall = common / len(candidate), common / len(reference)
-    return (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
-
-
-def _longest_common(a: Words, b: Words) -> int:
-    row = [0] * (len(b) + 1)
-    for x in a:
-        diagonal = 0
-        for j, y in enumerate(b, 1):
-            above = row[j]
-            row[j] = diagonal + 1 if x == y else max(above, row[j - 1])
-            diagonal = above
-    return row[-1]
+def _longest_common(texts: Sequence[Words]) -> Table:
+    """Measures the longest common subsequence of each pair, all pairs at once."""
+    numbers: dict[Hashable, int] = {}
+    words = np.full((len(texts), max(map(len, texts))), -1)
+    for row, text in zip(words, texts, strict=True):
+        row[: len(text)] = [numbers.setdefault(word, len(numbers)) for word in text]
+    others = np.where(words < 0, -2, words)  # what pads a text is like nothing
+    before = np.zeros((words.shape[1] + 1, len(texts), len(texts)))
+    for word in words.T:
+        after = np.zeros_like(before)
+        for j, other in enumerate(others.T):
+            longer = np.maximum(before[j + 1], after[j])
+            after[j + 1] = np.where(word[:, None] == other, before[j] + 1, longer)
+        before = after
+    return before[-1]
 
 
 def cider(texts: Sequence[Words], weights: Sequence[int]) -> Table:
@@ -97,33 +120,20 @@ def cider(texts: Sequence[Words], weights: Sequence[int]) -> Table:
     CIDEr takes document frequencies from a corpus of references, which a decoder does not have;
     the samples stand in for it, and the weight is log(1 + N / df), so that no n-gram has none.
     """
-    sizes = []
-    for size in range(1, LONGEST + 1):
-        grams = [_grams(text, size) for text in texts]
-        frequency: Counter[Words] = Counter()
-        for counts, weight in zip(grams, weights, strict=True):
-            for gram in counts:
-                frequency[gram] += weight
-        total = sum(weights)
-        sizes.append(
-            [
-                {g: c * math.log(1 + total / frequency[g]) for g, c in counts.items()}
-                for counts in grams
-            ]
-        )
-    vectors = list(zip(*sizes, strict=True))
-    return [[_mean_cosine(a, b) for b in vectors] for a in vectors]
 
+    def cosine(size: int) -> Table:
+        counts = [Counter(_grams(text, size)) for text in texts]
+        places = {gram: place for place, gram in enumerate(dict.fromkeys(chain(*counts)))}
+        vectors = np.zeros((len(texts), len(places)))
+        for row, count in zip(vectors, counts, strict=True):
+            row[[places[gram] for gram in count]] = list(count.values())
+        vectors *= np.log(1 + sum(weights) / (weights @ (vectors > 0)))
+        norm = np.linalg.norm(vectors, axis=1)
+        products = norm[:, None] * norm
+        cosines: Table = vectors @ vectors.T / np.where(products > 0, products, 1)
+        return cosines
 
-def _mean_cosine(a: Sequence[Mapping[Words, float]], b: Sequence[Mapping[Words, float]]) -> float:
-    scores = [_cosine(x, y) for x, y in zip(a, b, strict=True) if x or y]
-    return sum(scores) / len(scores) if scores else 1.0
-
-
-def _cosine(a: Mapping[Words, float], b: Mapping[Words, float]) -> float:
-    dot = sum(value * b[gram] for gram, value in a.items() if gram in b)
-    norms = math.hypot(*a.values()) * math.hypot(*b.values())
-    return dot / norms if norms else 0.0
+    return _mean_of_sizes(texts, cosine)
 
 
 UTILITIES: Mapping[str, Callable[[Sequence[Words], Sequence[int]], Table]] = {

@@ -49,6 +49,7 @@ class Timings:
 
     def __init__(self, folder: Path) -> None:
         self._lines = _read(folder / FILE)
+        self._known: dict[tuple[str, frozenset[tuple[str, str | int]]], float | None] = {}
 
     def seconds(self, works: Sequence[Work]) -> dict[str, float | None]:
         """Estimates the time of works, by kind; None where nothing of a kind was measured."""
@@ -64,6 +65,13 @@ class Timings:
 
     def each(self, work: Work) -> float | None:
         """Estimates the seconds a unit, by the measurements that are the most alike."""
+        # a large grid has thousands of works of a few sorts
+        sort = (work.kind, frozenset(work.by.items()))
+        if sort not in self._known:
+            self._known[sort] = self._measure(work)
+        return self._known[sort]
+
+    def _measure(self, work: Work) -> float | None:
         lines = [line for line in self._lines if line["work"] == work.kind]
         if not lines:
             return None
