@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 comma := ,
 BIN := $(VENV)/bin
+# Many images set it, and every start of Python would then compile torch and transformers anew, for seconds
+# on end; what is compiled is kept in $(VENV) and beside the sources.
+unexport PYTHONDONTWRITEBYTECODE
 # uv installs the same packages several times faster than pip, which takes over where uv cannot run
 define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -111,7 +111,8 @@ def _longest_common(texts: Sequence[Words]) -> Table:
             longer = np.maximum(before[j + 1], after[j])
             after[j + 1] = np.where(word[:, None] == other, before[j] + 1, longer)
         before = after
-    return before[-1]
+    common: Table = before[-1]
+    return common
 
 
 def cider(texts: Sequence[Words], weights: Sequence[int]) -> Table:
