@@ -8,11 +8,11 @@
 The model has GPT-2 small's shape and random weights. With `--lengths early` the stop token's logit
 grows with the position, for both sides, so that captions end after about 11 tokens, some sooner
 and some later, as people's do. Each row: captions a second of both, best of `--repeats` runs that
-alternate; the ratio at that batch; how many of the captions are the same; the share of the
-machine's matrix products; the most memory in use above what was before. The last table sets each
-against transformers at its own best batch, which is not tried at more images once it is plainly
-slower than at fewer. CPU seconds stand beside wall seconds: on a busy machine only those mean
-anything.
+alternate; the ratio at that batch; how many of the captions are the same; the share of what matrix
+products alone reach, measured beside the row (GFLOP/s); the most memory in use above what was
+before. The last table sets each against transformers at its own best batch, which is not tried at
+more images once it is plainly slower than at fewer. CPU seconds stand beside wall seconds: on a
+busy machine only those mean anything.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -49,8 +50,8 @@ STEPS, STOP, NOISE = 15, 11, 0.2
 # a side that is so much slower than at a smaller batch is not tried at a larger one
 PLAINLY = 0.9
 HEADER = (
-    "dtype    method prefix ends batch    ours  theirs   ratio     cpu    same   share MiB ours"
-    "  theirs  tokens: least-mean-most (standard deviation)"
+    "dtype    method prefix ends batch    ours  theirs   ratio     cpu    same   share GFLOP/s"
+    "    ours  theirs MiB  tokens: least-mean-most (standard deviation)"
 )
 DECODERS = {"greedy": "greedy", "beam": "beam:num_beams=5", "sample": "top-p:top_p=0.9,n=5"}
 ROWS = {"greedy": 1, "beam": 5, "sample": 5}
@@ -140,7 +141,9 @@ def allocated() -> int:
     """The bytes in use, or 0 where the C library does not tell: free memory may still be held."""
     if platform.libc_ver()[0] != "glibc":
         return 0
-    ask = ctypes.CDLL(None).mallinfo2
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)  # glibc 2.33 or later
+    if ask is None:
+        return 0
     ask.restype = Allocated
     found = ask()
     return int(found.uordblks + found.hblkhd)
@@ -213,21 +216,41 @@ def timed(run: Run, call: Callable[[], list[list[tuple[int, ...]]]]) -> None:
         run.cpu = min(run.cpu, time.process_time() - cpu)
 
 
-def ceiling(model: Any, rows: int = 320) -> float:
-    """The most GFLOP/s of this model's own matrix products, by any kernel that is at hand."""
-    weight = model.lm_head.weight
-    width = model.config.n_embd
-    best = 0.0
-    for inner, outer in ((width, 4 * width), (4 * width, width), (width, len(weight))):
-        w = torch.randn(outer, inner).to(weight.dtype)
-        x = torch.randn(rows, inner).to(weight.dtype)
-        for run in (Linear(w), lambda x, w=w: torch.nn.functional.linear(x, w)):
-            for _ in range(5):
-                start = time.perf_counter()
-                run(x)
-                took = time.perf_counter() - start
-                best = max(best, 2e-9 * rows * inner * outer / took)
-    return best
+class Ceiling:
+    """The rate of this model's own matrix products, by the kernel that is the fastest.
+
+    A machine's speed may change within minutes, so it is measured beside each row, as the mean of
+    some hundred products: a single one may be luckier than any decoding can be.
+
+    Args:
+        model: whose products.
+        rows: how many rows are multiplied.
+    """
+
+    def __init__(self, model: Any, rows: int = 320) -> None:
+        weight = model.lm_head.weight
+        width = model.config.n_embd
+        self._products: list[tuple[float, Callable[[], Tensor]]] = []
+        for inner, outer in ((width, 4 * width), (4 * width, width), (width, len(weight))):
+            w = torch.randn(outer, inner).to(weight.dtype)
+            x = torch.randn(rows, inner).to(weight.dtype)
+            for run in (Linear(w), partial(torch.nn.functional.linear, weight=w)):
+                self._products.append((2e-9 * rows * inner * outer, partial(run, x)))
+        self._products = [max(self._products, key=self._rate)]
+
+    def measure(self) -> float:
+        """Returns GFLOP/s, as of now."""
+        return self._rate(self._products[0], 1.0)
+
+    @staticmethod
+    def _rate(product: tuple[float, Callable[[], Tensor]], seconds: float = 0.3) -> float:
+        flop, run = product
+        run()
+        count, start = 0, time.perf_counter()
+        while (took := time.perf_counter() - start) < seconds:
+            run()
+            count += 1
+        return flop * count / took
 
 
 def gflop(model: Any, method: str, length: int, steps: int) -> float:
@@ -246,8 +269,10 @@ def cell(model: Any, options: argparse.Namespace, slower: bool, **where: Any) ->
     mine, other = Run(), Run()
     ours(lm, prefix[:1], method, early, 1)
     theirs(model, prefix[:1], method, early)
+    reached = options.ceiling.measure()
     for _ in range(options.repeats):
         timed(mine, lambda: ours(lm, prefix, method, early, batch))
+        reached = max(reached, options.ceiling.measure())
         if not slower:
             timed(other, lambda: in_batches(model, prefix, method, early, batch))
     same = sum(a[0] == b[0] for a, b in zip(mine.captions, other.captions, strict=False))
@@ -263,8 +288,8 @@ def cell(model: Any, options: argparse.Namespace, slower: bool, **where: Any) ->
         "spread": statistics.pstdev(lengths),
         "share": None
         if early
-        else gflop(model, method, length, STEPS) * images / mine.seconds / options.ceiling,
-        "ceiling": options.ceiling,
+        else gflop(model, method, length, STEPS) * images / mine.seconds / reached,
+        "ceiling": reached,
         "memory_ours": mine.memory / 2**20,
         "memory_theirs": None if slower else other.memory / 2**20,
         "captions": [texts[0] for texts in mine.captions],
@@ -275,13 +300,13 @@ def line(row: dict[str, Any]) -> str:
     def shown(name: str, form: str) -> str:
         return format("" if row[name] is None else format(row[name], form), ">7")
 
-    lengths = "{}-{:.1f}-{}".format(*row["lengths"])
+    lengths = "{}-{:.1f}-{} ({:.1f})".format(*row["lengths"], row["spread"])
     return (
         f"{row['dtype']:8} {row['method']:6} P={row['prefix']:<3} "
         f"{'early' if row['early'] else 'fixed'} {row['batch']:4} {shown('ours', '.2f')} "
         f"{shown('theirs', '.2f')} {shown('ratio', '.2f')} {shown('cpu_ratio', '.2f')} "
-        f"{shown('same', '.0%')} {shown('share', '.0%')} {shown('memory_ours', '.0f')} "
-        f"{shown('memory_theirs', '.0f')}  {lengths} ({row['spread']:.1f})"
+        f"{shown('same', '.0%')} {shown('share', '.0%')} {shown('ceiling', '.0f')} "
+        f"{shown('memory_ours', '.0f')} {shown('memory_theirs', '.0f')}      {lengths}"
     )
 
 
@@ -365,8 +390,8 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for dtype, lengths, prefix in product(options.dtypes, options.lengths, options.prefix):
         early = lengths == "early"
         model = make_model(early, options.shape, prefix).to(dtype_named(dtype))
-        options.ceiling = ceiling(model)
-        print(f"\n{dtype}, {lengths}: matrix products reach {options.ceiling:.0f} GFLOP/s")
+        options.ceiling = Ceiling(model)
+        print(f"\n{dtype}, {lengths}")
         print(HEADER)
         for method in options.methods:
             rates: list[float] = []
