@@ -57,8 +57,9 @@ class Store:
         # layer by layer, so that only one of them is held twice
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
-                new = old.new_zeros(len(old), wanted, *old.shape[2:])
+                new = old.new_empty(len(old), wanted, *old.shape[2:])
                 new[:, : old.shape[1]] = old
+                new[:, old.shape[1] :].zero_()
                 tensors[layer] = new
 
     def write_prefix(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
