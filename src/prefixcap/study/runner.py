@@ -26,12 +26,13 @@ from prefixcap.study import (
     scoring,
     work,
 )
+from prefixcap.study.ahead import Ahead
 from prefixcap.study.grid import FORMAT, Study
 from prefixcap.study.layout import Cell, Made, Place, in_order, places, scores_key
 from prefixcap.study.progress import Reporter, Silent, Whole
 from prefixcap.study.results import Results
 from prefixcap.study.store import read_json, shared, write_json, write_lines
-from prefixcap.study.timings import Timings, Work, note
+from prefixcap.study.timings import Work, note
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,6 +118,7 @@ class Runner:
         self._captioner: tuple[Path, Captioner] | None = None
         self._groups: list[Group] = []
         self._told: set[tuple[str, str]] = set()
+        self._ahead = Ahead(folder, self._left)
 
     def run(self) -> Results:
         """Runs everything and writes the results."""
@@ -223,23 +225,18 @@ class Runner:
 
     def _whole(self, *present: Work) -> None:
         """Tells the reporter what is left beside the present work."""
-        every = [
+        after = self._ahead.beside(present)
+        self.reporter.whole = Whole(done=len(self._rows), cells=self.study.cells, after=after)
+
+    def _left(self) -> list[Work]:
+        """Finds what is left to do, by whichever process."""
+        return [
             piece
             for group in self._groups
             for piece in work.left(
                 self.study, group.images.training, group.places, self._ids, set(self._rows)
             )
         ]
-        for piece in present:
-            if piece in every:
-                every.remove(piece)
-        after = Timings(self.folder).seconds(every).values()
-        known = [seconds for seconds in after if seconds is not None]
-        self.reporter.whole = Whole(
-            done=len(self._rows),
-            cells=self.study.cells,
-            after=sum(known) if len(known) == len(after) else None,
-        )
 
     def _collect(self) -> None:
         """Puts the rows into the order of the grid."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from prefixcap.cli import options
 from prefixcap.registry import Registry
 from prefixcap.study import files
+from prefixcap.study.ahead import PAUSE, Ahead
 from prefixcap.study.grid import Study
 from prefixcap.study.progress import Whole
 from prefixcap.study.store import locked, shared
@@ -91,6 +92,31 @@ def test_the_whole_study_is_told_beside_the_present_work() -> None:
     assert Whole(done=3, cells=8, after=None).text(20.0) == "study: 3 of 8 cells"
     assert Whole(done=0, cells=1, after=10.0).text(20.0) == "study, about 30 s left"
     assert Whole(done=0, cells=1, after=None).text(20.0) == ""
+
+
+def test_what_is_left_is_looked_at_only_as_often_as_that_pays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, looks = [100.0], 0
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def look() -> list[Work]:
+        nonlocal looks
+        looks += 1
+        clock[0] += 2.0
+        return [work(units=50), work(units=10)]
+
+    ahead = Ahead(tmp_path, look)
+    assert ahead.beside([work(units=10)]) is None  # nothing was measured, so it is looked at again
+    note(tmp_path, work(units=4), 8.0)
+    assert ahead.beside([work(units=10)]) == 100.0
+    assert looks == 2
+    clock[0] += 2.0 * PAUSE - 1
+    assert ahead.beside([work(units=5)]) == 120.0 - (2.0 * PAUSE - 1) - 10.0
+    assert looks == 2
+    clock[0] += 1
+    assert ahead.beside([]) == 120.0
+    assert looks == 3
 
 
 LISTS = {
