@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -25,6 +25,27 @@ class Component(ABC):
     kind: ClassVar[str]
     name: ClassVar[str]
     version: ClassVar[str] = "1"
+
+    def parts(self) -> Sequence[Component]:
+        """Returns the components that its settings name by their specs.
+
+        Their versions, and the weights of language models and encoders among them, count to what a
+        decoder's captions and a metric's scores were made by.
+
+        Raises:
+            PrefixcapError: a spec among the settings is wrong.
+        """
+        return ()
+
+    def contents(self) -> Sequence[str]:
+        """Returns digests of what else its settings name, such as the files of a folder.
+
+        They too count to what captions and scores were made by.
+
+        Raises:
+            PrefixcapError: it is not there.
+        """
+        return ()
 
 
 def at_least(minimum: float) -> Validator:

@@ -347,23 +347,6 @@ class DecoderConfig(Component):
     def build(self) -> Decoder:
         """Makes the decoder."""
 
-    def parts(self) -> Sequence[Component]:
-        """Returns the components that its settings name by their specs.
-
-        Their versions, and the weights of language models among them, count to what made captions.
-        """
-        return ()
-
-    def contents(self) -> Sequence[str]:
-        """Returns digests of what else its settings name, such as the files of a folder.
-
-        They too count to what made captions.
-
-        Raises:
-            PrefixcapError: it is not there.
-        """
-        return ()
-
     def together(self) -> bool:
         """Says whether an image's captions depend on the images that are decoded beside it.
 
@@ -460,13 +443,6 @@ class MetricConfig(Component):
     @abstractmethod
     def build(self) -> Metric:
         """Makes the metric."""
-
-    def parts(self) -> Sequence[Component]:
-        """Returns the components that its settings name by their specs.
-
-        Their versions, and the weights of encoders among them, count to what made scores.
-        """
-        return ()
 
 
 KINDS: Mapping[str, type[Component]] = {

@@ -11,7 +11,7 @@ from prefixcap import host, specs
 from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.host import Plugin
-from prefixcap.kinds import KINDS, DecoderConfig, MetricConfig
+from prefixcap.kinds import KINDS
 
 C = TypeVar("C", bound=Component)
 
@@ -90,10 +90,8 @@ class Registry:
         config_class = self.config_class(base.kind, name)
         found = cast(C, specs.structure(config_class, settings, f"{base.kind} {spec!r}"))
         try:  # what is unknown within is said now, and not after a training
-            if isinstance(found, DecoderConfig | MetricConfig):
-                found.parts()
-            if isinstance(found, DecoderConfig):
-                found.contents()
+            found.parts()
+            found.contents()
         except PrefixcapError as error:
             raise PrefixcapError(f"{base.kind} {spec!r}: {error}") from error
         return found

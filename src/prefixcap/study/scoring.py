@@ -78,7 +78,7 @@ def missing(folder: Path, key: str, metrics: Sequence[MetricConfig]) -> list[Met
 
 
 def _key(key: str, metric: MetricConfig) -> str:
-    return specs.digest(key, metric, *map(_part, metric.parts()))
+    return specs.digest(key, metric, *map(_part, metric.parts()), *metric.contents())
 
 
 @cache
