@@ -41,7 +41,7 @@ RC: Mapping[Any, Any] = {
     "grid.linewidth": 0.7,
     "legend.fontsize": 9.5,
     "legend.frameon": False,
-    "legend.handlelength": 1.8,
+    "legend.handlelength": 3.2,  # a whole dash and its gap, on both sides of a marker
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "pdf.fonttype": 42,
