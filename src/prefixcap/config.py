@@ -29,8 +29,8 @@ class Component(ABC):
     def parts(self) -> Sequence[Component]:
         """Returns the components that its settings name by their specs.
 
-        Their versions, and the weights of language models and encoders among them, count to what a
-        decoder's captions and a metric's scores were made by.
+        Their versions count to what a decoder's captions and a metric's scores were made by, and so
+        do the weights of encoders among them, and of a decoder's language models.
 
         Raises:
             PrefixcapError: a spec among the settings is wrong.

@@ -36,8 +36,8 @@ class Ahead:
             self._timings = Timings(self._folder)
             self._left = self._sum(self._look())
             self._since = time.perf_counter()
-            # what is not known may be known as soon as something was measured
             took = self._since - now
+            # what is not known may be known as soon as something was measured
             self._next = now if self._left is None else self._since + PAUSE * took
         own = self._sum(present)
         if self._left is None or own is None:

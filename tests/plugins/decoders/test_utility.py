@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from functools import cache
 
 import pytest
@@ -57,7 +58,9 @@ def rouge(a: Words, b: Words) -> float:
 
 @pytest.mark.parametrize("definition", [ngram, bleu, rouge])
 @given(texts=TEXTS)
-def test_utilities_are_their_definitions(definition, texts: list[Words]) -> None:  # type: ignore[no-untyped-def]
+def test_utilities_are_their_definitions(
+    definition: Callable[[Words, Words], float], texts: list[Words]
+) -> None:
     table = UTILITIES[definition.__name__](texts, [1] * len(texts))
     for row, candidate in zip(table, texts, strict=True):
         assert row == pytest.approx([definition(candidate, text) for text in texts])
