@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -10,7 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _ROWS = 320
-_FUSED = {"gelu_new": ("gelu", "tanh"), "gelu": ("gelu", "none"), "relu": ("relu", "")}
+_NONE = ("none", "")
+_RELU = {"relu": ("relu", "")}
+# in float32, oneDNN takes several times as long for these as a pass over the product does
+_GELU = {"gelu_new": ("gelu", "tanh"), "gelu": ("gelu", "none")}
+_FUSED = {torch.float32: _RELU, torch.bfloat16: _RELU | _GELU}
+_TANH = math.sqrt(8 / math.pi)
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -58,24 +65,26 @@ class Linear:
     ) -> None:
         weight = weight.detach().t() if transposed else weight.detach()
         self._bias = None if bias is None else bias.detach()
-        self._activation = activation
         self._packed = can_pack(weight)
         self._weight = weight
+        self._fused, self._after = _NONE, None if activation is None else function(activation)
         if self._packed:
             ops: Any = torch.ops.mkldnn
             self._weight = ops._reorder_linear_weight(weight.contiguous(), _ROWS)
+            if activation in _FUSED[weight.dtype]:
+                self._fused, self._after = _FUSED[weight.dtype][activation], None
+            elif activation == "gelu_new":
+                self._after = gelu_
 
     def __call__(self, x: Tensor) -> Tensor:
         """Maps (R,K) to (R,N)."""
         if self._packed:
-            kind, how = _FUSED.get(self._activation or "", ("none", ""))
+            kind, how = self._fused
             ops: Any = torch.ops.mkldnn
             found: Tensor = ops._linear_pointwise(x, self._weight, self._bias, kind, [], how)
-            if kind != "none":
-                return found
         else:
             found = F.linear(x, self._weight, self._bias)
-        return found if self._activation is None else activate(self._activation, found)
+        return found if self._after is None else self._after(found)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """Maps x (R,K) to (R,N) and adds other (R,N)."""
@@ -86,9 +95,19 @@ class Linear:
         return F.linear(x, self._weight, self._bias) + other
 
 
-def activate(name: str, x: Tensor) -> Tensor:
-    """Applies transformers' activation of that name."""
+def function(activation: str) -> Callable[[Tensor], Tensor]:
+    """Finds transformers' activation of that name."""
     from transformers.activations import ACT2FN
 
-    found: Tensor = ACT2FN[name](x)
+    found: Callable[[Tensor], Tensor] = ACT2FN[activation]
     return found
+
+
+def gelu_(x: Tensor) -> Tensor:
+    """Applies GELU in its tanh form (Hendrycks 2016, `gelu_new`) to x, in place.
+
+    As (1 + tanh z) / 2 is the logistic function of 2 z, which torch computes several times as
+    fast on a CPU, it is x times the logistic function of sqrt(8 / pi) (x + 0.044715 x^3).
+    """
+    slope = torch.addcmul(x.new_tensor(_TANH), x, x, value=0.044715 * _TANH)
+    return x.mul_(slope.mul_(x).sigmoid_())

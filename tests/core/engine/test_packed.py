@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from prefixcap.engine.packed import Linear, activate, can_pack
+from prefixcap.engine.packed import Linear, can_pack, function, gelu_
 
 torch.set_num_threads(1)
 
@@ -21,7 +21,7 @@ def test_a_packed_layer_equals_the_plain_one(rows: int, bias: bool, activation: 
     offset = torch.randn(40, generator=stream) if bias else None
     wanted = F.linear(x, weight, offset)
     if activation:
-        wanted = activate(activation, wanted)
+        wanted = function(activation)(wanted)
     found = Linear(weight, offset, activation=activation)(x)
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=2e-5)
     turned = Linear(weight.t().contiguous(), offset, transposed=True, activation=activation)(x)
@@ -42,3 +42,12 @@ def test_a_sum_is_fused(dtype: torch.dtype) -> None:
 
 def test_double_precision_is_not_packed() -> None:
     assert not can_pack(torch.zeros(2, 2, dtype=torch.float64))
+
+
+def test_the_quick_gelu_is_the_tanh_form_as_exactly_as_float32_can_say() -> None:
+    x = torch.cat([torch.linspace(-12, 12, 4801), torch.tensor([-1e18, -100, -0.0, 100, 1e18])])
+    wanted = F.gelu(x.double(), approximate="tanh")
+    error = (gelu_(x.clone()).double() - wanted).abs()
+    assert bool((error <= 1e-6 + 1e-6 * wanted.abs()).all())
+    theirs = (function("gelu_new")(x).double() - wanted).abs()
+    assert float(error[:-5].max()) <= 2 * float(theirs[:-5].max())
