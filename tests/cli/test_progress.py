@@ -29,6 +29,19 @@ def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_step_that_nobody_timed_says_no_rate(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Lines(every=0).task("training", 1, "steps") as task:
+        task.go_on(7)
+        task.reach(7, 9, note="loss 1.5")
+        task.reach(8, 9)
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert first == "training: 7/9 steps, loss 1.5"
+    assert re.fullmatch(r"training: 8/9 steps, [\d.]+ steps/s, about \d+ s left", second)
+    assert re.fullmatch(r"training: 8/9 steps, [\d.]+ steps/s in [\d.]+ s", last)
+
+
 def test_bars_show_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     with Bars().task("training", 1, "steps") as task:
         task.reach(5, 10, note="loss 2.5")

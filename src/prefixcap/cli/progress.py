@@ -64,8 +64,9 @@ class Pace:
 
     @property
     def rate(self) -> str:
-        """The units a second."""
-        return f"{(self.done - self.before) / max(self.seconds, 1e-9):.1f} {self.unit}/s"
+        """The units a second; nothing before anything is done."""
+        made = self.done - self.before
+        return f"{made / max(self.seconds, 1e-9):.1f} {self.unit}/s" if made else ""
 
     @property
     def seconds(self) -> float:
@@ -82,7 +83,7 @@ class Pace:
 class _LinesTask(Task):
     def __init__(self, what: str, pace: Pace, whole: Whole | None, every: float) -> None:
         self._what, self._pace, self._whole, self._every = what, pace, whole, every
-        self._note = ""
+        self._note, self._reached = "", False
         self._last = time.monotonic()
 
     def go_on(self, done: int) -> None:
@@ -93,7 +94,7 @@ class _LinesTask(Task):
         """Prints a line where the last one is a while ago."""
         pace = self._pace
         pace.done, pace.total = done, pace.total if total is None else total
-        self._note = note
+        self._note, self._reached = note, True
         now = time.monotonic()
         if now - self._last >= self._every and done < pace.total:
             self._last = now
@@ -105,14 +106,14 @@ class _LinesTask(Task):
 
     def end(self) -> None:
         """Prints the last line, unless another process did the work."""
-        if self._pace.done > self._pace.before or not self._pace.total:
+        if self._reached or not self._pace.total:
             self._line(f" in {self._pace.seconds:.1f} s")
 
     def _line(self, end: str) -> None:
         pace = self._pace
-        note = f", {self._note}" if self._note else ""
-        text = f"{self._what}: {pace.done}/{pace.total} {pace.unit}, {pace.rate}{note}{end}"
-        print(text, file=sys.stderr, flush=True)
+        parts = (f"{pace.done}/{pace.total} {pace.unit}", pace.rate, self._note)
+        known = ", ".join(part for part in parts if part)
+        print(f"{self._what}: {known}{end}", file=sys.stderr, flush=True)
 
 
 class Bars(Reporter):

@@ -89,9 +89,9 @@ def train(
 
             def progress(done: int, total: int, info: Mapping[str, Any]) -> None:
                 nonlocal went_on
-                if not went_on:
-                    went_on = True
-                    task.go_on(done - 1)
+                if not went_on and done > 1:
+                    task.go_on(done)  # nobody timed the step that this process began with
+                went_on = True
                 losses = [f"{k} {info[k]:.3f}" for k in ("loss", "val_loss") if k in info]
                 task.reach(done, total, note=f"epoch {info['epoch']}, {', '.join(losses)}")
 
