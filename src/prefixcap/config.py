@@ -30,7 +30,7 @@ class Component(ABC):
         """Returns the components that its settings name by their specs.
 
         Their versions count to what a decoder's captions and a metric's scores were made by, and so
-        do the weights of encoders among them, and of a decoder's language models.
+        do the weights of the encoders and language models among them.
 
         Raises:
             PrefixcapError: a spec among the settings is wrong.

@@ -69,7 +69,6 @@ def _tail(value: Array, error: Array, seeds: Array, images: int, freedom: int) -
         weights = t.pdf(_NODES, images)
         weights /= weights.sum()
         one, other, scale = (each[mixed][:, None] for each in (value, error, seeds))
-        moved = other * _NODES
-        both = stdtr(freedom, -(one - moved) / scale) + stdtr(freedom, -(one + moved) / scale)
-        found[mixed] = both @ weights
+        # nodes and weights are the same on both sides of zero, so the two tails are
+        found[mixed] = 2 * stdtr(freedom, (other * _NODES - one) / scale) @ weights
     return found

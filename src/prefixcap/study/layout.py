@@ -133,12 +133,12 @@ def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> 
 
 def decoder_key(decoder: DecoderConfig, device: str) -> str:
     """Returns a digest of a decoder and of all that its settings name."""
-    parts = (_part(part, device) for part in decoder.parts())
+    parts = (part_key(part, device) for part in decoder.parts())
     return specs.digest(decoder, *parts, *decoder.contents())
 
 
-def _part(config: Component, device: str) -> str:
-    """Returns a digest of a component that a decoder names, with its weights."""
+def part_key(config: Component, device: str) -> str:
+    """Returns a digest of a component that another one names, with its weights."""
     weights = ""
     if isinstance(config, LMConfig):
         weights = models.lm_key(config.build(device))

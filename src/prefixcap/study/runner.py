@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,32 +11,27 @@ import attrs
 
 from prefixcap import runs, specs
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import EncoderConfig, Example, LanguageModel, LMConfig
+from prefixcap.kinds import LanguageModel, LMConfig
 from prefixcap.runtime import device_named
-from prefixcap.similarity import TextSide
-from prefixcap.stats import bootstrap_interval
 from prefixcap.study import (
-    baselines,
     captions,
     data,
     guards,
     models,
     picture,
-    resampling,
-    scoring,
     work,
 )
 from prefixcap.study.ahead import Ahead
 from prefixcap.study.grid import FORMAT, Study
-from prefixcap.study.layout import Cell, Made, Place, in_order, places, scores_key
+from prefixcap.study.images import Encoding, Images
+from prefixcap.study.layout import Cell, Made, Place, in_order, places
 from prefixcap.study.progress import Reporter, Silent, Whole
 from prefixcap.study.results import Results
-from prefixcap.study.store import read_json, shared, write_json, write_lines
+from prefixcap.study.scorer import Scorer
+from prefixcap.study.store import read_json, shared, write_json
 from prefixcap.study.timings import Work, note
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from prefixcap.captioner import Captioner
 
 CONFIG = "config.json"
@@ -62,27 +57,6 @@ def run(
     runner = Runner(study, folder, reporter or Silent())
     runner.results.correction = correction
     return runner.run()
-
-
-@attrs.frozen(kw_only=True)
-class Images:
-    """The images of a study as one encoder sees them.
-
-    Attributes:
-        config: the encoder's config.
-        digest: the encoder's digest.
-        training: what mappers are trained on.
-        test: (B,D) or (B,N,D) of the test images.
-        test_key: a digest of these.
-        text_side: the texts' side of the encoder.
-    """
-
-    config: EncoderConfig
-    digest: str
-    training: data.TrainingData
-    test: Tensor
-    test_key: str
-    text_side: TextSide
 
 
 @attrs.frozen(kw_only=True)
@@ -117,8 +91,8 @@ class Runner:
         self._lm: tuple[LMConfig, LanguageModel] | None = None
         self._captioner: tuple[Path, Captioner] | None = None
         self._groups: list[Group] = []
-        self._told: set[tuple[str, str]] = set()
         self._ahead = Ahead(folder, self._left)
+        self._scorer = Scorer(study, folder, self.results, reporter, self._whole)
 
     def run(self) -> Results:
         """Runs everything and writes the results."""
@@ -135,7 +109,7 @@ class Runner:
         self._collect()
         if self.study.baselines:
             for images in {id(group.images): group.images for group in self._groups}.values():
-                self._baselines(images)
+                self._scorer.baselines(images)
         self.results.write()
         labels = {
             row["cell"]: f"{row['mapper']} P={row['prefix_length']} {row['decoder']}"
@@ -146,7 +120,10 @@ class Runner:
 
     def _encode(self) -> None:
         """Encodes every image, and lays out the grid."""
-        seen = [self._images(config) for config in self.study.encoders]
+        encoding = Encoding(
+            self.study, self.folder, self.device, self.data, self.results, self.reporter
+        )
+        seen = [encoding.images(config) for config in self.study.encoders]
         references = data.references_key(self.results.test)
         for lm_config in self.study.lms:
             lm = models.lm_key(self._language_model(lm_config))
@@ -161,36 +138,6 @@ class Runner:
                 self._groups.append(Group(images=images, lm=lm_config, places=found))
         order = [images.config for images in seen]
         self._groups.sort(key=lambda group: order.index(group.images.config))
-
-    def _images(self, config: EncoderConfig) -> Images:
-        encoder = config.build(self.device)
-        features = data.Features.of_study(
-            self.study, self.folder, config, encoder, self.data.dataset, self.reporter
-        )
-        features.took = lambda images, seconds: note(
-            self.folder, work.encoding(self.study, config, images), seconds
-        )
-        training, lost = data.training_data(features, self.data)
-        test = self.data.test
-        kept, found, missing = data.readable(test, features.of(self.data.splits[2], test))
-        self._left_out([*lost, *(example.image.id for example in missing)])
-        self.results.work["encoded_images"] += features.encoded
-        self._same_test(kept)
-        if same := guards.in_training(training.examples, kept, training.features, found):
-            self._warn(guards.sentence(same, self.data.splits[2]))
-        return Images(
-            config=config,
-            digest=encoder.digest(),
-            training=training,
-            test=found,
-            test_key=data.test_key(features, kept),
-            text_side=TextSide(specs.to_spec(config), lambda: encoder),
-        )
-
-    def _warn(self, text: str) -> None:
-        if text not in self.results.warnings:
-            self.results.warnings.append(text)
-            self.reporter.say(text)
 
     def _language_model(self, config: LMConfig) -> LanguageModel:
         if self._lm is None or self._lm[0] != config:
@@ -223,7 +170,7 @@ class Runner:
     def _ids(self) -> list[str]:
         return [example.image.id for example in self.results.test]
 
-    def _whole(self, *present: Work) -> None:
+    def _whole(self, present: Sequence[Work]) -> None:
         """Tells the reporter what is left beside the present work."""
         after = self._ahead.beside(present)
         self.reporter.whole = Whole(done=len(self._rows), cells=self.study.cells, after=after)
@@ -245,23 +192,6 @@ class Runner:
         self.results.rows = [self._rows[name] for name in names]
         self.results.captions = {name: self._lines[name] for name in names}
 
-    def _left_out(self, ids: list[str]) -> None:
-        new = [image for image in ids if image not in self.results.skipped]
-        if new:
-            self.results.skipped += new
-            shown = ", ".join(new[:5])
-            self.reporter.say(f"left out {len(new)} images that could not be read: {shown}")
-
-    def _same_test(self, test: list[Example]) -> None:
-        before = [example.image.id for example in self.results.test]
-        if before and before != [example.image.id for example in test]:
-            raise PrefixcapError(
-                "the encoders cannot read the same images, so their cells cannot be compared"
-            )
-        self.results.test = test
-        if not before:
-            self.results.write_test()
-
     def _versions(self) -> dict[str, str]:
         study = self.study
         kinds = (study.encoders, study.lms, study.mappers, study.tunings, study.decoders)
@@ -270,7 +200,7 @@ class Runner:
 
     def _train(self, group: Group, place: Place) -> None:
         steps = work.training(self.study, group.images.training, place)
-        self._whole(steps)
+        self._whole([steps])
         captioner, trained = models.train(
             place.folder,
             place.key,
@@ -295,7 +225,7 @@ class Runner:
         if found is None:
             captioner = self._load(cell.model_folder)
             decoding = work.captioning(study, cell, len(ids))
-            self._whole(decoding)
+            self._whole([decoding])
             begin = time.perf_counter()
             found, decoded = captions.make(
                 cell.folder,
@@ -314,7 +244,7 @@ class Runner:
             seconds = time.perf_counter() - begin
             note(self.folder, attrs.evolve(decoding, units=decoded), seconds)
             self.results.work["decoded_images"] += decoded
-        scores, intervals = self._scores(
+        scores, intervals = self._scorer.scores(
             cell.folder, cell.scores_key, found.lines, images, self._what(cell.name[:-9])
         )
         self._lines[cell.name] = found.lines
@@ -339,79 +269,6 @@ class Runner:
         }
         self._collect()
         self.results.write_part()
-
-    def _scores(
-        self, folder: Path, key: str, lines: list[dict[str, Any]], images: Images, what: str
-    ) -> tuple[dict[str, float], dict[str, list[float]]]:
-        """Scores a cell; returns its scores and the ends of their intervals."""
-        metrics = self.study.metrics
-        missing = scoring.missing(folder, key, metrics)
-        works = work.scoring(missing, len(lines))
-        if missing:
-            self._whole(*works)
-        reporter = self.reporter if missing else Silent()
-        records = scoring.records(self.results.test, lines, images.test, images.text_side)
-        with reporter.task(f"scoring {what}", len(missing), "metrics") as task:
-            reached = self._timed(works, task.reach)
-            scores = scoring.cell_scores(folder, key, records, metrics, reached)
-        for metric, reason in scores.left_out.items():
-            if (metric, reason) not in self._told:
-                self._told.add((metric, reason))
-                self.reporter.say(f"left out {metric} of {what} and its like: it {reason}")
-        self.results.work["scored_metrics"] += scores.scored
-        drawn = resampling.replicates(folder, records, metrics)
-        if drawn is None:
-            return scores.values, {}
-        self.results.replicates[folder.name] = drawn
-        intervals = {each.name: [each.low, each.high] for each in bootstrap_interval(drawn)}
-        return scores.values, intervals
-
-    def _timed(self, works: list[Work], reach: Callable[[int], None]) -> Callable[[int], None]:
-        """Notes how long each of the metrics took."""
-        since = time.perf_counter()
-
-        def reached(done: int) -> None:
-            nonlocal since
-            now = time.perf_counter()
-            if done <= len(works):
-                note(self.folder, works[done - 1], now - since)
-            since = now
-            reach(done)
-
-        return reached
-
-    def _baselines(self, images: Images) -> None:
-        train, test = images.training.examples, self.results.test
-        first = next(iter(self.results.captions))
-        made = {
-            "constant caption": baselines.constant(train, test),
-            "random training caption": baselines.random_training(train, test, seed=0),
-            "nearest training image": baselines.nearest_training(
-                train, test, images.training.features, images.test
-            ),
-            "shuffled images": baselines.shuffled(test, self.results.captions[first]),
-        }
-        known = {row["name"] for row in self.results.baselines}
-        for name, lines in made.items():
-            if name in known and name != "nearest training image":
-                continue
-            key = specs.digest("baseline", images.test_key, lines)
-            folder = self.folder / "baselines" / f"{name.replace(' ', '-')}-{key[:8]}"
-            label = self.study.label(images.config)
-            shown = f"{name} ({label})" if name in known else name
-            if not (folder / captions.FINAL).exists():
-                write_lines(folder / captions.FINAL, lines)
-            scored = scores_key(key, data.references_key(test))
-            scores, intervals = self._scores(folder, scored, lines, images, name)
-            self.results.baselines.append(
-                {
-                    "name": shown,
-                    "encoder": label,
-                    "scores": scores,
-                    "intervals": intervals,
-                    "cell": folder.name,
-                }
-            )
 
     def _load(self, folder: Path) -> Captioner:
         from prefixcap.captioner import Captioner

@@ -12,7 +12,8 @@ import attrs
 from prefixcap import specs
 from prefixcap.config import Component
 from prefixcap.evaluation import lacking, of_captions, score
-from prefixcap.kinds import EncoderConfig, Example, MetricConfig, Record, Scores
+from prefixcap.kinds import Example, MetricConfig, Record, Scores
+from prefixcap.study.layout import part_key
 from prefixcap.study.store import locked, read_json, write_json
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def _key(key: str, metric: MetricConfig) -> str:
 
 @cache
 def _part(config: Component) -> str:
-    weights = config.build().digest() if isinstance(config, EncoderConfig) else ""
-    return specs.digest(config, weights)
+    return part_key(config, "cpu")
 
 
 def cell_scores(

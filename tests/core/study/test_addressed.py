@@ -18,7 +18,7 @@ from prefixcap.config import Component
 from prefixcap.kinds import DecoderConfig
 from prefixcap.registry import Registry
 from prefixcap.study.grid import Study
-from prefixcap.study.layout import decoder_key
+from prefixcap.study.layout import decoder_key, part_key
 from prefixcap.study.plan import plan
 from prefixcap.study.runner import run
 
@@ -216,6 +216,18 @@ def test_what_a_decoder_names_counts_to_what_made_its_captions(
     with rewritten(lm / "model.safetensors", one_weight_more):
         assert run(study, folder).work == ONE_DECODER
     assert run(study, folder).work == NOTHING
+
+
+def test_what_is_named_counts_by_its_weights(tmp_path: Path) -> None:
+    base = Base(tmp_path)
+    (encoder,), (lm,) = (base.study().encoders, base.study().lms)
+    before = part_key(encoder, "cpu"), part_key(lm, "cpu")
+    with rewritten(base.lm / "model.safetensors", one_weight_more):
+        assert part_key(encoder, "cpu") == before[0]
+        assert part_key(lm, "cpu") != before[1]
+    with rewritten(base.clip, one_number_more):
+        assert part_key(encoder, "cpu") != before[0]
+        assert part_key(lm, "cpu") == before[1]
 
 
 def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""The images of a study, encoded by each of its encoders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from prefixcap import specs
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import EncoderConfig, Example
+from prefixcap.similarity import TextSide
+from prefixcap.study import data, guards, work
+from prefixcap.study.grid import Study
+from prefixcap.study.progress import Reporter
+from prefixcap.study.results import Results
+from prefixcap.study.timings import note
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@attrs.frozen(kw_only=True)
+class Images:
+    """The images of a study as one encoder sees them.
+
+    Attributes:
+        config: the encoder's config.
+        digest: the encoder's digest.
+        training: what mappers are trained on.
+        test: (B,D) or (B,N,D) of the test images.
+        test_key: a digest of these.
+        text_side: the texts' side of the encoder.
+    """
+
+    config: EncoderConfig
+    digest: str
+    training: data.TrainingData
+    test: Tensor
+    test_key: str
+    text_side: TextSide
+
+
+class Encoding:
+    """Encodes a study's images.
+
+    Args:
+        study: the study.
+        folder: where it is kept.
+        device: where the encoders run.
+        loaded: the study's data.
+        results: gets the test images, what was left out, and warnings.
+        reporter: who is told.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        device: str,
+        loaded: data.Data,
+        results: Results,
+        reporter: Reporter,
+    ) -> None:
+        self._study, self._folder, self._device = study, folder, device
+        self._data, self._results, self._reporter = loaded, results, reporter
+
+    def images(self, config: EncoderConfig) -> Images:
+        """Encodes what is missing of all images.
+
+        Raises:
+            PrefixcapError: the encoders so far could read others of the test images.
+        """
+        encoder = config.build(self._device)
+        features = data.Features.of_study(
+            self._study, self._folder, config, encoder, self._data.dataset, self._reporter
+        )
+        features.took = lambda images, seconds: note(
+            self._folder, work.encoding(self._study, config, images), seconds
+        )
+        training, lost = data.training_data(features, self._data)
+        test = self._data.test
+        kept, found, missing = data.readable(test, features.of(self._data.splits[2], test))
+        self._left_out([*lost, *(example.image.id for example in missing)])
+        self._results.work["encoded_images"] += features.encoded
+        self._same_test(kept)
+        if same := guards.in_training(training.examples, kept, training.features, found):
+            self._warn(guards.sentence(same, self._data.splits[2]))
+        return Images(
+            config=config,
+            digest=encoder.digest(),
+            training=training,
+            test=found,
+            test_key=data.test_key(features, kept),
+            text_side=TextSide(specs.to_spec(config), lambda: encoder),
+        )
+
+    def _warn(self, text: str) -> None:
+        if text not in self._results.warnings:
+            self._results.warnings.append(text)
+            self._reporter.say(text)
+
+    def _left_out(self, ids: list[str]) -> None:
+        new = [image for image in ids if image not in self._results.skipped]
+        if new:
+            self._results.skipped += new
+            shown = ", ".join(new[:5])
+            self._reporter.say(f"left out {len(new)} images that could not be read: {shown}")
+
+    def _same_test(self, test: list[Example]) -> None:
+        before = [example.image.id for example in self._results.test]
+        if before and before != [example.image.id for example in test]:
+            raise PrefixcapError(
+                "the encoders cannot read the same images, so their cells cannot be compared"
+            )
+        self._results.test = test
+        if not before:
+            self._results.write_test()

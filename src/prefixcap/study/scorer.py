@@ -1,0 +1,128 @@
+"""Scores the cells of a study, and the captions beside them that need no model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefixcap import specs
+from prefixcap.stats import bootstrap_interval
+from prefixcap.study import baselines, captions, data, resampling, scoring, work
+from prefixcap.study.grid import Study
+from prefixcap.study.images import Images
+from prefixcap.study.layout import scores_key
+from prefixcap.study.progress import Reporter, Silent
+from prefixcap.study.results import Results
+from prefixcap.study.store import write_lines
+from prefixcap.study.timings import Work, note
+
+
+class Scorer:
+    """Scores captions.
+
+    Args:
+        study: the study.
+        folder: where it is kept.
+        results: gets the resampled scores and the rows of captions that need no model.
+        reporter: who is told.
+        begin: called with the pieces of work before they are begun.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        results: Results,
+        reporter: Reporter,
+        begin: Callable[[Sequence[Work]], None],
+    ) -> None:
+        self._study, self._folder, self._begin = study, folder, begin
+        self._results, self._reporter = results, reporter
+        self._told: set[tuple[str, str]] = set()
+
+    def scores(
+        self, folder: Path, key: str, lines: list[dict[str, Any]], images: Images, what: str
+    ) -> tuple[dict[str, float], dict[str, list[float]]]:
+        """Scores captions by each metric that they have not been scored by.
+
+        Args:
+            folder: where the scores are kept.
+            key: a digest of what metrics see of the captions.
+            lines: `image` and `captions` of each test image.
+            images: the images.
+            what: how the captions are called.
+
+        Returns:
+            The scores and the ends of their intervals.
+        """
+        metrics = self._study.metrics
+        missing = scoring.missing(folder, key, metrics)
+        works = work.scoring(missing, len(lines))
+        if missing:
+            self._begin(works)
+        reporter = self._reporter if missing else Silent()
+        records = scoring.records(self._results.test, lines, images.test, images.text_side)
+        with reporter.task(f"scoring {what}", len(missing), "metrics") as task:
+            reached = self._timed(works, task.reach)
+            scores = scoring.cell_scores(folder, key, records, metrics, reached)
+        for metric, reason in scores.left_out.items():
+            if (metric, reason) not in self._told:
+                self._told.add((metric, reason))
+                self._reporter.say(f"left out {metric} of {what} and its like: it {reason}")
+        self._results.work["scored_metrics"] += scores.scored
+        drawn = resampling.replicates(folder, records, metrics)
+        if drawn is None:
+            return scores.values, {}
+        self._results.replicates[folder.name] = drawn
+        intervals = {each.name: [each.low, each.high] for each in bootstrap_interval(drawn)}
+        return scores.values, intervals
+
+    def baselines(self, images: Images) -> None:
+        """Scores captions that need no model, and adds their rows."""
+        train, test = images.training.examples, self._results.test
+        first = next(iter(self._results.captions))
+        made = {
+            "constant caption": baselines.constant(train, test),
+            "random training caption": baselines.random_training(train, test, seed=0),
+            "nearest training image": baselines.nearest_training(
+                train, test, images.training.features, images.test
+            ),
+            "shuffled images": baselines.shuffled(test, self._results.captions[first]),
+        }
+        known = {row["name"] for row in self._results.baselines}
+        for name, lines in made.items():
+            if name in known and name != "nearest training image":
+                continue
+            key = specs.digest("baseline", images.test_key, lines)
+            folder = self._folder / "baselines" / f"{name.replace(' ', '-')}-{key[:8]}"
+            label = self._study.label(images.config)
+            shown = f"{name} ({label})" if name in known else name
+            if not (folder / captions.FINAL).exists():
+                write_lines(folder / captions.FINAL, lines)
+            scored = scores_key(key, data.references_key(test))
+            scores, intervals = self.scores(folder, scored, lines, images, name)
+            self._results.baselines.append(
+                {
+                    "name": shown,
+                    "encoder": label,
+                    "scores": scores,
+                    "intervals": intervals,
+                    "cell": folder.name,
+                }
+            )
+
+    def _timed(self, works: list[Work], reach: Callable[[int], None]) -> Callable[[int], None]:
+        """Notes how long each of the metrics took."""
+        since = time.perf_counter()
+
+        def reached(done: int) -> None:
+            nonlocal since
+            now = time.perf_counter()
+            if done <= len(works):
+                note(self._folder, works[done - 1], now - since)
+            since = now
+            reach(done)
+
+        return reached
