@@ -1,0 +1,106 @@
+"""Every decoder captions with a language model that is not in the processor's memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from decoder_models import prefixes, small_model
+from second_device import PLACE, Elsewhere, moved, second_device
+
+import prefixcap
+from prefixcap.engine.causal import CausalLM
+from prefixcap.engine.choice import agrees
+from prefixcap.engine.hf import HFNetwork
+from prefixcap.engine.native import GPT2Network, LlamaNetwork
+from prefixcap.engine.network import Network
+from prefixcap.kinds import Tokenizer
+from prefixcap.registry import Registry
+
+torch.set_num_threads(1)
+END = 5
+SETTINGS = {
+    "beam": "num_beams=3",
+    "best-of": "samples=4",
+    "constrained": "words=b|c,without=d",
+    "mbr": "samples=4",
+}
+NAMES = Registry().names("decoder")
+DECODERS = [f"{name}:{SETTINGS[name]}" if name in SETTINGS else name for name in NAMES]
+# of the ways in which sessions are used
+SESSIONS = ("beam", "top-p", "contrastive", "dola", "speculative")
+
+
+class Letters(Tokenizer):
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) - 97 for letter in text if letter.isalpha()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return " ".join(chr(97 + i) for i in ids)
+
+
+class LettersLM(CausalLM):
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return Letters()
+
+
+def model(family: str) -> Any:
+    found = small_model(family)
+    found.config.eos_token_id = found.generation_config.eos_token_id = END
+    return found
+
+
+def captions(lm: Any, prefix: torch.Tensor, decoder: str) -> list[Any]:
+    found = prefixcap.decode(
+        LettersLM(lm), prefix, decoder, n=2 if decoder == "sample" else 1, max_new_tokens=6,
+        stop_ids=(END,), seed=1,
+    )  # fmt: skip
+    return [[(each.ids, each.text, each.finish, each.score) for each in one] for one in found]
+
+
+@pytest.mark.parametrize(
+    ("decoder", "family"),
+    [
+        *((decoder, "gpt2") for decoder in DECODERS),
+        *((name, family) for name in SESSIONS for family in ("llama", "bloom")),
+    ],
+)
+def test_captions_are_the_same_on_another_device(decoder: str, family: str) -> None:
+    here, prefix = model(family), prefixes(3)
+    there = moved(copy.deepcopy(here))
+    wanted = captions(here, prefix, decoder)
+    with second_device():
+        found = captions(there, Elsewhere(prefix), decoder)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert [each[:3] for each in ours] == [each[:3] for each in theirs]
+        np.testing.assert_allclose([e[3] for e in ours], [e[3] for e in theirs], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"), [("gpt2", GPT2Network), ("llama", LlamaNetwork), ("gpt2", HFNetwork)]
+)
+def test_no_network_is_given_up_there(family: str, kind: type[Network]) -> None:
+    there = moved(model(family))
+    with second_device(), torch.no_grad():
+        network = kind(there)  # type: ignore[call-arg]
+        assert network.shape.device == PLACE
+        assert agrees(network, there)
+
+
+def test_the_second_device_cannot_be_mixed_with_the_processor() -> None:
+    with second_device():
+        there = torch.zeros(2, device=PLACE)
+        assert there.tolist() == (there + torch.tensor(0.0)).tolist() == [0, 0]
+        assert (there + torch.tensor([1.0, 2.0], device=PLACE)).cpu().numpy().tolist() == [1, 2]
+        for mixed in (lambda: there + torch.zeros(2), lambda: torch.cat([there, torch.ones(1)])):
+            with pytest.raises(RuntimeError, match="tensors of two devices"):
+                mixed()
+        with pytest.raises((RuntimeError, TypeError)):
+            there.numpy()
+        with pytest.raises(RuntimeError, match="a generator of another device"):
+            torch.rand(2, device=PLACE, generator=torch.Generator())
