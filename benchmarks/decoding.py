@@ -18,23 +18,18 @@ busy machine only those mean anything.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import json
 import os
-import platform
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import attrs
 import torch
+from measuring import Run, processor, settle, timed
 from torch import Tensor
 
 import prefixcap
@@ -60,16 +55,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "beam": {"do_sample": False, "num_beams": 5},
     "sample": {"do_sample": True, "num_return_sequences": 5, "top_p": 0.9, "top_k": 0},
 }
-
-
-@attrs.define
-class Run:
-    """One side's best run."""
-
-    seconds: float = float("inf")
-    cpu: float = float("inf")
-    memory: int = 0
-    captions: list[list[tuple[int, ...]]] = attrs.field(factory=list)
 
 
 def make_model(early: bool, shape: str, prefix_length: int = 10) -> Any:
@@ -117,65 +102,11 @@ def make_prefixes(images: int, length: int, width: int) -> Tensor:
     return torch.randn(images, length, width, generator=torch.Generator().manual_seed(1)) * 0.1
 
 
-class Allocated(ctypes.Structure):
-    """What mallinfo2(3) returns; the bytes in use are `uordblks` and `hblkhd`."""
-
-    _fields_: ClassVar = [
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena",
-            "ordblks",
-            "smblks",
-            "hblks",
-            "hblkhd",
-            "usmblks",
-            "fsmblks",
-            "uordblks",
-            "fordblks",
-            "keepcost",
-        )
-    ]
-
-
-def allocated() -> int:
-    """The bytes in use, or 0 where the C library does not tell: free memory may still be held."""
-    if platform.libc_ver()[0] != "glibc":
-        return 0
-    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)  # glibc 2.33 or later
-    if ask is None:
-        return 0
-    ask.restype = Allocated
-    found = ask()
-    return int(found.uordblks + found.hblkhd)
-
-
-@contextmanager
-def peak_memory(found: Run) -> Iterator[None]:
-    """Notes the most memory in use above what was before."""
-    gc.collect()
-    before = most = allocated()
-    over = threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not over.wait(0.005):
-            most = max(most, allocated())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        found.memory = max(found.memory, most - before)
-
-
 def theirs(model: Any, prefix: Tensor, method: str, early: bool) -> list[list[tuple[int, ...]]]:
     stop = {"eos_token_id": STOP, "pad_token_id": STOP} if early else {"eos_token_id": None}
     ids = model.generate(
         inputs_embeds=prefix,
-        attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long),
+        attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
         max_new_tokens=limit(early),
         **{"pad_token_id": 0} | stop | OPTIONS[method],
     ).tolist()
@@ -208,14 +139,6 @@ def limit(early: bool) -> int:
     return 20 if early else STEPS
 
 
-def timed(run: Run, call: Callable[[], list[list[tuple[int, ...]]]]) -> None:
-    with peak_memory(run):
-        wall, cpu = time.perf_counter(), time.process_time()
-        run.captions = call()
-        run.seconds = min(run.seconds, time.perf_counter() - wall)
-        run.cpu = min(run.cpu, time.process_time() - cpu)
-
-
 class Ceiling:
     """The rate of this model's own matrix products, by the kernel that is the fastest.
 
@@ -229,11 +152,11 @@ class Ceiling:
 
     def __init__(self, model: Any, rows: int = 320) -> None:
         weight = model.lm_head.weight
+        self._device = weight.device
         width = model.config.n_embd
         products: list[tuple[float, Callable[[], Tensor]]] = []
         for inner, outer in ((width, 4 * width), (4 * width, width), (width, len(weight))):
-            w = torch.randn(outer, inner).to(weight.dtype)
-            x = torch.randn(rows, inner).to(weight.dtype)
+            w, x = torch.randn(outer, inner).to(weight), torch.randn(rows, inner).to(weight)
             for run in (Linear(w), partial(torch.nn.functional.linear, weight=w)):
                 products.append((2e-9 * rows * inner * outer, partial(run, x)))
         self._fastest = max(products, key=self._rate)
@@ -242,14 +165,16 @@ class Ceiling:
         """Returns GFLOP/s, as of now."""
         return self._rate(self._fastest, 1.0)
 
-    @staticmethod
-    def _rate(product: tuple[float, Callable[[], Tensor]], seconds: float = 0.3) -> float:
+    def _rate(self, product: tuple[float, Callable[[], Tensor]], seconds: float = 0.3) -> float:
         flop, run = product
         run()
+        settle(self._device)
         count, start = 0, time.perf_counter()
         while (took := time.perf_counter() - start) < seconds:
-            run()
-            count += 1
+            for _ in range(10):
+                run()
+            settle(self._device)
+            count += 10
         return flop * count / took
 
 
@@ -264,17 +189,17 @@ def cell(model: Any, options: argparse.Namespace, slower: bool, **where: Any) ->
     """Runs one row of the table; transformers' side is left out where it is plainly slower."""
     method, length, early, batch = (where[key] for key in ("method", "prefix", "early", "batch"))
     images = max(batch * (2 if early else 1), min(options.images, 4 * batch))
-    prefix = make_prefixes(images, length, model.config.n_embd).to(model.dtype)
+    prefix = make_prefixes(images, length, model.config.n_embd).to(model.device, model.dtype)
     lm = prefixcap.from_transformers(model)
     mine, other = Run(), Run()
     ours(lm, prefix[:1], method, early, 1)
     theirs(model, prefix[:1], method, early)
     reached = options.ceiling.measure()
     for _ in range(options.repeats):
-        timed(mine, lambda: ours(lm, prefix, method, early, batch))
+        timed(mine, lambda: ours(lm, prefix, method, early, batch), model.device)
         reached = max(reached, options.ceiling.measure())
         if not slower:
-            timed(other, lambda: in_batches(model, prefix, method, early, batch))
+            timed(other, lambda: in_batches(model, prefix, method, early, batch), model.device)
     same = sum(a[0] == b[0] for a, b in zip(mine.captions, other.captions, strict=False))
     lengths = [len(texts[0]) for texts in mine.captions]
     return where | {
@@ -358,6 +283,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=64, help="fewer at small batches")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cuda for a GPU")
     parser.add_argument("--shape", default="gpt2", choices=["gpt2", "tiny"])
     parser.add_argument("--quick", action="store_true", help="beam, P=10, few images, once")
     parser.add_argument("--json", type=Path, help="add the rows to this file, one after another")
@@ -385,11 +311,15 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Runs the table, row by row."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, ", end="")
+    device = torch.device(options.device)
+    print(
+        f"{processor(device)}, {torch.get_num_threads()} threads, torch {torch.__version__}, ",
+        end="",
+    )
     print(f"load {os.getloadavg()[0]:.1f} at the start")
     for dtype, lengths, prefix in product(options.dtypes, options.lengths, options.prefix):
         early = lengths == "early"
-        model = make_model(early, options.shape, prefix).to(dtype_named(dtype))
+        model = make_model(early, options.shape, prefix).to(device, dtype_named(dtype))
         options.ceiling = Ceiling(model)
         print(f"\n{dtype}, {lengths}")
         print(HEADER)
@@ -405,14 +335,6 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                     with options.json.open("a") as file:
                         file.write(json.dumps(row) + "\n")
                 yield row
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text().splitlines() if known.exists() else []
-    names = [text.split(": ")[1] for text in lines if text.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

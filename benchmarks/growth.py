@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from decoding import Run, make_model, make_prefixes, peak_memory
+from decoding import make_model, make_prefixes
+from measuring import Run, peak_memory
 
 import prefixcap
 from prefixcap.runtime import dtype_named

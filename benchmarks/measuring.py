@@ -1,0 +1,117 @@
+"""What the benchmarks measure with: time, memory, and the machine's name."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+import torch
+
+CPU = torch.device("cpu")
+
+
+@attrs.define
+class Run:
+    """One side's best run."""
+
+    seconds: float = float("inf")
+    cpu: float = float("inf")
+    memory: int = 0
+    captions: list[list[tuple[int, ...]]] = attrs.field(factory=list)
+
+
+class Allocated(ctypes.Structure):
+    """What mallinfo2(3) returns; the bytes in use are `uordblks` and `hblkhd`."""
+
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
+
+
+def allocated() -> int:
+    """The bytes in use, or 0 where the C library does not tell: free memory may still be held."""
+    if platform.libc_ver()[0] != "glibc":
+        return 0
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)  # glibc 2.33 or later
+    if ask is None:
+        return 0
+    ask.restype = Allocated
+    found = ask()
+    return int(found.uordblks + found.hblkhd)
+
+
+@contextmanager
+def peak_memory(found: Run, device: torch.device = CPU) -> Iterator[None]:
+    """Notes the most memory in use on the device above what was before."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        yield
+        found.memory = max(found.memory, torch.cuda.max_memory_allocated(device) - before)
+        return
+    before = most = allocated()
+    over = threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(0.005):
+            most = max(most, allocated())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        found.memory = max(found.memory, most - before)
+
+
+def timed(
+    run: Run, call: Callable[[], list[list[tuple[int, ...]]]], device: torch.device = CPU
+) -> None:
+    """Calls once, and keeps the shortest time."""
+    with peak_memory(run, device):
+        settle(device)
+        wall, cpu = time.perf_counter(), time.process_time()
+        run.captions = call()
+        settle(device)
+        run.seconds = min(run.seconds, time.perf_counter() - wall)
+        run.cpu = min(run.cpu, time.process_time() - cpu)
+
+
+def settle(device: torch.device) -> None:
+    """Waits until the device has done what it was told to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def processor(device: torch.device = CPU) -> str:
+    """The name of the processor or GPU, where the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    known = Path("/proc/cpuinfo")
+    lines = known.read_text().splitlines() if known.exists() else []
+    names = [text.split(": ")[1] for text in lines if text.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
