@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prefixcap.study.timings import Timings, Work
+from prefixcap.study.workers import others
 
 # looking through a large grid takes a second: so many times as long passes before the next time
 PAUSE = 30
@@ -35,6 +36,7 @@ class Ahead:
         if now >= self._next:
             self._timings = Timings(self._folder)
             self._left = self._sum(self._look())
+            self._workers = 1 + others(self._folder)
             self._since = time.perf_counter()
             took = self._since - now
             # what is not known may be known as soon as something was measured
@@ -42,7 +44,8 @@ class Ahead:
         own = self._sum(present)
         if self._left is None or own is None:
             return None
-        return max(0.0, self._left - (time.perf_counter() - self._since) - own)
+        each = self._left / self._workers  # they share what is left
+        return max(0.0, each - (time.perf_counter() - self._since) - own)
 
     def _sum(self, works: Sequence[Work]) -> float | None:
         total = 0.0

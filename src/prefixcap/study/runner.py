@@ -30,6 +30,7 @@ from prefixcap.study.results import Results
 from prefixcap.study.scorer import Scorer
 from prefixcap.study.store import read_json, shared, write_json
 from prefixcap.study.timings import Work, note
+from prefixcap.study.workers import at_work
 
 if TYPE_CHECKING:
     from prefixcap.captioner import Captioner
@@ -97,6 +98,10 @@ class Runner:
     def run(self) -> Results:
         """Runs everything and writes the results."""
         check_folder(self.folder)
+        with at_work(self.folder):
+            return self._run()
+
+    def _run(self) -> Results:
         self.data = data.load(self.study)
         about = {"data_digest": self.data.digest, "versions": self._versions()}
         write_json(self.folder / CONFIG, {**self.study.to_json(), **about})

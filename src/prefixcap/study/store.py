@@ -12,6 +12,7 @@ from prefixcap import runs
 from prefixcap.errors import PrefixcapError
 
 W = TypeVar("W")
+LOCKS = ".locks"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -77,7 +78,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     A process that holds a folder may take hold of it again.
     """
-    with _lock(folder, wait=True):
+    with attempt(folder, wait=True):
         yield
 
 
@@ -98,7 +99,7 @@ def shared(works: Sequence[W], place: Callable[[W], Path], *, wait: bool = True)
         later: list[W] = []
         for number, work in enumerate(left):
             alone = wait and number == len(left) - 1 and len(later) == number
-            with _lock(place(work), wait=alone) as held:
+            with attempt(place(work), wait=alone) as held:
                 if held:
                     yield work
                 else:
@@ -112,8 +113,13 @@ _held: set[Path] = set()
 
 
 @contextlib.contextmanager
-def _lock(folder: Path, *, wait: bool) -> Iterator[bool]:
-    file = folder.parent / ".locks" / folder.name
+def attempt(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Holds a folder as `locked` does, where no other process does or `wait` is given.
+
+    Yields:
+        Whether this process holds it.
+    """
+    file = lock_file(folder)
     if file in _held:
         yield True
         return
@@ -134,3 +140,8 @@ def _lock(folder: Path, *, wait: bool) -> Iterator[bool]:
             yield True
         finally:
             _held.discard(file)
+
+
+def lock_file(folder: Path) -> Path:
+    """Returns the file by which a folder is held."""
+    return folder.parent / LOCKS / folder.name

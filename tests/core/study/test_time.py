@@ -18,6 +18,7 @@ from prefixcap.study.grid import Study
 from prefixcap.study.progress import Whole
 from prefixcap.study.store import locked, shared
 from prefixcap.study.timings import FILE, Timings, Work, duration, note
+from prefixcap.study.workers import at_work, others
 
 HOLD = """
 import sys
@@ -117,6 +118,30 @@ def test_what_is_left_is_looked_at_only_as_often_as_that_pays(
     clock[0] += 1
     assert ahead.beside([]) == 120.0
     assert looks == 3
+
+
+def test_processes_share_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    note(tmp_path, work(units=4), 8.0)
+
+    def after() -> float | None:
+        monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+        return Ahead(tmp_path, lambda: [work(units=50), work(units=10)]).beside([work(units=10)])
+
+    with at_work(tmp_path):
+        assert (others(tmp_path), after()) == (0, 100.0)
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(tmp_path / "elsewhere-17")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "held\n"
+            assert (others(tmp_path), after()) == (1, 40.0)
+            other.kill()  # the system frees what it held
+            other.wait()
+            assert (others(tmp_path), after()) == (0, 100.0)
+    assert list((tmp_path / ".locks").iterdir()) == []
 
 
 LISTS = {
