@@ -49,5 +49,5 @@ def test_the_quick_gelu_is_the_tanh_form_as_exactly_as_float32_can_say() -> None
     wanted = F.gelu(x.double(), approximate="tanh")
     error = (gelu_(x.clone()).double() - wanted).abs()
     assert bool((error <= 1e-6 + 1e-6 * wanted.abs()).all())
-    theirs = (function("gelu_new")(x).double() - wanted).abs()
-    assert float(error[:-5].max()) <= 2 * float(theirs[:-5].max())
+    torchs = (function("gelu_new")(x).double() - wanted).abs()
+    assert float(error[:-5].max()) <= 2 * float(torchs[:-5].max())
