@@ -62,7 +62,7 @@ def _convert(file: Path, folder: Path) -> None:
     missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
     if missing:
         raise PrefixcapError(
-            f"lm 'hf': {file.name} needs {' and '.join(missing)}: pip install 'prefixcap[gguf]'"
+            f"lm 'hf': {file.name} needs {' and '.join(missing)}: pip install {' '.join(missing)}"
         )
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

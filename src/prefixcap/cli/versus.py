@@ -62,7 +62,7 @@ class Versus:
         parts = [f"A: {self.names[0]}{_seeds(one)}", f"B: {self.names[1]}{_seeds(two)}"]
         parts += differing(self.differs, width)
         parts += ["", _score_table(lines, width)]
-        parts += wrapped([*verdict(lines, self.correction), *_notes(one, two, LEVEL)], width)
+        parts += wrapped([*verdict(lines, self.correction, family=len(self.found.lines)), *_notes(one, two, LEVEL)], width)
         parts += self._images(images, width)
         return "\n".join(parts)
 
@@ -247,9 +247,12 @@ def differing(differs: Differences, width: int) -> list[str]:
 
 
 def verdict(
-    lines: Sequence[Line], correction: str, labels: Sequence[str] | None = None
+    lines: Sequence[Line],
+    correction: str,
+    labels: Sequence[str] | None = None,
+    family: int | None = None,
 ) -> list[str]:
-    """Says in words which differences are real."""
+    """Says in words which differences are real, of a family of so many that are told of or not."""
     names = labels or [line.score for line in lines]
     groups: dict[str, list[str]] = {"A is higher": [], "B is higher": [], "may be chance": []}
     for name, line in zip(names, lines, strict=True):
@@ -257,7 +260,8 @@ def verdict(
         way = "A is higher" if line.difference > 0 else "B is higher"
         groups[way if real else "may be chance"].append(name)
     said = "; ".join(f"{what}: {', '.join(found)}" for what, found in groups.items() if found)
-    several = f" after {NAMES[correction]} correction for {len(lines)}" if len(lines) > 1 else ""
+    count = family or len(lines)
+    several = f" after {NAMES[correction]} correction for {count}" if count > 1 else ""
     return [f"{said} (level {1 - LEVEL:.2g}{several})"]
 
 
