@@ -61,8 +61,8 @@ class Guidance(DecoderConfig):
         return (inner_config(self.decoder),)
 
     def together(self) -> bool:
-        """Says whether the mean of all prefixes stands for no image."""
-        return self.against == "mean"
+        """Says whether the mean of all prefixes stands for no image, here or within."""
+        return self.against == "mean" or super().together()
 
 
 @attrs.frozen(kw_only=True)
@@ -111,8 +111,8 @@ class ContrastiveDecoding(DecoderConfig):
         return (inner_config(self.decoder), *([amateur] if amateur else []))
 
     def together(self) -> bool:
-        """Says whether the mean of all prefixes stands for no image."""
-        return self.against == "mean"
+        """Says whether the mean of all prefixes stands for no image, here or within."""
+        return self.against == "mean" or super().together()
 
     def _amateur(self) -> LMConfig | None:
         if not self.amateur:

@@ -24,6 +24,10 @@ class HFDecoder(Decoder):
     def __init__(self, config: HFGenerate) -> None:
         self.config = config
         self.options = dict(map(_option, config.options))
+        if "num_return_sequences" in self.options:
+            raise PrefixcapError(
+                "hf-generate: say n=... for several captions an image, not num_return_sequences"
+            )
 
     def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's captions, batch by batch; `score` is transformers' own."""

@@ -43,6 +43,8 @@ Picture = Union[str, Path, "Image.Image", ImageItem]
 UNLIKE = 1.6
 """How many times larger or smaller than in training features may be before it is said."""
 
+# the transformer mapper holds several times its output for as many images as it maps at once
+_IMAGES_AT_ONCE = 1024
 _PROBE = "A black dog runs, and two children in red watch it."
 
 
@@ -101,8 +103,9 @@ class Captioner:
             PrefixcapError: the features are of another width or number of tokens.
         """
         with torch.inference_mode():
-            prefix: Tensor = self.prefixer(features.to(self.device))
-        return prefix
+            some = torch.split(features, _IMAGES_AT_ONCE)
+            parts = [self.prefixer(part.to(self.device)) for part in some]
+            return torch.cat(parts)
 
     def unlike_training(self, features: Tensor) -> str | None:
         """Says that features (B,D) or (B,N,D) are plainly unlike those of the training, if so.

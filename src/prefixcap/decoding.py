@@ -113,7 +113,7 @@ def iter_decode(
     _check(lm, prefix, ids, max_new_tokens, stops, n, max_rows)
     task = Task(
         lm=lm,
-        prefix=prefix,
+        prefix=prefix.to(next((p.device for p in lm.module.parameters()), prefix.device)),
         image_ids=ids,
         max_new_tokens=max_new_tokens,
         stop_ids=frozenset(stops),
@@ -165,6 +165,8 @@ def _check(
         raise PrefixcapError(
             f"a prefix must be of shape (B,P,{lm.width}), not {tuple(prefix.shape)}"
         )
+    if lm.led(prefix[:1]).shape[1] < 1:
+        raise PrefixcapError("a prefix must have at least one position, and this one has none")
     if len(image_ids) != len(prefix):
         raise PrefixcapError(f"{len(image_ids)} image ids were given for {len(prefix)} prefixes")
     for name, value in (("n", n), ("max_rows", max_rows)):

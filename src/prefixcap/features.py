@@ -35,7 +35,8 @@ def encode(
         Features (B,D) or (B,N,D), float32, on the CPU.
 
     Raises:
-        PrefixcapError: an image cannot be read (its path is named), none can, or there is none.
+        PrefixcapError: an image cannot be read or its feature is not finite (its path is named),
+            none can be read, or there is none.
     """
     import torch
 
@@ -67,7 +68,13 @@ def encode_each(
             rows = encoder.encode(_stack(good)).float().cpu() if good else None
         # a clone, because tensors of inference mode cannot take part in training
         each = iter(() if rows is None else rows.clone())
-        found += [None if tensor is None else next(each) for tensor in inputs]
+        for item, tensor in zip(items[start : start + batch_size], inputs, strict=True):
+            row = None if tensor is None else next(each)
+            if row is not None and not torch.isfinite(row).all():
+                if on_error != "skip":
+                    raise PrefixcapError(f"{item.path or item.id}: its feature is not finite")
+                row = None
+            found.append(row)
         if progress is not None:
             progress(len(found), len(items))
     return found

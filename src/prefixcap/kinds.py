@@ -350,9 +350,10 @@ class DecoderConfig(Component):
     def together(self) -> bool:
         """Says whether an image's captions depend on the images that are decoded beside it.
 
-        A study then decodes all of them at once, also after it was killed half-way.
+        A study then decodes all of them at once, also after it was killed half-way. So it is of a
+        decoder that runs another one of which it is so.
         """
-        return False
+        return any(part.together() for part in self.parts() if isinstance(part, DecoderConfig))
 
 
 # ---------------------------------------------------------------------------------------- metrics

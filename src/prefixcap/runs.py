@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -100,12 +100,13 @@ def read_config(folder: Path) -> dict[str, Any]:
     return dict(data)
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Writes a file under another name, then renames it: readers see all of it or nothing."""
+    parts = [content] if isinstance(content, bytes) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

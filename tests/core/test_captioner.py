@@ -157,6 +157,9 @@ def test_images_go_through_the_encoder(lm: Path, tmp_path: Path) -> None:
         assert captioner.caption(given, decoder="greedy") == expected
     with pytest.raises(PrefixcapError, match=r"broken\.png: the image cannot be read"):
         captioner.caption([tmp_path / "white.png", tmp_path / "broken.png"])
+    captioner.encoder.encode = lambda inputs: Brightness.encode(captioner.encoder, inputs) / 0  # type: ignore[method-assign]
+    with pytest.raises(PrefixcapError, match=r"white\.png: its feature is not finite"):
+        captioner.caption(tmp_path / "white.png")
     with pytest.raises(PrefixcapError, match=r"gone\.png: the image cannot be read: .*No such"):
         captioner.caption(tmp_path / "gone.png")
 

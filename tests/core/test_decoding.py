@@ -145,6 +145,7 @@ def test_a_forgotten_image_is_said() -> None:
     [
         ({"prefix": torch.zeros(2, 4)}, r"of shape \(B,P,4\), not \(2, 4\)"),
         ({"prefix": torch.zeros(2, 1, 3)}, r"of shape \(B,P,4\), not \(2, 1, 3\)"),
+        ({"prefix": torch.zeros(2, 0, 4)}, "a prefix must have at least one position"),
         ({"image_ids": ["a"]}, "1 image ids were given for 2 prefixes"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, not 0"),
         ({"n": 0}, "n must be at least 1, not 0"),

@@ -62,7 +62,13 @@ class Versus:
         parts = [f"A: {self.names[0]}{_seeds(one)}", f"B: {self.names[1]}{_seeds(two)}"]
         parts += differing(self.differs, width)
         parts += ["", _score_table(lines, width)]
-        parts += wrapped([*verdict(lines, self.correction, family=len(self.found.lines)), *_notes(one, two, LEVEL)], width)
+        parts += wrapped(
+            [
+                *verdict(lines, self.correction, family=len(self.found.lines)),
+                *_notes(one, two, LEVEL),
+            ],
+            width,
+        )
         parts += self._images(images, width)
         return "\n".join(parts)
 

@@ -40,6 +40,6 @@ def _curve(
         steps=tuple(history.get("loss", ())),
         train=tuple(history["train_loss"]),
         val=tuple(history.get("val_loss", ())),
-        best=history.get("best_epoch", len(history["train_loss"])),
+        best=history.get("kept_epoch", len(history["train_loss"])),
         facts={"epochs": float(len(history["train_loss"])), **numbers},
     )

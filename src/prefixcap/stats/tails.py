@@ -43,6 +43,8 @@ def p_values(drawn: Array, value: Array, error: Array, images: int, spread: Spre
         images: I.
         spread: what the seeds bring, (M).
     """
+    if images < 2:  # nothing can be resampled
+        return np.ones_like(value)
     counts = far_out(drawn, value)
     p: Array = (1 + counts) / (1 + drawn.shape[-1])
     seeds = np.zeros_like(error) if spread is None else np.broadcast_to(spread.error, error.shape)

@@ -66,7 +66,7 @@ def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:
         PrefixcapError: there is no study in the folder, or something of it cannot be loaded.
     """
     config = read_config(folder)
-    used = _used(folder, study or Study.from_json(config), exact=study is None)
+    used = _used(folder, study or Study.from_json(config), None if study else config)
     found = []
     for kind in KINDS:
         for path in _entries(folder / kind, deep=kind == "features"):
@@ -110,8 +110,11 @@ def prune(artifacts: Sequence[Artifact]) -> None:
             raise PrefixcapError(f"{path} cannot be deleted: {error.strerror}") from error
 
 
-def _used(folder: Path, study: Study, *, exact: bool) -> set[Path]:
+def _used(folder: Path, study: Study, config: dict[str, Any] | None) -> set[Path]:
+    """Returns what a study uses; `config` is the folder's, where the study is the folder's own."""
     device = device_named(study.device)
+    # captions are of the device that they were made on, which need not be here
+    ran_on = str((config or {}).get("ran_on", device))
     loaded = data.load(study)
     found: set[Path] = set()
     language_models = {
@@ -131,11 +134,11 @@ def _used(folder: Path, study: Study, *, exact: bool) -> set[Path]:
                 references=data.references_key(test),
                 lm=language_models[number],
             )
-            for place in places(study, folder, device, encoder, lm, made):
+            for place in places(study, folder, ran_on, encoder, lm, made, here=device):
                 found.add(place.folder)
                 found |= {cell.folder for cell in in_order([place])}
     if study.baselines:
-        found |= _baselines(folder, exact=exact)
+        found |= _baselines(folder, exact=config is not None)
     return found
 
 

@@ -60,7 +60,12 @@ class Cell:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         """`image` and `captions` (each with `text`, best first) of every image, in their order."""
-        return read_lines(self.folder / FINAL)
+        found = read_lines(self.folder / FINAL)
+        if not found:
+            raise PrefixcapError(
+                f"{self.folder / FINAL} is not there any more: run `prefixcap bench` again"
+            )
+        return found
 
     @cached_property
     def texts(self) -> list[str]:

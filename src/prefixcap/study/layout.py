@@ -9,7 +9,7 @@ import attrs
 
 from prefixcap import specs
 from prefixcap.config import Component
-from prefixcap.kinds import DecoderConfig, EncoderConfig, LMConfig
+from prefixcap.kinds import DatasetConfig, DecoderConfig, EncoderConfig, LMConfig
 from prefixcap.study import models
 from prefixcap.study.grid import FORMAT, Model, Study
 
@@ -80,7 +80,13 @@ class Made:
 
 
 def places(
-    study: Study, folder: Path, device: str, encoder: EncoderConfig, lm: LMConfig, made: Made
+    study: Study,
+    folder: Path,
+    device: str,
+    encoder: EncoderConfig,
+    lm: LMConfig,
+    made: Made,
+    here: str | None = None,
 ) -> list[Place]:
     """Lays out the models of one encoder and one language model.
 
@@ -91,8 +97,9 @@ def places(
         encoder: the encoder.
         lm: the language model.
         made: what they are made of.
+        here: where components are loaded to be digested, if not there.
     """
-    decoders = [(decoder, decoder_key(decoder, device)) for decoder in study.decoders]
+    decoders = [(decoder, decoder_key(decoder, here or device)) for decoder in study.decoders]
     found = []
     for model in study.models(encoder, lm):
         key = model_key(study, model, made.lm, made.training)
@@ -138,15 +145,17 @@ def decoder_key(decoder: DecoderConfig, device: str) -> str:
 
 
 def part_key(config: Component, device: str) -> str:
-    """Returns a digest of a component that another one names, with its weights."""
+    """Returns a digest of a component that another one names, with its weights or data."""
     weights = ""
     if isinstance(config, LMConfig):
         weights = models.lm_key(config.build(device))
     elif isinstance(config, EncoderConfig):
         weights = config.build(device).digest()
+    elif isinstance(config, DatasetConfig):
+        weights = config.build().digest()
     elif isinstance(config, DecoderConfig):
         return decoder_key(config, device)
-    return specs.digest(config, weights)
+    return specs.digest(config, weights, *config.contents())
 
 
 def scores_key(captions_key: str, references_key: str) -> str:

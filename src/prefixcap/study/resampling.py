@@ -51,7 +51,7 @@ def replicates(
     Args:
         folder: the cell's folder, with its scores.
         records: the captions with their references.
-        metrics: the metrics that it was scored by.
+        metrics: what it was scored by; others are left out.
 
     Returns:
         The replicates of one seed, of all scores that can be resampled; None where none can be.
@@ -60,13 +60,17 @@ def replicates(
         PrefixcapError: a metric lacks what it needs.
     """
     scores = read_json(folder / SCORES) or {}
-    wanted = {specs.to_spec(metric): metric for metric in metrics}
+    wanted = {n: metric for metric in metrics if (n := specs.to_spec(metric)) in scores}
     found = _read(folder)
     keys = {name: _key(scores[name]["key"]) for name in wanted}
-    missing = [name for name, key in keys.items() if name not in found or found[name].key != key]
-    if missing:
+
+    def missing() -> list[str]:
+        return [name for name, key in keys.items() if name not in found or found[name].key != key]
+
+    if missing():
         with locked(folder):
-            for name in missing:
+            found = _read(folder)  # another process may have made some in the meantime
+            for name in missing():
                 values, each = scores[name]["values"], scores[name]["per_image"]
                 made = statistic(wanted[name], Scores(values=values, per_image=each), records)
                 found[name] = _resample(keys[name], made, values)

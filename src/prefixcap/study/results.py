@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Results:
 
     Attributes:
         folder: the study's folder.
-        study: a digest of the study.
+        study: a digest of what its cells are scored by.
         rows: one a cell, as `bench --json` prints them.
         baselines: rows of captions that need no model.
         correction: the correction for many comparisons.
@@ -77,7 +77,7 @@ class Results:
     def write(self) -> None:
         """Writes `scores.json`, `captions.jsonl` and `table.md` into the study's folder."""
         self._write_scores(complete=True)
-        write_lines(self.folder / "captions.jsonl", list(self._lines()))
+        write_lines(self.folder / "captions.jsonl", self._lines())
         self.analysis.write(self.folder)
         write_text(self.folder / "table.md", page(self.analysis, self.rows, self.correction))
 
@@ -109,14 +109,12 @@ class Results:
         }
         write_json(self.folder / SCORES, data)
 
-    def _lines(self) -> list[Mapping[str, Any]]:
-        return [
-            {
-                "image": example.image.id,
-                "references": list(example.references),
-                "cell": cell,
-                "captions": line["captions"],
-            }
-            for cell, lines in self.captions.items()
-            for example, line in zip(self.test, lines, strict=True)
-        ]
+    def _lines(self) -> Iterator[Mapping[str, Any]]:
+        for cell, lines in self.captions.items():
+            for example, line in zip(self.test, lines, strict=True):
+                yield {
+                    "image": example.image.id,
+                    "references": list(example.references),
+                    "cell": cell,
+                    "captions": line["captions"],
+                }

@@ -86,7 +86,7 @@ class Runner:
         self.folder = folder
         self.reporter = reporter
         self.device = device_named(study.device)
-        self.results = Results(folder=folder, study=specs.digest(study.to_json()))
+        self.results = Results(folder=folder)
         self._rows: dict[str, dict[str, Any]] = {}
         self._lines: dict[str, list[dict[str, Any]]] = {}
         self._lm: tuple[LMConfig, LanguageModel] | None = None
@@ -98,16 +98,22 @@ class Runner:
     def run(self) -> Results:
         """Runs everything and writes the results."""
         check_folder(self.folder)
+        self.data = data.load(self.study)
         with at_work(self.folder):
             return self._run()
 
     def _run(self) -> Results:
-        self.data = data.load(self.study)
-        about = {"data_digest": self.data.digest, "versions": self._versions()}
+        about = {
+            "data_digest": self.data.digest,
+            "versions": self._versions(),
+            "ran_on": self.device,
+        }
         write_json(self.folder / CONFIG, {**self.study.to_json(), **about})
         if slow := guards.slow_dtype(self.device, self.study.dtype):
             self.reporter.say(slow)  # of this machine, not of the results
         self._encode()
+        cells = [cell for group in self._groups for cell in in_order(group.places)]
+        self.results.study = specs.digest(*(cell.scores_key for cell in cells))
         for wait in (False, True):
             for group in self._groups:
                 self._make(group, wait=wait)
@@ -154,11 +160,14 @@ class Runner:
         """Trains, captions and scores what is missing of a group and no other process makes."""
         untrained = [place for place in group.places if not place.is_trained]
         without = {place.folder for place in untrained}
-        for cell in self._missing(group):
-            if cell.model_folder not in without and captions.finished(
-                cell.folder, cell.key, self._ids
-            ):
-                self._cell(group, cell)
+        decoded = [
+            cell
+            for cell in self._missing(group)
+            if cell.model_folder not in without
+            and captions.finished(cell.folder, cell.key, self._ids)
+        ]
+        for cell in shared(decoded, lambda cell: cell.folder, wait=False):
+            self._cell(group, cell)
         for place in shared(untrained, lambda place: place.folder, wait=wait):
             self._train(group, place)
             for cell in shared(place.cells, lambda cell: cell.folder, wait=False):

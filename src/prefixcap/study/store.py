@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -26,9 +26,10 @@ def write_json(path: Path, data: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
-def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes JSON lines as `write_text` does."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes JSON lines as `write_text` does, one after another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runs.replace(path, ((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -140,6 +141,11 @@ def attempt(folder: Path, *, wait: bool = False) -> Iterator[bool]:
             yield True
         finally:
             _held.discard(file)
+
+
+def holds(folder: Path) -> bool:
+    """Whether this process holds a folder."""
+    return lock_file(folder) in _held
 
 
 def lock_file(folder: Path) -> Path:

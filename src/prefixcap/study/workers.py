@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from prefixcap.study.store import LOCKS, attempt, lock_file, locked
+from prefixcap.study.store import LOCKS, attempt, holds, lock_file, locked
 
 
 @contextlib.contextmanager
 def at_work(folder: Path) -> Iterator[None]:
     """Says that this process works on a study, until it ends in whatever way."""
-    with locked(_own(folder)):
+    # two containers may have the same name and numbers of processes
+    own = folder / f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    with locked(own):
         try:
             yield
         finally:
-            lock_file(_own(folder)).unlink(missing_ok=True)
+            lock_file(own).unlink(missing_ok=True)
 
 
 def others(folder: Path) -> int:
     """Counts the other processes that work on a study, and clears away what dead ones left."""
     found = 0
     for file in (folder / LOCKS).glob("*"):
-        if file.name == _own(folder).name:
+        if holds(folder / file.name):
             continue
         with attempt(folder / file.name) as dead:
             if dead:
@@ -33,7 +36,3 @@ def others(folder: Path) -> int:
             else:
                 found += 1
     return found
-
-
-def _own(folder: Path) -> Path:
-    return folder / f"{socket.gethostname()}-{os.getpid()}"

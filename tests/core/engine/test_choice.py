@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from core.engine.models import VOCABULARY, made, prefixes
 from torch import Tensor, nn
 
-from prefixcap import from_transformers
+from prefixcap import decode, from_transformers
 from prefixcap.engine.choice import Choice, agrees
 from prefixcap.engine.general import GeneralSession
 from prefixcap.engine.hf import HFNetwork
@@ -49,6 +50,24 @@ def test_the_fastest_network_that_serves_is_chosen(
 def test_a_model_that_no_network_serves_gets_the_general_session() -> None:
     lm = from_transformers(made("bloom"))
     assert isinstance(lm.start(prefixes(1)), GeneralSession)
+
+
+def test_a_model_that_has_captioned_can_be_copied() -> None:
+    lm = from_transformers(made("gpt2"))
+    found = decode(lm, prefixes(2), "greedy", max_new_tokens=4)
+    other = copy.deepcopy(lm)
+    assert other.model is not lm.model
+    assert decode(other, prefixes(2), "greedy", max_new_tokens=4) == found
+    with torch.no_grad():
+        other.model.get_output_embeddings().weight.neg_()
+    assert decode(other, prefixes(2), "greedy", max_new_tokens=4) != found
+    assert decode(lm, prefixes(2), "greedy", max_new_tokens=4) == found
+
+
+def test_a_vocabulary_too_small_to_be_tried_gets_the_general_session() -> None:
+    lm = from_transformers(made("gpt2", vocab_size=4))
+    (found,) = decode(lm, prefixes(1), "greedy", max_new_tokens=3, stop_ids=())
+    assert len(found[0].ids) == 3
 
 
 def test_a_network_that_differs_is_noticed() -> None:

@@ -125,6 +125,11 @@ def test_rare_p_values_are_those_of_the_tail() -> None:
     assert p[2:] == pytest.approx([(np.abs(sums) >= each).mean() for each in value[2:]], rel=0.2)
 
 
+def test_one_image_proves_nothing() -> None:
+    value, drawn = np.array([0.5, 0.0]), np.zeros((2, 1000))
+    assert p_values(drawn, value, np.zeros(2), 1, None).tolist() == [1, 1]
+
+
 def test_no_difference_and_no_variance_are_no_alarm() -> None:
     same = cell(np.ones((1, 20)))
     found = table(same, same).pairs()

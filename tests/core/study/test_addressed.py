@@ -17,6 +17,7 @@ from prefixcap.cli import options
 from prefixcap.config import Component
 from prefixcap.kinds import DecoderConfig
 from prefixcap.registry import Registry
+from prefixcap.study.cache import UNUSED, USED, of_study
 from prefixcap.study.grid import Study
 from prefixcap.study.layout import decoder_key, part_key
 from prefixcap.study.plan import plan
@@ -228,6 +229,30 @@ def test_what_is_named_counts_by_its_weights(tmp_path: Path) -> None:
     with rewritten(base.clip, one_number_more):
         assert part_key(encoder, "cpu") != before[0]
         assert part_key(lm, "cpu") == before[1]
+
+
+def test_captions_that_drafts_come_from_count(tmp_path: Path) -> None:
+    base = Base(tmp_path)
+    spec = f"speculative:captions=jsonl:path={base.data}"
+    inner, outer = (
+        Registry().parse(DecoderConfig, each) for each in (spec, f"guidance:decoder={spec}")
+    )
+    before = decoder_key(inner, "cpu"), decoder_key(outer, "cpu")
+    captions = base.data / "captions.jsonl"
+    with rewritten(captions, replaced("There is", "Here is")):
+        assert decoder_key(inner, "cpu") != before[0]
+        assert decoder_key(outer, "cpu") != before[1]
+    assert (decoder_key(inner, "cpu"), decoder_key(outer, "cpu")) == before
+
+
+def test_captions_of_another_device_are_still_used(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("prefixcap.study.runner.device_named", lambda _: "cpu:0")
+        run(small, tmp_path)
+    assert {artifact.state for artifact in of_study(tmp_path)} == {USED}
+    assert UNUSED in {artifact.state for artifact in of_study(tmp_path, small)}
 
 
 def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -> None:

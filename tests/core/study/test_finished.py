@@ -6,12 +6,16 @@ import json
 import shutil
 from pathlib import Path
 
+import attrs
 import pytest
 from cli_world import World
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import TuningConfig
+from prefixcap.registry import Registry
 from prefixcap.study import scoring
-from prefixcap.study.analysis import read
+from prefixcap.study.analysis import analyse, read
+from prefixcap.study.finished import Finished
 from prefixcap.study.grid import Study
 from prefixcap.study.results import Results
 from prefixcap.study.runner import run
@@ -67,9 +71,15 @@ def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_pat
     assert read(copy).picture("test-0.png") is None
 
 
-def test_an_unfinished_study_gives_its_finished_cells(
-    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_captioned_can_then_be_tuned(small: Study, tmp_path: Path) -> None:
+    tunings = tuple(Registry().parse(TuningConfig, name) for name in ("frozen", "full"))
+    study = attrs.evolve(small, tunings=tunings, seeds=(0, 1), baselines=False, labels={})
+    found = run(study, tmp_path)
+    assert found.work["trained_models"] == 4
+    assert [row["tuning"] for row in found.rows] == [*["frozen"] * 4, *["full"] * 4]
+
+
+def killed_after_one_cell(study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Finished:
     score = scoring.cell_scores
     calls = []
 
@@ -79,14 +89,49 @@ def test_an_unfinished_study_gives_its_finished_cells(
             raise KeyboardInterrupt
         return score(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scoring, "cell_scores", dying)
-    with pytest.raises(KeyboardInterrupt):
-        run(small, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "cell_scores", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(study, folder)
+    return read(folder)
+
+
+def test_scores_by_other_references_are_not_kept_beside_new_ones(
+    small: Study, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, folder = tmp_path / "data", tmp_path / "study"
+    shutil.copytree(world.data, data)
+    study = attrs.evolve(small, dataset=attrs.evolve(small.dataset, path=str(data)), labels={})
+    assert len(run(study, folder).rows) == len(read(folder).rows) == 2
+    captions = data / "captions.jsonl"
+    captions.write_text(captions.read_text().replace("There is", "Here is"))
+    found = killed_after_one_cell(study, folder, monkeypatch)
+    assert not found.complete
+    assert [row["decoder"] for row in found.rows] == ["greedy"]
+
+
+def test_a_cell_that_was_deleted_and_a_metric_that_is_not_there_yet(
+    small: Study, tmp_path: Path
+) -> None:
+    run(small, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["metrics"].append({"name": "distinct"})  # as where it failed at the first cell
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert all("Distinct_1" not in entry.scores for entry in analyse(read(tmp_path)).entries)
     found = read(tmp_path)
+    cell = found.cells[found.rows[1]["cell"]]
+    (cell.folder / "captions.jsonl").unlink()
+    with pytest.raises(PrefixcapError, match="is not there any more: run `prefixcap bench` again"):
+        _ = cell.texts
+
+
+def test_an_unfinished_study_gives_its_finished_cells(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = killed_after_one_cell(small, tmp_path, monkeypatch)
     assert not found.complete
     assert [row["decoder"] for row in found.rows] == ["greedy"]
     assert len(found.cells[found.rows[0]["cell"]].texts) == len(found.images) == 8
-    monkeypatch.undo()
     run(small, tmp_path)
     assert read(tmp_path).complete
 

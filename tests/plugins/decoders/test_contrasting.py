@@ -231,3 +231,13 @@ def test_what_does_not_fit_is_said(ended: CausalLM) -> None:
         prefixcap.decode(ended, prefixes(1), "guidance:decoder=gredy")
     with pytest.raises(PrefixcapError, match="dola reads earlier layers"):
         prefixcap.decode(TableLM(), prefixes(1, width=4), "dola")
+
+
+def test_a_decoder_within_says_that_captions_depend_on_each_other() -> None:
+    def together(spec: str) -> bool:
+        return Registry().parse(DecoderConfig, spec).together()
+
+    assert together("guidance:against=mean")
+    assert together("dola:decoder=guidance:against=mean")
+    assert together("contrastive-decoding:decoder=guidance:against=mean")
+    assert not together("dola:decoder=guidance:against=zero")

@@ -170,6 +170,8 @@ def test_generate_is_the_baseline(lm: CausalLM, options: tuple[str, ...], spec: 
 
 def test_generate_samples_by_the_images_own_seed(lm: CausalLM) -> None:
     prefix, ids = prefixes(3), ["a", "b", "c"]
+    with pytest.raises(PrefixcapError, match=r"say n=\.\.\. for several captions an image"):
+        HFGenerate(options=("num_beams=2", "num_return_sequences=2")).build()
     config = HFGenerate(options=("do_sample=true", "top_k=0"), n=2)
     before = torch.random.get_rng_state()
     usual = prefixcap.decode(lm, prefix, config, image_ids=ids, max_new_tokens=6, stop_ids=STOPS)
