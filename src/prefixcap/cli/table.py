@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from prefixcap.study.results import Results
 
 SHOWN = 5
+LINES = 24
 WIDE = 160
 MAIN = ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
 
@@ -68,12 +69,15 @@ def wrapped(lines: Sequence[str], width: int) -> list[str]:
 def _captions(results: Results) -> list[str]:
     names = varied(results.rows)
     several = len({row["seed"] for row in results.rows}) > 1
+    shown, more = results.rows[:LINES], len(results.rows) - LINES
     lines = []
     for row, example in enumerate(results.test[:SHOWN]):
         lines.append(example.image.id)
-        for result in results.rows:
+        for result in shown:
             made = results.captions[result["cell"]][row]["captions"][0]["text"]
             seed = f" seed {result['seed']}" if several else ""
             lines.append(f"  {label_of(result, names)}{seed}: {made}")
         lines += [f"  a human's: {text}" for text in example.references[:2]]
+    if more > 0:
+        lines.append(f"(and of {more} more lines of the table: see captions.jsonl, or the report)")
     return [*lines, ""]

@@ -12,8 +12,9 @@ import attrs
 from prefixcap.kinds import Example
 from prefixcap.stats import Replicates
 from prefixcap.study.analysis import Analysis, compute
+from prefixcap.study.captions import FINAL
 from prefixcap.study.finished import SCORES, TEST
-from prefixcap.study.store import read_json, write_json, write_lines, write_text
+from prefixcap.study.store import read_json, read_lines, write_json, write_lines, write_text
 from prefixcap.study.tables import markdown, page
 
 __all__ = ["Results", "markdown"]
@@ -30,7 +31,7 @@ class Results:
         baselines: rows of captions that need no model.
         correction: the correction for many comparisons.
         replicates: each cell's scores on resampled images, the baselines' too.
-        captions: the lines of each cell, by the cell's folder's name.
+        captions: the first lines of each cell, to be shown, by the cell's folder's name.
         test: the captioned examples.
         skipped: the ids of images that could not be read.
         warnings: what would make the numbers wrong.
@@ -109,9 +110,13 @@ class Results:
         }
         write_json(self.folder / SCORES, data)
 
+    def lines(self, cell: str) -> list[dict[str, Any]]:
+        """Reads all lines of a cell: of a large grid there is no room for all at once."""
+        return read_lines(self.folder / "cells" / cell / FINAL)
+
     def _lines(self) -> Iterator[Mapping[str, Any]]:
-        for cell, lines in self.captions.items():
-            for example, line in zip(self.test, lines, strict=True):
+        for cell in self.captions:
+            for example, line in zip(self.test, self.lines(cell), strict=True):
                 yield {
                     "image": example.image.id,
                     "references": list(example.references),

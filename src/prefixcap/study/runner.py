@@ -261,7 +261,7 @@ class Runner:
         scores, intervals = self._scorer.scores(
             cell.folder, cell.scores_key, found.lines, images, self._what(cell.name[:-9])
         )
-        self._lines[cell.name] = found.lines
+        self._lines[cell.name] = found.lines[: picture.IMAGES]
         model = cell.model
         self._rows[cell.name] = {
             "mapper": study.label(model.mapper),

@@ -89,7 +89,7 @@ class Scorer:
             "nearest training image": baselines.nearest_training(
                 train, test, images.training.features, images.test
             ),
-            "shuffled images": baselines.shuffled(test, self._results.captions[first]),
+            "shuffled images": baselines.shuffled(test, self._results.lines(first)),
         }
         known = {row["name"] for row in self._results.baselines}
         for name, lines in made.items():

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefixcap.cli.table import LINES, SHOWN, _captions
+from prefixcap.kinds import Example, ImageItem
+from prefixcap.study.entries import FIELDS
+from prefixcap.study.results import Results
+
+
+def results(lines: int) -> Results:
+    rows = [
+        {**dict.fromkeys(FIELDS, "same"), "prefix_length": n, "cell": str(n), "seed": 0}
+        for n in range(lines)
+    ]
+    test = [
+        Example(image=ImageItem(id=f"image-{n}", index=n), references=("a", "b", "c"))
+        for n in range(9)
+    ]
+    captions = {row["cell"]: [{"captions": [{"text": "word"}]}] * 9 for row in rows}
+    return Results(folder=Path("runs"), rows=rows, captions=captions, test=test)
+
+
+def test_captions_of_a_few_lines_are_all_shown() -> None:
+    shown = _captions(results(LINES))
+    assert len(shown) == SHOWN * (1 + LINES + 2) + 1
+    assert shown[:2] == ["image-0", "  same P=0 same: word"]
+    assert shown[1 + LINES : 3 + LINES] == ["  a human's: a", "  a human's: b"]
+
+
+def test_captions_of_a_large_grid_do_not_fill_the_terminal() -> None:
+    shown = _captions(results(1188))
+    assert len(shown) == SHOWN * (1 + LINES + 2) + 2
+    assert shown[-2].startswith("(and of 1164 more lines of the table: see captions.jsonl")
