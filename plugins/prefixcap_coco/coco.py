@@ -12,7 +12,7 @@ import attrs
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Example, ImageItem
-from prefixcap_coco.datasets import ImageFiles, SplitDataset, existing_folder, image_opener
+from prefixcap_coco.datasets import ImageFiles, SplitDataset, existing_folder, image_opener, whole
 
 if TYPE_CHECKING:
     from prefixcap_coco import Coco
@@ -104,7 +104,7 @@ def _official(images: list[Any], folder: str, path: Path) -> list[Photo]:
 def _collect(annotations: list[Any], captions: dict[int, list[str]], path: Path) -> None:
     for position, annotation in enumerate(annotations, start=1):
         place = f"{path}, annotation {position}"
-        text = _get(annotation, "caption", str, place).strip()
+        text = whole(_get(annotation, "caption", str, place).strip(), f"{place}: 'caption'")
         if text:
             captions.setdefault(_get(annotation, "image_id", int, place), []).append(text)
 

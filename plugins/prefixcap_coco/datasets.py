@@ -158,3 +158,16 @@ def existing_folder(path: str, what: str) -> Path:
         reason = "is no folder" if folder.exists() else "is not there"
         raise PrefixcapError(f"the folder of {what}, {folder}, {reason}")
     return folder
+
+
+def whole(text: str, place: str) -> str:
+    """Returns a text of whole characters; JSON may hold half of an emoji that was cut.
+
+    Raises:
+        PrefixcapError: it has half a character, which no tokenizer and no file takes.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PrefixcapError(f"{place} holds half a character: {text!r:.60}") from error
+    return text

@@ -12,7 +12,7 @@ import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.kinds import Example, ImageItem
-from prefixcap_coco.datasets import ImageFiles, SplitDataset, existing_folder, image_opener
+from prefixcap_coco.datasets import ImageFiles, SplitDataset, existing_folder, image_opener, whole
 from prefixcap_coco.embeddings import Embeddings, find
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _text(value: object, key: str, place: str) -> str:
         raise PrefixcapError(f"{place}: {key!r} must be text, not {value!r:.60}")
     if not value.strip():
         raise PrefixcapError(f"{place}: {key!r} has an empty text")
-    return value.strip()
+    return whole(value.strip(), f"{place}: {key!r}")
 
 
 def _known() -> str:

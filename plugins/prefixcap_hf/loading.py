@@ -19,18 +19,25 @@ def load(config: HF, device: str, dtype: str) -> LanguageModel:
     from prefixcap_hf.gguf import converted, gguf_of
 
     device = device_named(device)
-    source, kwargs = config.model, {"revision": config.revision} if config.revision else {}
+    source, kwargs = _place(config.model), {"revision": config.revision} if config.revision else {}
     _check_path(source)
     with quiet(), _sentences(config):
         if (gguf := gguf_of(config)) is not None:
             source, kwargs = str(converted(gguf)), {}
         model = _model(config, source, dtype_named(dtype), kwargs)
         # a folder's own tokenizer needs no network, so it comes after the model's errors
-        tokenizer = _tokenizer(config.tokenizer or source, {} if config.tokenizer else kwargs)
+        named = _place(config.tokenizer) if config.tokenizer else source
+        tokenizer = _tokenizer(named, {} if config.tokenizer else kwargs)
     from prefixcap.engine.causal import from_transformers
 
     _repair_special_tokens(tokenizer, model.config.get_text_config())
     return from_transformers(model.to(device), tokenizer, _before(config.before, tokenizer))
+
+
+def _place(name: str) -> str:
+    """Returns the folder's path, where a name is one; transformers knows no `~`."""
+    path = Path(name).expanduser()
+    return str(path) if path.exists() else name
 
 
 def _before(text: str, tokenizer: Any) -> list[int]:
@@ -54,7 +61,7 @@ def _model(config: HF, source: str, dtype: Any, kwargs: dict[str, str]) -> Any:
         return loader.from_pretrained(source, dtype=dtype, **kwargs)
     settings = AutoConfig.from_pretrained(source, **kwargs)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+        torch.default_generator.manual_seed(config.seed)
         return loader.from_config(settings).to(dtype)
 
 
@@ -122,7 +129,7 @@ def _sentences(config: HF) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        place = "folder" if Path(config.model).exists() else "name on the hub"
+        place = "folder" if Path(config.model).expanduser().exists() else "name on the hub"
         hint = "" if place == "folder" else "; without a network, give a folder instead"
         raise PrefixcapError(
             f"lm 'hf': the {place} {config.model!r} cannot be loaded: {reason}{hint}"

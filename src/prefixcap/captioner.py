@@ -221,7 +221,9 @@ class Captioner:
             raise PrefixcapError("a captioner is saved with its lm_config, and this one has none")
         opened = [name for name, p in self.lm.module.named_parameters() if p.requires_grad]
         state = dict(self.lm.module.named_parameters())
-        chosen = list(state) if self.save_lm else opened
+        # another training may have frozen the tuned model since
+        frozen = self.tuning_config.trains_lm and not opened
+        chosen = list(state) if self.save_lm or frozen else opened
         weights = {f"prefixer.{k}": v for k, v in self.prefixer.state_dict().items()}
         weights |= {f"lm.{name}": state[name].detach() for name in chosen}
         folder = Path(folder)

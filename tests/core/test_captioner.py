@@ -100,6 +100,25 @@ def test_only_what_was_trained_is_saved(lm: Path, tmp_path: Path) -> None:
     assert "lm.transformer.wte.weight" in full
 
 
+def test_a_tuned_model_is_saved_whole_after_a_frozen_training_of_it(
+    lm: Path, tmp_path: Path
+) -> None:
+    first = make(lm, "full")
+    wanted = first.caption(features=features())
+    registry = Registry()
+    train(
+        first.lm,
+        registry.parse(MapperConfig, "linear"),
+        2,
+        registry.parse(TuningConfig, "frozen"),
+        features(),
+        [["a dog runs"]] * len(features()),
+        config=TrainingConfig(epochs=1),
+    )
+    second = Captioner.load(first.save(tmp_path / "run"))
+    assert second.caption(features=features()) == wanted
+
+
 def test_a_tuned_run_needs_only_the_config_and_the_tokenizer(lm: Path, tmp_path: Path) -> None:
     first = make(lm, "full")
     first.lm_config = Registry().parse(LMConfig, f"hf:model={lm},init=random,seed=5")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 from mutants.all_mutants import LETTERS, MUTANTS, SOUND, Mutant
 from mutants.configs import TwistedDecoder, TwistedLM
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import KINDS
+from prefixcap.kinds import KINDS, TuningConfig
+from prefixcap.registry import Registry
 from prefixcap.testing import Case, Check, checks, parametrize, rules, run_check, run_checks
 
 
@@ -55,3 +59,20 @@ def test_an_error_of_the_component_is_a_problem_with_its_type() -> None:
 def test_an_unknown_kind_is_named_with_the_nearest() -> None:
     with pytest.raises(PrefixcapError, match=r"no kind 'decoders'; did you mean 'decoder'\?"):
         rules("decoders")
+
+
+def test_a_model_whose_output_layer_is_apart_passes_the_rules_of_tunings() -> None:
+    def untied() -> Any:
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        config = LlamaConfig(
+            vocab_size=23, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=32, tie_word_embeddings=False,
+        )  # fmt: skip
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            return LlamaForCausalLM(config).eval()
+
+    config = Registry().parse(TuningConfig, "full")
+    for check in checks(Case(config=config, module=untied)):
+        check()

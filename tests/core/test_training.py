@@ -239,7 +239,13 @@ def uninterrupted() -> dict[str, Trained]:
     return {tuning: with_val(tuning) for tuning in ("frozen", "full")}
 
 
-def with_val(tuning: str, checkpoint: Checkpoint | None = None, die_at: int = 0) -> Trained:
+def with_val(
+    tuning: str,
+    checkpoint: Checkpoint | None = None,
+    die_at: int = 0,
+    lm: LanguageModel | None = None,
+    val_captions: list[list[str]] | None = None,
+) -> Trained:
     """Trains 6 steps an epoch with dropout, until val is not better."""
 
     def progress(done: int, _total: int, _info: object) -> None:
@@ -248,7 +254,7 @@ def with_val(tuning: str, checkpoint: Checkpoint | None = None, die_at: int = 0)
 
     features, captions = world()
     return train(
-        gpt2(dropout=0.2),
+        lm or gpt2(dropout=0.2),
         config_of(MapperConfig, "mlp"),
         3,
         config_of(TuningConfig, tuning),
@@ -256,7 +262,7 @@ def with_val(tuning: str, checkpoint: Checkpoint | None = None, die_at: int = 0)
         captions,
         config=TrainingConfig(epochs=4, batch_size=8, learning_rate=2e-2, lm_rate=1.0, patience=2),
         val_features=features.flip(0),
-        val_captions=captions,
+        val_captions=val_captions or captions,
         progress=progress,
         checkpoint=checkpoint,
     )
@@ -315,6 +321,41 @@ def test_the_state_of_another_training_is_not_used(tmp_path: Path) -> None:
     file.write_bytes(b"no state")
     with pytest.raises(PrefixcapError, match=r"at is broken \(.*\): delete it to train anew"):
         trained(checkpoint=Checkpoint(file))
+
+
+def test_the_state_of_a_training_on_another_val_is_not_used(tmp_path: Path) -> None:
+    file = tmp_path / "at"
+    other = [["a dog runs"] for _ in world()[1]]
+    with pytest.raises(Killed):
+        with_val("frozen", Checkpoint(file, every=0, share=1e9), 9)
+    assert file.exists()
+    found = with_val("frozen", Checkpoint(file), val_captions=other)
+    assert same(found, with_val("frozen", val_captions=other))
+
+
+def test_val_captions_that_do_not_fit_are_said_before_training() -> None:
+    long = [["dog " * 63] for _ in world()[1]]
+    with pytest.raises(PrefixcapError, match="a prefix of 3 and a caption of 65 tokens do not fit"):
+        with_val("frozen", val_captions=long, die_at=1)
+
+
+def test_a_loss_on_val_that_is_not_a_number_is_said() -> None:
+    lm = gpt2()
+    with torch.no_grad():
+        lm.module.get_parameter("transformer.wpe.weight")[8:] = torch.nan
+    features, captions = world()
+    with pytest.raises(PrefixcapError, match="the loss on val is not a number"):
+        train(
+            lm,
+            config_of(MapperConfig, "linear"),
+            3,
+            config_of(TuningConfig, "frozen"),
+            features,
+            [["a dog"] for _ in captions],
+            config=TrainingConfig(epochs=1),
+            val_features=features,
+            val_captions=[["a dog runs on grass two dog"] for _ in captions],
+        )
 
 
 def test_a_checkpoint_takes_a_small_share_of_the_time(tmp_path: Path) -> None:

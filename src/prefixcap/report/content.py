@@ -158,7 +158,7 @@ class Gallery:
     names: Sequence[str]
     baselines: int
     pictures: Sequence[Picture]
-    scores: Mapping[str, Sequence[Sequence[float] | None]]
+    scores: Mapping[str, Sequence[Sequence[float | None] | None]]
     first: int
     second: int | None
     total: int

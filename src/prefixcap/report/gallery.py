@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -104,11 +105,14 @@ def _picture(finished: Finished, cells: Sequence[Cell], row: int, image: Caption
     )
 
 
-def _scores(cells: Sequence[Cell], images: int) -> dict[str, list[list[float] | None]]:
+def _scores(cells: Sequence[Cell], images: int) -> dict[str, list[list[float | None] | None]]:
     names = dict.fromkeys(name for cell in cells for name in cell.per_image)
     return {
         name: [
-            [round(value, DIGITS) for value in cell.per_image[name][:images]]
+            [
+                round(value, DIGITS) if math.isfinite(value) else None
+                for value in cell.per_image[name][:images]
+            ]
             if name in cell.per_image
             else None
             for cell in cells

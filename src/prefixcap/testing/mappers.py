@@ -16,10 +16,11 @@ SHAPES = tuple(
         feature_width=width, feature_tokens=count, prefix_length=length, embedding_width=embedding
     )
     for width, count, length, embedding in (
-        (8, None, 1, 16),
-        (6, None, 5, 32),
-        (8, 3, 4, 16),
-        (8, 1, 2, 64),
+        # widths that the usual numbers of heads divide
+        (8, None, 1, 96),
+        (6, None, 5, 192),
+        (8, 3, 4, 96),
+        (8, 1, 2, 96),
     )
 )
 TOLERANCE = 1e-5

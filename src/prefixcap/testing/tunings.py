@@ -35,9 +35,11 @@ def trained(module: nn.Module) -> list[str]:
 
 
 def logits(module: Any) -> Tensor:
-    """Runs one of transformers' models on fixed embeddings (2,5,E)."""
-    width = module.get_input_embeddings().weight.shape[1]
-    inputs = torch.randn(2, 5, width, generator=torch.Generator().manual_seed(6))
+    """Runs one of transformers' models on a fixed prefix and two tokens, together (2,5,E)."""
+    embeddings = module.get_input_embeddings()
+    width = embeddings.weight.shape[1]
+    prefix = torch.randn(2, 3, width, generator=torch.Generator().manual_seed(6))
+    inputs = torch.cat([prefix, embeddings(torch.tensor([[1, 2], [3, 4]]))], 1)
     found: Tensor = module(inputs_embeds=inputs, use_cache=False).logits
     return found
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from prefixcap.errors import PrefixcapError
 from prefixcap.flops import counting
 from prefixcap.training.captions import Pair, batches, pad
 from prefixcap.training.checkpoint import random_state, set_random_state
@@ -176,6 +177,8 @@ class Epochs:
                 tokens = int(mask.sum())
                 total += self.trainer.loss(features[rows], ids, mask).item() * tokens
                 count += tokens
+        if not math.isfinite(total):
+            raise PrefixcapError("the loss on val is not a number: train in float32")
         return total / count
 
     def _is_best(self) -> bool:

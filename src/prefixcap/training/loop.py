@@ -139,11 +139,16 @@ def train(
         prefixer = build_prefixer(lm, mapper_config, prefix_length, features, config).to(device)
         end = find_end(lm, config.end)
         pairs = tokenize(lm, captions, config)[: config.max_train_captions]
-        _check_lengths(lm, prefix_length, pairs)
+        val = None
+        if val_features is not None and val_captions is not None:
+            val = val_features, tokenize(lm, val_captions, config)
+        _check_lengths(lm, prefix_length, [*pairs, *(val[1] if val else ())])
         stack.enter_context(fused_activations(lm.module))
         if checkpoint is not None:
             made_of = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
             checkpoint.key = specs.digest(digest, *made_of, _content(features, pairs))
+            if val is not None:
+                checkpoint.key = specs.digest(checkpoint.key, _content(*val))
         run = Epochs(lm, prefixer, config, pairs, features, seed, checkpoint)
         run.history["features"] = prefixer.norm.measure(features)
         trained = Trained(
@@ -158,9 +163,6 @@ def train(
             trained_parameters=sum(p.numel() for p in run.trainer.parameters),
             history=run.history,
         )
-        val = None
-        if val_features is not None and val_captions is not None:
-            val = (val_features, tokenize(lm, val_captions, config))
         run.run(val, progress, (lambda n: on_epoch(n, trained)) if on_epoch else None)
     return trained
 

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -12,8 +13,10 @@ import pytest
 
 from prefixcap.report.content import Content
 from prefixcap.report.figures import figures
+from prefixcap.report.gallery import _scores as gallery_scores
 from prefixcap.report.gallery import as_json
 from prefixcap.report.page import page
+from prefixcap.study.finished import Cell
 
 
 class Elements(HTMLParser):
@@ -110,3 +113,10 @@ def test_marks_are_said_and_not_only_seen(text: str) -> None:
 )
 def test_the_package_has_its_files(name: str) -> None:
     assert files("prefixcap.report").joinpath(name).is_file()
+
+
+def test_a_score_that_is_not_a_number_is_none(tmp_path: Path) -> None:
+    cells = [Cell(name="a", folder=tmp_path, scores={}), Cell(name="b", folder=tmp_path, scores={})]
+    vars(cells[0])["per_image"] = {"SPICE": [0.5, float("nan")]}
+    vars(cells[1])["per_image"] = {}
+    assert gallery_scores(cells, 2) == {"SPICE": [[0.5, None], None]}

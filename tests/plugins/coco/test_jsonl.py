@@ -159,6 +159,7 @@ def test_many_bytes_of_images_are_told_apart_by_size_and_time(tmp_path: Path) ->
         (line(1, captions=[]), "line 2: 'captions' must be a list of texts, not []"),
         (line(1, captions=["a", 5]), "line 2: 'captions' must be text, not 5"),
         (line(1, captions=[" "]), "line 2: 'captions' has an empty text"),
+        (line(1, captions=["a dog \ud83d"]), "line 2: 'captions' holds half a character"),
         (line(1, image=7), "line 2: 'image' must be text, not 7"),
         (line(1, split=None), "line 2: 'split' must be text, not None"),
         (line(1, image="0.png"), "line 2: the image '0.png' already stands in line 1"),

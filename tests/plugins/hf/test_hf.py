@@ -83,6 +83,13 @@ def test_a_folder_is_the_model_that_was_saved(architecture: str, tmp_path: Path)
     assert lm.digest() == HF(model=str(tmp_path)).build().digest()
 
 
+def test_a_folder_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(tmp_path / "gpt2", "GPT2")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = HF(model="~/gpt2", tokenizer="~/gpt2").build()
+    assert found.digest() == HF(model=str(tmp_path / "gpt2")).build().digest()
+
+
 def test_what_stands_before_every_prefix(tmp_path: Path) -> None:
     save_model(tmp_path, "GPT2")
     plain, led = (HF(model=str(tmp_path), before=b).build() for b in ("", "<end>a dog"))
