@@ -61,6 +61,7 @@ def _model(config: HF, source: str, dtype: Any, kwargs: dict[str, str]) -> Any:
         return loader.from_pretrained(source, dtype=dtype, **kwargs)
     settings = AutoConfig.from_pretrained(source, **kwargs)
     with torch.random.fork_rng(devices=[]):
+        # `torch.manual_seed` would seed every GPU
         torch.default_generator.manual_seed(config.seed)
         return loader.from_config(settings).to(dtype)
 
@@ -129,7 +130,7 @@ def _sentences(config: HF) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        place = "folder" if Path(config.model).expanduser().exists() else "name on the hub"
+        place = "folder" if Path(_place(config.model)).exists() else "name on the hub"
         hint = "" if place == "folder" else "; without a network, give a folder instead"
         raise PrefixcapError(
             f"lm 'hf': the {place} {config.model!r} cannot be loaded: {reason}{hint}"

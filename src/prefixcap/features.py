@@ -67,14 +67,12 @@ def encode_each(
         with torch.inference_mode():
             rows = encoder.encode(_stack(good)).float().cpu() if good else None
         # a clone, because tensors of inference mode cannot take part in training
-        each = iter(() if rows is None else rows.clone())
+        each = iter(() if rows is None else zip(rows.clone(), readable(rows), strict=True))
         for item, tensor in zip(items[start : start + batch_size], inputs, strict=True):
-            row = None if tensor is None else next(each)
-            if row is not None and not torch.isfinite(row).all():
-                if on_error != "skip":
-                    raise PrefixcapError(f"{item.path or item.id}: its feature is not finite")
-                row = None
-            found.append(row)
+            row, finite = (None, True) if tensor is None else next(each)
+            if not finite and on_error != "skip":
+                raise PrefixcapError(f"{item.path or item.id}: its feature is not finite")
+            found.append(row if finite else None)
         if progress is not None:
             progress(len(found), len(items))
     return found

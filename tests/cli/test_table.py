@@ -31,4 +31,4 @@ def test_captions_of_a_few_lines_are_all_shown() -> None:
 def test_captions_of_a_large_grid_do_not_fill_the_terminal() -> None:
     shown = _captions(results(1188))
     assert len(shown) == SHOWN * (1 + LINES + 2) + 2
-    assert shown[-2].startswith("(and of 1164 more lines of the table: see captions.jsonl")
+    assert shown[-2].startswith("(captions of 1164 more lines of the table: captions.jsonl")

@@ -79,5 +79,5 @@ def _captions(results: Results) -> list[str]:
             lines.append(f"  {label_of(result, names)}{seed}: {made}")
         lines += [f"  a human's: {text}" for text in example.references[:2]]
     if more > 0:
-        lines.append(f"(and of {more} more lines of the table: see captions.jsonl, or the report)")
+        lines.append(f"(captions of {more} more lines of the table: captions.jsonl, or the report)")
     return [*lines, ""]

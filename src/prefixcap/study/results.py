@@ -78,7 +78,7 @@ class Results:
     def write(self) -> None:
         """Writes `scores.json`, `captions.jsonl` and `table.md` into the study's folder."""
         self._write_scores(complete=True)
-        write_lines(self.folder / "captions.jsonl", self._lines())
+        write_lines(self.folder / "captions.jsonl", self._every_line())
         self.analysis.write(self.folder)
         write_text(self.folder / "table.md", page(self.analysis, self.rows, self.correction))
 
@@ -114,7 +114,7 @@ class Results:
         """Reads all lines of a cell: of a large grid there is no room for all at once."""
         return read_lines(self.folder / "cells" / cell / FINAL)
 
-    def _lines(self) -> Iterator[Mapping[str, Any]]:
+    def _every_line(self) -> Iterator[Mapping[str, Any]]:
         for cell in self.captions:
             for example, line in zip(self.test, self.lines(cell), strict=True):
                 yield {

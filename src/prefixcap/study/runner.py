@@ -88,7 +88,7 @@ class Runner:
         self.device = device_named(study.device)
         self.results = Results(folder=folder)
         self._rows: dict[str, dict[str, Any]] = {}
-        self._lines: dict[str, list[dict[str, Any]]] = {}
+        self._shown: dict[str, list[dict[str, Any]]] = {}
         self._lm: tuple[LMConfig, LanguageModel] | None = None
         self._captioner: tuple[Path, Captioner] | None = None
         self._groups: list[Group] = []
@@ -204,7 +204,7 @@ class Runner:
         order = [cell.name for group in self._groups for cell in in_order(group.places)]
         names = [name for name in order if name in self._rows]
         self.results.rows = [self._rows[name] for name in names]
-        self.results.captions = {name: self._lines[name] for name in names}
+        self.results.captions = {name: self._shown[name] for name in names}
 
     def _versions(self) -> dict[str, str]:
         study = self.study
@@ -261,7 +261,7 @@ class Runner:
         scores, intervals = self._scorer.scores(
             cell.folder, cell.scores_key, found.lines, images, self._what(cell.name[:-9])
         )
-        self._lines[cell.name] = found.lines[: picture.IMAGES]
+        self._shown[cell.name] = found.lines[: picture.IMAGES]
         model = cell.model
         self._rows[cell.name] = {
             "mapper": study.label(model.mapper),

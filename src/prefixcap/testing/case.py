@@ -59,7 +59,7 @@ def small_gpt2() -> nn.Module:
         eos_token_id=10,
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         module: nn.Module = GPT2LMHeadModel(sizes)
     return module.eval()
 

@@ -29,7 +29,7 @@ TOLERANCE = 1e-5
 def fresh(case: Case, shape: MapperShape, seed: int = 0) -> nn.Module:
     """Builds the mapper from a seed of torch's random state, which is kept as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return cast(MapperConfig, case.config).build(shape)
 
 

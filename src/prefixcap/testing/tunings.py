@@ -24,7 +24,7 @@ def tuned(case: Case, before: bool | None = None) -> nn.Module:
         module.requires_grad_(before)
     # a tuning may draw fresh parameters
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         cast(Tuning, case.build()).apply(module)
     return module
 

@@ -146,9 +146,8 @@ def train(
         stack.enter_context(fused_activations(lm.module))
         if checkpoint is not None:
             made_of = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
-            checkpoint.key = specs.digest(digest, *made_of, _content(features, pairs))
-            if val is not None:
-                checkpoint.key = specs.digest(checkpoint.key, _content(*val))
+            seen = [_content(*each) for each in ((features, pairs), val) if each is not None]
+            checkpoint.key = specs.digest(digest, *made_of, *seen)
         run = Epochs(lm, prefixer, config, pairs, features, seed, checkpoint)
         run.history["features"] = prefixer.norm.measure(features)
         trained = Trained(

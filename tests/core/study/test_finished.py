@@ -13,6 +13,7 @@ from cli_world import World
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import TuningConfig
 from prefixcap.registry import Registry
+from prefixcap.report.training import curves
 from prefixcap.study import scoring
 from prefixcap.study.analysis import analyse, read
 from prefixcap.study.finished import Finished
@@ -134,6 +135,13 @@ def test_an_unfinished_study_gives_its_finished_cells(
     assert len(found.cells[found.rows[0]["cell"]].texts) == len(found.images) == 8
     run(small, tmp_path)
     assert read(tmp_path).complete
+
+
+def test_a_report_tells_the_epoch_that_was_kept(results: Results) -> None:
+    found = read(results.folder)
+    history = {"train_loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.0, 4.0], "kept_epoch": 2}
+    vars(found)["histories"] = dict.fromkeys((row["model"] for row in found.rows), history)
+    assert {curve.best for curve in curves(found)[0]} == {2}
 
 
 def test_what_is_no_study_is_a_sentence(results: Results, tmp_path: Path) -> None:

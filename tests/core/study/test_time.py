@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,20 +32,27 @@ with locked(Path(sys.argv[1])):
 """
 
 
+@contextlib.contextmanager
+def holding(place: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds a place until it is told a line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(place)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield other
+
+
 def work(kind: str = "training", units: int = 10, **by: str | int) -> Work:
     return Work(kind=kind, units=units, by=by)
 
 
 def test_what_another_process_holds_comes_last(tmp_path: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path / "b")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as other:
+    with holding(tmp_path / "b") as other:
         assert other.stdin is not None
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
         assert list(shared("abc", lambda name: tmp_path / name, wait=False)) == ["a", "c"]
         found = []
         for name in shared("abc", lambda name: tmp_path / name):
@@ -129,14 +138,7 @@ def test_processes_share_what_is_left(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with at_work(tmp_path):
         assert (others(tmp_path), after()) == (0, 100.0)
-        with subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(tmp_path / "elsewhere-17")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as other:
-            assert other.stdout is not None
-            assert other.stdout.readline() == "held\n"
+        with holding(tmp_path / "elsewhere-17") as other:
             assert (others(tmp_path), after()) == (1, 40.0)
             other.kill()  # the system frees what it held
             other.wait()
