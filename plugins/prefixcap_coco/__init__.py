@@ -110,9 +110,11 @@ class Bleu(MetricConfig):
     name: ClassVar[str] = "bleu"
 
     def build(self) -> Metric:
-        """Makes the metric."""
+        """Makes the metric; raises as `java.check`."""
+        from prefixcap_coco.java import check
         from prefixcap_coco.overlap import BleuMetric
 
+        check()
         return BleuMetric()
 
 
@@ -123,9 +125,15 @@ class Meteor(MetricConfig):
     name: ClassVar[str] = "meteor"
 
     def build(self) -> Metric:
-        """Gives the metric, always the same one: its Java process takes long to load."""
+        """Gives the metric, always the same one: its Java process takes long to load.
+
+        Raises:
+            PrefixcapError: as `java.check`.
+        """
+        from prefixcap_coco.java import check
         from prefixcap_coco.meteor import shared_metric
 
+        check()
         return shared_metric(os.getpid())
 
 
@@ -136,22 +144,30 @@ class Rouge(MetricConfig):
     name: ClassVar[str] = "rouge"
 
     def build(self) -> Metric:
-        """Makes the metric."""
+        """Makes the metric; raises as `java.check`."""
+        from prefixcap_coco.java import check
         from prefixcap_coco.overlap import RougeMetric
 
+        check()
         return RougeMetric()
 
 
 @attrs.frozen(kw_only=True)
 class Cider(MetricConfig):
-    """CIDEr-D (Vedantam et al. 2015) with document frequencies of the references at hand."""
+    """CIDEr-D (Vedantam et al. 2015) with document frequencies of the references at hand.
+
+    They make it 0 of a single image; and a consensus wants two references or more.
+    """
 
     name: ClassVar[str] = "cider"
+    least: ClassVar[Mapping[str, int]] = {"images": 2, "references": 2}
 
     def build(self) -> Metric:
-        """Makes the metric."""
+        """Makes the metric; raises as `java.check`."""
+        from prefixcap_coco.java import check
         from prefixcap_coco.overlap import CiderMetric
 
+        check()
         return CiderMetric()
 
 
@@ -193,7 +209,9 @@ class Length(MetricConfig):
 
 @attrs.frozen(kw_only=True)
 class Distinct(MetricConfig):
-    """Distinct-n (Li et al. 2016), the vocabulary, and the share of distinct captions.
+    """Distinct-n, the vocabulary, and the share of distinct captions.
+
+    Distinct-n is after Li et al. 2016, but over the number of n-grams, not of words.
 
     Attributes:
         max_n: the longest n-grams to count.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from prefixcap import specs
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import ImageItem, Metric, Record, Scores
 from prefixcap.similarity import TextSide, named_text_side
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WEIGHT = 2.5
-USUAL = "clip"
+USUAL = "ViT-B/32"
+PROMPT = "A photo depicts"
+"""The paper's model and prompt, whose scores have the plain names."""
 
 # features of images that were encoded for scoring; all cells of a study have the same items
 _ENCODED: dict[tuple[str, int], tuple[ImageItem, Tensor]] = {}
@@ -33,6 +37,7 @@ class ClipScoreMetric(Metric):
     def __init__(self, encoder: str, text: str, prompt: str) -> None:
         self._encoder = encoder
         self._text = text
+        self._told = prompt
         self._prompt = f"{prompt} " if prompt else ""
 
     def score(self, records: Sequence[Record]) -> Scores:
@@ -48,14 +53,15 @@ class ClipScoreMetric(Metric):
         each = tuple(WEIGHT * max(cosine, 0.0) for cosine in cosines)
         nearest = _nearest(side, vectors, self._references(records))
         both = tuple(_harmonic(a, b) for a, b in zip(each, nearest, strict=True))
-        which = label(side.name)
+        which = label(side, self._told)
         per_image = {f"CLIPScore{which}": each, f"RefCLIPScore{which}": both}
         return Scores(values={k: fmean(v) for k, v in per_image.items()}, per_image=per_image)
 
     def _side(self, records: Sequence[Record]) -> TextSide:
-        if self._encoder or self._text:
-            return named_text_side(self._encoder or self._text)
         side = records[0].text_side
+        if self._encoder or self._text:
+            device = "auto" if side is None else side.device
+            return named_text_side(self._encoder or self._text, device)
         if side is None:
             raise PrefixcapError(
                 f"the encoder of the image {records[0].image!r} was not given, so its caption "
@@ -79,13 +85,19 @@ class ClipScoreMetric(Metric):
         return [[self._prompt + text for text in record.references] for record in records]
 
 
-def label(name: str) -> str:
-    """Returns what a score's name ends in: which CLIP it is, unless it is the paper's ViT-B/32."""
-    if name in (USUAL, "clip:model=ViT-B/32"):
-        return ""
-    model = name.partition("model=")[2].partition(",")[0] or name
-    is_file = model.count("/") > 1 or model.endswith(".pt")
-    return f"[{model.rsplit('/', 1)[-1] if is_file else model}]"
+def label(side: TextSide, prompt: str) -> str:
+    """Returns what a score's name ends in: what differs from the paper, which CLIP and prompt.
+
+    A checkpoint is told by its file's name and its weights, as another one may have the same name.
+    """
+    name, settings = specs.split(side.name)
+    model = settings.get("model", USUAL) if name == "clip" else side.name
+    if name == "clip" and Path(model).expanduser().is_file():
+        model = f"{Path(model).name}@{side.encoder.digest()[:8]}"
+    told = [model] if model != USUAL else []
+    told += [f"prompt={prompt}"] if prompt != PROMPT else []
+    # no comma, which parts the names of scores in the shell
+    return f"[{';'.join(told).replace(',', ';')}]" if told else ""
 
 
 def _encoded(spec: str, side: TextSide, records: Sequence[Record]) -> Tensor:

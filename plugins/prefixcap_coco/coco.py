@@ -56,13 +56,13 @@ def read(config: Coco) -> SplitDataset:
 
 
 def _examples(
-    root: Path, photos: Iterable[Photo], captions: Mapping[int, list[str]]
+    root: Path, photos: Iterable[tuple[int, Photo]], captions: Mapping[int, list[str]]
 ) -> dict[str, list[Example]]:
     folders = {name: _image_folder(root, name) for name in FOLDERS}
     examples: dict[str, list[Example]] = {}
     photos = list(photos)
-    files = ImageFiles(folders[photo.folder] / photo.file for photo in photos)
-    for index, photo in enumerate(photos):
+    files = ImageFiles(folders[photo.folder] / photo.file for _, photo in photos)
+    for index, photo in photos:
         if photo.number not in captions:
             raise PrefixcapError(
                 f"{root / 'annotations'} has no captions of the image {photo.file!r} "
@@ -81,12 +81,13 @@ def _examples(
     return examples
 
 
-def _chosen(photos: Iterable[Photo], restval: str) -> Iterator[Photo]:
-    for photo in photos:
+def _chosen(photos: Iterable[Photo], restval: str) -> Iterator[tuple[int, Photo]]:
+    # an image keeps its number whatever is left out: it is its row among precomputed features
+    for index, photo in enumerate(photos):
         if photo.split != "restval" or restval == "keep":
-            yield photo
+            yield index, photo
         elif restval == "train":
-            yield attrs.evolve(photo, split="train")
+            yield index, attrs.evolve(photo, split="train")
 
 
 def _official(images: list[Any], folder: str, path: Path) -> list[Photo]:

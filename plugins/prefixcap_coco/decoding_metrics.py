@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import attrs
@@ -17,8 +17,9 @@ class ClipScore(MetricConfig):
     """CLIPScore and RefCLIPScore (Hessel et al. 2021, "CLIPScore: A Reference-free Evaluation").
 
     CLIPScore is 2.5 max(cos(image, caption), 0) in CLIP's space, RefCLIPScore its harmonic mean
-    with the highest cosine of the caption and a reference. Scores of different CLIPs are no one
-    scale: unless it is OpenAI's ViT-B/32, as in the paper, the names say which it is.
+    with the highest cosine of the caption and a reference. Scores of different CLIPs or prompts are
+    no one scale: unless they are the paper's, OpenAI's ViT-B/32 and the prompt below, the names say
+    which they are.
 
     Attributes:
         encoder: a CLIP that encodes the images anew, such as `clip:model=ViT-B/32` (";" for ",");
@@ -29,6 +30,7 @@ class ClipScore(MetricConfig):
     """
 
     name: ClassVar[str] = "clipscore"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[str]] = frozenset({"image"})
 
     encoder: str = ""
@@ -55,9 +57,9 @@ class ClipScore(MetricConfig):
 class Diversity(MetricConfig):
     """How much the captions of one image differ from one another.
 
-    Distinct n-grams over all n-grams of an image's captions (Aneja et al. 2019, "Sequential Latent
-    Spaces"), self-BLEU (Zhu et al. 2018, "Texygen") and mBLEU (Shetty et al. 2017, "Speaking the
-    Same Language"), which are lower where captions differ more.
+    Distinct n-grams over the words of an image's captions (Shetty et al. 2017, "Speaking the Same
+    Language"; Aneja et al. 2019, "Sequential Latent Spaces"), self-BLEU (Zhu et al. 2018,
+    "Texygen") and mBLEU (Shetty et al. 2017), which are lower where captions differ more.
 
     Attributes:
         max_n: the longest n-grams whose distinct ones are counted.
@@ -65,15 +67,18 @@ class Diversity(MetricConfig):
     """
 
     name: ClassVar[str] = "diversity"
+    version: ClassVar[str] = "2"
     needs: ClassVar[frozenset[str]] = frozenset({"several"})
 
     max_n: int = attrs.field(default=2, validator=at_least(1))
     order: int = attrs.field(default=4, validator=at_least(1))
 
     def build(self) -> Metric:
-        """Makes the metric."""
+        """Makes the metric; raises as `java.check`."""
+        from prefixcap_coco.java import check
         from prefixcap_coco.several import DiversityMetric
 
+        check()
         return DiversityMetric(self.max_n, self.order)
 
 
@@ -96,6 +101,14 @@ class Oracle(MetricConfig):
     def needs(self) -> frozenset[str]:  # type: ignore[override]
         """Several captions, and what the other metrics need."""
         return frozenset({"several"}.union(*(config.needs for config in self._metrics())))
+
+    @property
+    def least(self) -> Mapping[str, int]:  # type: ignore[override]
+        """The most that any of the other metrics wants."""
+        wanted = [config.least for config in self._metrics()]
+        return {
+            what: max(least.get(what, 1) for least in wanted) for what in ("images", "references")
+        }
 
     def build(self) -> Metric:
         """Makes the metric."""

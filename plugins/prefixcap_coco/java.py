@@ -38,6 +38,16 @@ def executable() -> str:
     return found
 
 
+def check() -> None:
+    """Checks that Java and the jars are there, before something is computed that needs them.
+
+    Raises:
+        PrefixcapError: as `executable` and `jars`.
+    """
+    executable()
+    jars()
+
+
 @contextmanager
 def running(java: str) -> Iterator[None]:
     """Says what is wrong where a Java cannot even be started.

@@ -8,17 +8,18 @@ from statistics import fmean
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Metric, Record, Scores
-from prefixcap_coco.surface import distinct, words
+from prefixcap_coco.surface import grams, words
 from prefixcap_coco.tokens import tokenise
 
 
 class DiversityMetric(Metric):
     """How much the captions of an image differ.
 
-    `Div_n` is the number of different n-grams over the number of all n-grams of an image's
-    captions, `Unique_captions` the share of different captions, `Self_BLEU_m` the BLEU of each
-    caption against the others of its image; these are means over images. `mBLEU_m` is the BLEU of
-    all images' i-th captions against the others, the mean over i.
+    `Div_n` is the number of different n-grams over the number of words of an image's captions, as
+    in its papers (so `Div_2` is below 1 even where no bigram comes twice), `Unique_captions` the
+    share of different captions, `Self_BLEU_m` the BLEU of each caption against the others of its
+    image; these are means over images. `mBLEU_m` is the BLEU of all images' i-th captions against
+    the others, the mean over i.
 
     Args:
         max_n: the longest n-grams of `Div_n`.
@@ -37,7 +38,7 @@ class DiversityMetric(Metric):
         """
         sets = [[tuple(words(text)) for text in record.captions] for record in records]
         per_image = {
-            f"Div_{n}": tuple(distinct(captions, n) for captions in sets)
+            f"Div_{n}": tuple(_a_word(captions, n) for captions in sets)
             for n in range(1, self._max_n + 1)
         }
         per_image["Unique_captions"] = tuple(len(set(texts)) / len(texts) for texts in sets)
@@ -62,6 +63,13 @@ class DiversityMetric(Metric):
             for row, value in zip(left, each[-1], strict=True):
                 found[row].append(float(value))
         return tuple(map(fmean, found)), fmean(corpora)
+
+
+def _a_word(captions: Sequence[tuple[str, ...]], n: int) -> float:
+    """Returns the number of different n-grams over that of words; 0 where there are none."""
+    count = sum(map(len, captions))
+    different = {gram for caption in captions for gram in grams(caption, n)}
+    return len(different) / count if count else 0.0
 
 
 class OracleMetric(Metric):

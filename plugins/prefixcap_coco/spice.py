@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Metric, Record, Scores
-from prefixcap_coco.java import executable, jars, running
+from prefixcap_coco.java import check, executable, jars, running
 from prefixcap_coco.tokens import tokens
 
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
@@ -23,10 +23,12 @@ class SpiceMetric(Metric):
         memory: the most memory for Java, in GB.
 
     Raises:
-        PrefixcapError: the models are not there; they are never downloaded unasked.
+        PrefixcapError: as `java.check`; or the models are not there, which are never downloaded
+            unasked.
     """
 
     def __init__(self, memory: int) -> None:
+        check()
         self._memory = memory
         folder = jars() / "spice" / "lib"
         missing = [name for name in MODELS if not (folder / name).is_file()]

@@ -39,6 +39,8 @@ class DistinctMetric(Metric):
     `Distinct_n` is the number of different n-grams over the number of all n-grams of all
     predictions, `Vocabulary` the number of different words, and `Distinct_captions` the share of
     different predictions. All of them fall as the corpus grows: compare equal numbers of images.
+    Li et al. 2016 divide by the number of words instead: the same for n = 1, and lower by the
+    factor 1 - (n - 1) / mean length beyond, where no caption is shorter than n - 1 words.
 
     Args:
         max_n: the longest n-grams to count.
@@ -109,9 +111,10 @@ def _stutters(caption: tuple[str, ...], n: int) -> bool:
 
 def distinct(captions: Sequence[tuple[str, ...]], n: int) -> float:
     """Returns the number of different n-grams over that of all; 0 where there are none."""
-    found = [gram for caption in captions for gram in _grams(caption, n)]
+    found = [gram for caption in captions for gram in grams(caption, n)]
     return len(set(found)) / len(found) if found else 0.0
 
 
-def _grams(caption: tuple[str, ...], n: int) -> Iterator[tuple[str, ...]]:
+def grams(caption: tuple[str, ...], n: int) -> Iterator[tuple[str, ...]]:
+    """Gives a caption's n-grams in their order."""
     return (caption[i : i + n] for i in range(len(caption) - n + 1))

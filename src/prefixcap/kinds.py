@@ -28,13 +28,17 @@ if TYPE_CHECKING:
 # ------------------------------------------------------------------------------------- data sets
 
 
+LOOSE = -1
+"""The number of an image that is of no data set."""
+
+
 @attrs.frozen(kw_only=True)
 class ImageItem:
     """One image of a data set, not yet read.
 
     Attributes:
         id: what names the image in results; unique in its data set.
-        index: its row in the data set's own order, all splits together.
+        index: its row in the data set's own order, all splits together; `LOOSE` of a single image.
         path: the image file, where there is one.
         open: reads (or draws) the image.
         embedding: reads the precomputed feature (D) or (N,D), where the data set has one.
@@ -130,9 +134,19 @@ class Encoder(ABC):
 
 @attrs.frozen(kw_only=True)
 class EncoderConfig(Component):
-    """The base of image encoder configs."""
+    """The base of image encoder configs.
+
+    Attributes:
+        by_index: whether a feature depends on its image's number in the data set, as that of a row
+            in a file does; where it does not, images may come and go beside it.
+    """
 
     kind: ClassVar[str] = "encoder"
+
+    @property
+    def by_index(self) -> bool:
+        """See the attributes; to be on the safe side unless a config says otherwise."""
+        return True
 
     @abstractmethod
     def build(self, device: str = "cpu") -> Encoder:
@@ -200,6 +214,11 @@ class LanguageModel(ABC):
     @abstractmethod
     def eos_id(self) -> int | None:
         """The id of the end-of-text token, where the model has one."""
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The ids of all tokens that end a text, `eos_id` first; this one alone by default."""
+        return () if self.eos_id is None else (self.eos_id,)
 
     @property
     @abstractmethod
@@ -439,6 +458,13 @@ class MetricConfig(Component):
 
     "image": the image or its feature, with the encoder's text side; "search": what the decoder
     says of its captions (`logprobs`, `tokens`, `finishes`); "several": two captions or more.
+    """
+    less_is_better: ClassVar[frozenset[str]] = frozenset()
+    """The names of the values that are the better the smaller they are, such as an error rate."""
+    least: ClassVar[Mapping[str, int]] = {}
+    """How many "images", and "references" of each, its scores mean something from; 1 unless given.
+
+    Where there are fewer, that is said in a warning.
     """
 
     @abstractmethod

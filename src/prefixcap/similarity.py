@@ -25,10 +25,12 @@ class TextSide:
     Args:
         name: which encoder it is, for messages and for the names of scores.
         make: gives the encoder; called when it is first needed.
+        device: where it is, and where another encoder that is used beside it belongs.
     """
 
-    def __init__(self, name: str, make: Callable[[], Encoder]) -> None:
+    def __init__(self, name: str, make: Callable[[], Encoder], device: str = "auto") -> None:
         self.name = name
+        self.device = device
         self._make = make
         self._encoder: Encoder | None = None
         self._known: dict[str, Tensor] = {}
@@ -122,7 +124,7 @@ def text_side(
     if isinstance(encoder, Encoder):
         return TextSide(type(encoder).__name__, lambda: encoder)
     config = (registry or Registry()).parse(EncoderConfig, encoder)
-    return TextSide(specs.to_spec(config), lambda: config.build(device))
+    return TextSide(specs.to_spec(config), lambda: config.build(device), device)
 
 
 @lru_cache(maxsize=4)

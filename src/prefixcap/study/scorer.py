@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefixcap import specs
+from prefixcap.evaluation import too_few
+from prefixcap.kinds import MetricConfig
 from prefixcap.stats import bootstrap_interval
 from prefixcap.study import baselines, captions, data, resampling, scoring, work
 from prefixcap.study.grid import Study
 from prefixcap.study.images import Images
-from prefixcap.study.layout import scores_key
-from prefixcap.study.progress import Reporter, Silent
+from prefixcap.study.layout import Cell, scores_key
+from prefixcap.study.progress import Reporter, Silent, Task
 from prefixcap.study.results import Results
 from prefixcap.study.store import write_lines
 from prefixcap.study.timings import Work, note
@@ -25,7 +26,7 @@ class Scorer:
     Args:
         study: the study.
         folder: where it is kept.
-        results: gets the resampled scores and the rows of captions that need no model.
+        results: gets the resampled scores, the rows of captions that need no model, and warnings.
         reporter: who is told.
         begin: called with the pieces of work before they are begun.
     """
@@ -41,6 +42,25 @@ class Scorer:
         self._study, self._folder, self._begin = study, folder, begin
         self._results, self._reporter = results, reporter
         self._told: set[tuple[str, str]] = set()
+
+    def try_out(self, images: Images, cells: Sequence[Cell]) -> None:
+        """Tries the metrics that look at images, where a cell lacks them, before the training.
+
+        Args:
+            images: the images.
+            cells: the cells whose captions are of them.
+
+        Raises:
+            PrefixcapError: a metric lacks what it needs, or two give one score.
+        """
+        wanted = [
+            metric
+            for metric in self._study.metrics
+            if "image" in metric.needs
+            and any(scoring.missing(cell.folder, cell.scores_key, [metric]) for cell in cells)
+        ]
+        test, features = self._results.test[: scoring.TRIED], images.test[: scoring.TRIED]
+        scoring.try_out(wanted, test, features, images.text_side)
 
     def scores(
         self, folder: Path, key: str, lines: list[dict[str, Any]], images: Images, what: str
@@ -58,6 +78,8 @@ class Scorer:
             The scores and the ends of their intervals.
         """
         metrics = self._study.metrics
+        for warning in too_few(self._results.test, metrics):
+            self._warn(warning)
         missing = scoring.missing(folder, key, metrics)
         works = work.scoring(missing, len(lines))
         if missing:
@@ -65,7 +87,7 @@ class Scorer:
         reporter = self._reporter if missing else Silent()
         records = scoring.records(self._results.test, lines, images.test, images.text_side)
         with reporter.task(f"scoring {what}", len(missing), "metrics") as task:
-            reached = self._timed(works, task.reach)
+            reached = self._noting(len(lines), task)
             scores = scoring.cell_scores(folder, key, records, metrics, reached)
         for metric, reason in scores.left_out.items():
             if (metric, reason) not in self._told:
@@ -113,16 +135,17 @@ class Scorer:
                 }
             )
 
-    def _timed(self, works: list[Work], reach: Callable[[int], None]) -> Callable[[int], None]:
-        """Notes how long each of the metrics took."""
-        since = time.perf_counter()
+    def _noting(self, images: int, task: Task) -> Callable[[int, MetricConfig, float], None]:
+        """Notes how long each of the metrics took; another process may have scored some of them."""
 
-        def reached(done: int) -> None:
-            nonlocal since
-            now = time.perf_counter()
-            if done <= len(works):
-                note(self._folder, works[done - 1], now - since)
-            since = now
-            reach(done)
+        def reached(done: int, metric: MetricConfig, seconds: float) -> None:
+            (piece,) = work.scoring([metric], images)
+            note(self._folder, piece, seconds)
+            task.reach(done)
 
         return reached
+
+    def _warn(self, text: str) -> None:
+        if text not in self._results.warnings:
+            self._results.warnings.append(text)
+            self._reporter.say(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,7 +13,15 @@ import attrs
 
 from prefixcap import specs
 from prefixcap.config import Component
-from prefixcap.evaluation import lacking, of_captions, score
+from prefixcap.evaluation import (
+    check_references,
+    claim,
+    evaluate,
+    lacking,
+    of_captions,
+    score,
+    too_few,
+)
 from prefixcap.kinds import Example, MetricConfig, Record, Scores
 from prefixcap.study.layout import part_key
 from prefixcap.study.store import locked, read_json, write_json
@@ -20,8 +30,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.similarity import TextSide
+    from prefixcap.study.grid import Study
 
 SCORES = "scores.json"
+TRIED = 2
+"""How many images metrics are tried out on before anything is trained."""
 
 
 @attrs.frozen
@@ -37,6 +50,53 @@ class CellScores:
     values: dict[str, float]
     scored: int
     left_out: dict[str, str]
+
+
+def check(study: Study, examples: Sequence[Example]) -> list[str]:
+    """Checks a study's metrics before anything is computed; no encoder is loaded.
+
+    Args:
+        study: the study.
+        examples: the test examples.
+
+    Returns:
+        Warnings of too few images or references.
+
+    Raises:
+        PrefixcapError: an image has no reference, a metric cannot be made, or two of one name both
+            give a score.
+    """
+    check_references(examples)
+    several = Counter(metric.name for metric in study.metrics)
+    twice = [m for m in study.metrics if several[m.name] > 1 and "image" not in m.needs]
+    for metric in study.metrics:
+        metric.build()
+    try_out(twice, examples[:TRIED])
+    return too_few(examples, study.metrics)
+
+
+def try_out(
+    metrics: Sequence[MetricConfig],
+    examples: Sequence[Example],
+    features: Tensor | None = None,
+    text_side: TextSide | None = None,
+) -> None:
+    """Scores references in the place of captions, so that what fails does so before the training.
+
+    Args:
+        metrics: what to try out.
+        examples: B examples, a few.
+        features: (B,D) or (B,N,D) of the images.
+        text_side: the texts' side of the encoder that made the features.
+
+    Raises:
+        PrefixcapError: a metric lacks what it needs, or two give one score.
+    """
+    lines = [
+        {"captions": [{"text": text, "logprob": -1.0, "tokens": 1, "finish": "stop"}] * 2}
+        for text in (example.references[0] for example in examples)
+    ]
+    evaluate(records(examples, lines, features, text_side), metrics)
 
 
 def records(
@@ -92,7 +152,7 @@ def cell_scores(
     key: str,
     found: Sequence[Record],
     metrics: Sequence[MetricConfig],
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, MetricConfig, float], None] | None = None,
 ) -> CellScores:
     """Scores a cell, and keeps each metric's scores with those of every image.
 
@@ -103,13 +163,14 @@ def cell_scores(
         key: a digest of what made the captions and the references.
         found: the captions with their references.
         metrics: what to score by.
-        progress: called with how many metrics were computed.
+        progress: called with how many metrics were computed, the last of them, and its seconds.
 
     Raises:
-        PrefixcapError: a metric lacks what it needs.
+        PrefixcapError: a metric lacks what it needs, or two give one score.
     """
     values: dict[str, float] = {}
     left_out: dict[str, str] = {}
+    given: dict[str, str] = {}
     scored = 0
     with locked(folder):
         kept = read_json(folder / SCORES) or {}
@@ -117,11 +178,12 @@ def cell_scores(
             name = specs.to_spec(metric)
             metric_key = _key(key, metric)
             if kept.get(name, {}).get("key") != metric_key:
+                begin = time.perf_counter()
                 reason = lacking(found, metric)
                 result = Scores(values={}) if reason else score(found, metric)
                 scored += 1
                 if progress is not None:
-                    progress(scored)
+                    progress(scored, metric, time.perf_counter() - begin)
                 per_image = {k: list(v) for k, v in result.per_image.items()}
                 kept[name] = {
                     "key": metric_key,
@@ -130,6 +192,7 @@ def cell_scores(
                     **({"left_out": reason} if reason else {}),
                 }
                 write_json(folder / SCORES, kept)
+            claim(given, metric, kept[name]["values"])
             values |= kept[name]["values"]
             if "left_out" in kept[name]:
                 left_out[name] = kept[name]["left_out"]

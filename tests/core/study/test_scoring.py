@@ -1,0 +1,241 @@
+"""What a study's metrics lack is said before anything is trained, and their times are noted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from prefixcap import specs
+from prefixcap.errors import PrefixcapError
+from prefixcap.evaluation import score
+from prefixcap.kinds import Metric, MetricConfig, Record, Scores
+from prefixcap.registry import Registry
+from prefixcap.study import data, scoring, timings
+from prefixcap.study.grid import Study
+from prefixcap.study.images import Encoding, Images
+from prefixcap.study.layout import Cell
+from prefixcap.study.progress import Silent
+from prefixcap.study.results import Results
+from prefixcap.study.scorer import Scorer
+from prefixcap.study.store import locked
+
+
+def by(study: Study, *metrics: str) -> Study:
+    parsed = tuple(Registry().parse(MetricConfig, spec) for spec in metrics)
+    return attrs.evolve(study, metrics=parsed, labels={})
+
+
+class Listening(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@attrs.frozen
+class Encoded:
+    """A study whose images are encoded, with nothing trained."""
+
+    study: Study
+    folder: Path
+    results: Results
+    images: Images
+    reporter: Listening
+
+    def scorer(self, *metrics: str) -> Scorer:
+        study = by(self.study, *metrics)
+        return Scorer(study, self.folder, self.results, self.reporter, lambda _: None)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [
+            {"image": e.image.id, "captions": [{"text": e.references[0]}]}
+            for e in self.results.test
+        ]
+
+    def cell(self, name: str = "cell", key: str = "key") -> Cell:
+        study = self.study
+        (model,) = study.models(study.encoders[0], study.lms[0])
+        folder = self.folder / "cells" / name
+        return Cell(
+            model=model,
+            decoder=study.decoders[0],
+            key=key,
+            scores_key=key,
+            folder=folder,
+            model_folder=self.folder,
+        )
+
+
+@pytest.fixture
+def encoded(small: Study, tmp_path: Path) -> Encoded:
+    results, reporter = Results(folder=tmp_path), Listening()
+    encoding = Encoding(small, tmp_path, "cpu", data.load(small), results, reporter)
+    return Encoded(small, tmp_path, results, encoding.images(small.encoders[0]), reporter)
+
+
+@attrs.frozen(kw_only=True)
+class Unmakeable(MetricConfig):
+    name = "unmakeable"
+
+    def build(self) -> Metric:
+        raise PrefixcapError("its models are not there")
+
+
+# ------------------------------------------------------------------- before anything is computed
+
+
+def test_a_metric_that_cannot_be_made_is_said(small: Study) -> None:
+    examples = data.load(small).test
+    assert scoring.check(small, examples) == []
+    study = attrs.evolve(small, metrics=(*small.metrics, Unmakeable()))
+    with pytest.raises(PrefixcapError, match="its models are not there"):
+        scoring.check(study, examples)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        (
+            ("repetition:max_n=2", "length", "repetition:max_n=4"),
+            "'repetition:max_n=2' and 'repetition' both give the score 'Rep_2': leave one out",
+        ),
+        (
+            ("oracle:metric=length", "oracle:metric=length+repetition"),
+            "'oracle:metric=length' and .* both give the score 'Length_oracle'",
+        ),
+    ],
+)
+def test_two_metrics_that_give_one_score_are_said(
+    small: Study, metrics: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(PrefixcapError, match=sentence):
+        scoring.check(by(small, *metrics), data.load(small).test)
+
+
+def test_metrics_of_one_name_with_scores_of_their_own_go_together(small: Study) -> None:
+    metrics = ("oracle:metric=length", "oracle:metric=repetition", "logprob")
+    assert scoring.check(by(small, *metrics), data.load(small).test) == []
+
+
+def test_an_image_without_references_is_said(small: Study) -> None:
+    one, *others = data.load(small).test
+    with pytest.raises(PrefixcapError, match=r"'test-0\.png' has no reference captions"):
+        scoring.check(small, [attrs.evolve(one, references=()), *others])
+
+
+def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loading(*_: object) -> None:
+        raise AssertionError
+
+    encoder = type(Registry().parse(MetricConfig, "clipscore:encoder=scenes-clip").parts()[0])
+    monkeypatch.setattr(encoder, "build", loading)
+    study = by(small, "clipscore", "clipscore:encoder=scenes-clip", "oracle:metric=clipscore")
+    assert scoring.check(study, data.load(small).test) == []
+
+
+# ----------------------------------------------------------------------- before anything is trained
+
+
+def test_an_encoder_without_a_text_side_is_said(encoded: Encoded) -> None:
+    for metric in ("clipscore", "clipscore:prompt=", "oracle:metric=clipscore"):
+        with pytest.raises(PrefixcapError, match="'precomputed' has no text side"):
+            encoded.scorer(metric).try_out(encoded.images, [encoded.cell()])
+    with pytest.raises(PrefixcapError, match="width 7 and the texts of 'scenes-clip' 256"):
+        encoded.scorer("clipscore:text=scenes-clip").try_out(encoded.images, [encoded.cell()])
+    # the images are there, so a CLIP can look at them itself
+    several = ("length", "clipscore:encoder=scenes-clip", "clipscore:encoder=scenes-clip,prompt=")
+    encoded.scorer(*several).try_out(encoded.images, [encoded.cell()])
+
+
+def test_nothing_is_tried_where_everything_is_scored(
+    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[list[str]] = []
+
+    def trying(metrics: list[MetricConfig], *_: object) -> None:
+        tried.append([specs.to_spec(metric) for metric in metrics])
+
+    metric = "clipscore:encoder=scenes-clip"
+    scorer = encoded.scorer(metric)
+    cells = [encoded.cell(), encoded.cell("another")]
+    scorer.scores(cells[0].folder, "key", encoded.lines(), encoded.images, "these")
+    monkeypatch.setattr(scoring, "try_out", trying)
+    scorer.try_out(encoded.images, cells[:1])
+    scorer.try_out(encoded.images, cells)
+    assert tried == [[], [metric]]
+
+
+# ------------------------------------------------------------------------------- while it is scored
+
+
+def test_scores_are_never_mixed(encoded: Encoded) -> None:
+    scorer = encoded.scorer("distinct", "distinct:max_n=3")
+    with pytest.raises(PrefixcapError, match="both give the score 'Distinct_1'"):
+        scorer.scores(encoded.cell().folder, "key", encoded.lines(), encoded.images, "these")
+
+
+def test_few_references_are_a_warning_of_the_study(encoded: Encoded) -> None:
+    first, *others = encoded.results.test
+    encoded.results.test = [attrs.evolve(first, references=first.references[:1]), *others]
+    (warning,) = scoring.check(encoded.study, encoded.results.test)
+    assert "1 of 8 images has fewer than 2, such as 'test-0.png' with 1" in warning
+    scorer = encoded.scorer("length")
+    for name in ("one", "two"):
+        folder = encoded.cell(name).folder
+        scorer.scores(folder, "key", encoded.lines(), encoded.images, "these")
+    assert encoded.results.warnings == encoded.reporter.said == [warning]
+
+
+def test_times_are_of_their_metrics_where_another_process_scored_some(
+    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = encoded.cell()
+    metrics = ("length", "distinct", "repetition")
+    scorer = encoded.scorer(*metrics)
+    score_cell = scoring.cell_scores
+
+    def late(*arguments: Any) -> scoring.CellScores:
+        folder, key, found, configs, progress = arguments
+        score_cell(folder, key, found, configs[:1])  # what the other process has just scored
+        return score_cell(folder, key, found, configs, progress)
+
+    monkeypatch.setattr(scoring, "cell_scores", late)
+    scorer.scores(cell.folder, "key", encoded.lines(), encoded.images, "these")
+    noted = (encoded.folder / timings.FILE).read_text().splitlines()
+    scored = [line["metric"] for line in map(json.loads, noted) if line["work"] == "scoring"]
+    assert scored == ["distinct", "repetition"]
+
+
+def test_the_seconds_are_those_of_the_metric(
+    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+
+    def slow(found: Sequence[Record], config: MetricConfig) -> Scores:
+        clock[0] += 5.0
+        return score(found, config)
+
+    def waited(folder: Path) -> contextlib.AbstractContextManager[None]:
+        clock[0] += 100.0
+        return locked(folder)
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("prefixcap.study.scoring.score", slow)
+    monkeypatch.setattr("prefixcap.study.scoring.locked", waited)
+    taken: list[float] = []
+    found = scoring.records(encoded.results.test, encoded.lines())
+    scoring.cell_scores(
+        encoded.cell().folder,
+        "key",
+        found,
+        by(encoded.study, "length", "distinct").metrics,
+        lambda _done, _metric, seconds: taken.append(seconds),
+    )
+    assert taken == [5.0, 5.0]
