@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.kinds import Encoder, ImageItem
+from prefixcap.kinds import LOOSE, Encoder, ImageItem
 
 
 class PrecomputedEncoder(Encoder):
@@ -19,12 +19,18 @@ class PrecomputedEncoder(Encoder):
     Args:
         path: a .npy or .safetensors file of (B,D) or (B,N,D); "" for the data set's own.
         key: the tensor's name in a .safetensors file.
+        ids: a text file with the id of each row's image; "" where rows follow the data set.
     """
 
-    def __init__(self, path: str, key: str = "") -> None:
+    def __init__(self, path: str, key: str = "", ids: str = "") -> None:
         self._path = Path(path).expanduser() if path else None
         self._rows = None if self._path is None else _read(self._path, key)
         self._example = None if self._rows is None else self._rows[0]
+        self._numbers = (
+            None
+            if self._rows is None or not ids
+            else _numbers(Path(ids).expanduser(), self._path, len(self._rows))
+        )
 
     @property
     def width(self) -> int:
@@ -46,13 +52,8 @@ class PrecomputedEncoder(Encoder):
                     "'precomputed' a path, or use an encoder of images"
                 )
             row = np.asarray(image.embedding(), dtype=np.float32)
-        elif not 0 <= image.index < len(self._rows):
-            raise PrefixcapError(
-                f"{self._path}: there are {len(self._rows)} embeddings, and the image "
-                f"{image.id!r} is number {image.index + 1} of its data set"
-            )
         else:
-            row = np.asarray(self._rows[image.index], dtype=np.float32)
+            row = np.asarray(self._rows[self._number(image)], dtype=np.float32)
         self._example = row if self._example is None else self._example
         return torch.from_numpy(np.array(row, copy=True))
 
@@ -65,9 +66,29 @@ class PrecomputedEncoder(Encoder):
         if self._rows is None:
             return "dataset"
         content = np.ascontiguousarray(self._rows)
+        named = () if self._numbers is None else (tuple(self._numbers),)
         return sha256(
-            repr((content.shape, content.dtype.str)).encode() + content.tobytes()
+            repr((content.shape, content.dtype.str, *named)).encode() + content.tobytes()
         ).hexdigest()[:16]
+
+    def _number(self, image: ImageItem) -> int:
+        if self._numbers is not None:
+            if image.id not in self._numbers:
+                hint = nearest(image.id, self._numbers)
+                raise PrefixcapError(f"{self._path}: no row is of the image {image.id!r}{hint}")
+            return self._numbers[image.id]
+        if image.index == LOOSE:
+            raise PrefixcapError(
+                f"{self._path}: which row is of the image {image.id!r} is not known: it is of no "
+                "data set: set 'ids' to a file of the rows' images, or give features"
+            )
+        count = 0 if self._rows is None else len(self._rows)
+        if not 0 <= image.index < count:
+            raise PrefixcapError(
+                f"{self._path}: there are {count} embeddings, and the image "
+                f"{image.id!r} is number {image.index + 1} of its data set"
+            )
+        return image.index
 
     def _shape(self) -> tuple[int, ...]:
         if self._example is None:
@@ -93,6 +114,21 @@ def _read(path: Path, key: str) -> np.ndarray:
             f"{found.dtype} of shape {found.shape}"
         )
     return found
+
+
+def _numbers(path: Path, rows: Path | None, count: int) -> dict[str, int]:
+    """Reads each row's image."""
+    try:
+        ids = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrefixcapError(f"{path}: cannot be read as images' ids: {error}") from error
+    if len(ids) != count:
+        raise PrefixcapError(f"{path}: there are {len(ids)} ids, and {rows} has {count} embeddings")
+    numbers = {image: number for number, image in enumerate(ids)}
+    if len(numbers) < count:
+        twice = next(image for number, image in enumerate(ids) if numbers[image] != number)
+        raise PrefixcapError(f"{path}: the image {twice!r} is named twice")
+    return numbers
 
 
 def _tensor(path: Path, key: str) -> np.ndarray:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from prefixcap import runs
-from prefixcap.decoding import decode
+from prefixcap.decoding import DEFAULT_ROWS, decode
 from prefixcap.errors import PrefixcapError
-from prefixcap.features import encode
+from prefixcap.features import ENCODE_BATCH, encode
 from prefixcap.kinds import (
+    LOOSE,
     DecoderConfig,
     Encoder,
     EncoderConfig,
@@ -127,13 +128,18 @@ class Captioner:
             "must come from the same encoder, and be normalised alike"
         )
 
-    def encode(self, images: Sequence[Picture]) -> Tensor:
+    def encode(self, images: Sequence[Picture], *, batch_size: int = ENCODE_BATCH) -> Tensor:
         """Encodes images into features (B,D) or (B,N,D).
+
+        Args:
+            images: paths, PIL images or a data set's items.
+            batch_size: how many images are encoded at once.
 
         Raises:
             PrefixcapError: an image cannot be read, or there is no encoder for images.
         """
-        return encode(self._built_encoder(), [_item(image, n) for n, image in enumerate(images)])
+        items = [_item(image, number) for number, image in enumerate(images)]
+        return encode(self._built_encoder(), items, batch_size=batch_size)
 
     def text_side(self) -> TextSide | None:
         """Returns the texts' side of the encoder, built when first needed; None without encoder."""
@@ -142,7 +148,7 @@ class Captioner:
         name = type(self.encoder).__name__
         if self.encoder_config is not None:
             name = to_spec(self.encoder_config)
-        return TextSide(name, self._built_encoder)
+        return TextSide(name, self._built_encoder, str(self.device))
 
     def _built_encoder(self) -> Encoder:
         if self.encoder is None:
@@ -167,6 +173,7 @@ class Captioner:
         seed: int = 0,
         max_new_tokens: int = 40,
         image_ids: Sequence[str] | None = None,
+        max_rows: int = DEFAULT_ROWS,
     ) -> list[list[Hypothesis]]:
         """Captions images, or features that were made of them.
 
@@ -179,6 +186,7 @@ class Captioner:
             max_new_tokens: the most tokens a caption may have.
             image_ids: B names that key the images' random streams; unless given the items' ids,
                 the paths' last parts, or the rows' numbers.
+            max_rows: the most hypotheses that are extended at once.
 
         Returns:
             B lists of hypotheses, best first.
@@ -195,8 +203,8 @@ class Captioner:
             image_ids = image_ids or [_item(p, n).id for n, p in enumerate(pictures)]
         else:
             found = torch.as_tensor(features).float()
-            if unlike := self.unlike_training(found):
-                warnings.warn(unlike, stacklevel=2)
+        if unlike := self.unlike_training(found):
+            warnings.warn(unlike, stacklevel=2)
         return decode(
             self.lm,
             self.prefixes(found),
@@ -207,6 +215,7 @@ class Captioner:
             image_ids=image_ids,
             seed=seed,
             n=n,
+            max_rows=max_rows,
             features=found,
             encoder=self.text_side(),
         )
@@ -267,16 +276,16 @@ class Captioner:
         """Loads what `save` wrote.
 
         Args:
-            run: the folder.
+            run: the folder, or that of a study with one model.
             device: "auto" is the GPU where there is one.
             dtype: of the language model; the one of the training unless given.
             registry: where the components are looked up; what is installed unless given.
 
         Raises:
-            PrefixcapError: a file is missing or broken, is of another format, or the language
-                model is not the one of the training.
+            PrefixcapError: a file is missing or broken, is of another format, the language model
+                is not the one of the training, or the study has several models.
         """
-        folder = Path(run)
+        folder = runs.model_folder(Path(run).expanduser())
         config, weights = runs.read(folder)
         if dtype is not None:
             dtype_named(dtype)
@@ -388,8 +397,8 @@ def _item(image: Picture, number: int) -> ImageItem:
         return image
     if isinstance(image, (str, Path)):
         path = Path(image)
-        return ImageItem(id=path.name, index=number, path=path, open=lambda: _open(path))
-    return ImageItem(id=str(number), index=number, open=lambda: image)
+        return ImageItem(id=path.name, index=LOOSE, path=path, open=lambda: _open(path))
+    return ImageItem(id=str(number), index=LOOSE, open=lambda: image)
 
 
 def _open(path: Path) -> Image.Image:

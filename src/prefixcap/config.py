@@ -29,8 +29,8 @@ class Component(ABC):
     def parts(self) -> Sequence[Component]:
         """Returns the components that its settings name by their specs.
 
-        Their versions count to what a decoder's captions and a metric's scores were made by, and so
-        do the weights of the encoders and language models among them.
+        Their versions count to what features, models, captions and scores were made by, and so do
+        the weights of the encoders and language models that a decoder or a metric names.
 
         Raises:
             PrefixcapError: a spec among the settings is wrong.
@@ -40,7 +40,7 @@ class Component(ABC):
     def contents(self) -> Sequence[str]:
         """Returns digests of what else its settings name, such as the files of a folder.
 
-        They too count to what captions and scores were made by.
+        They too count to what features, models, captions and scores were made by.
 
         Raises:
             PrefixcapError: it is not there.

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
     from prefixcap.kinds import Encoder, ImageItem
 
+ENCODE_BATCH = 64
+
 
 def encode(
     encoder: Encoder,
     items: Sequence[ImageItem],
     *,
-    batch_size: int = 64,
+    batch_size: int = ENCODE_BATCH,
     on_error: Literal["raise", "skip"] = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -53,7 +55,7 @@ def encode_each(
     encoder: Encoder,
     items: Sequence[ImageItem],
     *,
-    batch_size: int = 64,
+    batch_size: int = ENCODE_BATCH,
     on_error: Literal["raise", "skip"] = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor | None]:

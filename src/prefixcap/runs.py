@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.errors import PrefixcapError
@@ -100,10 +101,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     return dict(data)
 
 
+def model_folder(run: Path) -> Path:
+    """Returns the folder of a run's model: itself, or that of a study's only model.
+
+    Raises:
+        PrefixcapError: it is a study with no model or more than one.
+    """
+    try:
+        config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return run  # whoever reads it says what is wrong
+    if not isinstance(config, dict) or config.get("kind") != "study":
+        return run
+    found = sorted(path.parent for path in (run / "models").glob("*/key.json"))
+    if not found:
+        raise PrefixcapError(f"{run}: no model of this study is trained yet")
+    if len(found) > 1:
+        names = ", ".join(str(path) for path in found)
+        raise PrefixcapError(f"{run} holds {len(found)} models; choose one: {names}")
+    return found[0]
+
+
 def replace(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Writes a file under another name, then renames it: readers see all of it or nothing."""
     parts = [content] if isinstance(content, bytes) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # two processes of two containers may have one number
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.writelines(parts)

@@ -130,6 +130,11 @@ def digest(*parts: object) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
+def whole(config: Component) -> list[object]:
+    """Returns what a component is made by: itself, and all that its settings name, for `digest`."""
+    return [config, *(each for part in config.parts() for each in whole(part)), *config.contents()]
+
+
 def _text(value: object) -> str:
     if isinstance(value, list):
         return "+".join(map(_text, value))

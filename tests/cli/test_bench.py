@@ -72,6 +72,56 @@ def test_the_table_and_the_captions_are_shown(shell: Shell, world: World, study:
     assert f"picture: {study / 'grid.png'}\nrun: {study}\n" in out
 
 
+def test_a_study_of_one_model_is_loaded_by_its_own_folder(study: Path) -> None:
+    from prefixcap.captioner import Captioner
+
+    (model,) = (key.parent for key in (study / "models").glob("*/key.json"))
+    found, expected = (Captioner.load(folder, device="cpu") for folder in (study, model))
+    assert found.lm_digest == expected.lm_digest
+    assert found.prefixer.state_dict().keys() == expected.prefixer.state_dict().keys()
+
+
+def test_the_correction_is_kept_with_the_study(
+    shell: Shell, world: World, study: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(study, folder)
+    words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", folder]
+    _, out, _ = shell(*words, "--correction", "benjamini-hochberg", "--json")
+    found = json.loads(out)
+    assert set(found["work"].values()) == {0}
+    assert found["table"]["correction"] == "benjamini-hochberg"
+    used = [
+        json.loads(shell("compare", folder, "--json", *more)[1])["correction"]
+        for more in ([], ["--correction", "holm"])
+    ]
+    assert used == ["benjamini-hochberg", "holm"]
+    status, _, err = shell(*words, "--correction", "home")
+    assert (status, "--correction cannot be 'home'; did you mean 'holm'?" in err) == (2, True)
+
+
+def test_a_data_set_without_a_split_to_test_by_is_said(
+    shell: Shell, world: World, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    file = data / "captions.jsonl"
+    rows = [line for line in lines(file) if line["split"] != "test"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (data / "features.npy").unlink()
+    words = [*world.bench, "--dataset", f"jsonl:path={data}", "--encoder", "scenes-clip"]
+    status, out, err = shell(*words, "--out", tmp_path / "run", "--json")
+    said = "the data set has no split 'test': 'val' is captioned and scored, and no split says when"
+    assert (status, said in err) == (0, True)
+    assert said in json.loads(out)["warnings"][0]
+    assert said in (tmp_path / "run" / "table.md").read_text()
+    assert said in json.loads((tmp_path / "run" / "scores.json").read_text())["warnings"][0]
+    rows = [row for row in rows if row["split"] == "train"]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    status, _, err = shell(*words, "--out", tmp_path / "other")
+    assert (status, "has no split to caption beside 'train'" in err) == (2, True)
+
+
 def test_a_loaded_run_captions_the_same(study: Path, world: World) -> None:
     import numpy as np
 
@@ -102,18 +152,20 @@ def test_another_decoder_metric_or_mapper_costs_only_itself(
         status, out, _ = shell(*words, "--no-baselines", *more)
         assert status == 0
         found: dict[str, int] = json.loads(out)["work"]
-        return found
+        return {what: count for what, count in found.items() if count}
 
-    nothing = {"encoded_images": 0, "trained_models": 0, "decoded_images": 0, "scored_metrics": 0}
+    nothing: dict[str, int] = {}
+    mapped = {"mapped_images": 8}
     assert work() == nothing
-    assert work("--decoder", "top-p") == nothing | {"decoded_images": 8, "scored_metrics": 2}
-    assert work("--metrics", "distinct:max_n=3") == nothing | {"scored_metrics": 2}
-    more = nothing | {"trained_models": 1, "decoded_images": 16, "scored_metrics": 4}
+    assert work("--decoder", "top-p") == mapped | {"decoded_images": 8, "scored_metrics": 2}
+    assert work("--metrics", "repetition") == nothing | {"scored_metrics": 2}
+    # of each model prefixes are made once, for all its decoders
+    more = mapped | {"trained_models": 1, "decoded_images": 16, "scored_metrics": 4}
     assert work("--mapper", "mlp") == more
     assert work("--seed", "0,1") == more
     # a changed training changes the model and what is made by it, and nothing before it
     assert work("--epochs", "2") == more
-    assert work("--max-new-tokens", "5") == nothing | {"decoded_images": 16, "scored_metrics": 4}
+    assert work("--max-new-tokens", "5") == mapped | {"decoded_images": 16, "scored_metrics": 4}
 
 
 def test_a_changed_data_set_is_encoded_and_trained_anew(
@@ -163,6 +215,11 @@ def test_a_study_file_is_the_same_study(
     found = json.loads(out)
     assert set(found["work"].values()) == {0}
     assert [row["decoder"] for row in found["rows"]] == ["greedy", "beam:num_beams=2"]
+    # what was not chosen stands there too, so that another version's defaults change nothing
+    text = file.read_text()
+    assert 'encoder = ["precomputed"]' in text
+    assert 'correction = "holm"' in text
+    assert "max_new_tokens = 8" in text
 
 
 @pytest.mark.parametrize(

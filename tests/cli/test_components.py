@@ -5,6 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
+from prefixcap.kinds import KINDS
+from prefixcap.registry import Registry
+
 Shell = Callable[..., tuple[int, str, str]]
 
 
@@ -27,11 +30,25 @@ def test_show_says_settings_defaults_and_who_brings_it(shell: Shell) -> None:
     _, out, _ = shell("show", "decoder", "beam")
     assert "of decoders (prefixcap" in out
     assert "  num_beams: int, default 5" in out
+    assert "\n      how many hypotheses are kept.\n" in out
+    # documented in a base class
+    assert "  min_new_tokens: int, default 0\n      captions of fewer tokens do not stop.\n" in out
     _, out, _ = shell("show", "dataset", "jsonl")
     assert "  path: str, required" in out
     _, out, _ = shell("show", "decoder", "beam", "--json")
     settings = {setting["name"]: setting for setting in json.loads(out)["settings"]}
     assert settings["num_beams"]["default"] == 5
+
+
+def test_show_says_what_every_setting_means(shell: Shell) -> None:
+    registry = Registry()
+    missing = []
+    for kind in KINDS:
+        for name in registry.names(kind):
+            _, out, _ = shell("show", kind, name, "--json")
+            settings = json.loads(out)["settings"]
+            missing += [f"{kind} {name}: {s['name']}" for s in settings if not s["meaning"]]
+    assert missing == []
 
 
 def test_plugins_as_json(shell: Shell) -> None:

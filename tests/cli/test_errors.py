@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli_world import World
 
 from prefixcap import runs
@@ -134,7 +135,7 @@ def test_a_file_that_is_no_features(shell: Shell, study: Path, tmp_path: Path) -
 def test_a_run_that_is_not_there(shell: Shell, tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.zeros((3, 7), np.float32))
     words = ["caption", "--features", tmp_path / "f.npy", "--run"]
-    assert refused(shell, *words, tmp_path / "no").endswith("/no: there is no such folder")
+    assert refused(shell, *words, tmp_path / "no").endswith("/no: the run does not exist")
     (tmp_path / "empty").mkdir()
     assert "has no config.json" in refused(shell, *words, tmp_path / "empty")
 
@@ -218,6 +219,22 @@ def test_an_unreadable_image_stops_unless_told(shell: Shell, world: World, tmp_p
     assert status == 0
     assert json.loads(out)["skipped_images"] == ["train-3.png"]
     assert "left out 1 images that could not be read: train-3.png" in err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"
+        ),
+    ],
+)
+def test_too_little_memory_is_said_with_what_to_do(error: Exception) -> None:
+    said = sentence_of(error)
+    assert said is not None
+    assert "there is not enough memory" in said
+    assert "--encode-batch for encoding, --max-rows for captioning" in said
 
 
 def test_an_error_of_the_program_is_no_sentence() -> None:

@@ -44,7 +44,9 @@ def bench(
     no_baselines: Annotated[
         bool, typer.Option("--no-baselines", help="Leave out captions that need no model.")
     ] = False,
-    correction: options.Correction = "holm",
+    correction: options.Correction = None,
+    encode_batch: options.EncodeBatch = None,
+    max_rows: options.MaxRows = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -83,17 +85,20 @@ def bench(
         "dtype": dtype,
         "skip_unreadable": skip_unreadable or None,
         "no_baselines": no_baselines or None,
+        "correction": correction,
+        "encode_batch": encode_batch,
+        "max_rows": max_rows,
     }
-    options.check_correction(correction)
     choices = _with_file(study, given)
     with quiet_stdout():
         plan = _study(choices)
         if save_study is not None:
+            from prefixcap.registry import Registry
             from prefixcap.study import files
 
-            files.write(save_study, choices)
+            files.write(save_study, files.choices(plan.to_json(), Registry()))
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
-        answer, text = _plan(plan, folder) if dry_run else _run(plan, folder, correction)
+        answer, text = _plan(plan, folder) if dry_run else _run(plan, folder)
     typer.echo(json.dumps(answer) if as_json else text)
 
 
@@ -124,7 +129,7 @@ def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     return found, "\n".join(found["lines"])
 
 
-def _run(study: Study, folder: Path, correction: str) -> tuple[dict[str, Any], str]:
+def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     from prefixcap.runtime import prepare
 
     prepare()
@@ -135,7 +140,7 @@ def _run(study: Study, folder: Path, correction: str) -> tuple[dict[str, Any], s
     if folder.exists() and not folder.is_dir():
         raise PrefixcapError(f"--out {folder} cannot be a folder: it is a file")
     try:
-        results = run(study, folder, reporter(), correction=correction)
+        results = run(study, folder, reporter())
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped; everything finished so far is kept in {folder}: run the same command with "

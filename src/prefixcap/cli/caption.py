@@ -30,6 +30,8 @@ def caption(
     seed: Annotated[int, typer.Option(help="The seed of decoders that draw.")] = 0,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    encode_batch: options.EncodeBatch = None,
+    max_rows: options.MaxRows = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print an object a line: image and captions.")
     ] = False,
@@ -38,7 +40,13 @@ def caption(
     paths = list(images or [])
     if bool(paths) == (features is not None):
         raise PrefixcapError("give either image files or --features FILE.npy to caption")
-    for option, value in (("--n", n), ("--max-new-tokens", max_new_tokens)):
+    numbers = {
+        "--n": n,
+        "--max-new-tokens": max_new_tokens,
+        "--encode-batch": encode_batch,
+        "--max-rows": max_rows,
+    }
+    for option, value in numbers.items():
         if value is not None and value < 1:
             raise PrefixcapError(f"{option} must be at least 1, not {value}")
     for path in paths:
@@ -50,7 +58,14 @@ def caption(
             run,
             {"images": paths} if features is None else {"features": _features(features)},
             (device or "auto", dtype),
-            {"decoder": decoder, "n": n, "seed": seed, "max_new_tokens": max_new_tokens or 40},
+            {
+                "decoder": decoder,
+                "n": n,
+                "seed": seed,
+                "max_new_tokens": max_new_tokens or 40,
+                **({} if max_rows is None else {"max_rows": max_rows}),
+            },
+            encode_batch,
         )
     names: list[str | int] = [*map(str, paths)] if features is None else [*range(len(found))]
     for name, hypotheses in zip(names, found, strict=True):
@@ -58,31 +73,34 @@ def caption(
 
 
 def _caption(
-    run: Path, what: dict[str, Any], where: tuple[str, str | None], how: dict[str, Any]
+    run: Path,
+    what: dict[str, Any],
+    where: tuple[str, str | None],
+    how: dict[str, Any],
+    encode_batch: int | None,
 ) -> list[list[Hypothesis]]:
     from prefixcap.runtime import prepare
-    from prefixcap.study.folders import model_folder
 
-    folder = model_folder(run)
     prepare()
     import torch
 
     from prefixcap.captioner import Captioner
     from prefixcap.cli.progress import reporter
     from prefixcap.decoding import iter_decode
+    from prefixcap.features import ENCODE_BATCH
     from prefixcap.study.guards import slow_dtype
 
-    captioner = Captioner.load(folder, *where)
+    captioner = Captioner.load(run, *where)
     number_format = str(next(captioner.lm.module.parameters()).dtype).removeprefix("torch.")
     if slow := slow_dtype(str(captioner.device), number_format):
         reporter().say(f"prefixcap: {slow}")
     if "images" in what:
-        features = captioner.encode(what["images"])
+        features = captioner.encode(what["images"], batch_size=encode_batch or ENCODE_BATCH)
         how["image_ids"] = [path.name for path in what["images"]]
     else:
         features = torch.from_numpy(what["features"])
-        if unlike := captioner.unlike_training(features):
-            reporter().say(f"prefixcap: warning: {unlike}")
+    if unlike := captioner.unlike_training(features):
+        reporter().say(f"prefixcap: warning: {unlike}")
     found: list[list[Hypothesis]] = [[] for _ in features]
     with reporter().task("captioning", len(features), "images") as task:
         decoded = iter_decode(

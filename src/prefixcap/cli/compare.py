@@ -36,7 +36,7 @@ def compare(
     common: Annotated[
         bool, typer.Option("--common", help="Compare on the test images that both have.")
     ] = False,
-    correction: options.Correction = "holm",
+    correction: options.Correction = None,
     images: Annotated[
         int, typer.Option(help="Show so many images on which each is better by most.")
     ] = 3,
@@ -47,18 +47,31 @@ def compare(
     A and B are studies, lines of studies, or files of predictions on the same images.
     """
     options.check_correction(correction)
+    if second is None:
+        for option, given in (("--metrics", bool(metrics)), ("--common", common)):
+            if given:
+                raise PrefixcapError(f"{option} is for two to compare: name the second one too")
     width = shutil.get_terminal_size((160, 24)).columns
     with quiet_stdout():
         from prefixcap.study.naming import part
 
         one = part(first)
         two = None if second is None else part(second, one)
+        correction = correction or _usual([one] if two is None else [one, two])
         if two is None:
             answer, text = _table(one, scores, correction, width)
         else:
             settings = {"common": common, "correction": correction}
             answer, text = _versus(one, two, scores, metrics, settings, images, width)
     typer.echo(json.dumps(answer) if as_json else text)
+
+
+def _usual(parts: list[Part]) -> str:
+    """Returns the correction that the studies were run with, where it is one."""
+    from prefixcap.study.grid import HOLM
+
+    said = {p.finished.config.get("correction", HOLM) for p in parts if p.finished is not None}
+    return said.pop() if len(said) == 1 else HOLM
 
 
 def _table(

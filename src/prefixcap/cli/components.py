@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+import shutil
+import textwrap
 from typing import Annotated, Any
 
 import attrs
 import typer
 
+from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import KINDS
 from prefixcap.registry import Registry
@@ -68,9 +72,11 @@ def show(
     registry = Registry()
     component = registry.config_class(kind, name)
     plugin = registry.plugin_of(kind, name)
+    meanings = _meanings(component)
     settings = [
         {
             "name": field.name,
+            "meaning": meanings.get(field.name, ""),
             "type": _type(field),
             "default": _default(field),
             "required": field.default is attrs.NOTHING,
@@ -91,12 +97,24 @@ def show(
         typer.echo(json.dumps(data))
         return
     typer.echo(f"{kind} {name}: {component.__qualname__} of {plugin.name} ({plugin.distribution})")
-    typer.echo(f"\n{inspect.getdoc(component) or ''}\n")
+    about = (inspect.getdoc(component) or "").partition("\nAttributes:")[0].strip()
+    typer.echo(f"\n{about}\n")
     typer.echo("settings:" if settings else "no settings")
     for setting in settings:
         required = setting["required"]
         shown = "required" if required else f"default {json.dumps(setting['default'])}"
         typer.echo(f"  {setting['name']}: {setting['type']}, {shown}")
+        if setting["meaning"]:
+            width = shutil.get_terminal_size((100, 24)).columns
+            indent = " " * 6
+            typer.echo(
+                textwrap.fill(
+                    str(setting["meaning"]),
+                    width=max(40, width),
+                    initial_indent=indent,
+                    subsequent_indent=indent,
+                )
+            )
 
 
 def _summary(registry: Registry, kind: str, name: str) -> str:
@@ -105,6 +123,19 @@ def _summary(registry: Registry, kind: str, name: str) -> str:
     except PrefixcapError as error:
         return f"unusable: {error}"
     return doc.partition("\n")[0]
+
+
+def _meanings(component: type[Component]) -> dict[str, str]:
+    """Reads what each setting means where it is documented: in the class, or in a base of it."""
+    found: dict[str, str] = {}
+    for base in reversed(component.__mro__):
+        _, _, attributes = inspect.cleandoc(base.__dict__.get("__doc__") or "").partition(
+            "Attributes:\n"
+        )
+        section = re.split(r"\n(?=\S)", attributes)[0]
+        for name, meaning in re.findall(r"^    (\w+): ((?:.|\n(?!    \w+:|\S))*)", section, re.M):
+            found[name] = " ".join(meaning.split())
+    return found
 
 
 def _type(field: attrs.Attribute[Any]) -> str:

@@ -55,6 +55,12 @@ def sentence_of(error: BaseException) -> str | None:
             f"no room is left on the disk{place}; what was finished is kept: free some space, "
             "then run the same command again with the same --out"
         )
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return (
+            "there is not enough memory; what was finished is kept: run the same command again "
+            "with the same --out and fewer things at once (--encode-batch for encoding, --max-rows "
+            "for captioning, --training batch_size= for training), or with --dtype bfloat16"
+        )
     if isinstance(error, OSError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}"
     return None

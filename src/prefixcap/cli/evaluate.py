@@ -26,13 +26,15 @@ def evaluate_file(
 ) -> None:
     """Score predicted captions against their references."""
     from prefixcap.cli.progress import reporter
-    from prefixcap.evaluation import evaluate, read_records
+    from prefixcap.evaluation import evaluate, read_records, too_few
     from prefixcap.registry import Registry
 
     registry = Registry()
     names = options.many(metrics, options.DEFAULT_EVAL_METRICS)
     configs = [registry.parse(MetricConfig, name) for name in names]
     records = read_records(file, references)
+    for text in too_few(records, configs):
+        reporter().say(text)
     with quiet_stdout(), reporter().task("scoring", len(configs), "metrics") as task:
         scores = evaluate(records, configs, progress=lambda done, _: task.reach(done))
         task.reach(len(configs))

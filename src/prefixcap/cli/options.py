@@ -29,6 +29,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "encoder": ("clip",),
     "dtype": ("float32",),
     "device": ("auto",),
+    "correction": ("holm",),
 }
 GRID = ("mapper", "prefix_len", "decoder", "encoder", "lm", "tuning", "metrics", "seed")
 SINGLE = (
@@ -41,9 +42,10 @@ SINGLE = (
     "dtype",
     "skip_unreadable",
     "no_baselines",
+    "correction",
+    "encode_batch",
+    "max_rows",
 )
-
-CORRECTIONS = ("holm", "benjamini-hochberg")
 
 Texts = list[str] | None
 _MANY = "Repeatable, or a comma list."
@@ -81,8 +83,15 @@ Training = Annotated[
 Limit = Annotated[int | None, typer.Option(help="Use at most so many images of each split.")]
 MaxNewTokens = Annotated[int | None, typer.Option(help="The most tokens a caption may have.")]
 Correction = Annotated[
-    str,
-    typer.Option(help="For many comparisons: holm, or benjamini-hochberg for large grids."),
+    str | None,
+    typer.Option(
+        help="For many comparisons: holm, or benjamini-hochberg for large grids. (default: holm, "
+        "or what the study was run with)"
+    ),
+]
+EncodeBatch = Annotated[int | None, typer.Option(help="How many images are encoded at once.")]
+MaxRows = Annotated[
+    int | None, typer.Option(help="The most captions (beams, samples) that grow at once.")
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[
@@ -93,13 +102,15 @@ SkipUnreadable = Annotated[
 ]
 
 
-def check_correction(name: str) -> None:
-    """Checks a correction's name.
+def check_correction(name: str | None) -> None:
+    """Checks a correction's name, where one was given.
 
     Raises:
         PrefixcapError: there is none of that name.
     """
-    if name not in CORRECTIONS:
+    from prefixcap.study.grid import CORRECTIONS
+
+    if name is not None and name not in CORRECTIONS:
         raise PrefixcapError(f"--correction cannot be {name!r}{nearest(name, CORRECTIONS)}")
 
 
@@ -134,7 +145,11 @@ def study(choices: Mapping[str, object], registry: Registry) -> Study:
     wanted = Choices(choices, registry)
     dataset = wanted.configs(DatasetConfig, "dataset")[0]
     wanted.companions = dataset.companions
-    limit, most = choices.get("limit"), choices.get("max_new_tokens")
+    whole = {
+        key: _number(str(choices[key]), f"--{key.replace('_', '-')}", 1)
+        for key in ("limit", "max_new_tokens", "encode_batch", "max_rows")
+        if choices.get(key) is not None
+    }
     return Study(
         dataset=dataset,
         encoders=wanted.configs(EncoderConfig, "encoder"),
@@ -146,13 +161,13 @@ def study(choices: Mapping[str, object], registry: Registry) -> Study:
         metrics=wanted.configs(MetricConfig, "metrics"),
         seeds=_numbers(wanted.texts("seed"), "--seed", 0),
         training=training_config(choices, wanted.companions),
-        limit=None if limit is None else _number(str(limit), "--limit", 1),
-        max_new_tokens=40 if most is None else _number(str(most), "--max-new-tokens", 1),
         dtype=wanted.texts("dtype")[0],
         device=wanted.texts("device")[0],
         skip_unreadable=bool(choices.get("skip_unreadable")),
         baselines=not choices.get("no_baselines"),
+        correction=wanted.texts("correction")[0],
         labels=wanted.labels,
+        **whole,
     )
 
 

@@ -29,7 +29,7 @@ def report(
         typer.Option(help="What the report is read by. CIDEr unless given, where it was scored."),
     ] = None,
     images: Annotated[int, typer.Option(help="At most so many images in the gallery.")] = 200,
-    correction: options.Correction = "holm",
+    correction: options.Correction = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
     ] = False,

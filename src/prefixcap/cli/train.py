@@ -32,6 +32,7 @@ def train(
     device: options.Device = None,
     dtype: options.Dtype = None,
     skip_unreadable: options.SkipUnreadable = False,
+    encode_batch: options.EncodeBatch = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train one captioner, into a folder that `prefixcap caption` reads."""
@@ -51,6 +52,7 @@ def train(
         "device": device,
         "dtype": dtype,
         "skip_unreadable": skip_unreadable,
+        "encode_batch": encode_batch,
     }
     with quiet_stdout():
         study = options.study(choices, Registry())

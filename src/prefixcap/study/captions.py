@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from prefixcap.decoding import iter_decode
+from prefixcap.decoding import DEFAULT_ROWS, iter_decode
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import DecoderConfig, Hypothesis
 from prefixcap.study.progress import Reporter
@@ -68,10 +68,12 @@ def make(
     captioner: Captioner,
     decoder: DecoderConfig,
     features: Tensor,
+    prefix: Tensor,
     text_side: TextSide,
     image_ids: Sequence[str],
     *,
     max_new_tokens: int,
+    max_rows: int = DEFAULT_ROWS,
     seed: int,
     about: Mapping[str, Any],
     reporter: Reporter,
@@ -85,9 +87,11 @@ def make(
         captioner: the trained captioner.
         decoder: the decoder.
         features: (B,D) or (B,N,D) of the images.
+        prefix: (B,P,E), what the captioner makes of them.
         text_side: the texts' side of the encoder that made the features.
         image_ids: B names.
         max_new_tokens: the most tokens a caption may have.
+        max_rows: the most hypotheses that are extended at once.
         seed: of all randomness.
         about: what is kept beside the key, for people.
         reporter: who is told.
@@ -105,14 +109,33 @@ def make(
         partial = folder / PARTIAL
         if decoder.together():
             partial.unlink(missing_ok=True)
+
+        def decoded(
+            which: Sequence[int], made: Tensor | None
+        ) -> Iterator[tuple[str, list[Hypothesis]]]:
+            chosen = features[list(which)]
+            found = iter_decode(
+                captioner.lm,
+                captioner.prefixes(chosen) if made is None else made[list(which)],
+                decoder,
+                max_new_tokens=max_new_tokens,
+                stop_ids=captioner.stop_ids,
+                stop_visible=captioner.stop_visible,
+                image_ids=[image_ids[row] for row in which],
+                seed=seed,
+                max_rows=max_rows,
+                features=chosen,
+                encoder=text_side,
+            )
+            for number, hypotheses in found:
+                yield image_ids[which[number]], hypotheses
+
         known = {line["image"]: line for line in read_lines(partial)}
         rows = [row for row, image in enumerate(image_ids) if image not in known]
         with appending(partial) as file, reporter.task(what, len(image_ids), "images") as task:
             task.go_on(len(known))
             since = time.perf_counter()
-            for image, hypotheses in _decode(
-                captioner, decoder, features, text_side, image_ids, rows, max_new_tokens, seed
-            ):
+            for image, hypotheses in decoded(rows, prefix):
                 now = time.perf_counter()
                 known[image] = {
                     "image": image,
@@ -132,56 +155,17 @@ def make(
         captions = _join([known[image] for image in image_ids])
         write_lines(folder / FINAL, captions.lines)
 
-        def decoded(which: Sequence[int]) -> int:
-            return len(
-                list(
-                    _decode(
-                        captioner, decoder, features, text_side, image_ids, which,
-                        max_new_tokens, seed,
-                    )
-                )
-            )  # fmt: skip
-
         if not rows:  # the engine's checks of a model that it has not seen are no part of it
-            decoded(range(1))
+            list(decoded(range(1), prefix))
         # of a few images, since counting slows small models down
         few = range(0, len(image_ids), max(1, -(-len(image_ids) // COUNTED)))
         with counting() as flops:
-            counted = decoded(few)
+            counted = len(list(decoded(few, None)))
         captions = attrs.evolve(captions, flops=flops.count / counted)
         measured = {"captions_per_second": captions.per_second, "flops": captions.flops}
         write_json(folder / CELL, {"key": key, **about, **measured})
-        partial.unlink()
+        partial.unlink(missing_ok=True)
         return captions, len(rows)
-
-
-def _decode(
-    captioner: Captioner,
-    decoder: DecoderConfig,
-    features: Tensor,
-    text_side: TextSide,
-    image_ids: Sequence[str],
-    rows: Sequence[int],
-    max_new_tokens: int,
-    seed: int,
-) -> Iterator[tuple[str, list[Hypothesis]]]:
-    if not rows:
-        return
-    chosen = features[list(rows)]
-    found = iter_decode(
-        captioner.lm,
-        captioner.prefixes(chosen),
-        decoder,
-        max_new_tokens=max_new_tokens,
-        stop_ids=captioner.stop_ids,
-        stop_visible=captioner.stop_visible,
-        image_ids=[image_ids[row] for row in rows],
-        seed=seed,
-        features=chosen,
-        encoder=text_side,
-    )
-    for number, hypotheses in found:
-        yield image_ids[rows[number]], hypotheses
 
 
 def _join(lines: Sequence[Mapping[str, Any]]) -> Captions:

@@ -104,13 +104,15 @@ class Side:
         self, seed: Sequence[Record], metrics: Sequence[MetricConfig]
     ) -> Replicates | None:
         from prefixcap import specs
-        from prefixcap.evaluation import lacking, score
+        from prefixcap.evaluation import claim, lacking, score
 
         made = []
+        given: dict[str, str] = {}
         for metric in metrics:
             if lacking(seed, metric) is not None:
                 continue
             found = score(seed, metric)
+            claim(given, metric, found.values)
             self.scored.setdefault(specs.to_spec(metric), []).append(found)
             statistic = resampling.statistic(metric, found, seed)
             if statistic is not None:

@@ -12,6 +12,7 @@ import attrs
 
 from prefixcap import runs, specs
 from prefixcap.errors import PrefixcapError
+from prefixcap.features import ENCODE_BATCH
 from prefixcap.kinds import Dataset, Encoder, EncoderConfig, Example, ImageItem
 from prefixcap.study.grid import Study
 from prefixcap.study.progress import Reporter, Silent, Task
@@ -46,6 +47,15 @@ class Data:
     limit: int | None
 
     @property
+    def warning(self) -> str | None:
+        """Says what else is captioned where there is no split 'test'."""
+        _, val, test = self.splits
+        if test == "test":
+            return None
+        less = "" if val else ", and no split says when to stop the training"
+        return f"warning: the data set has no split 'test': {test!r} is captioned and scored{less}"
+
+    @property
     def digest(self) -> str:
         """A digest of everything that the data set gives, and of the limit."""
         return specs.digest(self.dataset.digest(), self.limit)
@@ -63,7 +73,13 @@ def load(study: Study) -> Data:
     known = dataset.splits
     if "train" not in known:
         raise PrefixcapError(f"the data set {name!r} has no split 'train', only {list(known)}")
-    test = next((split for split in ("test", "val") if split in known), known[-1])
+    others = [split for split in known if split != "train"]
+    if not others:
+        raise PrefixcapError(
+            f"the data set {name!r} has no split to caption beside 'train': name some of its "
+            "images 'test', and some 'val' to stop the training by"
+        )
+    test = next((split for split in ("test", "val") if split in others), others[-1])
     val = "val" if "val" in known and test != "val" else ""
     data = Data(
         train=_examples(dataset, "train", study.limit),
@@ -89,17 +105,20 @@ def load(study: Study) -> Data:
 class Features:
     """The features of images, each encoded once and kept in the study's folder.
 
-    An image's features are addressed by the encoder (its config, version and weights) and by the
-    image (its id, its row in the data set, and the hash of what it shows), so other captions,
-    another limit or more images cost nothing but the new images.
+    An image's features are addressed by the encoder (its config, version and weights, and those of
+    the encoders that it is made of) and by the image (its id, the hash of what it shows, the data
+    set's version, and its row where the encoder goes by rows), so other captions, another limit or
+    more images cost nothing but the new images.
 
     Attributes:
         folder: where they are kept.
         config: the encoder's config.
         encoder: the encoder.
         dataset: the data set, whose digest stands in for those that an image lacks.
+        source: a digest of the data set's name and version.
         skip_unreadable: whether to leave out images that cannot be read.
         reporter: who is told.
+        batch_size: how many images are encoded at once.
         took: told how many images were encoded in how many seconds.
         encoded: how many images were encoded by this process.
     """
@@ -108,8 +127,10 @@ class Features:
     config: EncoderConfig
     encoder: Encoder
     dataset: Dataset
+    source: str
     skip_unreadable: bool
     reporter: Reporter
+    batch_size: int = ENCODE_BATCH
     took: Callable[[int, float], None] = lambda _images, _seconds: None
     encoded: int = 0
     _files: dict[Path, Kept] = attrs.field(factory=dict, init=False, repr=False)
@@ -131,14 +152,16 @@ class Features:
             config=config,
             encoder=encoder,
             dataset=dataset,
+            source=specs.digest(study.dataset.name, study.dataset.version),
             skip_unreadable=study.skip_unreadable,
             reporter=reporter or Silent(),
+            batch_size=study.encode_batch,
         )
 
     @cached_property
     def key(self) -> str:
         """A digest of the encoder; its weights are hashed once."""
-        return specs.digest("features", self.config, self.encoder.digest())
+        return specs.digest("features", *specs.whole(self.config), self.encoder.digest())
 
     @property
     def place(self) -> Path:
@@ -148,12 +171,13 @@ class Features:
     def image_key(self, image: ImageItem) -> str:
         """Returns a digest of what makes an image's features, the encoder apart."""
         if image.id not in self._digests:
-            shown = image.digest() if image.digest is not None else self._source
-            self._digests[image.id] = specs.digest(image.id, image.index, shown)
+            shown = image.digest() if image.digest is not None else self._everything
+            number = image.index if self.config.by_index else None
+            self._digests[image.id] = specs.digest(image.id, number, shown, self.source)
         return self._digests[image.id]
 
     @cached_property
-    def _source(self) -> str:
+    def _everything(self) -> str:
         return self.dataset.digest()
 
     def of(self, split: str, examples: Sequence[Example]) -> Tensor:
@@ -222,6 +246,7 @@ class Features:
         found = encode_each(
             self.encoder,
             [example.image for example in chunk],
+            batch_size=self.batch_size,
             on_error="skip" if self.skip_unreadable else "raise",
             progress=progress,
         )

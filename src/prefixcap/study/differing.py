@@ -8,7 +8,17 @@ from typing import Any
 from prefixcap.study.entries import FIELDS, Entry
 from prefixcap.study.finished import Finished
 
-_ABOUT_TABLES = {"format", "kind", "metrics", "baselines", "skip_unreadable"}
+_ABOUT_TABLES = {
+    "format",
+    "kind",
+    "study",
+    "metrics",
+    "baselines",
+    "skip_unreadable",
+    "correction",
+    "encode_batch",
+    "max_rows",
+}
 _GRID = ("encoders", "lms", "mappers", "tunings", "decoders", "prefix_lengths", "seeds")
 NOTHING = "-"
 

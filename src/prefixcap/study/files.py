@@ -8,8 +8,23 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
+from prefixcap import specs
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.kinds import KINDS, DatasetConfig
+from prefixcap.registry import Registry
 from prefixcap.study.store import write_text
+from prefixcap.training.config import TrainingConfig
+
+LISTS = {
+    "encoder": "encoders",
+    "lm": "lms",
+    "mapper": "mappers",
+    "tuning": "tunings",
+    "decoder": "decoders",
+    "metrics": "metrics",
+}
 
 
 def read(path: Path, known: Collection[str]) -> dict[str, Any]:
@@ -39,14 +54,62 @@ def read(path: Path, known: Collection[str]) -> dict[str, Any]:
     return data
 
 
-def write(path: Path, choices: Mapping[str, Any]) -> None:
+def write(path: Path, made: Mapping[str, Any]) -> None:
     """Writes a study file that `read` reads, without the choices that were not made."""
-    lines = ["# prefixcap bench FILE.toml"]
-    for key, value in choices.items():
-        if value is None or value is False or value == []:
-            continue
-        lines.append(f"{key} = {json.dumps(value, ensure_ascii=False)}")
-    write_text(path, "\n".join(lines) + "\n")
+    write_text(path, "\n".join(["# prefixcap bench FILE.toml", *lines(made)]) + "\n")
+
+
+def lines(made: Mapping[str, Any]) -> list[str]:
+    """Writes choices as lines of TOML, without those that were not made."""
+    kept = {k: v for k, v in made.items() if v is not None and v is not False and v != []}
+    # JSON's texts are TOML's but for DEL, which TOML wants escaped
+    texts = {
+        k: json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") for k, v in kept.items()
+    }
+    return [f"{key} = {text}" for key, text in texts.items()]
+
+
+def choices(config: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """Returns the options of `bench` that give a study.
+
+    Args:
+        config: the study, as `Study.to_json` writes it.
+        registry: where its components are looked up.
+
+    Raises:
+        PrefixcapError: a component of it is not installed.
+    """
+
+    def spec(kind: str, data: dict[str, Any]) -> str:
+        return specs.to_spec(registry.from_json(KINDS[kind], data))
+
+    dataset: DatasetConfig = registry.from_json(DatasetConfig, config["dataset"])
+    kinds = {"metrics": "metric"}
+    values: dict[str, Any] = {"dataset": specs.to_spec(dataset)}
+    for key, plural in LISTS.items():
+        values[key] = [spec(kinds.get(key, key), data) for data in config[plural]]
+    values["prefix_len"] = list(config["prefix_lengths"])
+    values["seed"] = list(config["seeds"])
+    values["training"] = _training(config["training"], dataset)
+    for key in ("limit", "max_new_tokens", "dtype", "device"):
+        values[key] = config[key]
+    for key in ("correction", "encode_batch", "max_rows"):
+        values[key] = config.get(key)
+    values["skip_unreadable"] = config.get("skip_unreadable")
+    values["no_baselines"] = not config.get("baselines", True)
+    return {key: value for key, value in values.items() if value not in (None, False, "")}
+
+
+def _training(found: Mapping[str, Any], dataset: DatasetConfig) -> str:
+    """Writes the settings that differ from the defaults or that the data set would advise."""
+    advised = specs.split(f"training:{dataset.companions.get('training', '')}")[1]
+    defaults = attrs.asdict(TrainingConfig())
+    changed = [key for key, value in found.items() if key in advised or value != defaults.get(key)]
+    return ",".join(f"{key}={_text(found[key])}" for key in changed)
+
+
+def _text(value: object) -> str:
+    return "none" if value is None else str(value).lower() if value is True else str(value)
 
 
 def _is_plain(value: object) -> bool:

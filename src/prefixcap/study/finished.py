@@ -76,7 +76,13 @@ class Cell:
     def per_image(self) -> dict[str, list[float]]:
         """The score of every image, by score, where a score has such."""
         kept = read_json(self.folder / CELL_SCORES) or {}
-        found = {k: v for each in kept.values() for k, v in each.get("per_image", {}).items()}
+        # metrics that the study no longer has may have had scores of the same names
+        found = {
+            name: values
+            for each in kept.values()
+            for name, values in each.get("per_image", {}).items()
+            if each.get("values", {}).get(name) == self.scores.get(name)
+        }
         return {name: found[name] for name in self.scores if name in found}
 
 
@@ -92,6 +98,7 @@ class Finished:
         cells: every row's cell by its name, the baselines' too.
         images: the test images, in the order of every cell's lines.
         skipped: the ids of images that could not be read.
+        warnings: what would make the numbers wrong.
         complete: whether every cell of the grid is there.
     """
 
@@ -103,6 +110,7 @@ class Finished:
     images: list[CaptionedImage]
     skipped: list[str]
     complete: bool
+    warnings: list[str] = attrs.field(factory=list)
 
     @cached_property
     def histories(self) -> dict[str, dict[str, Any]]:
@@ -121,19 +129,17 @@ class Finished:
         return {name: read_json(self.folder / name / CONFIG) or {} for name in names}
 
     def picture(self, image: str) -> Image.Image | None:
-        """Opens (or draws) a test image; None where there are features alone, or no file."""
+        """Reads (or draws) a test image as RGB; None where there is none that can be read."""
+        from PIL import Image
+
+        from prefixcap.study.picture import loaded
+
         path = self._paths.get(image)
         if path is not None and path.is_file():
-            from PIL import Image
-
-            return Image.open(path)
+            return loaded(lambda: Image.open(path))
         example = self._examples.get(image)
-        if example is None or example.image.open is None:
-            return None
-        try:
-            return example.image.open()
-        except OSError:
-            return None
+        opener = None if example is None else example.image.open
+        return None if opener is None else loaded(opener)
 
     @cached_property
     def _paths(self) -> dict[str, Path]:
@@ -172,7 +178,10 @@ def read(folder: Path) -> Finished:
         cells={cell.name: cell for cell in cells},
         images=_images(folder, rows[0]["cell"]),
         skipped=list(found.get("skipped_images", [])),
-        complete=bool(found.get("complete", True)),
+        complete=bool(found.get("complete", True))
+        # studies of early versions say in neither file what is scored
+        and config.get("study", found.get("study")) == found.get("study"),
+        warnings=list(found.get("warnings", [])),
     )
     for cell in cells[:1]:
         if [line["image"] for line in cell.lines] != [image.id for image in finished.images]:

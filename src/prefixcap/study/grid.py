@@ -10,6 +10,7 @@ import attrs
 from prefixcap import specs
 from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.features import ENCODE_BATCH
 from prefixcap.kinds import (
     DatasetConfig,
     DecoderConfig,
@@ -20,12 +21,17 @@ from prefixcap.kinds import (
     TuningConfig,
 )
 from prefixcap.runtime import DTYPES
+from prefixcap.task import DEFAULT_ROWS
 from prefixcap.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from prefixcap.registry import Registry
 
 FORMAT = 1
+HOLM = "holm"
+CORRECTIONS = (HOLM, "benjamini-hochberg")
+_LATER = ("correction", "encode_batch", "max_rows")
+"""What studies of early versions do not say; nothing that is kept depends on it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +68,11 @@ def _dtype(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
         raise PrefixcapError(f"--{attribute.name} cannot be {value!r}{nearest(value, DTYPES)}")
 
 
+def _correction(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    if value not in CORRECTIONS:
+        raise PrefixcapError(f"--{attribute.name} cannot be {value!r}{nearest(value, CORRECTIONS)}")
+
+
 @attrs.frozen(kw_only=True)
 class Study:
     """The product of its configs, on one data set.
@@ -83,6 +94,9 @@ class Study:
         device: where everything runs.
         skip_unreadable: whether to go on without images that cannot be read.
         baselines: whether captions that need no model are scored beside.
+        correction: of p-values, for many comparisons; for its tables.
+        encode_batch: how many images are encoded at once.
+        max_rows: the most hypotheses that are extended at once.
         labels: how configs are called in tables, by their digests; their specs unless given.
     """
 
@@ -104,6 +118,9 @@ class Study:
     device: str = "auto"
     skip_unreadable: bool = False
     baselines: bool = True
+    correction: str = attrs.field(default=HOLM, validator=_correction)
+    encode_batch: int = attrs.field(default=ENCODE_BATCH, validator=_positive)
+    max_rows: int = attrs.field(default=DEFAULT_ROWS, validator=_positive)
     labels: Mapping[str, str] = attrs.field(factory=dict, eq=False)
 
     def models(self, encoder: EncoderConfig, lm: LMConfig) -> list[Model]:
@@ -153,6 +170,7 @@ class Study:
             "device": self.device,
             "skip_unreadable": self.skip_unreadable,
             "baselines": self.baselines,
+            **{key: getattr(self, key) for key in _LATER},
         }
 
     @classmethod
@@ -177,6 +195,7 @@ class Study:
             key: tuple(known.from_json(base, each) for each in data[key])
             for key, base in kinds.items()
         }
+        later = {key: data[key] for key in _LATER if key in data}
         plain = ("limit", "max_new_tokens", "dtype", "device", "skip_unreadable", "baselines")
         return cls(
             dataset=known.from_json(DatasetConfig, data["dataset"]),
@@ -185,4 +204,5 @@ class Study:
             training=TrainingConfig.from_json(data["training"]),
             **configs,
             **{key: data[key] for key in plain},
+            **later,
         )

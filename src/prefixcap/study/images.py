@@ -93,7 +93,7 @@ class Encoding:
             training=training,
             test=found,
             test_key=data.test_key(features, kept),
-            text_side=TextSide(specs.to_spec(config), lambda: encoder),
+            text_side=TextSide(specs.to_spec(config), lambda: encoder, self._device),
         )
 
     def _warn(self, text: str) -> None:

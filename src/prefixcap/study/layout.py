@@ -99,6 +99,8 @@ def places(
         made: what they are made of.
         here: where components are loaded to be digested, if not there.
     """
+    # one GPU computes as another; which of several it was is no part of what was made
+    kind_of_device = device.partition(":")[0]
     decoders = [(decoder, decoder_key(decoder, here or device)) for decoder in study.decoders]
     found = []
     for model in study.models(encoder, lm):
@@ -106,7 +108,9 @@ def places(
         place = models.folder(folder, model, key)
         cells = []
         for decoder, made_by in decoders:
-            cell = specs.digest("captions", key, made_by, study.max_new_tokens, device, made.test)
+            cell = specs.digest(
+                "captions", key, made_by, study.max_new_tokens, kind_of_device, made.test
+            )
             cells.append(
                 Cell(
                     model=model,
@@ -127,11 +131,11 @@ def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> 
         FORMAT,
         "model",
         training_key,
-        model.lm,
+        *specs.whole(model.lm),
         lm_digest,
-        model.mapper,
+        *specs.whole(model.mapper),
         model.prefix_length,
-        model.tuning,
+        *specs.whole(model.tuning),
         model.seed,
         study.training.to_json(),
         study.dtype,

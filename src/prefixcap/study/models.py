@@ -46,7 +46,8 @@ def about(folder: Path) -> dict[str, Any]:
         "trained_parameters": config["trained_parameters"],
         "training_seconds": round(sum(history.get("seconds", [])), 3),
         "training_flops": history.get("flops"),
-        "epochs": history.get("kept_epoch"),
+        "epochs": len(history.get("train_loss", [])) or None,
+        "kept_epoch": history.get("kept_epoch"),
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap import runs
+from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Example
 
 if TYPE_CHECKING:
@@ -35,22 +36,39 @@ def draw(
         labels: what each cell is called.
 
     Returns:
-        Whether there was something to draw: a data set of features alone has no images.
+        Whether there was something to draw: a data set of features alone has no images, and files
+        that cannot be read are left out.
     """
     from io import BytesIO
 
     shown = list(captions)[:CELLS]
-    tiles = [
-        _tile(example, [(labels[c], captions[c][row]["captions"][0]["text"]) for c in shown])
-        for row, example in enumerate(examples[:IMAGES])
-        if example.image.open is not None
-    ]
+    tiles = []
+    for row, example in enumerate(examples[:IMAGES]):
+        picture = None if example.image.open is None else loaded(example.image.open)
+        if picture is not None:
+            said = [(labels[c], captions[c][row]["captions"][0]["text"]) for c in shown]
+            tiles.append(_tile(picture, example.references[0], said))
     if not tiles:
         return False
     buffer = BytesIO()
     _join(tiles).save(buffer, format="PNG", optimize=True)
     runs.replace(path, buffer.getvalue())
     return True
+
+
+def loaded(opener: Callable[[], Image.Image]) -> Image.Image | None:
+    """Reads a picture as RGB, the right way up, and closes its file; None where it cannot be read.
+
+    Args:
+        opener: opens (or draws) it.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with opener() as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, SyntaxError, ValueError, PrefixcapError, Image.DecompressionBombError):
+        return None
 
 
 def _join(tiles: Sequence[Image.Image]) -> Image.Image:
@@ -69,11 +87,10 @@ def _join(tiles: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def _tile(example: Example, captions: Sequence[tuple[str, str]]) -> Image.Image:
+def _tile(picture: Image.Image, reference: str, captions: Sequence[tuple[str, str]]) -> Image.Image:
     from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-    assert example.image.open is not None
-    picture = ImageOps.contain(example.image.open().convert("RGB"), (TILE, TILE))
+    picture = ImageOps.contain(picture, (TILE, TILE))
     font = ImageFont.load_default(15)
     small = ImageFont.load_default(13)
     scratch = ImageDraw.Draw(picture)
@@ -83,7 +100,7 @@ def _tile(example: Example, captions: Sequence[tuple[str, str]]) -> Image.Image:
             lines.append((label, "#3366aa", small))
         lines += [(line, "#111111", font) for line in _wrap(scratch, text or "(empty)", font)]
     lines.append(("a human's:", "#888888", small))
-    lines += [(line, "#888888", small) for line in _wrap(scratch, example.references[0], small)]
+    lines += [(line, "#888888", small) for line in _wrap(scratch, reference, small)]
     tile = Image.new("RGB", (TILE, picture.height + 8 + LINE * len(lines)), "white")
     tile.paste(picture, ((TILE - picture.width) // 2, 0))
     pen = ImageDraw.Draw(tile)

@@ -26,7 +26,7 @@ class Results:
 
     Attributes:
         folder: the study's folder.
-        study: a digest of what its cells are scored by.
+        study: a digest of what is scored, and by what.
         rows: one a cell, as `bench --json` prints them.
         baselines: rows of captions that need no model.
         correction: the correction for many comparisons.
@@ -35,8 +35,8 @@ class Results:
         test: the captioned examples.
         skipped: the ids of images that could not be read.
         warnings: what would make the numbers wrong.
-        work: what this process had to do: images encoded, models trained, images decoded,
-            metrics scored; everything else was there.
+        work: what this process had to do: images encoded, models trained, images mapped to
+            prefixes, images decoded, metrics scored; everything else was there.
     """
 
     folder: Path
@@ -53,6 +53,7 @@ class Results:
         factory=lambda: {
             "encoded_images": 0,
             "trained_models": 0,
+            "mapped_images": 0,
             "decoded_images": 0,
             "scored_metrics": 0,
         }
@@ -80,7 +81,9 @@ class Results:
         self._write_scores(complete=True)
         write_lines(self.folder / "captions.jsonl", self._every_line())
         self.analysis.write(self.folder)
-        write_text(self.folder / "table.md", page(self.analysis, self.rows, self.correction))
+        write_text(
+            self.folder / "table.md", page(self.analysis, self.rows, self.correction, self.warnings)
+        )
 
     def write_part(self) -> None:
         """Writes what an unfinished study has found, unless as much of it was written before."""
@@ -107,6 +110,7 @@ class Results:
             "rows": self.rows,
             "baselines": self.baselines,
             "skipped_images": self.skipped,
+            "warnings": self.warnings,
         }
         write_json(self.folder / SCORES, data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from prefixcap.study import (
     guards,
     models,
     picture,
+    scoring,
     work,
 )
 from prefixcap.study.ahead import Ahead
@@ -33,21 +35,20 @@ from prefixcap.study.timings import Work, note
 from prefixcap.study.workers import at_work
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from prefixcap.captioner import Captioner
 
 CONFIG = "config.json"
 
 
-def run(
-    study: Study, folder: Path, reporter: Reporter | None = None, *, correction: str = "holm"
-) -> Results:
+def run(study: Study, folder: Path, reporter: Reporter | None = None) -> Results:
     """Runs a study, or goes on with it.
 
     Args:
         study: what to run.
         folder: where everything is kept; artifacts in it are used where they are of this study.
         reporter: who is told what is being done.
-        correction: the correction for many comparisons, for the table.
 
     Returns:
         The rows, with everything written into `folder`.
@@ -55,9 +56,7 @@ def run(
     Raises:
         PrefixcapError: something in the study or its data is wrong.
     """
-    runner = Runner(study, folder, reporter or Silent())
-    runner.results.correction = correction
-    return runner.run()
+    return Runner(study, folder, reporter or Silent()).run()
 
 
 @attrs.frozen(kw_only=True)
@@ -86,11 +85,12 @@ class Runner:
         self.folder = folder
         self.reporter = reporter
         self.device = device_named(study.device)
-        self.results = Results(folder=folder)
+        self.results = Results(folder=folder, correction=study.correction)
         self._rows: dict[str, dict[str, Any]] = {}
         self._shown: dict[str, list[dict[str, Any]]] = {}
         self._lm: tuple[LMConfig, LanguageModel] | None = None
         self._captioner: tuple[Path, Captioner] | None = None
+        self._prefix: tuple[Path, Tensor] | None = None
         self._groups: list[Group] = []
         self._ahead = Ahead(folder, self._left)
         self._scorer = Scorer(study, folder, self.results, reporter, self._whole)
@@ -99,21 +99,26 @@ class Runner:
         """Runs everything and writes the results."""
         check_folder(self.folder)
         self.data = data.load(self.study)
+        for warning in scoring.check(self.study, self.data.test):
+            self._warn(warning)
         with at_work(self.folder):
             return self._run()
 
     def _run(self) -> Results:
-        about = {
-            "data_digest": self.data.digest,
-            "versions": self._versions(),
-            "ran_on": self.device,
-        }
-        write_json(self.folder / CONFIG, {**self.study.to_json(), **about})
+        # until it is known what the scores are to be of, those that are there are of another study
+        self._write_config(None)
+        if self.data.warning:
+            self._warn(self.data.warning)
         if slow := guards.slow_dtype(self.device, self.study.dtype):
             self.reporter.say(slow)  # of this machine, not of the results
         self._encode()
+        for group in self._groups:
+            self._scorer.try_out(group.images, in_order(group.places))
         cells = [cell for group in self._groups for cell in in_order(group.places)]
-        self.results.study = specs.digest(*(cell.scores_key for cell in cells))
+        self.results.study = specs.digest(
+            [cell.scores_key for cell in cells], list(self.study.metrics), self.study.baselines
+        )
+        self._write_config(self.results.study)
         for wait in (False, True):
             for group in self._groups:
                 self._make(group, wait=wait)
@@ -128,6 +133,15 @@ class Runner:
         }
         picture.draw(self.folder / "grid.png", self.results.test, self.results.captions, labels)
         return self.results
+
+    def _write_config(self, study: str | None) -> None:
+        about = {
+            "study": study,
+            "data_digest": self.data.digest,
+            "versions": self._versions(),
+            "ran_on": self.device,
+        }
+        write_json(self.folder / CONFIG, {**self.study.to_json(), **about})
 
     def _encode(self) -> None:
         """Encodes every image, and lays out the grid."""
@@ -168,14 +182,31 @@ class Runner:
         ]
         for cell in shared(decoded, lambda cell: cell.folder, wait=False):
             self._cell(group, cell)
-        for place in shared(untrained, lambda place: place.folder, wait=wait):
-            self._train(group, place)
+        while place := self._next_trained(group, wait=wait):
             for cell in shared(place.cells, lambda cell: cell.folder, wait=False):
                 self._cell(group, cell)
         trained = {place.folder for place in group.places if place.is_trained}
+        for folder in trained:  # left by a process that was killed after it had saved the model
+            (folder / models.CHECKPOINT).unlink(missing_ok=True)
         left = [cell for cell in self._missing(group) if cell.model_folder in trained]
-        for cell in shared(left, lambda cell: cell.folder, wait=wait):
+        for cell in shared(left, lambda cell: cell.folder, wait=wait, waiting=self._waits_for_cell):
             self._cell(group, cell)
+
+    def _next_trained(self, group: Group, *, wait: bool) -> Place | None:
+        """Trains a model that no other process is at; its captions may be shared then."""
+        untrained = [place for place in group.places if not place.is_trained]
+        works = shared(untrained, lambda p: p.folder, wait=wait, waiting=self._waits_for_model)
+        with contextlib.closing(works):
+            for place in works:
+                self._train(group, place)
+                return place
+        return None
+
+    def _waits_for_model(self, place: Place) -> None:
+        self.reporter.say(f"waiting for another process, which trains {place.model.name}")
+
+    def _waits_for_cell(self, cell: Cell) -> None:
+        self.reporter.say(f"waiting for another process, which captions {cell.name}")
 
     def _missing(self, group: Group) -> list[Cell]:
         return [cell for cell in in_order(group.places) if cell.name not in self._rows]
@@ -236,8 +267,10 @@ class Runner:
     def _cell(self, group: Group, cell: Cell) -> None:
         study, ids, images = self.study, self._ids, group.images
         found = captions.finished(cell.folder, cell.key, ids)
-        if found is None:
-            captioner = self._load(cell.model_folder)
+        if found is not None:  # left by a process that was killed after it had made them
+            (cell.folder / captions.PARTIAL).unlink(missing_ok=True)
+        else:
+            captioner, prefix = self._load(cell.model_folder, images)
             decoding = work.captioning(study, cell, len(ids))
             self._whole([decoding])
             begin = time.perf_counter()
@@ -247,9 +280,11 @@ class Runner:
                 captioner,
                 cell.decoder,
                 images.test,
+                prefix,
                 images.text_side,
                 ids,
                 max_new_tokens=study.max_new_tokens,
+                max_rows=study.max_rows,
                 seed=cell.model.seed,
                 about={"model": cell.model_folder.name, "decoder": specs.to_json(cell.decoder)},
                 reporter=self.reporter,
@@ -284,13 +319,25 @@ class Runner:
         self._collect()
         self.results.write_part()
 
-    def _load(self, folder: Path) -> Captioner:
+    def _load(self, folder: Path, images: Images) -> tuple[Captioner, Tensor]:
+        """Returns a model, and the prefixes (B,P,E) of the test images, mapped once."""
         from prefixcap.captioner import Captioner
 
         if self._captioner is None or self._captioner[0] != folder:
-            self._captioner = None
+            self._captioner = self._prefix = None
             self._captioner = folder, Captioner.load(folder, self.device, self.study.dtype)
-        return self._captioner[1]
+        captioner = self._captioner[1]
+        if self._prefix is None or self._prefix[0] != folder:
+            if unlike := captioner.unlike_training(images.test):
+                self._warn(f"warning: {folder.name}: {unlike}")
+            self._prefix = folder, captioner.prefixes(images.test)
+            self.results.work["mapped_images"] += len(images.test)
+        return captioner, self._prefix[1]
+
+    def _warn(self, text: str) -> None:
+        if text not in self.results.warnings:
+            self.results.warnings.append(text)
+            self.reporter.say(text)
 
     def _what(self, text: str) -> str:
         cells = self.study.cells

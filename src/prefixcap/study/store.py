@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -83,7 +83,13 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def shared(works: Sequence[W], place: Callable[[W], Path], *, wait: bool = True) -> Iterator[W]:
+def shared(
+    works: Sequence[W],
+    place: Callable[[W], Path],
+    *,
+    wait: bool = True,
+    waiting: Callable[[W], None] = lambda _: None,
+) -> Generator[W]:
     """Gives each piece of work in turn, its place held while it is done.
 
     What another process holds comes later, so that processes share work rather than wait for each
@@ -94,17 +100,22 @@ def shared(works: Sequence[W], place: Callable[[W], Path], *, wait: bool = True)
         place: gives the folder or file that a piece is made in.
         wait: whether to wait for what others hold where nothing else is left; it is left out
             otherwise.
+        waiting: told what is waited for, before it is.
     """
     left = list(works)
     while left:
         later: list[W] = []
         for number, work in enumerate(left):
-            alone = wait and number == len(left) - 1 and len(later) == number
-            with attempt(place(work), wait=alone) as held:
+            with attempt(place(work)) as held:
                 if held:
                     yield work
-                else:
-                    later.append(work)
+                    continue
+            if wait and number == len(left) - 1 and len(later) == number:
+                waiting(work)
+                with locked(place(work)):
+                    yield work
+            else:
+                later.append(work)
         if not wait and len(later) == len(left):
             return
         left = later

@@ -61,10 +61,15 @@ def table(
     return list(columns), [list(line) for line in zip(*columns.values(), strict=True)]
 
 
-def page(analysis: Analysis, rows: Sequence[Mapping[str, Any]], correction: str) -> str:
+def page(
+    analysis: Analysis,
+    rows: Sequence[Mapping[str, Any]],
+    correction: str,
+    warnings: Sequence[str] = (),
+) -> str:
     """Writes `table.md`: every score with its interval, what that means, and each seed's rows."""
     every = analysis.scores
-    notes = "".join(f"- {line}\n" for line in legend(analysis, correction))
+    notes = "".join(f"- {line}\n" for line in (*warnings, *legend(analysis, correction)))
     found = table(analysis, rows, intervals=every, correction=correction, work=EFFORT)
     parts = [markdown(*found), notes]
     if any(len(entry.seeds) > 1 for entry in analysis.entries):

@@ -19,15 +19,16 @@ from prefixcap.kinds import DecoderConfig
 from prefixcap.registry import Registry
 from prefixcap.study.cache import UNUSED, USED, of_study
 from prefixcap.study.grid import Study
-from prefixcap.study.layout import decoder_key, part_key
+from prefixcap.study.layout import Made, Place, decoder_key, part_key, places
 from prefixcap.study.plan import plan
 from prefixcap.study.runner import run
 
 IMAGES, TEST = 44, 8
-NOTHING = {"encoded_images": 0, "trained_models": 0, "decoded_images": 0, "scored_metrics": 0}
+PLANNED = ("encoded_images", "trained_models", "decoded_images", "scored_metrics")
+NOTHING = dict.fromkeys((*PLANNED, "mapped_images"), 0)
 SCORES = NOTHING | {"scored_metrics": 2}
-CAPTIONS = SCORES | {"decoded_images": 2 * TEST}
-ONE_DECODER = NOTHING | {"scored_metrics": 1, "decoded_images": TEST}
+CAPTIONS = SCORES | {"mapped_images": TEST, "decoded_images": 2 * TEST}
+ONE_DECODER = NOTHING | {"scored_metrics": 1, "mapped_images": TEST, "decoded_images": TEST}
 MODEL = CAPTIONS | {"trained_models": 1}
 EVERYTHING = MODEL | {"encoded_images": IMAGES}
 
@@ -80,6 +81,13 @@ def replaced(old: str, new: str) -> Callable[[Path], object]:
     return lambda file: file.write_text(file.read_text().replace(old, new))
 
 
+def first_test_first(file: Path) -> None:
+    """Gives most images another number in the data set, and leaves each split as it is."""
+    lines = file.read_text().splitlines(keepends=True)
+    first = next(number for number, line in enumerate(lines) if '"test"' in line)
+    file.write_text("".join([lines.pop(first), *lines]))
+
+
 def one_number_more(file: Path) -> None:
     state = torch.load(file)
     name = next(name for name, tensor in state.items() if tensor.ndim == 2)
@@ -105,7 +113,7 @@ def test_a_change_makes_anew_exactly_what_depends_on_it(
         study = base.study(**more)
         planned = plan(study, folder)["missing"]
         found = run(study, folder).work
-        of_work = zip(planned.values(), found.values(), strict=True)
+        of_work = zip(planned.values(), (found[key] for key in PLANNED), strict=True)
         if found["encoded_images"] == 0:  # what hangs on images is not known before
             assert all(bool(a) == bool(b) for a, b in of_work), (planned, found)
         return found
@@ -148,7 +156,8 @@ def test_a_change_makes_anew_exactly_what_depends_on_it(
         ("tuning's version", lambda: version(config("tuning", "frozen")), MODEL),
         ("decoder's version", lambda: version(config("decoder", "greedy")), ONE_DECODER),
         ("metric's version", lambda: version(config("metric", "length")), SCORES),
-        ("data set's version", lambda: version(config("dataset", "jsonl")), NOTHING),
+        ("data set's version", lambda: version(config("dataset", "jsonl")), EVERYTHING),
+        ("the images' numbers", lambda: rewritten(captions, first_test_first), NOTHING),
         (
             "a training image",
             lambda: rewritten(base.data / "images" / "train-3.png", black),
@@ -184,7 +193,8 @@ def test_a_change_makes_anew_exactly_what_depends_on_it(
         ({"prefix_len": "3"}, MODEL),
         ({"tuning": "full"}, MODEL),
         ({"dtype": "bfloat16"}, MODEL),
-        ({"limit": 7}, MODEL | {"decoded_images": 14}),
+        ({"limit": 7}, MODEL | {"mapped_images": 7, "decoded_images": 14}),
+        ({"encode_batch": 3, "max_rows": 2, "correction": "benjamini-hochberg"}, NOTHING),
         ({"max_new_tokens": 5}, CAPTIONS),
         ({"decoder": ["greedy", "top-p:top_p=0.5"]}, ONE_DECODER),
         ({"metrics": "distinct"}, SCORES),
@@ -248,11 +258,31 @@ def test_captions_that_drafts_come_from_count(tmp_path: Path) -> None:
 def test_captions_of_another_device_are_still_used(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def elsewhere(study: Study, folder: Path, device: str, *rest: Any) -> list[Place]:
+        return places(study, folder, "cuda", *rest, here=device)
+
     with monkeypatch.context() as patch:
-        patch.setattr("prefixcap.study.runner.device_named", lambda _: "cpu:0")
+        patch.setattr("prefixcap.study.runner.places", elsewhere)
         run(small, tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"ran_on": "cpu"', '"ran_on": "cuda"'))
     assert {artifact.state for artifact in of_study(tmp_path)} == {USED}
     assert UNUSED in {artifact.state for artifact in of_study(tmp_path, small)}
+
+
+def test_several_gpus_share_captions(small: Study, tmp_path: Path) -> None:
+    made = Made(training="a", test="b", references="c", lm="d")
+    found = {
+        device: [
+            cell.key
+            for place in places(
+                small, tmp_path, device, small.encoders[0], small.lms[0], made, here="cpu"
+            )
+            for cell in place.cells
+        ]
+        for device in ("cuda", "cuda:0", "cuda:1", "cpu")
+    }
+    assert found["cuda"] == found["cuda:0"] == found["cuda:1"] != found["cpu"]
 
 
 def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -> None:

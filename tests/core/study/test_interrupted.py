@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -21,6 +22,7 @@ from prefixcap.registry import Registry
 from prefixcap.study import captions
 from prefixcap.study.grid import Study
 from prefixcap.study.runner import run
+from prefixcap.study.store import lock_file, shared
 
 
 class Killed(BaseException):
@@ -176,8 +178,55 @@ def test_two_processes_do_each_piece_of_work_once(
         process.join()
         assert process.exitcode == 0
     shares = [answers.get() for _ in both]
-    assert {key: sum(share[key] for share in shares) for key in shares[0]} == alone[1]
+    once = alone[1].keys() - {"mapped_images"}  # each maps the images of the models it captions by
+    assert all(sum(share[key] for share in shares) == alone[1][key] for key in once)
     assert outcome(tmp_path) == outcome(alone[0])
+
+
+def test_a_model_is_free_while_its_captions_are_made(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    as_json = captions.as_json
+    looks = 0
+
+    def looking(hypothesis: Any) -> dict[str, Any]:
+        nonlocal looks
+        (key,) = tmp_path.glob("models/*/key.json")
+        with lock_file(key.parent).open("w") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        looks += 1
+        return as_json(hypothesis)
+
+    monkeypatch.setattr(captions, "as_json", looking)
+    run(small, tmp_path)
+    assert looks == 16
+
+
+def test_what_is_waited_for_is_said(tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    lock_file(tmp_path / "a").parent.mkdir()
+    with lock_file(tmp_path / "a").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        told: list[str] = []
+
+        def free(work: str) -> None:
+            told.append(work)
+            fcntl.flock(other, fcntl.LOCK_UN)
+
+        given = list(shared(["a", "b"], lambda name: tmp_path / name, waiting=free))
+    assert (given, told) == (["b", "a"], ["a"])
+
+
+def test_what_a_killed_process_left_is_cleared_up(small: Study, tmp_path: Path) -> None:
+    run(small, tmp_path)
+    (model,) = (key.parent for key in tmp_path.glob("models/*/key.json"))
+    cell = next(tmp_path.glob("cells/*/cell.json")).parent
+    left = model / "training.ckpt", cell / captions.PARTIAL
+    for file in left:
+        file.write_text("")
+    run(small, tmp_path)
+    assert not any(file.exists() for file in left)
 
 
 COMMAND = "import sys; from prefixcap.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -197,16 +246,16 @@ def test_two_processes_share_a_study_and_one_may_be_killed(
     both = attrs.evolve(small, max_new_tokens=8)
     expected = tmp_path / "expected"
     run(both, expected)
-    shared = tmp_path / "shared"
-    other = start(world, shared)
+    both_in = tmp_path / "shared"
+    other = start(world, both_in)
     try:
-        while other.poll() is None and not list(shared.glob("features/*/*.safetensors")):
+        while other.poll() is None and not list(both_in.glob("features/*/*.safetensors")):
             time.sleep(0.01)
         death = threading.Timer(0.5, other.kill)
         death.start()
-        run(both, shared)
+        run(both, both_in)
         death.join()
     finally:
         other.kill()
     other.wait()
-    assert outcome(shared) == outcome(expected)
+    assert outcome(both_in) == outcome(expected)

@@ -34,6 +34,37 @@ def test_rows_follow_the_data_sets_order(suffix: str, rows: np.ndarray, tmp_path
     assert encoder.digest() == Precomputed(path=str(path)).build().digest()
 
 
+def test_rows_are_found_by_the_images_names(tmp_path: Path) -> None:
+    path, ids = tmp_path / "x.npy", tmp_path / "ids.txt"
+    np.save(path, ROWS)
+    ids.write_text("".join(f"image{n}\n" for n in (4, 2, 0, 1, 3)))
+    encoder = Registry().parse(EncoderConfig, f"precomputed:path={path},ids={ids}").build()
+    found = encode(encoder, [item(3), item(0)])
+    assert torch.equal(found, torch.from_numpy(ROWS[[4, 2]]).float())
+    assert encoder.digest() != Precomputed(path=str(path)).build().digest()
+    with pytest.raises(PrefixcapError, match=r"no row is of the image 'image5'; did you mean 'im"):
+        encoder.preprocess(item(5))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image0\n", "there are 1 ids, and .* has 5 embeddings"),
+        ("a\nb\na\nc\nd\n", "the image 'a' is named twice"),
+        (None, "cannot be read as images' ids"),
+    ],
+)
+def test_ids_that_do_not_fit_are_said(text: str | None, said: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", ROWS)
+    if text is not None:
+        (tmp_path / "ids.txt").write_text(text)
+    config = Precomputed(path=str(tmp_path / "x.npy"), ids=str(tmp_path / "ids.txt"))
+    with pytest.raises(PrefixcapError, match=said):
+        config.build()
+    with pytest.raises(PrefixcapError, match="give its 'path' too"):
+        Precomputed(ids="ids.txt")
+
+
 def test_another_files_digest_is_another(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", ROWS)
     np.save(tmp_path / "b.npy", ROWS + 1)
