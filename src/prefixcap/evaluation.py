@@ -1,17 +1,14 @@
-"""Evaluation: records of predicted captions beside their references, and what metrics say."""
+"""Evaluation: what metrics say of predicted captions beside their references."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from prefixcap import specs
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Example, MetricConfig, Record, Scores
 
-KEYS = ("image", "references", "prediction")
 NEEDS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
     "image": (
         lambda record: record.item is not None or record.feature is not None,
@@ -32,70 +29,12 @@ MORE = 20
 """One image in so many may have more references than the others, as in COCO, without a warning."""
 
 
-def read_records(path: Path, references: Path | None = None) -> list[Record]:
-    """Reads a file of lines with `image`, `references` and `prediction`.
-
-    In the place of `prediction` there may be `captions`, several of one image, best first; each is
-    a text, or an object with `text` and what else `bench` writes into a cell's captions.
-
-    Args:
-        path: the file.
-        references: a file of lines with `image` and `references` (or `captions`, as in a data set),
-            where those of the predictions have none; the images are those of this file.
-
-    Raises:
-        PrefixcapError: a file is missing or empty, a line is broken (its number is said), an image
-            stands twice, or an image lacks a prediction or has no references.
-    """
-    human = None if references is None else _references(references)
-    records = [_record(data, place, human) for data, place in _lines(path, KEYS)]
-    if human is None:
-        return records
-    missing = sorted(human.keys() - {record.image for record in records})
-    if missing:
-        raise PrefixcapError(
-            f"{path} has no prediction for {len(missing)} of the {len(human)} images of "
-            f"{references}, such as {missing[0]!r}"
-        )
-    return records
-
-
-def _lines(path: Path, keys: Sequence[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrefixcapError(f"cannot read {path}: {error}") from error
-    numbered = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    if not numbered:
-        raise PrefixcapError(f"{path} is empty: expected a JSON object a line with {_all(keys)}")
-    known: dict[str, int] = {}
-    for number, line in numbered:
-        place = f"{path}, line {number}"
-        data = _object(line, place, keys)
-        image = data["image"]
-        if not isinstance(image, str | int):
-            raise PrefixcapError(f"{place}: 'image' must be a text, not {image!r}")
-        data["image"] = str(image)
-        if known.setdefault(str(image), number) != number:
-            raise PrefixcapError(
-                f"{place}: the image {image!r} already stands in line {known[str(image)]}"
-            )
-        yield data, place
-
-
-def _references(path: Path) -> dict[str, tuple[str, ...]]:
-    found = {}
-    for data, place in _lines(path, KEYS[:2]):
-        key = "references" if "references" in data else "captions"
-        found[data["image"]] = _texts(data, key, place)
-    return found
-
-
 def evaluate(
     records: Sequence[Record],
     metrics: Sequence[MetricConfig],
     *,
     progress: Callable[[int, int], None] | None = None,
+    scored: Callable[[MetricConfig, Scores], None] | None = None,
 ) -> Scores:
     """Scores records by several metrics.
 
@@ -103,6 +42,7 @@ def evaluate(
         records: the predictions of one captioner.
         metrics: what to score by.
         progress: called with the metrics done and all metrics.
+        scored: called with each metric and its own scores.
 
     Raises:
         PrefixcapError: there is nothing to score, two metrics give one score, or a metric lacks
@@ -116,6 +56,8 @@ def evaluate(
             progress(done, len(metrics))
         found = score(records, config)
         claim(given, config, found.values)
+        if scored is not None:
+            scored(config, found)
         values |= found.values
         per_image |= found.per_image
     return Scores(values=values, per_image=per_image)
@@ -219,33 +161,6 @@ def _id(found: Record | Example) -> str:
     return found.image if isinstance(found, Record) else found.image.id
 
 
-def _record(
-    data: Mapping[str, Any], place: str, human: Mapping[str, tuple[str, ...]] | None
-) -> Record:
-    image = data["image"]
-    if human is None:
-        references = _texts(data, "references", place)
-    elif image in human:
-        references = human[image]
-    else:
-        raise PrefixcapError(
-            f"{place}: the image {image!r} has no references{nearest(image, human)}"
-        )
-    if "captions" not in data:
-        prediction = _get(data, "prediction", place)
-        if not isinstance(prediction, str):
-            raise PrefixcapError(f"{place}: 'prediction' must be a text, not {prediction!r}")
-        return Record(image=image, references=references, prediction=prediction)
-    made = data["captions"] if isinstance(data["captions"], list) else []
-    whole = [{"text": caption} if isinstance(caption, str) else caption for caption in made]
-    good = whole and all(isinstance(c, dict) and isinstance(c.get("text"), str) for c in whole)
-    if not good:
-        raise PrefixcapError(
-            f"{place}: 'captions' must be a list of at least one text, not {data['captions']!r:.60}"
-        )
-    return Record(image=image, references=references, **of_captions(whole))
-
-
 def of_captions(captions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Returns what a record has of captions as `bench` keeps them; what some lack is left empty."""
 
@@ -264,31 +179,3 @@ def of_captions(captions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             )
         },
     }
-
-
-def _object(line: str, place: str, keys: Sequence[str]) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PrefixcapError(f"{place}: not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise PrefixcapError(f"{place}: expected a JSON object with {_all(keys)}")
-    _get(data, "image", place)
-    return data
-
-
-def _get(data: Mapping[str, Any], key: str, place: str) -> Any:
-    if key not in data:
-        raise PrefixcapError(f"{place}: no key {key!r}{nearest(key, data)}")
-    return data[key]
-
-
-def _texts(data: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
-    found = _get(data, key, place)
-    if not isinstance(found, list) or not found or not all(isinstance(t, str) for t in found):
-        raise PrefixcapError(f"{place}: {key!r} must be a list of at least one text, not {found!r}")
-    return tuple(found)
-
-
-def _all(keys: Sequence[str]) -> str:
-    return ", ".join(repr(key) for key in keys)

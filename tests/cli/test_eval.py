@@ -117,6 +117,70 @@ def test_what_a_file_lacks_for_a_metric_is_said(
     assert f"the metric '{metric}' {sentence}" in err
 
 
+def test_a_split_of_the_references_and_images_in_common(shell: Shell, tmp_path: Path) -> None:
+    human = write(
+        tmp_path / "r.jsonl",
+        {"image": "1.jpg", "captions": ["a cat"], "split": "test"},
+        {"image": "2.jpg", "captions": ["two dogs"], "split": "train"},
+    )
+    # as `caption --json` prints it, with the path as typed
+    file = write(tmp_path / "p.jsonl", {"image": "x/1.jpg", "captions": [{"text": "a cat sits"}]})
+    words = ["eval", file, "--references", human, "--metrics", "length", "--json"]
+    assert "no prediction for 1 of the 2 images" in shell(*words)[2]
+    for more in (["--split", "test"], ["--common"]):
+        assert json.loads(shell(*words, *more)[1])["Length"] == 3.0
+    assert (
+        "no image of the split 'tets'; did you mean 'test'" in shell(*words, "--split", "tets")[2]
+    )
+    other = write(tmp_path / "o.jsonl", {"image": "3.jpg", "prediction": "a"})
+    words = ["eval", other, "--references", human, "--metrics", "length", "--common"]
+    assert "have no image in common" in shell(*words)[2]
+    assert "of a file of references: name one" in shell("eval", file, "--common")[2]
+
+
+def test_cocos_own_formats(shell: Shell, tmp_path: Path) -> None:
+    results, truth = tmp_path / "results.json", tmp_path / "captions_val2014.json"
+    results.write_text(json.dumps([{"image_id": 42, "caption": "a cat sits"}]))
+    notes = [{"image_id": 42, "id": n, "caption": text} for n, text in enumerate(("A cat.", "It."))]
+    truth.write_text(json.dumps({"images": [], "annotations": notes}))
+    words = ["eval", results, "--references", truth, "--metrics", "length,bleu", "--json"]
+    status, out, _ = shell(*words)
+    assert (status, json.loads(out)["Length"]) == (0, 3.0)
+    lines = write(
+        tmp_path / "p.jsonl",
+        {"image": 42, "references": ["A cat.", "It."], "prediction": "a cat sits"},
+    )
+    assert json.loads(shell("eval", lines, "--metrics", "length,bleu", "--json")[1]) == json.loads(
+        out
+    )
+    for content, said in (
+        ({"a": 1}, "not of COCO's result format"),
+        ([{"image_id": 42}], "result 1: no key 'caption'"),
+        ([{"image_id": 1.5, "caption": "x"}], "result 1: 'image_id' must be a number"),
+        (2 * [{"image_id": 42, "caption": "x"}], "the image '42' has two predictions"),
+    ):
+        results.write_text(json.dumps(content))
+        status, _, err = shell(*words)
+        assert (status, said in err) == (2, True), err
+    truth.write_text("[]")
+    assert "it has no list 'annotations'" in shell(*words)[2]
+
+
+def test_intervals_over_images(shell: Shell, shared: Path) -> None:
+    file = shared / "data" / "coco_eval" / "fakecap_val2014.jsonl"
+    _, out, _ = shell("eval", file, "--json", "--metrics", "cider,length", "--intervals")
+    found = json.loads(out)
+    low, high = found["intervals"]["CIDEr"]
+    assert low < found["scores"]["CIDEr"] < high < low + 0.2
+    text = shell("eval", file, "--metrics", "cider", "--intervals")[1]
+    assert text.split() == [
+        "CIDEr",
+        *(f"{v:.4f}" for v in (found["scores"]["CIDEr"], low)),
+        "to",
+        f"{high:.4f}",
+    ]
+
+
 def test_references_of_another_file(shell: Shell, tmp_path: Path) -> None:
     human = write(
         tmp_path / "r.jsonl",

@@ -51,7 +51,7 @@ class Side:
     @classmethod
     def of_file(cls, path: Path) -> Side:
         """Makes a side of a file of predictions; raises as `read_records`."""
-        from prefixcap.evaluation import read_records
+        from prefixcap.records import read_records
 
         return cls(label=str(path), seeds=[read_records(path)])
 
