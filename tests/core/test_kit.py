@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
 
+import attrs
 import pytest
 import torch
 from mutants.all_mutants import LETTERS, MUTANTS, SOUND, Mutant
-from mutants.configs import TwistedDecoder, TwistedLM
+from mutants.configs import (
+    Aliased,
+    ErrorRate,
+    Together,
+    TwistedDecoder,
+    TwistedLM,
+    TwistedMapper,
+    TwistedMetric,
+)
+from second_device import moved, second_device
 
+from prefixcap.engine.causal import CausalLM
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import KINDS, TuningConfig
+from prefixcap.kinds import KINDS, DecoderConfig, MapperConfig, TuningConfig
 from prefixcap.registry import Registry
-from prefixcap.testing import Case, Check, checks, parametrize, rules, run_check, run_checks
+from prefixcap.testing import (
+    BrokenRule,
+    Case,
+    Check,
+    CheckResult,
+    TableLM,
+    checks,
+    parametrize,
+    rules,
+    run_check,
+    run_checks,
+)
+from prefixcap.testing.case import drawn_images, small_gpt2
+from prefixcap.testing.shared import apart, near
+
+
+def run_rule(case: Case, name: str) -> CheckResult:
+    (result,) = (run_check(check) for check in checks(case) if check.name == name)
+    return result
 
 
 @parametrize(SOUND)
@@ -51,9 +82,190 @@ def test_results_name_the_rule_and_the_problem() -> None:
 
 
 def test_an_error_of_the_component_is_a_problem_with_its_type() -> None:
-    case = Case(config=TwistedLM(twist="needs rows"), texts=LETTERS)
-    (result,) = (run_check(check) for check in checks(case) if check.name == "no-rows")
+    result = run_rule(Case(config=TwistedLM(twist="needs rows"), texts=LETTERS), "no-rows")
     assert result.problem.startswith("IndexError: ")
+
+
+def test_an_error_of_the_component_names_its_own_last_line() -> None:
+    result = run_rule(Case(config=TwistedMetric(twist="needs two")), "finite")
+    path, line = result.problem.rpartition("(")[2].rstrip(")").split(":")
+    assert Path(path).name == "other_parts.py"
+    assert "stdev" in Path(path).read_text(encoding="utf-8").splitlines()[int(line) - 1]
+
+
+@pytest.mark.parametrize("error", [PrefixcapError, BrokenRule])
+def test_an_error_without_a_sentence_is_a_problem_too(error: type[Exception]) -> None:
+    @attrs.frozen(kw_only=True)
+    class Silent(TwistedMetric):
+        """Says nothing."""
+
+        def build(self) -> Any:
+            raise error
+
+    result = run_rule(Case(config=Silent()), "finite")
+    assert (result.ok, result.problem) == (False, error.__name__)
+
+
+def test_a_rule_is_left_out_with_its_reason() -> None:
+    case = Case(config=TwistedDecoder(twist="needs stop"), without={"no-stop": "it needs one"})
+    result = run_rule(case, "no-stop")
+    assert (result.ok, result.left_out) == (True, "it needs one")
+    (mark,) = (
+        param.marks[0]
+        for param in parametrize([case]).args[1]
+        if param.id == f"{case.id}-no-stop" and param.marks
+    )
+    assert (mark.name, mark.kwargs) == ("skip", {"reason": "it needs one"})
+
+
+@pytest.mark.parametrize(
+    ("without", "sentence"),
+    [
+        ({"no-stops": "why"}, "without: no rule 'no-stops'; did you mean 'no-stop'?"),
+        ({"no-stop": ""}, "without: say why the rule 'no-stop' is left out"),
+    ],
+)
+def test_what_is_left_out_is_a_rule_and_has_a_reason(
+    without: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(PrefixcapError) as caught:
+        checks(Case(config=TwistedDecoder(), without=without))
+    assert str(caught.value).startswith(sentence)
+
+
+def test_rules_that_do_not_apply_say_why() -> None:
+    together = run_rule(Case(config=Together(twist="by batch size")), "batch-alone")
+    assert "depend on the images beside them" in together.left_out
+    greedy = Registry().parse(DecoderConfig, "greedy")
+    assert "do not change with the seed" in run_rule(Case(config=greedy), "streams").left_out
+    assert run_rule(Case(config=TwistedDecoder()), "streams").left_out == ""
+    registered = run_rule(Case(config=greedy), "config-registered")
+    assert registered.left_out == "the case has no registry"
+
+
+def test_a_config_of_no_kind_is_told_so() -> None:
+    class Kindless(TwistedDecoder):
+        """Has a wrong kind."""
+
+        kind: ClassVar[str] = "decoders"
+
+    results = {result.name: result for result in run_checks(Kindless())}
+    assert results["config-name"].problem == "'decoders' is not its kind"
+    assert all(name.startswith("config-") for name in results)
+
+
+def test_a_class_of_the_script_that_runs_cannot_be_imported_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TwistedDecoder, "__module__", "__main__")
+    assert (
+        "the script that runs" in run_rule(Case(config=TwistedDecoder()), "config-light").left_out
+    )
+
+
+def test_what_the_interpreter_imports_when_it_starts_is_not_the_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import numpy\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert run_rule(Case(config=TwistedDecoder()), "config-light").problem == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x: a number", "x (float): a number", "x : float\n    A number.", ":param x: a number", "x"],
+)
+def test_a_setting_is_documented_in_any_of_the_usual_styles(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @attrs.frozen(kw_only=True)
+    class Styled(TwistedDecoder):
+        """Takes x and more."""
+
+        x: float = 0.0
+
+    assert not run_rule(Case(config=Styled()), "config-documented").ok
+    monkeypatch.setattr(Styled, "__doc__", f"A decoder.\n\n    {text}\n")
+    assert run_rule(Case(config=Styled()), "config-documented").problem == ""
+
+
+def test_a_config_whose_settings_are_called_otherwise_passes() -> None:
+    results = run_checks(Aliased(sharpness=2.0))
+    assert {r.name: r.problem for r in results if not r.ok} == {}
+
+
+def test_a_metric_of_which_less_is_better_must_be_less_where_right() -> None:
+    result = run_rule(Case(config=ErrorRate()), "perfect-is-best")
+    assert result.problem.endswith("where wrong, and less is better")
+
+
+def test_shapes_that_a_mapper_refuses_are_left_out_unless_it_refuses_all() -> None:
+    @attrs.frozen(kw_only=True)
+    class Wide(TwistedMapper):
+        """Takes wide embeddings only.
+
+        Attributes:
+            least: the least E.
+        """
+
+        least: int = 0
+
+        def build(self, shape: Any) -> Any:
+            if shape.embedding_width < self.least:
+                raise PrefixcapError(f"E must be {self.least} or more")
+            return super().build(shape)
+
+    assert run_rule(Case(config=Wide(least=200)), "prefix-shape").problem == ""
+    result = run_rule(Case(config=Wide(least=300)), "prefix-shape")
+    assert "none of the 4 shapes that it is tried on (E must be 300 or more)" in result.problem
+    own = attrs.evolve(Case(config=Wide()).shapes[0], embedding_width=301)
+    assert run_rule(Case(config=Wide(least=300), shapes=(own,)), "prefix-shape").problem == ""
+
+
+@pytest.mark.parametrize("spec", ["transformer:heads=5,num_layers=1", "mlp:parameters=500"])
+def test_mappers_of_unusual_sizes_pass(spec: str) -> None:
+    results = run_checks(Registry().parse(MapperConfig, spec))
+    assert {r.name: r.problem for r in results if not r.ok} == {}
+
+
+@pytest.mark.parametrize("spec", ["guidance:against=mean", "best-of:by=clip"])
+def test_decoders_that_look_at_features_or_at_other_images_pass(spec: str) -> None:
+    results = run_checks(Registry().parse(DecoderConfig, spec))
+    assert {r.name: r.problem for r in results if not r.ok} == {}
+
+
+def test_log_probabilities_are_compared_where_the_language_model_is() -> None:
+    config = Registry().parse(DecoderConfig, "greedy")
+    with second_device():
+        result = run_rule(Case(config=config, lm=lambda: CausalLM(moved(small_gpt2()))), "logprob")
+    assert result.problem == ""
+
+
+def test_a_drawn_image_is_greyscale_and_the_others_are_in_colour() -> None:
+    modes = [item.open().mode for item in drawn_images() if item.open is not None]
+    assert modes == ["RGB", "RGB", "RGB", "L"]
+
+
+def test_hidden_states_of_the_table_are_as_wide_as_its_embeddings() -> None:
+    lm = TableLM(vocab_size=5, width=8)
+    session = lm.start(torch.zeros(2, 3, 8), hidden_states=True)
+    session.admit()
+    assert [layer.shape for layer in session.hidden()] == [(2, 8)] * 3
+    assert session.prefix_hidden().shape == (2, 3, 8)
+
+
+def test_differences_are_in_units_of_the_largest_number() -> None:
+    assert apart(torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])) == 0.5
+    assert apart(torch.tensor([1.0, 1000.0]), torch.tensor([0.0, 1000.0])) == 0.001
+    assert apart(torch.empty(0), torch.empty(0)) == 0.0
+    assert not apart(torch.tensor([float("nan")]), torch.zeros(1)) <= 1.0
+
+
+def test_numbers_are_near_but_for_rounding() -> None:
+    assert near(100.0, 100.00001)
+    assert near(float("nan"), float("nan"))
+    assert not near(100.0, 100.001)
+    assert not near(float("nan"), 0.0)
 
 
 def test_an_unknown_kind_is_named_with_the_nearest() -> None:

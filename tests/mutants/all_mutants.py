@@ -9,9 +9,18 @@ from __future__ import annotations
 import attrs
 
 from mutants.configs import (
+    Aliased,
+    BadCompany,
+    Comma,
     Doubling,
+    ErrorRate,
+    Misdeclared,
     Misnamed,
+    NoDevice,
+    NoDtype,
+    Seeing,
     Thawed,
+    Together,
     TwistedDataset,
     TwistedDecoder,
     TwistedEncoder,
@@ -19,6 +28,7 @@ from mutants.configs import (
     TwistedMapper,
     TwistedMetric,
     TwistedTuning,
+    Undeclared,
     Undocumented,
     Unequal,
     Worded,
@@ -28,7 +38,7 @@ from mutants.heavy import Heavy
 from prefixcap.config import Component
 from prefixcap.host import Plugin
 from prefixcap.registry import Registry
-from prefixcap.testing import Case
+from prefixcap.testing import Case, rules
 
 
 @attrs.frozen
@@ -47,7 +57,8 @@ class Mutant:
 
 
 SESSION = ("steps", "rows", "texts-at-once", "kept-rows", "admission", "two-sessions")
-ALL_LOGITS = ("padding", *SESSION)
+ALL_LOGITS = ("padding", "copies", *SESSION)
+ENCODES = ("frozen", "image-alone", "images-matter")
 LETTERS = ("abc", "jig")
 SOUND = [
     Case(config=TwistedDecoder()),
@@ -57,6 +68,19 @@ SOUND = [
     Case(config=TwistedDataset()),
     Case(config=TwistedMetric()),
     Case(config=TwistedTuning()),
+    # right ones that a rule could take for wrong
+    Case(config=TwistedDecoder(twist="sees")),
+    Case(config=Together(twist="by batch size")),
+    Case(config=TwistedDecoder(twist="needs stop"), without={"no-stop": "it needs a stop token"}),
+    Case(config=Aliased(sharpness=2.0)),
+    Case(config=TwistedMapper(twist="drops out")),
+    Case(config=TwistedEncoder(twist="large")),
+    Case(config=ErrorRate(twist="loss")),
+    Case(config=Seeing(twist="opens")),
+    *(
+        Case(config=TwistedMetric(twist=twist))
+        for twist in ("float32", "whole", "not a number", "resamples")
+    ),
 ]
 
 
@@ -70,6 +94,12 @@ DECODERS = [
         ("twice", "every-image-once", "many-images"),
         ("worst first", "best-first"),
         ("mean logprob", "logprob"),
+        ("numpy's logprob", "plain-numbers"),
+        ("numpy's ids", "plain-numbers"),
+        ("no stop id", "finish"),
+        ("one stream", "streams"),
+        ("crowds", "max-rows"),
+        ("nothing", "n", "every-image-once", "many-images", "stop-at-once"),
         ("one too many", "limit", "finish", "no-stop"),
         ("keeps stop", "ids-without-stop", "logprob", "finish", "limit", "text", "stop-at-once"),
         ("always stops", "finish", "limit", "logprob", "text"),
@@ -98,7 +128,11 @@ MAPPERS = [
         ("deaf", "features-matter"),
         ("unused", "gradients"),
         ("own dice", "fresh-weights"),
-        ("hidden weight", "state-dict"),
+        ("reseeds", "fresh-weights"),
+        ("hidden weight", "state-dict", "device"),
+        ("hidden mean", "state-dict"),
+        ("plain tensor", "device"),
+        ("made here", "device"),
     )
 ]
 LMS = [
@@ -106,22 +140,31 @@ LMS = [
     for twist, breaks, *also in (
         ("wrong width", "sizes"),
         ("reads padding", "padding"),
+        ("feels padding", "padding"),
         ("dropout", "teacher-forced-alone", *ALL_LOGITS),
         ("detached", "gradient"),
-        ("stale", "steps", "rows", "two-sessions"),
-        ("sorting", "rows"),
+        ("shares weights", "copies"),
+        ("other module", "copies"),
+        ("kept digest", "copies"),
+        ("stale", "steps", "rows", "admission", "two-sessions"),
+        ("sorting", "rows", "hidden-states"),
+        ("unsettled", "admission"),
+        ("turned states", "hidden-states", "prefix-hidden-states"),
         ("too many images", "admission"),
         ("needs rows", "no-rows", "admission", "prefix-hidden-states"),
-        ("shared", "two-sessions"),
+        ("shared", "two-sessions", "hidden-states"),
         ("one state", "hidden-states", "prefix-hidden-states"),
         ("always hidden", "hidden-states", "prefix-hidden-states"),
         ("flat trees", "texts-at-once"),
         ("turns kept", "kept-rows"),
         ("prefix reversed", "prefix-hidden-states"),
         ("wrong tokenizer", "tokenizer"),
-        ("restless", "digest"),
+        ("adds end", "tokenizer"),
+        ("adds beginning", "tokenizer"),
+        ("restless", "digest", "copies"),
     )
 ]
+LMS.append(mutant(NoDtype(), "sizes", *(rule.name for rule in rules("lm"))))
 ENCODERS = [
     mutant(TwistedEncoder(twist=twist), breaks, *also)
     for twist, breaks, *also in (
@@ -130,10 +173,16 @@ ENCODERS = [
         ("trained", "frozen"),
         ("batch norm", "image-alone"),
         ("blind", "images-matter"),
+        ("half blind", "images-matter"),
+        ("colours only", "feature-shape", *ENCODES),
         ("narrow texts", "text-side"),
+        ("short texts", "text-side"),
+        ("texts by batch", "text-side"),
+        ("trained texts", "text-side"),
         ("restless", "digest"),
     )
 ]
+ENCODERS.append(mutant(NoDevice(), "feature-shape", *ENCODES, "text-side", "digest"))
 DATASETS = [
     mutant(TwistedDataset(twist=twist), breaks, *also)
     for twist, breaks, *also in (
@@ -143,34 +192,52 @@ DATASETS = [
         ("leaks", "unique-images"),
         ("same id", "unique-images"),
         ("same index", "unique-images"),
+        ("number ids", "unique-images"),
         ("shuffles", "order"),
+        ("renumbers", "order"),
+        ("draws texts", "order"),
         ("blank", "references"),
         ("no texts", "references"),
         ("no image", "readable-images"),
         ("noisy", "readable-images"),
+        ("late binding", "readable-images"),
+        ("arrays", "readable-images"),
+        ("deep embedding", "readable-images"),
+        ("one digest", "image-digests"),
+        ("fresh digests", "image-digests"),
         ("restless", "digest"),
+        ("bytes", "digest"),
     )
 ]
+DATASETS.append(Mutant(Case(config=BadCompany(), registry=Registry()), "companions"))
 METRICS = [
     mutant(TwistedMetric(twist=twist), breaks, *also)
     for twist, breaks, *also in (
         ("divides", "finite"),
+        ("needs two", "finite"),
         ("renames", "names", "record-order", "perfect-is-best"),
         ("loses one", "per-image", "record-order"),
+        ("nothing of an image", "per-image", "record-order", "needs", "repeatable"),
         ("by position", "record-order"),
+        ("unordered", "record-order"),
         ("loss", "perfect-is-best"),
         ("peeks", "needs"),
         ("noisy", "repeatable", "record-order", "needs"),
+        ("resamples halves", "resamplable"),
     )
 ]
+METRICS.append(mutant(Misdeclared(), "perfect-is-best"))
 TUNINGS = [
     mutant(TwistedTuning(twist=twist), breaks, *also)
     for twist, breaks, *also in (
         ("perturbs", "output-unchanged"),
         ("only adds", "decides"),
+        ("by chance", "decides"),
         ("unused", "gradients"),
+        ("random direction", "reload"),
     )
 ]
+TUNINGS.append(mutant(Undeclared(), "trains-lm"))
 CONFIGS = [
     mutant(Misnamed(), "config-name", "config-spec"),
     mutant(Thawed(), "config-frozen"),
@@ -178,6 +245,7 @@ CONFIGS = [
     mutant(WrongDefault(few=1), "config-defaults"),
     mutant(Doubling(), "config-json", "config-spec", "config-equal"),
     mutant(Worded(words="one,two"), "config-spec"),
+    mutant(Comma(), "config-spec"),
     mutant(Undocumented(), "config-documented"),
     mutant(Heavy(), "config-light"),
     Mutant(

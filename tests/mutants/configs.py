@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -104,7 +105,8 @@ class TwistedMetric(kinds.MetricConfig):
     twist: str = ""
 
     def build(self) -> kinds.Metric:
-        return part("other_parts", "TwistedMetric")(self.twist)
+        resampled = self.twist.startswith("resamples")
+        return part("other_parts", "ResampledMetric" if resampled else "TwistedMetric")(self.twist)
 
 
 @attrs.frozen(kw_only=True)
@@ -122,7 +124,75 @@ class TwistedTuning(kinds.TuningConfig):
         return part("other_parts", "TwistedTuning")(self.twist)
 
 
+# ------------------------------------------------------------- configs that say more, rightly
+
+
+class Together(TwistedDecoder):
+    """Says that an image's captions depend on those beside it."""
+
+    def together(self) -> bool:
+        return True
+
+
+class ErrorRate(TwistedMetric):
+    """Says that less is better."""
+
+    less_is_better: ClassVar[frozenset[str]] = frozenset({"share"})
+
+
+class Seeing(TwistedMetric):
+    """Says that it looks at the image."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"image"})
+
+
+@attrs.frozen(kw_only=True)
+class Aliased(TwistedDecoder):
+    """Has settings that attrs calls otherwise, and documents them in NumPy's style.
+
+    Attributes
+    ----------
+    _sharpness : float
+        Given as `sharpness`.
+    """
+
+    _sharpness: float
+    _known: dict[str, int] = attrs.field(factory=dict, init=False, eq=False)
+
+
 # ------------------------------------------------------- configs that are wrong themselves
+
+
+class NoDevice(TwistedEncoder):
+    """Takes no device."""
+
+    def build(self) -> kinds.Encoder:  # type: ignore[override]
+        return TwistedEncoder.build(self)
+
+
+class NoDtype(TwistedLM):
+    """Takes a device and no dtype."""
+
+    def build(self, device: str = "cpu") -> kinds.LanguageModel:  # type: ignore[override]
+        return TwistedLM.build(self, device)
+
+
+class Misdeclared(TwistedMetric):
+    """Says of a value that there is not that less of it is better."""
+
+    less_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
+
+
+class Undeclared(TwistedTuning):
+    """Says that it trains nothing."""
+
+    trains_lm: ClassVar[bool] = False
+
+
+class BadCompany(TwistedDataset):
+    """Wants a decoder that there is not."""
+
+    companions: ClassVar[Mapping[str, str]] = {"mapper": "mlp,linear", "decoder": "gredy"}
 
 
 class Thawed(TwistedDecoder):
@@ -189,3 +259,14 @@ class Worded(TwistedDecoder):
     """
 
     words: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Comma(TwistedDecoder):
+    """Has a default that no spec can hold.
+
+    Attributes:
+        words: any text.
+    """
+
+    words: str = "one,two"

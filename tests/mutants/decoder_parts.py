@@ -42,6 +42,10 @@ class Twisted(Decoder):
         if self.twist in BEFORE:
             task = BEFORE[self.twist](task)
         for image, hypotheses in self.inner.decode(task):
+            if self.twist == "sees":  # a sound one
+                assert task.features is not None
+                seen = float(task.features[image].sum())
+                hypotheses = [attrs.evolve(h, score=h.score + seen) for h in hypotheses]
             if self.twist in EACH:
                 hypotheses = [EACH[self.twist](task, h) for h in hypotheses]
             yield image, ALL[self.twist](hypotheses) if self.twist in ALL else hypotheses
@@ -61,6 +65,13 @@ def _needs_image(task: Task) -> Task:
 
 def _needs_second_position(task: Task) -> Task:
     task.prefix[:, 1]
+    return task
+
+
+def _crowds(task: Task) -> Task:
+    session = task.lm.start(task.prefix, max_rows=task.max_rows)
+    if session.admit():
+        session.advance(torch.zeros(9).long(), torch.zeros(9).long())
     return task
 
 
@@ -87,6 +98,8 @@ BEFORE: dict[str, Callable[[Task], Task]] = {
     "by first image": lambda task: attrs.evolve(
         task, stream=task.image_ids[0] if len(task.image_ids) else ""
     ),
+    "one stream": lambda task: attrs.evolve(task, image_ids=["same"] * len(task.image_ids)),
+    "crowds": _crowds,
     "by rows": lambda task: attrs.evolve(task, seed=task.seed + task.max_rows),
     "reads random state": _reads_random_state,
     "seeds torch": _seeds(torch.manual_seed),
@@ -100,6 +113,9 @@ BEFORE: dict[str, Callable[[Task], Task]] = {
 
 EACH: dict[str, Callable[[Task, Hypothesis], Hypothesis]] = {
     "mean logprob": lambda task, h: attrs.evolve(h, logprob=h.logprob / (len(h.ids) + 1)),
+    "numpy's logprob": lambda task, h: attrs.evolve(h, logprob=np.float32(h.logprob)),
+    "numpy's ids": lambda task, h: attrs.evolve(h, ids=tuple(np.asarray(h.ids, dtype=int))),
+    "no stop id": lambda task, h: attrs.evolve(h, stop_id=None),
     "keeps stop": lambda task, h: (
         attrs.evolve(h, ids=(*h.ids, min(task.stop_ids))) if h.finish == "stop" else h
     ),

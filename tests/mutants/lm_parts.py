@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import cached_property
 from typing import Any, ClassVar
 from uuid import uuid4
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from prefixcap.engine.causal import CausalLM
 from prefixcap.kinds import Tokenizer
@@ -39,6 +42,43 @@ class ReadsPadding(Letters):
         return found if mask.all() else found + ids[:, -1:, None]
 
 
+class FeelsPadding(Letters):
+    def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        padded = (~mask).sum(-1).view(-1, 1, 1)
+        stretched = torch.arange(self.vocab_size) * 0.1
+        return super().teacher_forced(prefix, ids, mask) + padded * stretched
+
+
+class SharesWeights(Letters):
+    """Its copies are itself."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharesWeights:
+        return SharesWeights(self.model)
+
+
+class OtherModule(Letters):
+    """Shows a module that it does not compute with."""
+
+    @cached_property
+    def shown(self) -> nn.Module:
+        return deepcopy(self.model)
+
+    @property
+    def module(self) -> nn.Module:
+        return self.shown
+
+
+class KeptDigest(Letters):
+    """Hashes its weights once."""
+
+    @cached_property
+    def kept(self) -> str:
+        return super().digest()
+
+    def digest(self) -> str:
+        return self.kept
+
+
 class Dropout(Letters):
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         found = super().teacher_forced(prefix, ids, mask)
@@ -56,6 +96,35 @@ class Forgetful(Tokenizer):
 
     def decode(self, ids: Any) -> str:
         return "a" * len(ids)
+
+
+class Ending(LetterTokenizer):
+    """Puts the end after every text."""
+
+    def encode(self, text: str) -> list[int]:
+        return [*super().encode(text), len(self.letters)]
+
+
+class Beginning(LetterTokenizer):
+    """Puts a token before every text, and takes it away again."""
+
+    def encode(self, text: str) -> list[int]:
+        return [0, *super().encode(text)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return super().decode(ids)[1:]
+
+
+class AddsEnd(Letters):
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return Ending(self.vocab_size)
+
+
+class AddsBeginning(Letters):
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return Beginning(self.vocab_size)
 
 
 class WrongTokenizer(Letters):
@@ -123,6 +192,28 @@ class Sorting(Wrapped):
 
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         return self.inner.advance(tokens, parents.sort().values)
+
+
+class Unsettled(Wrapped):
+    """Takes every token for token 0, once images came in beside live rows."""
+
+    late = False
+
+    def admit(self) -> list[int]:
+        live = bool(self.images)
+        new = self.inner.admit()
+        self.late = self.late or bool(live and new)
+        return new
+
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        return self.inner.advance(torch.zeros_like(tokens) if self.late else tokens, parents)
+
+
+class TurnedStates(Wrapped):
+    """Gives the rows' hidden states in reverse order."""
+
+    def hidden(self) -> tuple[Tensor, ...]:
+        return tuple(layer.flip(0) for layer in self.inner.hidden())
 
 
 class NeedsRows(Wrapped):
@@ -194,6 +285,14 @@ class SortingLM(WrapsSession):
     session = Sorting
 
 
+class UnsettledLM(WrapsSession):
+    session = Unsettled
+
+
+class TurnedStatesLM(WrapsSession):
+    session = TurnedStates
+
+
 class NeedsRowsLM(WrapsSession):
     session = NeedsRows
 
@@ -217,6 +316,14 @@ class Greedy(WrapsSession):
 LETTERS: dict[str, type[Letters]] = {
     "wrong width": WrongWidth,
     "reads padding": ReadsPadding,
+    "feels padding": FeelsPadding,
+    "shares weights": SharesWeights,
+    "other module": OtherModule,
+    "kept digest": KeptDigest,
+    "adds end": AddsEnd,
+    "adds beginning": AddsBeginning,
+    "unsettled": UnsettledLM,
+    "turned states": TurnedStatesLM,
     "dropout": Dropout,
     "detached": Detached,
     "stale": StaleLM,

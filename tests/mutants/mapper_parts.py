@@ -21,6 +21,13 @@ class Twisted(nn.Module):
             self.unused = nn.Parameter(torch.zeros(2))
         if twist == "hidden weight":
             self.hidden = torch.randn(size)
+        if twist == "reseeds":
+            torch.manual_seed(42)
+            nn.init.normal_(self.map.weight)
+        if twist == "hidden mean":
+            self.register_buffer("mean", torch.zeros(size), persistent=False)
+        if twist == "plain tensor":
+            self.scale = torch.full((size,), 2.0)
         if twist == "own dice":
             dice = torch.Generator()
             dice.seed()
@@ -30,6 +37,16 @@ class Twisted(nn.Module):
         found: Tensor = self.map(features.flatten(1))
         if self.twist == "hidden weight":
             found = found + self.hidden
+        if self.twist == "hidden mean":
+            if self.training:
+                self.mean += found.detach().mean(0)
+            found = found + self.mean
+        if self.twist == "plain tensor":
+            found = found * self.scale
+        if self.twist == "made here":
+            found = found + torch.ones(found.shape[1])
+        if self.twist == "drops out":  # a sound one
+            found = nn.functional.dropout(found, 0.1, self.training)
         if self.twist == "batch norm":
             found = found - found.mean(0)
         if self.twist == "deaf":

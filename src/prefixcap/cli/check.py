@@ -28,12 +28,15 @@ def check(
 
         results = run_checks(config, registry)
     for result in results:
-        mark = "ok" if result.ok else "BROKEN"
-        problem = "" if result.ok else f"\n       {result.problem}"
-        typer.echo(f"{mark:6} {result.name}: {result.says}{problem}")
+        mark = "BROKEN" if not result.ok else "left out" if result.left_out else "ok"
+        reason = result.problem or result.left_out
+        said = f"\n         {reason}" if reason else ""
+        typer.echo(f"{mark:8} {result.name}: {result.says}{said}")
     broken = [result.name for result in results if not result.ok]
     if not results:
         raise PrefixcapError(f"the conformance kit has no checks for the {kind} {name!r}")
-    typer.echo(f"{len(results) - len(broken)} of {len(results)} rules hold")
+    left_out = sum(bool(result.left_out) for result in results)
+    held = f"{len(results) - len(broken) - left_out} of {len(results)} rules hold"
+    typer.echo(f"{held}, {left_out} left out" if left_out else held)
     if broken:
         raise typer.Exit(1)

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from prefixcap.config import Component
-from prefixcap.kinds import DecoderConfig, ImageItem, LanguageModel
+from prefixcap.kinds import DecoderConfig, ImageItem, LanguageModel, MapperShape
 from prefixcap.registry import Registry
 from prefixcap.specs import to_spec
-from prefixcap.testing.table import TableLM
+from prefixcap.testing.table import LetterTokenizer, TableLM
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+SHAPES = tuple(
+    MapperShape(
+        feature_width=width, feature_tokens=count, prefix_length=length, embedding_width=embedding
+    )
+    for width, count, length, embedding in (
+        # widths that the usual numbers of heads divide, and 240 the unusual ones
+        (8, None, 1, 96),
+        (6, None, 5, 240),
+        (8, 3, 4, 96),
+        (8, 1, 2, 96),
+    )
+)
+# what the host gives to a kind's `build`, always by position; mappers have shapes of their own
+ARGUMENTS: Mapping[str, tuple[str, ...]] = {"encoder": ("cpu",), "lm": ("cpu", "float32")}
+
 
 def drawn_images() -> Sequence[ImageItem]:
-    """Draws four small images that differ in colour and size, each with an embedding (8)."""
+    """Draws four small images that differ in colour and size, each with an embedding (8).
+
+    The last one is a greyscale image, as some photographs in data sets are.
+    """
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -28,7 +46,7 @@ def drawn_images() -> Sequence[ImageItem]:
             image = Image.new("RGB", (48 + 16 * number, 80 - 8 * number), (40 * number, 90, 160))
             box = (8, 8, 24 + 6 * number, 40)
             ImageDraw.Draw(image).ellipse(box, fill=(250, 60 * number, 20))
-            return image
+            return image.convert("L") if number == 3 else image
 
         return draw
 
@@ -65,10 +83,15 @@ def small_gpt2() -> nn.Module:
 
 
 def gpt2_lm() -> LanguageModel:
-    """Makes a language model of the small GPT-2; it has no tokenizer."""
+    """Makes a language model of the small GPT-2 that writes letters."""
     from prefixcap.engine.causal import CausalLM
 
-    return CausalLM(small_gpt2())
+    class Letters(CausalLM):
+        @property
+        def tokenizer(self) -> LetterTokenizer:
+            return LetterTokenizer(self.vocab_size)
+
+    return Letters(small_gpt2())
 
 
 @attrs.frozen(kw_only=True)
@@ -81,16 +104,20 @@ class Case:
             GPT-2, for a decoder that `needs_transformers`).
         images: makes the images that an encoder is tried on; they must differ.
         module: makes the model, one of transformers', that a tuning is tried on.
+        shapes: what a mapper is tried on; those that it refuses with a sentence are left out.
         texts: sentences that a language model's tokenizer must give back.
         registry: where the component is registered, where that is to be checked too.
+        without: rules to leave out, by name, each with the reason.
     """
 
     config: Component
     lm: Callable[[], LanguageModel] | None = None
     images: Callable[[], Sequence[ImageItem]] = drawn_images
     module: Callable[[], nn.Module] = small_gpt2
+    shapes: tuple[MapperShape, ...] = SHAPES
     texts: tuple[str, ...] = ("A dog runs on the beach.", "Two red balls lie near a tree.")
     registry: Registry | None = None
+    without: Mapping[str, str] = attrs.field(factory=dict)
     _made: dict[str, Any] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     @property
@@ -99,8 +126,9 @@ class Case:
         return f"{self.config.kind} {to_spec(self.config)}"
 
     def build(self) -> Any:
-        """Builds the component anew."""
-        return self.config.build()  # type: ignore[attr-defined]  # each kind has its own build
+        """Builds the component anew, with the arguments that the host gives."""
+        build = self.config.build  # type: ignore[attr-defined]  # each kind has its own
+        return build(*ARGUMENTS.get(self.config.kind, ()))
 
     def once(self, what: str, make: Callable[[], Any]) -> Any:
         """Makes something when it is first asked for, and keeps it for the case's other checks."""

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
 import attrs
 
@@ -54,8 +55,8 @@ def equal(case: Case) -> None:
 def defaults(case: Case) -> None:
     """The settings that have defaults need not be given: the defaults are valid."""
     given = {
-        field.name: getattr(case.config, field.name)
-        for field in attrs.fields(type(case.config))
+        field.alias or field.name: getattr(case.config, field.name)
+        for field in _settings(case)
         if field.default is attrs.NOTHING
     }
     type(case.config)(**given)
@@ -77,6 +78,12 @@ def as_spec(case: Case) -> None:
     _, settings = specs.split(spec)
     back = specs.structure(type(case.config), settings, spec)
     require(back == case.config, f"from {spec!r} came back {back}, not {case.config}")
+    # a setting that is at its default can be written too
+    data = specs.to_json(case.config)
+    written = {field.name: _text(data[field.name]) for field in _settings(case)}
+    whole = f"{data['name']}:{','.join(f'{key}={text}' for key, text in written.items())}"
+    back = specs.structure(type(case.config), specs.split(whole)[1], whole)
+    require(back == case.config, f"from {whole!r} came back {back}, not {case.config}")
 
 
 @rule("config-documented")
@@ -85,17 +92,26 @@ def documented(case: Case) -> None:
     own = vars(type(case.config)).get("__doc__") or ""
     require(bool(own.strip()), f"{type(case.config).__name__} has no docstring")
     text = "\n".join(base.__doc__ or "" for base in type(case.config).__mro__)
-    for field in attrs.fields(type(case.config)):
-        found = re.search(rf"^\s*{field.name}( \([^)]*\))?:", text, re.MULTILINE)
-        require(found is not None, f"no docstring says anything of {field.name!r}")
+    for field in _settings(case):
+        # as in Google's style, NumPy's or Sphinx's; NumPy's may leave the type out
+        entry = rf"^\s*(:\w+ )?{re.escape(field.name)}( \([^)]*\))?\s*(:|$)"
+        found = re.search(entry, text, re.MULTILINE)
+        require(
+            found is not None,
+            f'no docstring says anything of {field.name!r}: a line "{field.name}: ..." does',
+        )
 
 
 @rule("config-light")
-def light(case: Case) -> None:
+def light(case: Case) -> str | None:
     """Importing the config class imports no heavy library: that happens in `build()`."""
+    if type(case.config).__module__ == "__main__":
+        return "the class stands in the script that runs, which cannot be imported alone"
+    # what the interpreter imports when it starts is not the plugin's
     program = (
-        f"import sys, importlib; importlib.import_module({type(case.config).__module__!r}); "
-        f"print(*(m for m in {HEAVY!r} if m in sys.modules))"
+        "import sys, importlib; before = set(sys.modules); "
+        f"importlib.import_module({type(case.config).__module__!r}); "
+        f"print(*(m for m in {HEAVY!r} if m in sys.modules and m not in before))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
@@ -104,15 +120,29 @@ def light(case: Case) -> None:
     require(done.returncode == 0, f"importing the class alone failed: {done.stderr[-500:]}")
     found = ", ".join(done.stdout.split())
     require(not found, f"importing {type(case.config).__module__} imports {found}")
+    return None
 
 
 @rule("config-registered")
-def registered(case: Case) -> None:
+def registered(case: Case) -> str | None:
     """The registry, where the case has one, gives the config back for its spec."""
-    if case.registry is not None:
-        spec = specs.to_spec(case.config)
-        back = case.registry.parse(KINDS[case.config.kind], spec)
-        require(back == case.config, f"the registry gives {back} for {spec!r}")
+    if case.registry is None:
+        return "the case has no registry"
+    spec = specs.to_spec(case.config)
+    back = case.registry.parse(KINDS[case.config.kind], spec)
+    require(back == case.config, f"the registry gives {back} for {spec!r}")
+    return None
+
+
+def _settings(case: Case) -> list[attrs.Attribute[Any]]:
+    """Returns the fields that can be given."""
+    return [field for field in attrs.fields(type(case.config)) if field.init]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "+".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 RULES = (name, frozen, equal, defaults, as_json, as_spec, documented, light, registered)

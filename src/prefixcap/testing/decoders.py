@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +13,18 @@ from prefixcap.decoding import decode, iter_decode
 from prefixcap.kinds import DecoderConfig, Hypothesis
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules import require, rule
+from prefixcap.testing.shared import random_states, random_states_kept, seed_all
+from prefixcap.testing.table import TableLM
+from prefixcap.testing.words import WordsEncoder
 
 Found = list[list[Hypothesis]]
 
 IMAGES = 5
 LIMIT = 6
+SAME = 8
 TOLERANCE = 1e-3
+WIDTH = 3
+"""D, of the features and of the encoder that compares captions with them."""
 
 
 def prefixes(case: Case, images: int = IMAGES, length: int = 3) -> Tensor:
@@ -35,15 +38,20 @@ def prefixes(case: Case, images: int = IMAGES, length: int = 3) -> Tensor:
 
 
 def settings(case: Case, numbers: Sequence[int], **changes: Any) -> dict[str, Any]:
-    """Returns the arguments of `decode` for images of given numbers."""
+    """Returns the arguments of `decode` for images of given numbers.
+
+    An image's feature, as its prefix, depends on its number alone, not on its place among others.
+    """
     lm = case.language_model()
     stop = lm.vocab_size - 1 if lm.eos_id is None else lm.eos_id
-    features = torch.arange(1.0, 1.0 + 3 * len(numbers)).view(len(numbers), 3)
+    firsts = torch.tensor(list(numbers), dtype=torch.float32).view(len(numbers), 1)
+    features = 1 + WIDTH * firsts + torch.arange(WIDTH)
     return {
         "max_new_tokens": LIMIT,
         "stop_ids": (stop,),
         "image_ids": [f"image {number}" for number in numbers],
         "features": features,
+        "encoder": WordsEncoder(WIDTH),
         **changes,
     }
 
@@ -68,7 +76,8 @@ def same(case: Case, ours: Found, theirs: Found, when: str) -> None:
             near = math.isclose(a.logprob, b.logprob, abs_tol=TOLERANCE)
             near = near and math.isclose(a.score, b.score, abs_tol=TOLERANCE)
             require(near, f"{when} the scores of image {number} are {b} for {a}")
-        require(len(one) == len(other), f"{when} image {number} has {len(other)} captions")
+        counts = f"{len(other)} captions, not {len(one)}"
+        require(len(one) == len(other), f"{when} image {number} has {counts}")
 
 
 @rule("every-image-once")
@@ -92,17 +101,31 @@ def best_first(case: Case) -> None:
         require(scores == sorted(scores, reverse=True), f"the scores are {scores}")
 
 
+@rule("plain-numbers")
+def plain_numbers(case: Case) -> None:
+    """Token ids are Python's whole numbers, log-probabilities and scores its floats."""
+    for h in (h for hypotheses in usual(case) for h in hypotheses):
+        tokens = isinstance(h.ids, tuple) and all(isinstance(token, int) for token in h.ids)
+        require(tokens, f"the ids are {h.ids!r}, not a tuple of ints")
+        for what in ("logprob", "score"):
+            value = getattr(h, what)
+            kind = type(value).__name__
+            require(isinstance(value, float), f"the {what} of {h.ids} is a {kind}, not a float")
+
+
 @rule("logprob")
 def logprob(case: Case) -> None:
     """A caption's `logprob` is what teacher forcing gives it, stop token included."""
-    lm, prefix = case.language_model(), prefixes(case)
-    stop = settings(case, ())["stop_ids"]
+    lm = case.language_model()
+    device = next(lm.module.parameters()).device
+    prefix, stop = prefixes(case).to(device), settings(case, ())["stop_ids"]
     for number, hypotheses in enumerate(usual(case)):
         for h in hypotheses:
-            ids = torch.tensor([[*h.ids, *(stop if h.finish == "stop" else ())]])
+            text = [*h.ids, *(stop if h.finish == "stop" else ())]
+            ids = torch.tensor([text], device=device)
             with torch.inference_mode():
                 logits = lm.teacher_forced(prefix[number : number + 1], ids, ids >= 0)
-            each = logits.float().log_softmax(-1).gather(-1, ids[..., None].to(logits.device))
+            each = logits.float().log_softmax(-1).gather(-1, ids[..., None])
             own = each.sum().item()
             near = math.isclose(own, h.logprob, abs_tol=TOLERANCE)
             require(near, f"{h.ids} of image {number} has {h.logprob}; the model says {own}")
@@ -129,11 +152,18 @@ def ids_without_stop(case: Case) -> None:
 
 @rule("finish")
 def finish(case: Case) -> None:
-    """`finish` is "length" where a caption has all the tokens it may have, else "stop"."""
+    """`finish` is "length" where a caption has all the tokens it may have, else "stop".
+
+    `stop_id` names the stop token where one ended it, and only there.
+    """
+    stops = settings(case, ())["stop_ids"]
     for most in (1, LIMIT):
         for h in (h for hypotheses in found(case, max_new_tokens=most) for h in hypotheses):
             right = "length" if len(h.ids) >= most else "stop"
             require(h.finish == right, f"{h.ids} of at most {most} finished by {h.finish!r}")
+            said = f"{h.ids} finished by {h.finish!r} has the stop_id {h.stop_id!r}"
+            known = h.stop_id in stops if h.finish == "stop" else h.stop_id is None
+            require(known, f"{said}; the stop tokens are {stops}")
 
 
 @rule("text")
@@ -148,10 +178,13 @@ def text(case: Case) -> None:
 
 
 @rule("batch-alone")
-def batch_alone(case: Case) -> None:
+def batch_alone(case: Case) -> str | None:
     """An image alone gets the captions that it gets in a batch."""
+    if cast(DecoderConfig, case.config).together():
+        return "its captions depend on the images beside them, as `together` says"
     alone = [found(case, [number])[0] for number in range(IMAGES)]
     same(case, usual(case), alone, "alone")
+    return None
 
 
 @rule("batch-order")
@@ -163,31 +196,60 @@ def batch_order(case: Case) -> None:
 
 @rule("max-rows")
 def max_rows(case: Case) -> None:
-    """The number of rows held at once changes nothing."""
+    """The number of rows held at once changes nothing, and no more are held than are allowed."""
+    lm = case.language_model()
     for rows in (1, 7):
+        if isinstance(lm, TableLM):
+            lm.most_rows = lm.most_wanted = 0
         same(case, usual(case), found(case, max_rows=rows), f"with max_rows={rows}")
+        if isinstance(lm, TableLM):
+            most = max(rows, lm.most_wanted)
+            held = f"with max_rows={rows} and {lm.most_wanted} rows_per_image, {lm.most_rows}"
+            require(lm.most_rows <= most, f"{held} rows were held at once")
 
 
 @rule("seed")
 def seed(case: Case) -> None:
     """The same seed gives the same captions, whatever the global random state."""
     for number in (0, 11):
-        first = found(case, seed=number)
-        with _random_states_kept():
-            torch.manual_seed(5)
-            np.random.seed(5)
-            random.seed(5)
+        with random_states_kept():
+            seed_all(4)
+            first = found(case, seed=number)
+            seed_all(5)
             again = found(case, seed=number)
         same(case, first, again, f"a second time with seed {number}")
+
+
+@rule("streams")
+def streams(case: Case) -> str | None:
+    """Where chance decides, images of one prefix and one feature have each their own chance."""
+    config, lm = cast(DecoderConfig, case.config), case.language_model()
+    prefix = prefixes(case, 1).expand(SAME, -1, -1)
+    names = [f"image {number}" for number in range(SAME)]
+    first, second = (
+        [
+            [h.ids for h in hypotheses]
+            for hypotheses in decode(
+                lm, prefix, config, **settings(case, [0] * SAME, image_ids=names, seed=number)
+            )
+        ]
+        for number in (0, 1)
+    )
+    if first == second:
+        return "its captions do not change with the seed"
+    # captions that differ between two seeds, and never between images, are drawn by the seed alone
+    alike = all(each == found[0] for found in (first, second) for each in found)
+    require(not alike, f"with another seed, all {SAME} images change alike, to {second[0]}")
+    return None
 
 
 @rule("global-random-state")
 def global_random_state(case: Case) -> None:
     """The global random states of torch, numpy and Python stay as they were."""
-    with _random_states_kept():
-        before = _random_states()
+    with random_states_kept():
+        before = random_states()
         found(case)
-        after = _random_states()
+        after = random_states()
     for library, state in before.items():
         require(state == after[library], f"decoding changed the global random state of {library}")
 
@@ -247,30 +309,10 @@ def inputs_untouched(case: Case) -> None:
     require(torch.equal(arguments["features"], before[1]), "the features were changed")
 
 
-def _random_states() -> dict[str, object]:
-    _, key, position, *_ = np.random.get_state()
-    numpy_state = np.asarray(key).tobytes(), position
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": numpy_state,
-        "Python": random.getstate(),
-    }
-
-
-@contextmanager
-def _random_states_kept() -> Iterator[None]:
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-
-
 RULES = (
     every_image_once,
     best_first,
+    plain_numbers,
     logprob,
     limit,
     ids_without_stop,
@@ -280,6 +322,7 @@ RULES = (
     batch_order,
     max_rows,
     seed,
+    streams,
     global_random_state,
     number_wanted,
     prefix_of_one,

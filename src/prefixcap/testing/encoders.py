@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import cast
 
 import torch
@@ -11,8 +12,11 @@ from torch import Tensor
 from prefixcap.kinds import Encoder, ImageItem
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules import require, rule
+from prefixcap.testing.shared import apart, same_digest
 
 TOLERANCE = 1e-4
+TEXTS = ("a dog", "two red balls", "", "word " * 200)
+"""Two usual texts, none at all, and one longer than any caption."""
 
 
 def encoder(case: Case) -> Encoder:
@@ -38,7 +42,7 @@ def feature_shape(case: Case) -> None:
     inner = (each.width,) if each.tokens is None else (each.tokens, each.width)
     right = (len(images(case)), *inner)
     require(found.shape == right, f"the features are {tuple(found.shape)}, not {right}")
-    require(found.dtype == torch.float32, f"the features are {found.dtype}")
+    require(found.dtype == torch.float32, f"the features are {found.dtype}, not float32")
     require(bool(found.isfinite().all()), "a feature is not finite")
 
 
@@ -53,7 +57,7 @@ def image_alone(case: Case) -> None:
     """An image's feature does not depend on its batch, and comes again the same."""
     together = encoded(case)
     for number, item in enumerate(images(case)):
-        near = torch.allclose(encoded(case, [item])[0], together[number], atol=TOLERANCE)
+        near = apart(encoded(case, [item])[0], together[number]) <= TOLERANCE
         require(near, f"{item.id!r} alone has another feature")
 
 
@@ -61,26 +65,35 @@ def image_alone(case: Case) -> None:
 def images_matter(case: Case) -> None:
     """Different images have different features."""
     found = encoded(case).flatten(1)
-    for i in range(1, len(found)):
-        require(not torch.equal(found[0], found[i]), f"images 0 and {i} have one feature")
+    require(len(found) > 1, f"{len(found)} images were given: at least two are needed to compare")
+    for i, j in combinations(range(len(found)), 2):
+        require(not torch.equal(found[i], found[j]), f"images {i} and {j} have one feature")
 
 
 @rule("text-side")
-def text_side(case: Case) -> None:
+def text_side(case: Case) -> str | None:
     """Texts, where the encoder has a text side, become float32 features (B,D) of their own."""
-    found = encoder(case).encode_text(["a dog", "two red balls"])
+    found = encoder(case).encode_text(TEXTS)
     if found is None:
-        return
-    require(found.shape == (2, encoder(case).width), f"two texts are {tuple(found.shape)}")
-    require(found.dtype == torch.float32, f"the features of texts are {found.dtype}")
+        return "it has no text side"
+    right = (len(TEXTS), encoder(case).width)
+    require(found.shape == right, f"{len(TEXTS)} texts are {tuple(found.shape)}, not {right}")
+    require(found.dtype == torch.float32, f"the features of texts are {found.dtype}, not float32")
+    require(bool(found.isfinite().all()), "a text's feature is not finite")
+    require(not found.requires_grad, "the features of texts require gradients")
     require(not torch.equal(found[0], found[1]), "two texts have one feature")
+    for number, text in enumerate(TEXTS):
+        alone = encoder(case).encode_text([text])
+        require(alone is not None and len(alone) == 1, f"{text[:20]!r} alone has no feature")
+        near = apart(cast(Tensor, alone)[0], found[number]) <= TOLERANCE
+        require(near, f"{text[:20]!r} alone has another feature than beside other texts")
+    return None
 
 
 @rule("digest")
 def digest(case: Case) -> None:
     """The digest is the same for an encoder that is built again."""
-    one, two = encoder(case).digest(), cast(Encoder, case.build()).digest()
-    require(bool(one) and one == two, f"the digests of two builds are {one!r} and {two!r}")
+    same_digest(case)
 
 
 RULES = (feature_shape, frozen, image_alone, images_matter, text_side, digest)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefixcap.config import Component
@@ -40,8 +43,20 @@ def rules(kind: str) -> tuple[Rule, ...]:
 
 
 def checks(case: Case) -> list[Check]:
-    """Returns the named checks of a case; each is called without arguments, and raises."""
-    return [Check(rule, case) for rule in rules(case.config.kind)]
+    """Returns the named checks of a case; each is called without arguments, and raises.
+
+    Raises:
+        PrefixcapError: the case leaves out a rule that there is not, or says no reason.
+    """
+    # a config of no kind has its own rule that says so
+    known = rules(case.config.kind) if case.config.kind in _MODULES else configs.RULES
+    names = [rule.name for rule in known]
+    for name, reason in case.without.items():
+        if name not in names:
+            raise PrefixcapError(f"without: no rule {name!r}{nearest(name, names)}")
+        if not reason:
+            raise PrefixcapError(f"without: say why the rule {name!r} is left out")
+    return [Check(rule, case) for rule in known]
 
 
 def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
@@ -57,7 +72,7 @@ def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "check",
         [
-            pytest.param(check, id=f"{case.id}-{check.name}")
+            pytest.param(check, id=f"{case.id}-{check.name}", marks=_marks(check))
             for case in cases
             for check in checks(case)
         ],
@@ -66,13 +81,14 @@ def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
 
 def run_check(check: Check) -> CheckResult:
     """Runs one check, whatever the component does."""
+    problem = left_out = ""
     try:
-        check()
+        left_out = check.hold()
     except (BrokenRule, PrefixcapError) as error:
-        return CheckResult(check.name, check.rule.says, str(error))
+        problem = str(error) or type(error).__name__
     except Exception as error:  # a component can fail in any way
-        return CheckResult(check.name, check.rule.says, f"{type(error).__name__}: {error}")
-    return CheckResult(check.name, check.rule.says)
+        problem = f"{type(error).__name__}: {error} ({_place(error, check.case.config)})"
+    return CheckResult(check.name, check.rule.says, problem, left_out)
 
 
 def run_checks(
@@ -90,3 +106,20 @@ def run_checks(
     """
     case = Case(config=config, registry=registry) if case is None else case
     return [run_check(check) for check in checks(case)]
+
+
+def _marks(check: Check) -> list[pytest.MarkDecorator]:
+    import pytest
+
+    reason = check.case.without.get(check.name)
+    return [pytest.mark.skip(reason=reason)] if reason else []
+
+
+def _place(error: Exception, config: Component) -> str:
+    """Returns the last line of the plugin's own that an error passed; any last line without one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = getattr(sys.modules.get(type(config).__module__), "__file__", None)
+    folder = None if file is None else Path(file).parent
+    own = [frame for frame in frames if folder in Path(frame.filename).parents]
+    last = (own or frames)[-1]
+    return f"{last.filename}:{last.lineno}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,6 +13,7 @@ from prefixcap.kinds import LanguageModel
 from prefixcap.session import Session
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules import BrokenRule, require, rule
+from prefixcap.testing.shared import apart, same_digest
 
 TOLERANCE = 2e-3
 STEPS = 5
@@ -48,11 +50,11 @@ def forced(lm: LanguageModel, prefix: Tensor, ids: Tensor) -> Tensor:
         return lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool)).float()
 
 
-def close(ours: Tensor, theirs: Tensor, what: str) -> None:
+def close(ours: Tensor, theirs: Tensor, what: str, of: str = "the logits") -> None:
     """Requires that two tensors are of one shape and near each other."""
     require(ours.shape == theirs.shape, f"{what}: {tuple(ours.shape)}, not {tuple(theirs.shape)}")
-    far = (ours.float() - theirs.float()).abs().max().item() if ours.numel() else 0.0
-    require(far <= TOLERANCE, f"{what}: the logits differ by {far:.2g}")
+    far = apart(ours, theirs)
+    require(far <= TOLERANCE, f"{what}: {of} differ by {far:.2g}")
 
 
 @rule("sizes")
@@ -60,9 +62,11 @@ def sizes(case: Case) -> None:
     """The model's sizes are true: E of its embeddings, V of its logits, its end token in V."""
     lm = model(case)
     embedded = lm.embed(tokens(lm, 2, 3))
-    require(embedded.shape == (2, 3, lm.width), f"embed gives {tuple(embedded.shape)}")
+    right = (2, 3, lm.width)
+    require(embedded.shape == right, f"embed gives {tuple(embedded.shape)}, not {right}")
     logits = forced(lm, prefixes(lm), tokens(lm, 3, 2))
-    require(logits.shape == (3, 2, lm.vocab_size), f"the logits are {tuple(logits.shape)}")
+    right = (3, 2, lm.vocab_size)
+    require(logits.shape == right, f"the logits are {tuple(logits.shape)}, not {right}")
     require(bool(logits.isfinite().all()), "a logit is not finite")
     require(lm.eos_id is None or 0 <= lm.eos_id < lm.vocab_size, f"the end token is {lm.eos_id}")
     require(lm.max_positions is None or lm.max_positions > 1, f"{lm.max_positions} positions")
@@ -70,14 +74,17 @@ def sizes(case: Case) -> None:
 
 @rule("padding")
 def padding(case: Case) -> None:
-    """What stands in the padding of a text changes nothing before it."""
+    """A padded text has the logits that it has alone, whatever stands in the padding."""
     lm = model(case)
     prefix, ids = prefixes(lm), tokens(lm, 3, 4)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], device=ids.device).bool()
     other = torch.where(mask, ids, (ids + 1) % lm.vocab_size)
     with torch.inference_mode():
-        one, two = (lm.teacher_forced(prefix, x, mask)[mask] for x in (ids, other))
-    close(one, two, "other padding")
+        one, two = (lm.teacher_forced(prefix, x, mask) for x in (ids, other))
+    close(one[mask], two[mask], "other padding")
+    for i, length in enumerate(mask.sum(-1).tolist()):
+        alone = forced(lm, prefix[i : i + 1], ids[i : i + 1, :length])
+        close(one[i : i + 1, :length], alone, f"text {i}, padded, against itself alone")
 
 
 @rule("teacher-forced-alone")
@@ -101,6 +108,31 @@ def gradient(case: Case) -> None:
     require(logits.requires_grad, "the logits do not depend on the prefix")
     (found,) = torch.autograd.grad(logits.float().logsumexp(-1).sum(), prefix)
     require(bool(found.isfinite().all() and found.abs().sum() > 0), "the gradient is zero or worse")
+
+
+@rule("copies")
+def copies(case: Case) -> None:
+    """A deep copy has weights of its own in `module`; they decide its logits and its digest."""
+    lm = model(case)
+    prefix, ids = prefixes(lm), tokens(lm, 3, 3)
+    before, digest_before = forced(lm, prefix, ids), lm.digest()
+    twin = copy.deepcopy(lm)
+    close(forced(twin, prefix, ids), before, "a deep copy")
+    require(twin.digest() == digest_before, "a deep copy has another digest")
+    stream = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in twin.module.parameters():
+            noise = torch.randn(parameter.shape, generator=stream).to(parameter)
+            parameter.add_(noise * max(0.1, parameter.abs().mean().item()))
+    close(forced(lm, prefix, ids), before, "after its copy's weights were changed, of the original")
+    require(lm.digest() == digest_before, "the digest changes with a copy's weights")
+    far = apart(forced(twin, prefix, ids), before)
+    require(far > TOLERANCE, "with all parameters of `module` changed, the logits stay as they are")
+    require(twin.digest() != digest_before, "with other weights, the digest is the same")
+    with torch.inference_mode():
+        session = _all_admitted(twin, prefix)
+        first = forced(twin, prefix, ids)[:, 0]
+        close(session.logits, first, "a session of the changed copy")
 
 
 @rule("steps")
@@ -182,14 +214,14 @@ def kept_rows(case: Case) -> None:
 
 @rule("admission")
 def admission(case: Case) -> None:
-    """Images come in once each, in order, while their rows fit, and get their own logits."""
+    """Images come in once each, in order, while their rows fit; all rows keep their own logits."""
     lm, prefix = model(case), prefixes(model(case), 5)
-    first = forced(lm, prefix, tokens(lm, 5, 1))[:, 0]
     came: list[int] = []
+    texts: list[tuple[int, list[int]]] = []
     with torch.inference_mode():
         session = lm.start(prefix, rows_per_image=2, max_rows=4, max_new_tokens=STEPS)
         require(session.images == [] and session.waiting == 5, "rows were live from the start")
-        for _ in range(3 * len(prefix)):
+        for step in range(3 * len(prefix)):
             new = session.admit()
             came += new
             live = session.images
@@ -197,10 +229,18 @@ def admission(case: Case) -> None:
             require(2 * len(set(live)) <= 4, f"{live} are too many images for four rows")
             if not live:
                 break
-            for row, image in list(enumerate(live))[len(live) - len(new) :]:
-                close(session.logits[row], first[image], f"image {image}, just admitted")
-            going = torch.arange(1, len(live), device=first.device)
-            session.advance(tokens(lm, len(live))[going], going)
+            texts += [(image, []) for image in new]
+            _texts_are(session, session.logits, texts, lm, prefix, f"after {new} were admitted")
+            # the oldest row ends, unless it was alone: rows of different ages stay side by side
+            going = list(range(1 if step else 0, len(live)))
+            tail = (tokens(lm, len(live)) + step)[going] % lm.vocab_size
+            found = session.advance(tail, torch.tensor(going, device=tail.device).long())
+            texts = [
+                (texts[row][0], [*texts[row][1], token])
+                for row, token in zip(going, tail.tolist(), strict=True)
+            ]
+            if texts:
+                _texts_are(session, found, texts, lm, prefix, f"beside {new}, extended")
     require(came == list(range(5)) and session.waiting == 0, f"the images came as {came}")
 
 
@@ -233,15 +273,28 @@ def two_sessions(case: Case) -> None:
 
 @rule("hidden-states")
 def hidden_states(case: Case) -> None:
-    """A session gives hidden states, one a row and layer, when opened for it and only then."""
-    lm = model(case)
+    """A session gives its rows' hidden states (R,E), by layer, when opened for it and only then."""
+    lm, prefix = model(case), prefixes(model(case))
+    plans = [[0, 2], [1, 0, 1]]
+    texts: list[tuple[int, list[int]]] = [(0, []), (1, []), (2, [])]
     with torch.inference_mode():
-        session = _all_admitted(lm, prefixes(lm), hidden=True)
-        session.advance(tokens(lm, 2), torch.tensor([0, 2], device=device(lm)))
-        layers = session.hidden()
-        require(len(layers) > 1, f"{len(layers)} layers have hidden states")
-        require(all(len(layer) == 2 for layer in layers), "a layer has not one state a row")
-        other = _all_admitted(lm, prefixes(lm))
+        session = _all_admitted(lm, prefix, rows_per_image=2, hidden=True)
+        for number, plan in enumerate(plans):
+            new = (tokens(lm, len(plan)) + number) % lm.vocab_size
+            session.advance(new, torch.tensor(plan, device=new.device))
+            texts = _extended(texts, plan, new.tolist())[len(texts) :]
+            layers = session.hidden()
+            require(len(layers) > 1, f"{len(layers)} layers have hidden states")
+            for layer in layers:
+                good = layer.ndim == 2 and len(layer) == len(plan)
+                require(good, f"{len(plan)} rows have hidden states {tuple(layer.shape)}")
+            for row, (image, text) in enumerate(texts):
+                alone = _hidden_alone(lm, prefix[image : image + 1], text)
+                require(len(alone) == len(layers), f"{len(alone)} layers, and then {len(layers)}")
+                for number_of_layer, (ours, right) in enumerate(zip(layers, alone, strict=True)):
+                    what = f"row {row} after rows {plan}, layer {number_of_layer}"
+                    close(ours[row : row + 1], right, what, "the hidden states")
+        other = _all_admitted(lm, prefix)
         try:
             other.hidden()
         except RuntimeError:
@@ -256,12 +309,16 @@ def prefix_hidden_states(case: Case) -> None:
     prefix = prefixes(lm, 4)
     with torch.inference_mode():
         whole = _all_admitted(lm, prefix, hidden=True).prefix_hidden()
-        require(whole.shape[:2] == prefix.shape[:2], f"they are {tuple(whole.shape)}")
+        right = (*prefix.shape[:2], whole.shape[-1])
+        require(whole.shape == right, f"they are {tuple(whole.shape)}, not {right}")
         session = lm.start(prefix, max_rows=2, hidden_states=True)
-        while new := session.admit():
+        for _ in range(len(prefix)):
+            if not (new := session.admit()):
+                break
             own = session.prefix_hidden()
-            close(own, whole[new], f"those of images {new}")
-            close(own[:, -1], session.hidden()[-1][-len(new) :], "the last position")
+            close(own, whole[new], f"those of images {new}", "the hidden states")
+            last = session.hidden()[-1][-len(new) :]
+            close(own[:, -1], last, "the last position", "the hidden states")
             none = tokens(lm, 0)
             session.advance(none, none)
         try:
@@ -272,26 +329,30 @@ def prefix_hidden_states(case: Case) -> None:
 
 
 @rule("tokenizer")
-def tokenizer(case: Case) -> None:
-    """The tokenizer, where there is one, gives texts back, in tokens that the model has."""
+def tokenizer(case: Case) -> str | None:
+    """The tokenizer gives texts back, in tokens that the model has, without special ones."""
     lm = model(case)
     if lm.tokenizer is None:
-        return
+        return "it has no tokenizer"
+    nothing = lm.tokenizer.encode("")
+    require(list(nothing) == [], f"no text at all becomes {nothing}, not []")
     for text in case.texts:
         ids = lm.tokenizer.encode(text)
-        require(all(0 <= i < lm.vocab_size for i in ids), f"{text!r} becomes {ids}")
+        known = f"the model has {lm.vocab_size}"
+        require(all(0 <= i < lm.vocab_size for i in ids), f"{text!r} becomes {ids}; {known}")
+        require(lm.eos_id not in ids, f"{text!r} becomes {ids}, with the end token {lm.eos_id}")
         back = lm.tokenizer.decode(ids).strip()
         require(back == text, f"{text!r} comes back as {back!r}")
     if lm.eos_id is not None:
         end = lm.tokenizer.decode([lm.eos_id])
         require(end == "", f"the end token is written as {end!r}")
+    return None
 
 
 @rule("digest")
 def digest(case: Case) -> None:
     """The digest is the same for a model that is built again."""
-    one, two = model(case).digest(), cast(LanguageModel, case.build()).digest()
-    require(bool(one) and one == two, f"the digests of two builds are {one!r} and {two!r}")
+    same_digest(case)
 
 
 def _all_admitted(
@@ -303,6 +364,14 @@ def _all_admitted(
     new = session.admit()
     require(new == list(range(len(prefix))), f"with no limit on rows, {new} came in")
     return session
+
+
+def _hidden_alone(lm: LanguageModel, prefix: Tensor, text: Sequence[int]) -> tuple[Tensor, ...]:
+    session = _all_admitted(lm, prefix, hidden=True)
+    for token in text:
+        new = torch.tensor([token], device=device(lm))
+        session.advance(new, torch.zeros_like(new))
+    return session.hidden()
 
 
 def _extended(
@@ -350,4 +419,5 @@ RULES = (
     prefix_hidden_states,
     tokenizer,
     digest,
+    copies,  # last, as it changes a model that shares its weights with its copies
 )

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import attrs
+import numpy as np
 
 from prefixcap.kinds import ImageItem, Metric, MetricConfig, Record, Scores
 from prefixcap.similarity import TextSide
-from prefixcap.testing.case import Case
+from prefixcap.stats import Resamplable
+from prefixcap.testing.case import Case, drawn_images
 from prefixcap.testing.rules import require, rule
+from prefixcap.testing.shared import near
 from prefixcap.testing.words import WordsEncoder
 
 TEXTS = (
@@ -25,7 +28,8 @@ SEEN = ENCODER.encode_text([" ".join(texts) for texts in TEXTS])
 
 
 def _item(number: int) -> ImageItem:
-    return ImageItem(id=f"image {number}", index=number, embedding=SEEN[number].numpy)
+    drawing = drawn_images()[number].open
+    return ImageItem(id=f"image {number}", index=number, open=drawing, embedding=SEEN[number].numpy)
 
 
 PERFECT = tuple(
@@ -49,7 +53,6 @@ LESS: Mapping[str, Mapping[str, Any]] = {
     "search": {"logprobs": (), "tokens": (), "finishes": ()},
     "several": {"captions": ()},
 }
-TOLERANCE = 1e-9
 
 
 def scored(case: Case, records: Sequence[Record]) -> Scores:
@@ -68,35 +71,76 @@ def on_the_wrong_images() -> list[Record]:
     ]
 
 
+def predicting(*texts: str) -> list[Record]:
+    """Gives the images other predictions."""
+    return [
+        attrs.evolve(record, prediction=text, captions=(text, *record.captions[1:]))
+        for record, text in zip(PERFECT, texts, strict=True)
+    ]
+
+
+def of_several_numbers() -> list[Record]:
+    """Gives the images two captions and three in turn."""
+    return [
+        attrs.evolve(
+            record,
+            captions=(*record.captions, *record.captions[: number % 2]),
+            logprobs=(*record.logprobs, *record.logprobs[: number % 2]),
+            tokens=(*record.tokens, *record.tokens[: number % 2]),
+            finishes=(*record.finishes, *record.finishes[: number % 2]),
+        )
+        for number, record in enumerate(PERFECT)
+    ]
+
+
+def same_scores(ours: Scores, theirs: Scores, when: str) -> None:
+    """Requires that scores are equal but for rounding, those of the images too."""
+    require(ours.values.keys() == theirs.values.keys(), f"{when} {_differing(ours, theirs)}")
+    for name, value in theirs.values.items():
+        other = ours.values[name]
+        require(near(other, value), f"{when} {name} is {other}, not {value}")
+    kept = ours.per_image.keys() == theirs.per_image.keys()
+    require(kept, f"{when} other values have scores of images: {sorted(ours.per_image)}")
+    for name, each in theirs.per_image.items():
+        others = ours.per_image[name]
+        good = len(others) == len(each) and all(map(near, others, each))
+        require(good, f"{when} {name} of the images is {others}, not {each}")
+
+
 @rule("finite")
 def finite(case: Case) -> None:
-    """There are values, and they are finite numbers, however odd the texts."""
-    odd = [
-        attrs.evolve(record, prediction=text, captions=(text, *record.captions[1:]))
-        for record, text in zip(PERFECT, ("", "a ||| b\nc", "Ünïcödé 犬 🐕", "."), strict=True)
-    ]
-    for records in (PERFECT, odd):
+    """There are values, and they are finite numbers, however odd the texts or few the records."""
+    for what, records in (
+        ("perfect predictions", PERFECT),
+        ("odd texts", predicting("", "a ||| b\nc", "Ünïcödé 犬 🐕", ".")),
+        ("no text in any prediction", predicting("", "", "", "")),
+        ("a single record", PERFECT[:1]),
+        ("two and three captions in turn", of_several_numbers()),
+    ):
         values = scored(case, records).values
-        require(bool(values), "there are no values")
+        require(bool(values), f"of {what}, there are no values")
         for name, value in values.items():
-            good = isinstance(value, float) and math.isfinite(value)
-            require(good, f"{name} is {value!r}")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            good = number and math.isfinite(value)
+            require(good, f"of {what}, {name} is {value!r}, not a finite number")
 
 
 @rule("names")
 def names(case: Case) -> None:
     """The values have the same names whatever is scored."""
     one, two = scored(case, PERFECT), scored(case, on_the_wrong_images())
-    require(list(one.values) == list(two.values), f"{list(one.values)} and {list(two.values)}")
+    require(list(one.values) == list(two.values), f"on the wrong images {_differing(two, one)}")
 
 
 @rule("per-image")
 def per_image(case: Case) -> None:
-    """Scores of images belong to a named value, and there is one for each record."""
+    """Scores of images belong to a named value, and there is one number for each record."""
     scores = scored(case, PERFECT)
     for name, each in scores.per_image.items():
         require(name in scores.values, f"{name!r} has scores of images and no value")
         require(len(each) == len(PERFECT), f"{name!r} has {len(each)} scores of {len(PERFECT)}")
+        wrong = [value for value in each if not isinstance(value, (int, float))]
+        require(not wrong, f"{name!r} of an image is {wrong[:1]}, not a number (it may be NaN)")
 
 
 @rule("record-order")
@@ -104,22 +148,24 @@ def record_order(case: Case) -> None:
     """The order of the records changes no value, and the scores of images follow it."""
     records = on_the_wrong_images()
     one, two = scored(case, records), scored(case, records[::-1])
-    for name, value in one.values.items():
-        near = math.isclose(value, two.values[name], abs_tol=TOLERANCE)
-        require(near, f"{name} is {two.values[name]}, not {value}, in reverse order")
-    for name, each in one.per_image.items():
-        turned = two.per_image[name][::-1]
-        near = all(map(lambda a, b: math.isclose(a, b, abs_tol=TOLERANCE), each, turned))
-        require(near, f"{name} of images is {turned}, not {each}, in reverse order")
+    turned = {name: each[::-1] for name, each in two.per_image.items()}
+    same_scores(attrs.evolve(two, per_image=turned), one, "in reverse order")
 
 
 @rule("perfect-is-best")
 def perfect_is_best(case: Case) -> None:
     """Perfect predictions score no worse than the same ones on the wrong images."""
     right, wrong = scored(case, PERFECT), scored(case, on_the_wrong_images())
+    less = cast(MetricConfig, case.config).less_is_better
+    unknown = sorted(less - right.values.keys())
+    require(not unknown, f"less_is_better names {unknown}; the values are {list(right.values)}")
     for name, value in right.values.items():
-        no_worse = value >= wrong.values[name] - TOLERANCE
-        require(no_worse, f"{name} is {value} where right and {wrong.values[name]} where wrong")
+        other = wrong.values[name]
+        no_worse = near(value, other) or (value <= other if name in less else value >= other)
+        better = "less" if name in less else "more"
+        cure = "" if name in less else "; where less is better, `less_is_better` says so"
+        said = f"{name} is {value} where right and {other} where wrong, and {better} is better"
+        require(no_worse, said + cure)
 
 
 @rule("needs")
@@ -132,17 +178,51 @@ def needs(case: Case) -> None:
         k: v for need, kept in LESS.items() if need not in config.needs for k, v in kept.items()
     }
     bare = [attrs.evolve(record, **less) for record in PERFECT]
-    require(
-        cast(Metric, case.built()).score(bare) == scored(case, PERFECT),
-        f"without {sorted(less)} the scores are others",
-    )
+    own = cast(Metric, case.built()).score(bare)
+    same_scores(own, scored(case, PERFECT), f"without {', '.join(sorted(less))},")
 
 
 @rule("repeatable")
 def repeatable(case: Case) -> None:
     """The same records have the same scores a second time, from a metric built again."""
     again = cast(Metric, case.build()).score(PERFECT)
-    require(again == scored(case, PERFECT), f"the second time the scores are {again}")
+    same_scores(again, scored(case, PERFECT), "the second time")
 
 
-RULES = (finite, names, per_image, record_order, perfect_is_best, needs, repeatable)
+@rule("resamplable")
+def resamplable(case: Case) -> str | None:
+    """A metric's statistic, where it brings one for resampling, gives the metric's own values."""
+    metric = case.built()
+    if not isinstance(metric, Resamplable):
+        return "it brings no statistic"
+    for records in (PERFECT, on_the_wrong_images()):
+        statistic, values = metric.statistic(records), scored(case, records).values
+        lacking = sorted(set(statistic.names) ^ set(values))
+        require(not lacking, f"{lacking} are names of the statistic or of the values alone")
+        images = [record.image for record in records]
+        require(list(statistic.images) == images, f"its images are {statistic.images}")
+        (row,) = statistic.resampled(np.ones((1, len(records)), dtype=np.int64)).tolist()
+        for name, value in zip(statistic.names, row, strict=True):
+            said = f"{name} is {values[name]}, and {value} by the statistic"
+            require(near(value, values[name]), said)
+    return None
+
+
+def _differing(ours: Scores, theirs: Scores) -> str:
+    new = [name for name in ours.values if name not in theirs.values]
+    gone = [name for name in theirs.values if name not in ours.values]
+    if not new and not gone:
+        return f"the values come in another order: {list(ours.values)}, not {list(theirs.values)}"
+    return f"other values came: {new} are new and {gone} are gone"
+
+
+RULES = (
+    finite,
+    names,
+    per_image,
+    record_order,
+    perfect_is_best,
+    needs,
+    repeatable,
+    resamplable,
+)

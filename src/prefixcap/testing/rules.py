@@ -23,12 +23,13 @@ class Rule:
     Attributes:
         name: what the rule is called, such as "batch-alone".
         says: the rule in one sentence.
-        holds: raises `BrokenRule` (or lets the component's own error through) where it does not.
+        holds: raises `BrokenRule` (or lets the component's own error through) where it does not;
+            returns the reason where the rule says nothing of such a component.
     """
 
     name: str
     says: str
-    holds: Callable[[Case], None] = attrs.field(eq=False, repr=False)
+    holds: Callable[[Case], str | None] = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen
@@ -49,7 +50,15 @@ class Check:
         Raises:
             BrokenRule: the rule is broken; other errors are the component's own.
         """
-        self.rule.holds(self.case)
+        self.hold()
+
+    def hold(self) -> str:
+        """Holds the rule against the case, as calling the check does.
+
+        Returns:
+            Why the rule was left out; "" where it was held.
+        """
+        return self.case.without.get(self.name) or self.rule.holds(self.case) or ""
 
 
 @attrs.frozen
@@ -60,22 +69,24 @@ class CheckResult:
         name: the rule's name.
         says: the rule in one sentence.
         problem: how it was broken; "" where it held.
+        left_out: why it was not held against the component; "" where it was.
     """
 
     name: str
     says: str
     problem: str = ""
+    left_out: str = ""
 
     @property
     def ok(self) -> bool:
-        """Whether the rule held."""
+        """Whether the rule was not broken."""
         return not self.problem
 
 
-def rule(name: str) -> Callable[[Callable[[Case], None]], Rule]:
+def rule(name: str) -> Callable[[Callable[[Case], str | None]], Rule]:
     """Makes a rule of a function; the first line of its docstring is what the rule says."""
 
-    def make(holds: Callable[[Case], None]) -> Rule:
+    def make(holds: Callable[[Case], str | None]) -> Rule:
         return Rule(name, (getdoc(holds) or "").split("\n")[0], holds)
 
     return make

@@ -38,6 +38,10 @@ class TableLM(LanguageModel):
         seed: of the table.
         width: E.
         sharpness: the standard deviation of the logits; higher is peakier.
+
+    Attributes:
+        most_rows: the most rows that a session held after an `admit` or an `advance`.
+        most_wanted: the largest `rows_per_image` that a session was opened with.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class TableLM(LanguageModel):
         self.sharpness = sharpness
         self._module = nn.Embedding(vocab_size, width, _weight=torch.eye(vocab_size, width))
         self._known: dict[tuple[object, ...], Tensor] = {}
+        self.most_rows = self.most_wanted = 0
 
     @property
     def width(self) -> int:
@@ -114,6 +119,7 @@ class TableLM(LanguageModel):
         hidden_states: bool = False,
     ) -> Session:
         """Opens a session on the prefixes (B,P,E)."""
+        self.most_wanted = max(self.most_wanted, rows_per_image)
         return TableSession(self, prefix, rows_per_image, max_rows, hidden_states)
 
     def digest(self) -> str:
@@ -169,12 +175,14 @@ class TableSession(Session):
             self._next += 1
             live += 1
         self._latest = new or self._latest
+        self._count_rows()
         return new
 
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
         pairs = zip(tokens.tolist(), parents.tolist(), strict=True)
         self._rows = [(self._rows[p][0], (*self._rows[p][1], token)) for token, p in pairs]
+        self._count_rows()
         return self.logits
 
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -190,7 +198,7 @@ class TableSession(Session):
     def hidden(self) -> tuple[Tensor, ...]:
         """Returns three made-up hidden states (R,E) that depend on the row alone."""
         self._require_hidden()
-        return tuple(self.logits[:, : self._lm.width] * scale for scale in (0.5, 1.0, 2.0))
+        return tuple(self._wide(self.logits) * scale for scale in (0.5, 1.0, 2.0))
 
     def prefix_hidden(self) -> Tensor:
         """Returns made-up hidden states (b,P,E) of the prefixes that came in last."""
@@ -201,7 +209,14 @@ class TableSession(Session):
             )
             for prefix in self._prefix[self._latest]
         ]
-        return torch.stack(states)[:, :, : self._lm.width] * 2.0
+        return self._wide(torch.stack(states)) * 2.0
+
+    def _wide(self, logits: Tensor) -> Tensor:
+        """Makes hidden states (...,E) of logits (...,V), which are repeated where E is larger."""
+        return logits[..., torch.arange(self._lm.width) % self._lm.vocab_size]
+
+    def _count_rows(self) -> None:
+        self._lm.most_rows = max(self._lm.most_rows, len(self._rows))
 
     def _require_hidden(self) -> None:
         if not self._hidden_states:
