@@ -123,6 +123,7 @@ class Meteor(MetricConfig):
     """METEOR 1.5 for English (Denkowski and Lavie 2014)."""
 
     name: ClassVar[str] = "meteor"
+    version: ClassVar[str] = "2"
 
     def build(self) -> Metric:
         """Gives the metric, always the same one: its Java process takes long to load.

@@ -28,6 +28,10 @@ class MeteorStatistic(Additive):
     def __init__(self, lines: Sequence[str], images: Sequence[Hashable]) -> None:
         self._images = tuple(images)
         self._features = np.array([line.split() for line in lines], dtype=np.float64)
+        # as METEOR adds them up: a prediction that is a reference, word for word, has no chunk
+        lengths, chunks = self._features[:, 0:2], self._features[:, 20]
+        whole = (self._features[:, 21:23] == lengths).all(axis=1) & (chunks == 1)
+        self._features[whole, 20] = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,7 +44,7 @@ class MeteorStatistic(Additive):
         return self._images
 
     def features(self) -> Array:
-        """Returns the statistics (I,23)."""
+        """Returns the statistics (I,23), without the chunks of perfect predictions."""
         return self._features
 
     def combined(self, sums: Array) -> Array:
@@ -54,9 +58,7 @@ class MeteorStatistic(Additive):
         precision, recall = shares[:, 0], shares[:, 1]
         mean = _ratio(precision * recall, ALPHA * precision + (1 - ALPHA) * recall)
         fragmented = _ratio(chunks, words.mean(axis=1))
-        whole = (words == lengths).all(axis=1) & (chunks == 1)
-        penalty = np.where(whole, 0.0, GAMMA * fragmented**BETA)
-        scores: Array = (mean * (1 - penalty))[:, None]
+        scores: Array = (mean * (1 - GAMMA * fragmented**BETA))[:, None]
         return scores
 
 

@@ -34,6 +34,24 @@ def test_scores_are_the_published_code_s(meteor: Metric, shared: Path) -> None:
     assert whole[0, 0] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("perfect", range(5))
+def test_resampling_counts_perfect_captions_as_the_published_code_does(
+    meteor: Metric, perfect: int
+) -> None:
+    references = ("a dog runs on the grass", "two cats sleep", "a red car", "a man on a bench")
+    records = [
+        Record(
+            image=text,
+            references=(text, "something else"),
+            prediction=text if number < perfect else "a cat on the red grass sleeps",
+        )
+        for number, text in enumerate(references)
+    ]
+    assert isinstance(meteor, Resamplable)
+    found = meteor.statistic(records).resampled(np.ones((1, len(records)), dtype=np.int64))
+    assert found[0, 0] == pytest.approx(meteor.score(records).values["METEOR"], abs=1e-8)
+
+
 def test_odd_texts_are_scored_each_in_its_place(meteor: Metric) -> None:
     texts = ("", "a dog runs", "a ||| b", "x\ny", "日本", "\ud800", "a dog runs")
     records = [
