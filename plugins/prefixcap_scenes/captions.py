@@ -1,15 +1,19 @@
-"""Five captions of a scene: different sentences that mention different things, all of them true."""
+"""Five captions of a scene: different sentences that mention different things."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
 
+from prefixcap.errors import PrefixcapError
 from prefixcap_scenes import phrases
 from prefixcap_scenes.phrases import noun_phrase
 from prefixcap_scenes.world import Scene
 
 Plan = Callable[[Scene, Random], "str | None"]
+_PATIENCE = 20
+"""How often all plans are gone through without a new caption before that is given up."""
+
 _TIME_SHARES = {"day": 0.2, "sunset": 0.6, "night": 0.6}
 
 
@@ -19,16 +23,29 @@ def captions(scene: Scene, count: int = 5) -> tuple[str, ...]:
     Args:
         scene: the scene.
         count: how many; beyond the number of sentence plans, plans are used again.
+
+    Raises:
+        PrefixcapError: the plans do not have as many different captions.
     """
     lot = Random(f"captions {scene.seed}")
     plans = _ALONE if scene.other is None else _PAIR
-    found: list[str] = []
+    found: dict[str, None] = {}
+    empty = 0
     while len(found) < count:
+        before = len(found)
         for plan in _shuffled(plans, lot):
             sentence = plan(scene, lot)
-            if sentence is not None and (text := _finished(sentence)) not in found:
-                found.append(text)
-    return tuple(found[:count])
+            if sentence is not None:
+                found[_finished(sentence)] = None
+            if len(found) == count:
+                break
+        empty = empty + 1 if len(found) == before else 0
+        if empty == _PATIENCE:
+            raise PrefixcapError(
+                f"scenes: no more than {before} different captions of the scene {scene.seed} were "
+                f"found, and {count} were asked for"
+            )
+    return tuple(found)
 
 
 def _shuffled(plans: dict[Plan, float], lot: Random) -> list[Plan]:

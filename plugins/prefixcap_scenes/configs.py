@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 import attrs
 
-from prefixcap.config import Component, at_least
+from prefixcap import specs
+from prefixcap.config import Component, between
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import (
     Dataset,
@@ -21,6 +23,8 @@ from prefixcap.kinds import (
 from prefixcap.registry import Registry
 
 WEIGHTS = Path(__file__).parent / "weights"
+# the shares of the splits are 80, 10 and 10 percent, and new scenes become rarer as more are drawn
+MOST = {"train": 1_000_000, "val": 100_000, "test": 100_000}
 
 C = TypeVar("C", bound=Component)
 
@@ -32,9 +36,9 @@ class Scenes(DatasetConfig):
     The splits share no scene, with any seed and sizes: what a scene shows decides its split.
 
     Attributes:
-        train: how many training images.
-        val: how many validation images.
-        test: how many test images.
+        train: how many training images, at most a million.
+        val: how many validation images, at most 100,000.
+        test: how many test images, at most 100,000.
         seed: another seed draws other scenes.
     """
 
@@ -45,9 +49,9 @@ class Scenes(DatasetConfig):
         "training": "epochs=3",
     }
 
-    train: int = attrs.field(default=2000, validator=at_least(1))
-    val: int = attrs.field(default=200, validator=at_least(1))
-    test: int = attrs.field(default=200, validator=at_least(1))
+    train: int = attrs.field(default=2000, validator=between(1, MOST["train"]))
+    val: int = attrs.field(default=200, validator=between(1, MOST["val"]))
+    test: int = attrs.field(default=200, validator=between(1, MOST["test"]))
     seed: int = 0
 
     def build(self) -> Dataset:
@@ -66,14 +70,25 @@ class ScenesClip(EncoderConfig):
 
     name: ClassVar[str] = "scenes-clip"
 
+    @property
+    def by_index(self) -> bool:
+        """An image's embedding depends on nothing but the image."""
+        return False
+
+    def contents(self) -> Sequence[str]:
+        """Returns a digest of the encoder that loads the checkpoint; raises as `build` does."""
+        return [_loader(self._made_by())]
+
     def build(self, device: str = "cpu") -> Encoder:
         """Loads the checkpoint.
 
         Raises:
             PrefixcapError: the encoder `clip` or the checkpoint is not there.
         """
-        path = _shipped("clip/scenes-clip.pt")
-        return _made_by(EncoderConfig, "clip", path).build(device)
+        return self._made_by().build(device)
+
+    def _made_by(self) -> EncoderConfig:
+        return _made_by(EncoderConfig, "clip", _shipped("clip/scenes-clip.pt"))
 
 
 @attrs.frozen(kw_only=True)
@@ -85,13 +100,20 @@ class ScenesGPT2(LMConfig):
 
     name: ClassVar[str] = "scenes-gpt2"
 
+    def contents(self) -> Sequence[str]:
+        """Returns a digest of the language model that loads the folder; raises as `build` does."""
+        return [_loader(self._made_by())]
+
     def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
         """Loads the model and its tokenizer.
 
         Raises:
             PrefixcapError: the language model `hf` or the folder is not there.
         """
-        return _made_by(LMConfig, "hf", _shipped("gpt2")).build(device, dtype)
+        return self._made_by().build(device, dtype)
+
+    def _made_by(self) -> LMConfig:
+        return _made_by(LMConfig, "hf", _shipped("gpt2"))
 
 
 def _shipped(name: str) -> Path:
@@ -106,5 +128,16 @@ def _shipped(name: str) -> Path:
 
 def _made_by(base: type[C], name: str, path: Path) -> C:
     """Makes another plugin's config for a path, by way of the registry."""
-    config_class: Any = Registry().config_class(base.kind, name)
+    config_class: Any = _config_class(base.kind, name)
     return cast(C, config_class(model=str(path)))
+
+
+@cache
+def _config_class(kind: str, name: str) -> type[Component]:
+    # asked for once a model of a study: looking through all plugins takes a while
+    return Registry().config_class(kind, name)
+
+
+def _loader(config: Component) -> str:
+    """Digests what loads the weights, without their path: another place makes no other feature."""
+    return specs.digest(config.kind, config.name, config.version)

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_world import World
@@ -79,6 +80,7 @@ def test_the_study_file_of_the_page_gives_the_study_again(
 
 def test_json_says_what_was_written(graded: Path, shell: Shell, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
+    warnings = json.loads((graded / "scores.json").read_text())["warnings"]
     status, out, _ = shell("report", graded, "--out", page, "--images", 3, "--json")
     assert status == 0
     assert json.loads(out) == {
@@ -86,8 +88,9 @@ def test_json_says_what_was_written(graded: Path, shell: Shell, tmp_path: Path) 
         "figures": [],
         "tables": [],
         "images": 3,
-        "notes": [],
+        "notes": [f"{text[0].upper()}{text[1:]}." for text in warnings],
     }
+    assert warnings  # the study is of eight images, and one has more references than the others
     assert len(gallery_data(page)["images"]) == 3
     assert "The first 3 of 8 images" in page.read_text("utf-8")
     assert list(tmp_path.iterdir()) == [page]
@@ -133,6 +136,73 @@ def test_wrong_options_are_sentences(
     assert (status, out) == (2, "")
     assert sentence.format(file=file) in err
     assert "Traceback" not in err
+
+
+@pytest.fixture
+def edited(graded: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Copies the study and changes one of its files."""
+
+    def edit(name: str, change: Callable[[dict[str, Any]], object]) -> Path:
+        copy = tmp_path / "study"
+        shutil.copytree(graded, copy)
+        data = json.loads((copy / name).read_text())
+        change(data)
+        (copy / name).write_text(json.dumps(data))
+        return copy
+
+    return edit
+
+
+def test_the_correction_is_that_of_the_study(edited: Callable[..., Path], shell: Shell) -> None:
+    folder = edited("config.json", lambda data: data.update(correction="benjamini-hochberg"))
+    page = folder / "report" / "report.html"
+    for words, name in (((), "Benjamini-Hochberg"), (("--correction", "holm"), "Holm")):
+        assert shell("report", folder, "--images", 0, *words)[0] == 0
+        assert f"paired bootstrap, {name} over 15 pairs" in page.read_text("utf-8")
+
+
+def test_warnings_of_the_study_are_said(edited: Callable[..., Path], shell: Shell) -> None:
+    folder = edited("scores.json", lambda data: data.update(warnings=["warning: 2 are the same"]))
+    status, out, _ = shell("report", folder, "--images", 0, "--json")
+    assert status == 0
+    assert json.loads(out)["notes"] == ["Warning: 2 are the same."]
+    report = folder / "report"
+    assert (
+        '<li class="warning">Warning: 2 are the same.</li>' in (report / "report.html").read_text()
+    )
+    for name in ("table.md", "table.tex"):
+        assert "Warning: 2 are the same." in (report / "tables" / name).read_text()
+
+
+def test_a_score_of_single_seeds_is_not_what_a_report_is_read_by(
+    edited: Callable[..., Path], shell: Shell
+) -> None:
+    folder = edited("scores.json", lambda data: data["rows"][0]["scores"].update(Rare=1.0))
+    status, _, err = shell("report", folder, "--score", "Rare", "--images", 0)
+    assert status == 2
+    assert "--score Rare: no cell has it for all of its seeds; known: Distinct_1, " in err
+    assert shell("report", folder, "--score", "length", "--images", 2)[0] == 0
+    assert "has the highest Length" in (folder / "report" / "report.html").read_text("utf-8")
+    assert "Rare" in (folder / "report" / "tables" / "seeds.csv").read_text()
+
+
+def test_files_that_are_broken_or_gone_leave_gaps(
+    world: World, shell: Shell, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(world.data, data)
+    (data / "images" / "test-0.png").unlink()
+    whole = (data / "images" / "test-1.png").read_bytes()
+    (data / "images" / "test-1.png").write_bytes(whole[: len(whole) // 2])
+    study = tmp_path / "study"
+    words = [*World(data, world.lm).bench, "--encoder", "precomputed", "--out", study]
+    status, _, err = shell(*words)
+    assert status == 0, err
+    assert (study / "grid.png").is_file()
+    status, _, err = shell("report", study)
+    assert status == 0, err
+    images = gallery_data(study / "report" / "report.html")["images"]
+    assert [image["picture"] is None for image in images] == [True, True, *[False] * 6]
 
 
 def test_what_is_no_study_is_said(study: Path, shell: Shell, tmp_path: Path) -> None:

@@ -112,6 +112,18 @@ def opened(browser: Any, page: Path) -> Iterator[Any]:
     assert [url for url in asked if not url.startswith(("data:", page.as_uri()))] == []
 
 
+@pytest.fixture(params=[1280, 390])
+def sized(request: pytest.FixtureRequest, opened: Any) -> Any:
+    """The page as wide as on a desk and on a phone."""
+    resize(opened, request.param)
+    return opened
+
+
+def resize(browser: Any, width: int) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
 def find(browser: Any, selector: str) -> Any:
     return browser.find_element("css selector", selector)
 
@@ -136,8 +148,8 @@ def write(browser: Any, text: str) -> None:
     field.send_keys(text)
 
 
-def test_the_gallery_shows_pictures_captions_and_references(opened: Any, page: Path) -> None:
-    data = gallery_data(page)
+def test_the_gallery_shows_pictures_captions_and_references(sized: Any, page: Path) -> None:
+    opened, data = sized, gallery_data(page)
     assert shown(opened) == [image["id"] for image in data["images"]]
     loaded = (
         "return [...document.querySelectorAll('#gallery img')].map((i) => [i.naturalWidth, i.alt])"
@@ -150,23 +162,107 @@ def test_the_gallery_shows_pictures_captions_and_references(opened: Any, page: P
     assert all(reference in item for reference in first["references"])
 
 
-def test_the_gallery_is_searched(opened: Any, page: Path) -> None:
+def test_the_gallery_is_searched(sized: Any, page: Path) -> None:
     data = gallery_data(page)
-    choose(opened, "where", "references")
-    write(opened, "RED ball")
+    write(sized, "RED ball")
     wanted = [i["id"] for i in data["images"] if any("red ball" in r for r in i["references"])]
-    assert shown(opened) == wanted
+    assert shown(sized) == wanted
     assert len(wanted) == 1
-    assert texts(opened, "#gallery mark") == ["red ball"]
-    assert "1 of 1 images that match" in find(opened, "#gallery [role=status]").text
-    write(opened, "window.hacked")
-    assert len(shown(opened)) == 1
-    write(opened, "no such words")
-    assert shown(opened) == []
+    assert texts(sized, "#gallery mark") == ["red ball"]
+    assert "1 of 1 image that matches is" in find(sized, "#gallery [role=status]").text
+    choose(sized, "where", "cells")
+    assert shown(sized) == []
+    choose(sized, "where", "references")
+    assert shown(sized) == wanted
+    write(sized, "window.hacked")
+    assert len(shown(sized)) == 1
+    write(sized, "no such words")
+    assert shown(sized) == []
 
 
-def test_the_gallery_is_sorted_by_where_two_cells_differ_most(opened: Any, page: Path) -> None:
-    data = gallery_data(page)
+@pytest.mark.parametrize("where", ["both", "cells", "all", "references"])
+def test_an_image_is_found_by_its_name(opened: Any, where: str) -> None:
+    choose(opened, "where", where)
+    write(opened, "TEST-3")
+    assert shown(opened) == ["test-3.png"]
+
+
+def test_what_grows_in_lower_case_is_marked_where_it_stands(opened: Any) -> None:
+    """A Turkish I with a dot is two characters in lower case, and the text has them too."""
+    dotted = "i\u0307"
+    script = """const item = document.querySelector("#gallery .gallery > li");
+        const first = JSON.parse(document.querySelector("#gallery-data").textContent);
+        first.images[0].references = [arguments[0]];
+        new Gallery(document.querySelector("#gallery"), first);
+        const field = document.querySelector("#gallery input[name=text]");
+        field.value = arguments[1];
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+        return [...document.querySelectorAll("#gallery mark")].map((mark) => mark.textContent)"""
+    assert opened.execute_script(script, f"an {dotted}p is red", "\u0130P") == [f"{dotted}p"]
+
+
+def test_texts_begin_on_the_side_of_their_language(opened: Any) -> None:
+    find(opened, "#gallery .gallery > li > details > summary").click()
+    for selector in ("h3", "dd > span", ".references li"):
+        item = find(opened, f"#gallery .gallery > li {selector}")
+        assert item.get_attribute("dir") == "auto", selector
+
+
+def test_every_region_has_a_name_of_its_own(opened: Any) -> None:
+    for summary in opened.find_elements(
+        "css selector", "#gallery .gallery > li > details > summary"
+    ):
+        summary.click()
+    script = """return [...document.querySelectorAll("[role=region]")].map(
+        (region) => region.getAttribute("aria-label"))"""
+    names = opened.execute_script(script)
+    assert len(set(names)) == len(names) > 8
+
+
+def test_the_chosen_button_is_seen_in_forced_colours(opened: Any) -> None:
+    forced = {"features": [{"name": "forced-colors", "value": "active"}]}
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", forced)
+    script = """const spans = document.querySelectorAll("input[name=theme] + span");
+        return [document.body, ...spans].map((each) => getComputedStyle(each).backgroundColor)"""
+    behind, chosen, *others = opened.execute_script(script)
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert len(others) == 2
+    assert chosen not in (behind, *others)
+
+
+def test_without_scripts_all_rows_and_no_controls_are_shown(browser: Any, page: Path) -> None:
+    def shown(selector: str) -> list[bool]:
+        root = browser.execute_cdp_cmd("DOM.getDocument", {})["root"]["nodeId"]
+        query = {"nodeId": root, "selector": selector}
+        nodes = browser.execute_cdp_cmd("DOM.querySelectorAll", query)["nodeIds"]
+        return [displayed(node) for node in nodes]
+
+    def displayed(node: int) -> bool:
+        found = browser.execute_cdp_cmd("CSS.getComputedStyleForNode", {"nodeId": node})
+        styles = {each["name"]: each["value"] for each in found["computedStyle"]}
+        return styles["display"] != "none"
+
+    for domain in ("DOM", "CSS"):
+        browser.execute_cdp_cmd(f"{domain}.enable", {})
+    browser.get(page.as_uri())
+    assert shown("#table tbody") == [True, False]
+    assert all(shown(".controls, .choices, .more, .scripted"))
+    try:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        browser.get(page.as_uri())
+        assert shown("#table tbody") == [True, True]
+        assert shown("#table thead .single") == [True]
+        assert not any(shown(".controls, .choices, .more, .scripted"))
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        for domain in ("CSS", "DOM"):
+            browser.execute_cdp_cmd(f"{domain}.disable", {})
+        browser.get("about:blank")
+        browser.get_log("browser")  # files are strangers to a file without scripts, which it logs
+
+
+def test_the_gallery_is_sorted_by_where_two_cells_differ_most(sized: Any, page: Path) -> None:
+    opened, data = sized, gallery_data(page)
     baseline = data["cells"].index("constant caption")
     choose(opened, "first", "0")
     choose(opened, "second", str(baseline))
@@ -182,7 +278,7 @@ def test_the_gallery_is_sorted_by_where_two_cells_differ_most(opened: Any, page:
     assert shown(opened) == ordered(lambda row: -abs(differences[row]))
     choose(opened, "sort", "second")
     assert shown(opened) == ordered(lambda row: differences[row])
-    choose(opened, "sort", "worst")
+    choose(opened, "sort", "lowest")
     assert shown(opened) == ordered(lambda row: lengths[0][row])
     choose(opened, "only", "second")
     assert len(shown(opened)) == sum(difference < 0 for difference in differences) > 0
@@ -190,10 +286,10 @@ def test_the_gallery_is_sorted_by_where_two_cells_differ_most(opened: Any, page:
     assert captions[1].startswith("constant caption \u00b7 Length ")
 
 
-def test_all_captions_unfold(opened: Any, page: Path) -> None:
+def test_all_captions_unfold(sized: Any, page: Path) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
-    data = gallery_data(page)
+    opened, data = sized, gallery_data(page)
     find(opened, "#gallery .gallery > li > details > summary").click()
     # the browser tells the page that it was unfolded when it gets round to it
     rows = WebDriverWait(opened, 20).until(
@@ -227,8 +323,7 @@ def test_the_table_is_sorted_by_the_keyboard_and_shows_single_seeds(opened: Any)
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_never_scrolls_sideways(opened: Any, width: int) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    resize(opened, width)
     for details in opened.find_elements("css selector", "details"):
         opened.execute_script("arguments[0].open = true", details)
     page = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
@@ -258,6 +353,11 @@ def test_the_theme_follows_the_system_and_the_switch(opened: Any, system: str) -
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_texts_have_contrast(opened: Any, theme: str) -> None:
     find(opened, f"input[name=theme][value={theme}]").click()
+    write(opened, "t")
+    script = (
+        'return [...document.querySelectorAll("#gallery mark")].map((m) => m.parentElement.tagName)'
+    )
+    assert {"H3", "LI"} <= {*opened.execute_script(script)}
     least, text = opened.execute_script(CONTRAST)
     assert least >= 4.5, text
 

@@ -208,9 +208,9 @@ def retrieval(path: Path, count: int = 1000, among: int = 100) -> dict[str, floa
         count: how many test scenes to take.
         among: how many stand to choice each time.
     """
+    runtime.prepare()
     import clip
 
-    runtime.prepare()
     model, _ = clip.load(str(path), device="cpu")
     data = Data(list(islice(scenes("test", 0), count)))
     parts = torch.arange(count).view(-1, among)

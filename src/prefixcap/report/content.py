@@ -112,11 +112,13 @@ class Measures:
 
     Attributes:
         quality: the score that the report is read by.
+        more_is_better: whether a cell with more of it is the better one.
         diversity: the measure of diversity; None where none was scored.
         speed: the name of the speed among a cell's facts.
     """
 
     quality: str
+    more_is_better: bool = True
     diversity: str | None = None
     speed: str = "captions/s"
 
@@ -186,6 +188,7 @@ class Content:
         versions: of what made the report and the models.
         date: when the report was written.
         findings: sentences on what came out.
+        warnings: sentences on what makes the numbers wrong.
         notes: sentences on what is missing or was left out.
         gallery: the images with their captions; None where they were not wanted.
     """
@@ -207,5 +210,6 @@ class Content:
     versions: Mapping[str, str]
     date: str
     findings: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
     gallery: Gallery | None = None

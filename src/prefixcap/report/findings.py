@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from prefixcap.report.content import BEST, TIED, Cell, Content
 from prefixcap.report.figures.matrix import between
-from prefixcap.report.numbers import columns, interval, number
+from prefixcap.report.numbers import columns, counted, interval, number
 
 
 def sentences(content: Content, images: int) -> list[str]:
     """Says which cell is best, what cannot be told from it, and how it stands to no model at all.
+
+    Of a score of which more is not better, it says which cell has the most.
 
     Args:
         content: the report's, whose findings are not there yet.
@@ -21,9 +23,12 @@ def sentences(content: Content, images: int) -> list[str]:
     best = max(grid, key=lambda cell: cell.scores[score].value)
     seeds = max(len(cell.seeds) for cell in grid)
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
+    first = f"{best.label} has the highest {score}"
+    if content.measures.more_is_better:
+        first = f"By {score}, {best.label} is best"
     found = [
-        f"{images:,} images, {len(grid)} {'cell' if len(grid) == 1 else 'cells'}. "
-        f"By {score}, {best.label} is best: {_value(content, best)}{mean}."
+        f"{counted(images, 'image')}, {counted(len(grid), 'cell')}. "
+        f"{first}: {_value(content, best)}{mean}."
     ]
     ranked = sorted(grid, key=lambda cell: -cell.scores[score].value)
     tied = [cell for cell in ranked if cell.scores[score].mark == TIED]
@@ -55,13 +60,14 @@ def _baselines(content: Content, grid: Sequence[Cell]) -> list[str]:
     top = max(known, key=lambda cell: cell.scores[score].value)
     pairs = [between(content.pairs, cell.id, top.id) for cell in grid]
     compared = [pair for pair in pairs if pair is not None]
-    text = f"Without any model, {top.label} has {_value(content, top)}"
+    how, more = ("", "better") if content.measures.more_is_better else ("the highest, ", "higher")
+    text = f"Without any model, {top.label} has {how}{_value(content, top)}"
     if not compared:
         return [f"{text}."]
-    better = sum(pair.real and pair.value > 0 for pair in compared)
-    how_many = "none" if not better else "all" if better == len(grid) else f"{better}"
-    verb = "is" if better in (0, 1) else "are"
-    return [f"{text}: {how_many} of the {len(grid)} cells {verb} significantly better."]
+    above = sum(pair.real and pair.value > 0 for pair in compared)
+    how_many = "none" if not above else "all" if above == len(grid) else f"{above}"
+    verb = "is" if above in (0, 1) else "are"
+    return [f"{text}: {how_many} of the {len(grid)} cells {verb} significantly {more}."]
 
 
 def _value(content: Content, cell: Cell) -> str:

@@ -84,10 +84,8 @@ def as_json(gallery: Gallery) -> str:
 
 
 def thumbnail(picture: Image.Image) -> tuple[str, tuple[int, int]]:
-    """Makes a small picture: a data URI, and its width and height."""
-    from PIL import ImageOps
-
-    small = ImageOps.exif_transpose(picture).convert("RGB")
+    """Makes a small picture of one in RGB: a data URI, and its width and height."""
+    small = picture.copy()
     small.thumbnail((SIDE, SIDE))
     buffer = BytesIO()
     small.save(buffer, format="WEBP", quality=QUALITY)

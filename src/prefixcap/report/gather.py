@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.registry import Registry
 from prefixcap.report import findings, gallery, lines, reproduce, training
 from prefixcap.report.content import Cell, Content, Gallery, Measures, Pair
+from prefixcap.report.numbers import counted
 from prefixcap.study import analysis
 from prefixcap.study.analysis import CORRECTIONS, Analysis, Finished
+from prefixcap.study.finished import CONFIG
+from prefixcap.study.grid import HOLM
 from prefixcap.study.progress import Reporter, Silent
 
 DIVERSITY = ("Distinct_2", "Distinct_1", "Vocabulary", "Distinct_captions")
@@ -30,19 +34,34 @@ class Wanted:
     Attributes:
         score: what it is read by; the first of the usual ones unless given.
         images: at most so many images in the gallery.
-        correction: how p-values are adjusted for many comparisons.
+        correction: how p-values are adjusted for many comparisons; as the study was run with
+            unless given.
     """
 
     score: str | None = None
     images: int = 200
-    correction: str = "holm"
+    correction: str | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.images < 0:
             raise PrefixcapError(f"--images must be at least 0, not {self.images}")
-        if self.correction not in CORRECTIONS:
+        if self.correction is not None and self.correction not in CORRECTIONS:
             hint = nearest(self.correction, CORRECTIONS)
             raise PrefixcapError(f"--correction cannot be {self.correction!r}{hint}")
+
+    def correction_of(self, found: Finished) -> str:
+        """Returns how the p-values of a study are adjusted.
+
+        Raises:
+            PrefixcapError: its `config.json` says what is not known.
+        """
+        name = self.correction or str(found.config.get("correction", HOLM))
+        if name not in CORRECTIONS:
+            raise PrefixcapError(
+                f"{found.folder / CONFIG}: 'correction' cannot be {name!r}"
+                f"{nearest(name, CORRECTIONS)}; --correction overrides it"
+            )
+        return name
 
 
 def gather(folder: Path, wanted: Wanted, reporter: Reporter | None = None) -> Content:
@@ -54,28 +73,33 @@ def gather(folder: Path, wanted: Wanted, reporter: Reporter | None = None) -> Co
         reporter: who is told what is being done.
 
     Raises:
-        PrefixcapError: the folder holds no study, none of its cells is finished, or no cell has
-            the score.
+        PrefixcapError: the folder holds no study, none of its cells is finished, no cell has the
+            score for all of its seeds, or its correction is not known.
     """
     reporter = reporter or Silent()
     found = analysis.read(folder)
     names = list(dict.fromkeys(name for row in found.rows for name in row["scores"]))
-    score = _quality(wanted.score, names)
+    correction = wanted.correction_of(found)
     notes = _gaps(found)
     made = _analysis(found, reporter, notes)
-    cells = lines.cells(made, found.rows, wanted.correction)
-    pairs = _pairs(made, cells, score, wanted.correction)
+    cells = lines.cells(made, found.rows, correction)
+    score = _quality(wanted.score, cells, names)
+    pairs = _pairs(made, cells, score, correction)
     curves, untold = training.curves(found)
     notes += [f"{model} has no record of its training." for model in untold]
     content = Content(
         title=f"Captions of {_dataset(found.config['dataset'])}",
-        measures=Measures(quality=score, diversity=_diversity(names, score)),
+        measures=Measures(
+            quality=score,
+            more_is_better=lines.more_is_better(score),
+            diversity=_diversity(names, score),
+        ),
         cells=cells,
         single=lines.single(made, found.rows, cells),
         score_names=[score, *(name for name in names if name != score)],
         fact_names=list(dict.fromkeys(name for cell in cells for name in cell.facts)),
         pairs=pairs,
-        correction=_correction(made, wanted.correction, len(pairs)),
+        correction=_correction(made, correction, len(pairs)),
         level=made.level,
         curves=curves,
         settings=reproduce.settings(found.config),
@@ -84,22 +108,40 @@ def gather(folder: Path, wanted: Wanted, reporter: Reporter | None = None) -> Co
         folder=str(found.folder),
         versions=_versions(found),
         date=time.strftime("%Y-%m-%d"),
+        warnings=[_sentence(warning) for warning in found.warnings],
         notes=notes,
         gallery=_gallery(found, made, cells, score, wanted.images, reporter),
     )
     return attrs.evolve(content, findings=findings.sentences(content, len(found.images)))
 
 
-def _quality(score: str | None, names: Sequence[str]) -> str:
+def _quality(score: str | None, cells: Sequence[Cell], names: Sequence[str]) -> str:
+    """Returns the score that the report is read by, whatever the case that it was written in."""
+    grid = [cell for cell in cells if not cell.baseline]
+    whole = list(dict.fromkeys(name for cell in grid for name in cell.scores))
+    if not whole:
+        raise PrefixcapError(
+            "no cell of the study has a score for all of its seeds: run `prefixcap bench` with its "
+            "--out again, and --metrics such as cider"
+        )
     if score is None:
-        return next((name for name in analysis.MAIN if name in names), names[0])
-    if score not in names:
-        raise PrefixcapError(f"--score {score}: no cell was scored by it{nearest(score, names)}")
-    return score
+        return next((name for name in analysis.MAIN if name in whole), whole[0])
+    found = {name.lower(): name for name in names}.get(score.lower())
+    if found is None:
+        raise PrefixcapError(f"--score {score}: no cell was scored by it{nearest(score, whole)}")
+    if found not in whole:
+        raise PrefixcapError(
+            f"--score {score}: no cell has it for all of its seeds{nearest(score, whole)}"
+        )
+    return found
 
 
 def _diversity(names: Sequence[str], quality: str) -> str | None:
-    return next((name for name in DIVERSITY if name in names and name != quality), None)
+    return next((name for name in (quality, *DIVERSITY) if name in {*names} & {*DIVERSITY}), None)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
 
 
 def _gaps(found: Finished) -> list[str]:
@@ -110,7 +152,10 @@ def _gaps(found: Finished) -> list[str]:
     if found.skipped:
         shown = ", ".join(found.skipped[:3])
         count = len(found.skipped)
-        notes.append(f"{count} images could not be read and were left out, such as {shown}.")
+        verb = "was" if count == 1 else "were"
+        notes.append(
+            f"{counted(count, 'image')} could not be read and {verb} left out, such as {shown}."
+        )
     if any("cell" not in row for row in found.baselines):
         notes.append(
             "An early version ran the study and did not keep the captions that need no model: "
@@ -135,17 +180,16 @@ def _pairs(
 ) -> dict[tuple[str, str], Pair]:
     if score not in made.pairs:
         return {}
-    pairs = {}
-    compared = made.compared(score)
-    for place, first in enumerate(compared):
-        for second in compared[place + 1 :]:
-            found = made.contrast(first, second, score)
-            p = found.adjusted[correction]
-            real = p <= 1 - made.level + 1e-12
-            pairs[cells[first].id, cells[second].id] = Pair(
-                value=found.value, low=found.low, high=found.high, p=p, real=real
-            )
-    return pairs
+    found = made.pairs[score]
+    # read in the order in which they are kept: looking each up takes minutes for a thousand cells
+    columns = (found[what] for what in ("value", "low", "high", correction))
+    numbers = combinations(found["entries"], 2)
+    return {
+        (cells[first].id, cells[second].id): Pair(
+            value=value, low=low, high=high, p=p, real=p <= 1 - made.level + 1e-12
+        )
+        for (first, second), value, low, high, p in zip(numbers, *columns, strict=True)
+    }
 
 
 def _correction(made: Analysis, correction: str, pairs: int) -> str:

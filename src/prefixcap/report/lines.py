@@ -15,8 +15,13 @@ FACTS = {
     "trained_parameters": "trained parameters",
     "training_seconds": "training, s",
 }
-NO_FACTS = ("prefix_length", "seed", "images", "epochs")
+NO_FACTS = ("prefix_length", "seed", "images", "epochs", "kept_epoch")
 Rows = Sequence[Mapping[str, Any]]
+
+
+def more_is_better(score: str) -> bool:
+    """Says whether the highest value of a score is the best: a longer caption is not better."""
+    return score.startswith(MORE_IS_BETTER)
 
 
 def cells(made: Analysis, rows: Rows, correction: str) -> list[Cell]:
@@ -129,7 +134,7 @@ def _cell(
 def _estimate(made: Analysis, number: int, name: str, correction: str) -> Estimate:
     entry = made.entries[number]
     mark = ""
-    if name in made.pairs and name.startswith(MORE_IS_BETTER) and not entry.baseline:
+    if name in made.pairs and more_is_better(name) and not entry.baseline:
         found = made.mark(number, name, correction)
         mark = {"best": BEST, "~": TIED}.get(found, "")
     return _estimated(entry.scores[name], entry.intervals.get(name), mark)

@@ -37,6 +37,11 @@ def number(value: float | None, decimals: int = 3) -> str:
     return "" if value is None else f"{value:,.{decimals}f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Writes how many there are of something whose plural ends in s."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def interval(low: float | None, high: float | None, decimals: int = 3) -> str:
     """Writes an interval; "" for none."""
     if low is None or high is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -16,13 +17,14 @@ from prefixcap.report.figures import Figures, matrix
 from prefixcap.report.figures.base import Figure
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.gallery import as_json
-from prefixcap.report.numbers import columns, facts, interval, number, probability
+from prefixcap.report.numbers import columns, counted, facts, interval, number, probability
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 STRONGEST = 45  # percent: how much colour the largest difference has
 NUMERIC = ("P", "seed")
+LARGE = 10  # megabytes: from where the gallery says what it takes
 
 
 @attrs.frozen
@@ -150,10 +152,13 @@ def _gallery(gallery: Gallery, score: str) -> dict[str, Any]:
     first_baseline = len(numbered) - gallery.baselines
     groups = [("cells", numbered[:first_baseline]), ("baselines", numbered[first_baseline:])]
     shown = len(gallery.pictures)
-    said = f"All {shown:,} captioned images."
+    data = as_json(gallery)
+    said = f"{'All ' if shown > 1 else ''}{counted(shown, 'captioned image')}."
     if shown < gallery.total:
-        said = f"The first {shown:,} of {gallery.total:,} images; `prefixcap report --images` says "
-        said += "how many."
+        said = f"The first {shown:,} of {counted(gallery.total, 'image')}: --images says how many."
+    size = len(data.encode("utf-8", "replace")) / 1e6
+    if size > LARGE:
+        said += f" They take {size:.0f} MB of this page; fewer --images take less."
     if not any(picture.source for picture in gallery.pictures):
         said += " The data set has no pictures, or they are not on this machine."
     scores = list(gallery.scores)
@@ -164,7 +169,7 @@ def _gallery(gallery: Gallery, score: str) -> dict[str, Any]:
         "groups": [group for group in groups if group[1]],
         "scores": scores,
         "score": score if score in scores else next(iter(scores), ""),
-        "json": as_json(gallery),
+        "json": data,
     }
 
 
@@ -195,5 +200,6 @@ def _environment() -> Environment:
     )
     environment.filters["number"] = number
     environment.filters["breakable"] = _breakable
+    environment.filters["shell"] = shlex.quote
     environment.globals["interval"] = interval
     return environment

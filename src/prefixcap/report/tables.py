@@ -10,7 +10,10 @@ from prefixcap.report.content import BEST, TIED, Cell, Content, Estimate
 from prefixcap.report.numbers import columns, interval, number
 from prefixcap.study.tables import markdown
 
-PAPER = ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE", "CLIPScore", "Length")
+PAPER = (
+    *("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE"),
+    *("CLIPScore", "RefCLIPScore", "Length"),
+)
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -29,7 +32,7 @@ def as_markdown(content: Content) -> str:
     header, body = _texts(
         content, names, facts, _marked_in_markdown, lambda text: text.translate(bars)
     )
-    return f"{markdown(header, body)}\n{explained(content, '**bold**', '†')}\n"
+    return f"{markdown(header, body)}\n{_note(content, '**bold**', '†')}\n"
 
 
 def as_latex(content: Content) -> str:
@@ -40,14 +43,14 @@ def as_latex(content: Content) -> str:
     lines = [f"{' & '.join(line)} \\\\" for line in body]
     if 0 < baselines < len(lines):
         lines.insert(len(lines) - baselines, r"\midrule")
-    said = latex(explained(content, "BOLD", "UNDERLINED"))
+    said = latex(_note(content, "BOLD", "UNDERLINED"))
     said = said.replace("BOLD", r"\textbf{bold}").replace("UNDERLINED", r"\underline{underlined}")
     return "\n".join(
         [
             r"% needs \usepackage{booktabs}; every score stands in table.csv",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{latex(content.title)}. {said}}}",
+            rf"\caption{{{latex(content.title)}.{' ' if said else ''}{said}}}",
             rf"\begin{{tabular}}{{{'l' * names}{'r' * (len(header) - names)}}}",
             r"\toprule",
             f"{' & '.join(header)} \\\\",
@@ -107,14 +110,20 @@ def explained(content: Content, best: str, tied: str) -> str:
         best: how the best is marked.
         tied: how what cannot be told from the best is marked.
     """
-    percent = f"{100 * content.level:.0f} %"
-    text = f"In brackets: {percent} confidence intervals."
-    if any(e.mark for cell in content.cells for e in cell.scores.values()):
-        text += (
-            f" {best}: the best of its column; {tied}: not significantly different from the best "
+    estimates = [found for cell in content.cells for found in cell.scores.values()]
+    said = []
+    if any(found.low is not None for found in estimates):
+        said.append(f"In brackets: {100 * content.level:.0f} % confidence intervals.")
+    if any(found.mark for found in estimates):
+        said.append(
+            f"{best}: the best of its column; {tied}: not significantly different from the best "
             f"({content.correction})."
         )
-    return text
+    return " ".join(said)
+
+
+def _note(content: Content, best: str, tied: str) -> str:
+    return " ".join([explained(content, best, tied), *content.warnings]).strip()
 
 
 def latex(text: str) -> str:
@@ -124,8 +133,9 @@ def latex(text: str) -> str:
 
 def _main(content: Content) -> list[str]:
     """Returns the scores that a paper's table has room for."""
-    wanted = (*PAPER, content.measures.quality, content.measures.diversity)
-    found = [name for name in content.score_names if name in wanted]
+    wanted = (content.measures.quality, content.measures.diversity)
+    # an encoder other than the usual one stands in brackets
+    found = [s for s in content.score_names if s in wanted or s.partition("[")[0] in PAPER]
     return found or list(content.score_names)
 
 

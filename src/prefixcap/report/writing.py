@@ -28,7 +28,7 @@ class Written:
         figures: the figures for papers; none where only the page was wanted.
         tables: the tables; none where only the page was wanted.
         images: how many images the gallery shows.
-        notes: sentences on what is missing or was left out.
+        notes: sentences on what makes the numbers wrong, is missing or was left out.
     """
 
     page: Path
@@ -55,7 +55,7 @@ def write(
     kind: str = "pdf",
     score: str | None = None,
     images: int = IMAGES,
-    correction: str = "holm",
+    correction: str | None = None,
     reporter: Reporter | None = None,
 ) -> Written:
     """Writes the report of a study.
@@ -67,15 +67,16 @@ def write(
         kind: of the figures for papers, "pdf" or "svg".
         score: what the report is read by; CIDEr, where it was scored, unless given.
         images: at most so many images in the gallery.
-        correction: how p-values are adjusted for many comparisons.
+        correction: how p-values are adjusted for many comparisons; as the study was run with
+            unless given.
         reporter: who is told what is being done.
 
     Returns:
         What was written.
 
     Raises:
-        PrefixcapError: the folder holds no study, none of its cells is finished, or an argument
-            is not possible.
+        PrefixcapError: the folder holds no study, none of its cells is finished or scored, or an
+            argument is not possible.
     """
     from prefixcap.report.figures import figures
     from prefixcap.report.gather import Wanted, gather
@@ -100,7 +101,7 @@ def write(
         ),
         tables=() if alone else _tables(target / "tables", content),
         images=0 if gallery is None else len(gallery.pictures),
-        notes=tuple(content.notes),
+        notes=(*content.warnings, *content.notes),
     )
 
 

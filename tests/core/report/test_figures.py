@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefixcap.report.content import Cell, Content
+from prefixcap.report.content import Cell, Content, Measures
 from prefixcap.report.figures import figures
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.figures.frontier import Measure, frontier
@@ -67,6 +67,32 @@ def test_an_axis_of_speed_has_plain_numbers(content: Content) -> None:
     text = frontier.file("svg").decode()
     assert "mathdefault" not in text
     assert ">100<" in text
+
+
+def test_a_legend_is_left_out_where_it_would_be_longer_than_the_figure(content: Content) -> None:
+    def of(count: int) -> Content:
+        first = content.cells[0]
+        cells = [attrs.evolve(first, id=f"c{n}", decoder=f"decoder {n}") for n in range(count)]
+        return attrs.evolve(content, cells=cells, pairs={}, curves=[])
+
+    many, few = figures(of(400)), figures(of(30))
+    assert many.prefix is not None
+    assert few.prefix is not None
+    assert "400 names are too many for a legend" in many.prefix.caption
+    assert "legend" not in few.prefix.caption
+    assert [svg.count("decoder 7<") for svg in many.prefix.svgs()] == [0]
+    assert [svg.count("decoder 7<") for svg in few.prefix.svgs()] == [1]
+
+
+def test_where_more_is_not_better_the_score_has_no_frontier(content: Content) -> None:
+    neutral = attrs.evolve(
+        content, measures=Measures(quality="CIDEr", more_is_better=False, diversity="Distinct_2")
+    )
+    found = figures(neutral).frontier
+    assert found is not None
+    assert [panel.title for panel in found.panels] == ["Distinct_2 against captions/s"]
+    alone = attrs.evolve(neutral, measures=Measures(quality="CIDEr", more_is_better=False))
+    assert figures(alone).frontier is None
 
 
 def test_many_decoders_are_told_apart_by_colour_and_marker() -> None:

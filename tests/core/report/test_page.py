@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -11,12 +13,15 @@ from typing import Any
 import attrs
 import pytest
 
-from prefixcap.report.content import Content
-from prefixcap.report.figures import figures
+from prefixcap.report.content import Cell as ReportCell
+from prefixcap.report.content import Content, Estimate
+from prefixcap.report.figures import Figures, figures
 from prefixcap.report.gallery import _scores as gallery_scores
 from prefixcap.report.gallery import as_json
 from prefixcap.report.page import page
 from prefixcap.study.finished import Cell
+
+UNDRAWN = Figures(prefix=None, frontier=None, differences=None, training=None)
 
 
 class Elements(HTMLParser):
@@ -45,7 +50,7 @@ def text(content: Content) -> str:
 
 def test_texts_cannot_break_out(text: str, hostile: str) -> None:
     elements = Elements(text)
-    assert len(elements.all("script")) == 2  # the data and the script of the package
+    assert len(elements.all("script")) == 3  # the theme, the data and the script of the package
     assert not any(
         "window.hacked = 1" in each for each in re.findall(r"<script>(.*?)</script>", text, re.S)
     )
@@ -95,6 +100,104 @@ def test_the_data_of_the_gallery_is_what_it_was(content: Content, hostile: str) 
     ]
     assert len(data["texts"]) == 3
     assert data["scores"] == {"CIDEr": [[0.1, 0.2], None, [0.0, 0.5]]}
+
+
+def test_a_large_gallery_says_what_it_takes(content: Content) -> None:
+    assert content.gallery is not None
+    (picture, *_) = content.gallery.pictures
+    large = attrs.evolve(picture, source="data:," + "x" * 12_000_000)
+    gallery = attrs.evolve(content.gallery, pictures=[large], total=1)
+    several = attrs.evolve(content, gallery=gallery)
+    text = page(several, UNDRAWN)
+    assert "1 captioned image. They take 12 MB of this page; fewer --images take less." in text
+
+
+def test_a_small_gallery_does_not(text: str) -> None:
+    assert "The first 2 of 7 images: --images says how many." in text
+    assert "MB of this page" not in text
+
+
+def test_the_theme_is_there_before_anything_is_painted(text: str) -> None:
+    head = text.partition("</head>")[0]
+    assert head.index('localStorage.getItem("prefixcap-theme")') < head.index("<style>")
+
+
+def test_warnings_stand_at_the_top_before_other_notes(content: Content, hostile: str) -> None:
+    warned = attrs.evolve(content, warnings=[f"Warning: {hostile}."], notes=["Something is gone."])
+    text = page(warned, UNDRAWN).partition("<nav")[0]
+    said = [each for each in Elements(text).texts if each.strip()]
+    assert said.index(f"Warning: {hostile}.") < said.index("Something is gone.")
+
+
+def test_the_shell_reads_the_folder_as_one_word(content: Content) -> None:
+    spaced = attrs.evolve(content, folder="runs/a b; rm -rf x")
+    said = "".join(Elements(page(spaced, UNDRAWN)).texts)
+    for command in ("prefixcap bench study.toml --out", "prefixcap report"):
+        (line,) = (line for line in said.splitlines() if line.startswith(command))
+        assert shlex.split(line)[len(command.split()) :] == ["runs/a b; rm -rf x"]
+
+
+def test_nothing_is_better_where_more_is_not(content: Content) -> None:
+    assert "the row is better" in page(content, figures(content))
+    neutral = attrs.evolve(
+        content,
+        measures=attrs.evolve(content.measures, more_is_better=False),
+        cells=unmarked(content.cells),
+        findings=[],
+    )
+    found = figures(neutral)
+    text = "".join(Elements(page(neutral, found)).texts)
+    assert "the row is higher" in text
+    shown = text[text.index("Skip to the table") : text.index('"use strict"')]
+    assert found.frontier is not None  # of diversity and speed
+    assert "CIDEr" not in found.frontier.caption
+    shown = shown.replace(found.frontier.caption, "").replace("best epoch", "")
+    assert not re.search(r"\b(best|better|worse|worst)\b", shown)
+
+
+def unmarked(cells: Sequence[ReportCell]) -> list[ReportCell]:
+    def plain(cell: ReportCell) -> dict[str, Estimate]:
+        return {name: attrs.evolve(each, mark="") for name, each in cell.scores.items()}
+
+    return [attrs.evolve(cell, scores=plain(cell)) for cell in cells]
+
+
+def test_the_differences_say_where_their_intervals_are(text: str) -> None:
+    assert "<code>differences.csv</code>" in text
+    headings = [found for found in Elements(text).all("th") if found.get("title")]
+    assert "nearest training image" in [found["title"] for found in headings]
+
+
+def test_landmarks_have_names_of_their_own(text: str) -> None:
+    titles = dict(re.findall(r'<h2 id="([^"]+)">([^<]+)<', text))
+    names = [
+        titles.get(found.get("aria-labelledby"), found.get("aria-label"))
+        for tag, found in Elements(text).found
+        if tag in ("section", "nav", "form") or found.get("role") == "region"
+    ]
+    assert len(names) == 12
+    assert None not in names
+    assert max(Counter(names).values()) == 1
+
+
+def test_radio_buttons_are_not_restored_by_the_browser(content: Content) -> None:
+    seeds = attrs.evolve(content, single=content.cells)
+    inputs = Elements(page(seeds, UNDRAWN)).all("input")
+    radios = [found for found in inputs if found["type"] == "radio"]
+    assert len(radios) == 5
+    assert {found.get("autocomplete") for found in radios} == {"off"}
+
+
+def test_old_browsers_get_the_light_colours() -> None:
+    css = files("prefixcap.report").joinpath("static/report.css").read_text("utf-8")
+    both = re.search(r"@supports \(color: light-dark\(.*?\n}\n", css, re.S)
+    assert both is not None
+    rest = css.replace(both[0], "")
+    assert rest.count("light-dark(") == rest.count("@supports not (color: light-dark(") == 1
+    plain = dict(re.findall(r"^  (--\w+): (#\w+);", css, re.M))
+    light = dict(re.findall(r"^    (--\w+): light-dark\((#\w+), ", both[0], re.M))
+    assert plain == light
+    assert len(light) == 18
 
 
 def test_sections_without_content_are_left_out(content: Content) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcap.report import tables
-from prefixcap.report.content import Content
+from prefixcap.report.content import Content, Estimate
 from prefixcap.report.numbers import digits, number
 
 
@@ -75,6 +75,38 @@ def test_without_comparisons_nothing_is_said_of_marks(content: Content) -> None:
         for cell in content.cells
     ]
     assert "best" not in tables.explained(attrs.evolve(content, cells=plain), "bold", "underlined")
+
+
+def test_brackets_are_told_of_where_there_are_any(content: Content) -> None:
+    assert tables.explained(content, "bold", "underlined").startswith("In brackets: 95 %")
+    bare = [
+        attrs.evolve(cell, scores={"CIDEr": Estimate(value=cell.scores["CIDEr"].value)})
+        for cell in content.cells
+    ]
+    plain = attrs.evolve(content, cells=bare, score_names=["CIDEr"])
+    assert tables.explained(plain, "bold", "underlined") == ""
+    assert r"\caption{Captions of" in tables.as_latex(plain)
+    assert tables.as_markdown(plain).endswith("|\n\n\n")
+
+
+def test_warnings_stand_below_the_tables(content: Content) -> None:
+    warned = attrs.evolve(content, warnings=["Warning: 2 images_of 5 % are the same."])
+    assert tables.as_markdown(warned).endswith(" Warning: 2 images_of 5 % are the same.\n")
+    caption = next(line for line in tables.as_latex(warned).splitlines() if "caption{" in line)
+    assert caption.endswith(r" Warning: 2 images\_of 5 \% are the same.}")
+
+
+def test_a_papers_table_has_the_scores_of_any_clip(content: Content) -> None:
+    names = ["CLIPScore[scenes-clip]", "RefCLIPScore[scenes-clip]", "Rep_2", "CIDEr"]
+    cells = [
+        attrs.evolve(cell, scores={name: Estimate(value=0.5) for name in names})
+        for cell in content.cells
+    ]
+    text = tables.as_latex(attrs.evolve(content, cells=cells, score_names=names))
+    header = text.partition("\\toprule\n")[2].partition("\n")[0]
+    assert header == (
+        r"mapper & P & decoder & CLIPScore[scenes-clip] & RefCLIPScore[scenes-clip] & CIDEr \\"
+    )
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1))

@@ -9,6 +9,8 @@ from prefixcap_scenes.lexicon import KINDS, SIZE_WORDS
 from prefixcap_scenes.pen import COLOURS
 from prefixcap_scenes.world import Group, Scene, scenes
 
+from prefixcap.errors import PrefixcapError
+
 SCENES = list(islice(scenes("test", 0), 400))
 NUMBERS = {
     "a": {1}, "an": {1}, "one": {1}, "two": {2}, "a pair of": {2}, "three": {3}, "four": {4},
@@ -48,6 +50,22 @@ def test_five_different_captions() -> None:
         assert len(found) == 5
         assert len(set(found)) == 5
         assert captions(scene) == found
+
+
+def test_fewer_captions_are_the_first_of_more() -> None:
+    for scene in SCENES[:50]:
+        seven = captions(scene, 7)
+        assert [captions(scene, count) for count in range(8)] == [
+            seven[:count] for count in range(8)
+        ]
+
+
+def test_more_captions_than_there_are_end_with_a_sentence() -> None:
+    scene = next(scene for scene in SCENES if scene.other is None)
+    with pytest.raises(
+        PrefixcapError, match=r"no more than \d+ different .* 1000000 were asked for"
+    ):
+        captions(scene, 1_000_000)
 
 
 def test_captions_are_sentences() -> None:

@@ -51,6 +51,19 @@ def test_the_digest_tells_worlds_apart() -> None:
     assert len(digests) == 4
 
 
+def test_another_drawing_changes_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    def digests() -> tuple[str, str | None]:
+        found = SMALL.build()
+        image = found.examples("test")[0].image
+        return found.digest(), image.digest() if image.digest is not None else None
+
+    before = digests()
+    monkeypatch.setattr("prefixcap_scenes.dataset.drawing", lambda: "drawn otherwise")
+    after = digests()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
 def test_an_unknown_split_is_said_with_the_nearest() -> None:
     with pytest.raises(
         PrefixcapError, match=re.escape("scenes: no split 'tests'; did you mean 'te")
@@ -59,8 +72,15 @@ def test_an_unknown_split_is_said_with_the_nearest() -> None:
 
 
 def test_a_size_out_of_range_is_said() -> None:
-    with pytest.raises(PrefixcapError, match="train must be at least 1, not 0"):
+    with pytest.raises(PrefixcapError, match="train must be between 1 and 1000000, not 0"):
         Registry().parse(DatasetConfig, "scenes:train=0")
+    with pytest.raises(PrefixcapError, match="train must be between 1 and 1000000, not 100000000"):
+        Registry().parse(DatasetConfig, "scenes:train=100000000")
+    for split in ("val", "test"):
+        with pytest.raises(
+            PrefixcapError, match=f"{split} must be between 1 and 100000, not 100001"
+        ):
+            Registry().parse(DatasetConfig, f"scenes:{split}=100001")
 
 
 def test_bench_gets_the_worlds_own_encoder_and_language_model() -> None:

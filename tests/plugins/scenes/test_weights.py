@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from prefixcap_scenes.pretrain import clip as pretrain_clip
 from prefixcap_scenes.pretrain import gpt2 as pretrain_gpt2
 from prefixcap_scenes.pretrain.texts import caption_sets
 
+from prefixcap import specs
+from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError
 from prefixcap.runtime import prepare
 from prefixcap.testing import Case, Check, parametrize
@@ -99,6 +103,37 @@ def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         ScenesClip().build()
     with pytest.raises(PrefixcapError, match="pretrain gpt2 --out"):
         ScenesGPT2().build()
+
+
+@pytest.mark.parametrize("config", [ScenesClip(), ScenesGPT2()])
+def test_what_loads_the_weights_counts_but_not_where_they_are(
+    config: Component, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def digest() -> str:
+        return specs.digest(*specs.whole(config))
+
+    before = digest()
+    shutil.copytree(configs.WEIGHTS, tmp_path / "elsewhere")
+    monkeypatch.setattr(configs, "WEIGHTS", tmp_path / "elsewhere")
+    assert digest() == before
+    loader = configs._config_class(config.kind, "clip" if config.kind == "encoder" else "hf")
+    monkeypatch.setattr(loader, "version", "another")
+    assert digest() != before
+
+
+def test_images_may_come_and_go_beside_an_image() -> None:
+    assert ScenesClip().by_index is False
+
+
+def test_the_loader_is_prepared_for_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare() -> None:
+        assert "clip" not in sys.modules
+        raise InterruptedError
+
+    monkeypatch.delitem(sys.modules, "clip", raising=False)
+    monkeypatch.setattr(pretrain_clip.runtime, "prepare", prepare)
+    with pytest.raises(InterruptedError):
+        pretrain_clip.retrieval(CHECKPOINT, count=100)
 
 
 def test_the_pretraining_runs_and_its_files_load(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
 
 COLUMNS = 3
+LEGEND = 30  # names: a legend of more would be longer than the figure
 SYMBOL, LETTER, LINE = 0.6, 0.078, 0.2  # inches: of a legend's entry, its letters, its lines
 
 
@@ -101,7 +102,7 @@ class Figure:
             handles |= {str(k): artist for k, artist in zip(labels, found, strict=True)}
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        if len(handles) > 1:
+        if 1 < len(handles) <= LEGEND:
             ncols = _legend_columns(list(handles), width * columns)
             more = LINE * (ceil(len(handles) / ncols) - 1)
             figure.set_size_inches(width * columns, height * rows + more)
@@ -112,6 +113,13 @@ class Figure:
                 ncols=ncols,
             )
         return figure
+
+
+def unnamed(count: int) -> str:
+    """Says that there is no legend, where there are too many names for one."""
+    if count <= LEGEND:
+        return ""
+    return f" {count:,} names are too many for a legend: resting the pointer on a point names it."
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from prefixcap.report.content import Cell, Content
-from prefixcap.report.figures.base import Figure, Panel, Tips
+from prefixcap.report.figures.base import Figure, Panel, Tips, unnamed
 from prefixcap.report.figures.style import INK, MUTED, PAPER, Looks, short
 
 if TYPE_CHECKING:
@@ -48,13 +48,15 @@ def figure(content: Content, looks: Looks) -> Figure | None:
         )
 
     names = ", ".join(m.name for m in measures[:-1]) + f" and {measures[-1].name}"
+    panels = {short(cell.panel) for cell in cells}
+    named = {short(cell.decoder) for cell in cells} | (panels if len(panels) > 1 else set())
     return Figure(
         name="frontier",
         title="The frontier of " + ("quality, diversity and speed" if others[1:] else names),
         caption=f"A point a cell; up and to the right is better. Filled: no other cell is at least "
         f"as good in {names} and better in one. The line is the frontier of the two measures that "
         "a panel shows. Speeds are as measured while the study ran, on whatever else the machine "
-        "did then.",
+        "did then." + unnamed(len(named)),
         panels=[panel(x, y) for x, y in pairs],
     )
 
@@ -79,7 +81,8 @@ def frontier(cells: Sequence[Cell], measures: Sequence[Measure]) -> list[Cell]:
 def _measures(content: Content, cells: Sequence[Cell]) -> list[Measure]:
     wanted = content.measures
     found = []
-    for score in (wanted.quality, wanted.diversity):
+    # where more is not better there is nothing to be ahead in
+    for score in (wanted.quality if wanted.more_is_better else None, wanted.diversity):
         values = {c.id: c.scores[score].value for c in cells if score and score in c.scores}
         if score and values:
             found.append(Measure(score, values))

@@ -18,7 +18,7 @@ LETTER = 0.065  # inches of a letter of a name
 
 
 def chosen(content: Content) -> list[Cell]:
-    """Returns the cells of the matrix: the best by the quality score, best first."""
+    """Returns the cells of the matrix: those with the highest quality score, highest first."""
     score = content.measures.quality
     compared = {name for pair in content.pairs for name in pair}
     cells = [c for c in content.cells if c.id in compared and score in c.scores]

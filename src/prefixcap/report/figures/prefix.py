@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from prefixcap.report.content import Cell, Content
-from prefixcap.report.figures.base import Figure, Panel, Tips
+from prefixcap.report.figures.base import Figure, Panel, Tips, unnamed
 from prefixcap.report.figures.style import MUTED, Looks, short
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def figure(content: Content, looks: Looks) -> Figure | None:
         name="prefix-length",
         title=f"{score} against prefix length",
         caption=f"A line a decoder; bands and bars are {percent} confidence intervals."
-        + (f" Dotted: {dotted[0].label}, which needs no model." if dotted else ""),
+        + (f" Dotted: {dotted[0].label}, which needs no model." if dotted else "")
+        + unnamed(len({short(cell.decoder) for cell in cells})),
         panels=[panel(name) for name in names],
     )
 
@@ -105,10 +106,10 @@ def _range(cells: Sequence[Cell], score: str) -> tuple[float, float]:
 
 
 def _said(name: str, cells: Sequence[Cell], score: str) -> str:
-    best = max(cells, key=lambda cell: cell.scores[score].value)
+    top = max(cells, key=lambda cell: cell.scores[score].value)
     return (
-        f"{score} against prefix length for {name}: the best of {len(cells)} cells is "
-        f"{best.label} with {said(best, score)}; all values stand in the table."
+        f"{score} against prefix length for {name}: the highest of {len(cells)} cells is "
+        f"{top.label} with {said(top, score)}; all values stand in the table."
     )
 
 

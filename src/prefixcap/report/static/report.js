@@ -1,7 +1,5 @@
 "use strict";
 
-// ---- small helpers
-
 const make = (tag, attributes = {}, ...children) => {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -95,6 +93,8 @@ for (const input of document.querySelectorAll("input[name=seeds]")) {
 // ---- the gallery
 
 const PAGE = 24;
+// texts may be of any language: Arabic and Hebrew begin on the right
+const AUTO = { dir: "auto" };
 
 class Gallery {
   constructor(root, data) {
@@ -142,13 +142,16 @@ class Gallery {
     return a === null || b === null ? null : a - b;
   }
 
+  chosen() {
+    return [this.cell("first"), this.cell("second")].filter((cell) => cell !== null);
+  }
+
   texts(image) {
-    const chosen = [this.cell("first"), this.cell("second")].filter((cell) => cell !== null);
-    const all = image.captions.map((_, cell) => cell);
     const where = this.value("where");
-    const cells = where === "chosen" ? chosen : where === "all" ? all : [];
+    const every = image.captions.map((_, cell) => cell);
+    const cells = where === "all" ? every : where === "references" ? [] : this.chosen();
     const found = cells.flatMap((cell) => this.captions(image, cell));
-    return where === "chosen" ? found : [...found, ...image.references, image.id];
+    return [...found, ...(where === "cells" ? [] : image.references), image.id];
   }
 
   kept(image) {
@@ -170,8 +173,8 @@ class Gallery {
       difference: (image) => this.difference(image) && -Math.abs(this.difference(image)),
       first: (image) => this.difference(image) && -this.difference(image),
       second: (image) => this.difference(image),
-      best: (image) => this.score(image, this.cell("first")) && -this.score(image, this.cell("first")),
-      worst: (image) => this.score(image, this.cell("first")),
+      highest: (image) => this.score(image, this.cell("first")) && -this.score(image, this.cell("first")),
+      lowest: (image) => this.score(image, this.cell("first")),
     }[this.value("sort")];
     if (!key) return images;
     const keyed = images.map((image) => [key(image), image]);
@@ -191,28 +194,28 @@ class Gallery {
     this.list.append(...next);
     this.shown += next.length;
     this.button.hidden = this.shown >= this.images.length;
-    const all = this.data.images.length;
+    const [all, found] = [this.data.images.length, this.images.length];
+    const some = found === 1 ? "1 image that matches is" : `${found} images that match are`;
     this.status.textContent =
-      this.images.length === all
-        ? `${this.shown} of ${all} images shown`
-        : `${this.shown} of ${this.images.length} images that match are shown (${all} in all)`;
+      found === all
+        ? `${this.shown} of ${all} ${all === 1 ? "image" : "images"} shown`
+        : `${this.shown} of ${some} shown (${all} in all)`;
     if (focus && next.length) {
       next[0].tabIndex = -1;
       next[0].focus();
     }
   }
 
-  // a text, with what is searched for marked
   marked(text) {
-    const words = this.value("text").trim();
-    if (!words) return [text];
-    const parts = [];
+    // what is searched for may be longer in lower case (a Turkish I with a dot), and so may the text:
+    // then places in the two do not agree, and nothing is marked
+    const words = this.value("text").trim().toLowerCase();
     const lower = text.toLowerCase();
+    if (!words || lower.length !== text.length) return [text];
+    const parts = [];
     let start = 0;
-    // lower case may be longer in some alphabets: then nothing is marked
-    if (lower.length !== text.length) return [text];
     for (;;) {
-      const found = lower.indexOf(words.toLowerCase(), start);
+      const found = lower.indexOf(words, start);
       if (found < 0) break;
       parts.push(text.slice(start, found));
       parts.push(make("mark", {}, text.slice(found, found + words.length)));
@@ -223,10 +226,10 @@ class Gallery {
 
   caption(image, cell) {
     const [first, ...rest] = this.captions(image, cell);
-    const text = first === "" ? make("span", { class: "empty" }, "(empty)") : make("span", {}, ...this.marked(first));
+    const text = first === "" ? make("span", { class: "empty" }, "(empty)") : make("span", AUTO, ...this.marked(first));
     const nodes = [text];
     if (rest.length) {
-      const list = make("ul", {}, ...rest.map((other) => make("li", {}, ...this.marked(other))));
+      const list = make("ul", {}, ...rest.map((other) => make("li", AUTO, ...this.marked(other))));
       nodes.push(make("details", {}, make("summary", {}, `${rest.length} more`), list));
     }
     return nodes;
@@ -238,16 +241,15 @@ class Gallery {
   }
 
   item(image) {
-    const chosen = [this.cell("first"), this.cell("second")].filter((cell) => cell !== null);
-    const entries = [...new Set(chosen)].flatMap((cell) => [
-      make("dt", {}, this.named(image, cell)),
+    const entries = [...new Set(this.chosen())].flatMap((cell) => [
+      make("dt", AUTO, this.named(image, cell)),
       make("dd", {}, ...this.caption(image, cell)),
     ]);
-    const references = image.references.map((text) => make("li", {}, ...this.marked(text)));
+    const references = image.references.map((text) => make("li", AUTO, ...this.marked(text)));
     const body = make(
       "div",
       {},
-      make("h3", {}, ...this.marked(image.id)),
+      make("h3", AUTO, ...this.marked(image.id)),
       make("dl", {}, ...entries, make("dt", {}, "references"), make("dd", { class: "references" }, make("ul", {}, ...references))),
     );
     const item = make("li", image.picture ? {} : { class: "bare" });
@@ -260,24 +262,24 @@ class Gallery {
     return item;
   }
 
-  // the captions of all cells, made when they are asked for
   others(image) {
     const details = make("details", {}, make("summary", {}, `all ${this.data.cells.length} captions`));
     details.addEventListener("toggle", () => {
+      // a thousand cells would be slow to lay out unasked
       if (!details.open || details.querySelector("table")) return;
       const rows = this.data.cells.map((name, cell) => {
         const score = this.score(image, cell);
         return make(
           "tr",
           {},
-          make("th", { scope: "row" }, name),
+          make("th", { scope: "row", ...AUTO }, name),
           make("td", {}, ...this.caption(image, cell)),
           make("td", { class: "number" }, score === null ? "" : score.toFixed(3)),
         );
       });
       const head = make("tr", {}, ...["cell", "caption", this.value("score")].map((text) => make("th", { scope: "col" }, text)));
       const table = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
-      details.append(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "all captions" }, table));
+      details.append(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `all captions of ${image.id}` }, table));
     });
     return details;
   }

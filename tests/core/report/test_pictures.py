@@ -1,0 +1,104 @@
+"""Pictures that cannot be read leave a gap; they never end a study or its report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.kinds import Example, ImageItem
+from prefixcap.report.gallery import thumbnail
+from prefixcap.study.finished import CaptionedImage, Finished
+from prefixcap.study.picture import draw, loaded
+
+NOISE = Image.effect_noise((80, 60), 90).convert("RGB")
+
+
+def truncated(path: Path) -> Path:
+    buffer = BytesIO()
+    NOISE.save(buffer, "JPEG")
+    path.write_bytes(buffer.getvalue()[:900])
+    return path
+
+
+def turned(path: Path) -> Path:
+    """A photograph that a camera marked as lying on its side."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    NOISE.save(path, exif=exif)
+    return path
+
+
+def refuses() -> Image.Image:
+    raise PrefixcapError("the image is not there")
+
+
+def study(folder: Path, *paths: Path) -> Finished:
+    images = [CaptionedImage(id=p.name, references=("A dog.",), path=p) for p in paths]
+    rest = {"rows": [], "baselines": [], "cells": {}, "skipped": [], "complete": True}
+    config = {"dataset": {"name": "no such data set"}}
+    return Finished(folder=folder, config=config, images=images, **rest)  # type: ignore[arg-type]
+
+
+def test_a_study_has_no_picture_of_a_file_that_is_truncated_or_missing(tmp_path: Path) -> None:
+    good, bad, gone = turned(tmp_path / "a.jpg"), truncated(tmp_path / "b.jpg"), tmp_path / "c.jpg"
+    found = study(tmp_path, good, bad, gone)
+    picture = found.picture("a.jpg")
+    assert picture is not None
+    assert (picture.mode, picture.size) == ("RGB", (60, 80))
+    assert found.picture("b.jpg") is None
+    assert found.picture("c.jpg") is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(), SyntaxError(), ValueError(), PrefixcapError(), Image.DecompressionBombError()],
+)
+def test_whatever_an_opener_raises_it_is_no_picture(error: Exception) -> None:
+    def opener() -> Image.Image:
+        raise error
+
+    assert loaded(opener) is None
+
+
+def test_files_are_closed(tmp_path: Path) -> None:
+    opened: list[Image.Image] = []
+
+    def opener() -> Image.Image:
+        opened.append(Image.open(path))
+        return opened[-1]
+
+    for path in (truncated(tmp_path / "bad.jpg"), turned(tmp_path / "good.jpg")):
+        assert (loaded(opener) is None) is (path.name == "bad.jpg")
+        assert getattr(opened[-1], "fp", None) is None
+
+
+def test_a_thumbnail_leaves_its_picture_as_it_was() -> None:
+    large = NOISE.resize((800, 600))
+    source, size = thumbnail(large)
+    assert source.startswith("data:image/webp;base64,")
+    assert size == (288, 216)
+    assert large.size == (800, 600)
+
+
+def grid(path: Path, *openers: Callable[[], Image.Image]) -> bool:
+    examples = [
+        Example(image=ImageItem(id=str(n), index=n, open=opener), references=("A dog.",))
+        for n, opener in enumerate(openers)
+    ]
+    captions = {"cell": [{"captions": [{"text": f"Caption {n}."}]} for n in range(len(examples))]}
+    return draw(path, examples, captions, {"cell": "greedy"})
+
+
+def test_the_grid_leaves_out_what_cannot_be_read(tmp_path: Path) -> None:
+    bad = truncated(tmp_path / "bad.jpg")
+    with_gaps, without = tmp_path / "with.png", tmp_path / "without.png"
+    assert grid(with_gaps, lambda: NOISE.copy(), lambda: Image.open(bad), refuses)
+    assert grid(without, lambda: NOISE.copy())
+    assert with_gaps.read_bytes() == without.read_bytes()
+    assert not grid(tmp_path / "none.png", refuses)
+    assert not (tmp_path / "none.png").exists()
