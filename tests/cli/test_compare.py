@@ -57,7 +57,10 @@ def test_a_studys_table_has_its_seeds_in_one_line(shell: Shell, seeds: Path) -> 
     assert "±: half the 95% interval, over other images like these 8 and other seeds" in out
     _, out, _ = shell("compare", f"{seeds}::greedy", "--scores", "length", "--json")
     found = json.loads(out)
-    assert [entry["label"] for entry in found["entries"]] == ["linear P=2 greedy"]
+    labels = [entry["label"] for entry in found["entries"]]
+    assert labels[0] == "linear P=2 greedy"
+    assert all(label.startswith("(") for label in labels[1:])  # the baselines
+    assert len(labels) == 1 + 4
     assert found["entries"][0]["seeds"] == [0, 1]
 
 

@@ -168,11 +168,16 @@ class Analysis:
         return "<" if found.value < 0 else ">"
 
     def of(self, cells: Collection[str]) -> Analysis:
-        """Returns the analysis with those entries alone that have one of these cells.
+        """Returns the analysis with those entries that have one of these cells, and the baselines.
 
         Adjusted p-values stay those of the whole table, of which these lines were chosen.
         """
-        numbers = [n for n, entry in enumerate(self.entries) if {*entry.cells} & {*cells}]
+        chosen = {*cells}
+        numbers = [
+            n
+            for n, entry in enumerate(self.entries)
+            if entry.baseline or not chosen.isdisjoint(entry.cells)
+        ]
         pairs = {name: _restricted(found, numbers) for name, found in self.pairs.items()}
         return Analysis(
             key="",

@@ -119,13 +119,12 @@ class Runner:
             [cell.scores_key for cell in cells], list(self.study.metrics), self.study.baselines
         )
         self._write_config(self.results.study)
+        self._baselines()
         for wait in (False, True):
             for group in self._groups:
                 self._make(group, wait=wait)
         self._collect()
-        if self.study.baselines:
-            for images in {id(group.images): group.images for group in self._groups}.values():
-                self._scorer.baselines(images)
+        self._baselines()
         self.results.write()
         labels = {
             row["cell"]: f"{row['mapper']} P={row['prefix_length']} {row['decoder']}"
@@ -133,6 +132,13 @@ class Runner:
         }
         picture.draw(self.folder / "grid.png", self.results.test, self.results.captions, labels)
         return self.results
+
+    def _baselines(self) -> None:
+        """Scores what every table is read against, that of an unfinished study too."""
+        self.results.baselines = []
+        if self.study.baselines:
+            for images in {id(group.images): group.images for group in self._groups}.values():
+                self._scorer.baselines(images)
 
     def _write_config(self, study: str | None) -> None:
         about = {

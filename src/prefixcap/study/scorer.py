@@ -102,17 +102,21 @@ class Scorer:
         return scores.values, intervals
 
     def baselines(self, images: Images) -> None:
-        """Scores captions that need no model, and adds their rows."""
+        """Scores captions that need no model, and adds their rows.
+
+        Other images' captions are among them as soon as a cell has captions.
+        """
         train, test = images.training.examples, self._results.test
-        first = next(iter(self._results.captions))
+        first = next(iter(self._results.captions), None)
         made = {
             "constant caption": baselines.constant(train, test),
             "random training caption": baselines.random_training(train, test, seed=0),
             "nearest training image": baselines.nearest_training(
                 train, test, images.training.features, images.test
             ),
-            "shuffled images": baselines.shuffled(test, self._results.lines(first)),
         }
+        if first is not None:
+            made["shuffled images"] = baselines.shuffled(test, self._results.lines(first))
         known = {row["name"] for row in self._results.baselines}
         for name, lines in made.items():
             if name in known and name != "nearest training image":

@@ -11,7 +11,7 @@ import pytest
 from cli_world import World
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import TuningConfig
+from prefixcap.kinds import MetricConfig, TuningConfig
 from prefixcap.registry import Registry
 from prefixcap.report.training import curves
 from prefixcap.study import scoring
@@ -19,7 +19,7 @@ from prefixcap.study.analysis import analyse, read
 from prefixcap.study.finished import Finished
 from prefixcap.study.grid import Study
 from prefixcap.study.results import Results
-from prefixcap.study.runner import run
+from prefixcap.study.runner import Runner, run
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +84,11 @@ def killed_after_one_cell(study: Study, folder: Path, monkeypatch: pytest.Monkey
     score = scoring.cell_scores
     calls = []
 
-    def dying(*arguments: object, **named: object) -> scoring.CellScores:
-        calls.append(1)
-        if len(calls) > 1:
+    def dying(place: Path, *arguments: object, **named: object) -> scoring.CellScores:
+        calls.append(place.parent.name)
+        if calls.count("cells") > 1:
             raise KeyboardInterrupt
-        return score(*arguments, **named)  # type: ignore[arg-type]
+        return score(place, *arguments, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "cell_scores", dying)
@@ -133,7 +133,30 @@ def test_an_unfinished_study_gives_its_finished_cells(
     assert not found.complete
     assert [row["decoder"] for row in found.rows] == ["greedy"]
     assert len(found.cells[found.rows[0]["cell"]].texts) == len(found.images) == 8
+    # what a table is read against is there from the beginning
+    names = ["constant caption", "random training caption", "nearest training image"]
+    assert [row["name"] for row in found.baselines] == names
     run(small, tmp_path)
+    assert read(tmp_path).complete
+
+
+def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small, tmp_path)
+    assert read(tmp_path).complete
+    metrics = (*small.metrics, Registry().parse(MetricConfig, "distinct"))
+    more = attrs.evolve(small, metrics=metrics)
+
+    def killed(_: Runner) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_encode", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(more, tmp_path)
+    assert not read(tmp_path).complete
+    run(more, tmp_path)
     assert read(tmp_path).complete
 
 
