@@ -93,12 +93,13 @@ def load(config: CLIP, device: str) -> CLIPEncoder:
             f"{nearest(config.model, clip.available_models())}"
         )
     named = config.model in clip.available_models()
+    root = Path(config.download_root or "~/.cache/clip").expanduser()
     try:
         model, transform = clip.load(
             config.model if named else str(path),
             device=device,
             jit=False,
-            download_root=config.download_root or None,
+            download_root=str(root),
         )
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -107,7 +108,6 @@ def load(config: CLIP, device: str) -> CLIPEncoder:
                 f"encoder 'clip': {path} is not a checkpoint in OpenAI's format: {reason}"
             ) from error
         url = clip.clip._MODELS[config.model]
-        root = Path(config.download_root or "~/.cache/clip").expanduser()
         raise PrefixcapError(
             f"encoder 'clip': {config.model} could not be downloaded ({reason}); get {url} on a "
             f"machine with a network and put it at {root / url.rsplit('/', 1)[-1]}"
