@@ -9,7 +9,7 @@ import attrs
 from prefixcap.config import at_least, one_of
 from prefixcap.kinds import Decoder
 from prefixcap_decoders.controls import Controlled
-from prefixcap_decoders.lengths import LENGTH_NORMS
+from prefixcap_decoders.lengths import LENGTH_NORMS, PENALTY
 
 EARLY_STOPPING = ("false", "true", "never")
 
@@ -34,8 +34,8 @@ class BeamBase(Controlled):
         length_penalty: a hypothesis of T tokens (stop token included) and log-probability L has
             the score L / T**length_penalty; above 0 favours long captions, 0 is the plain sum, 1
             the mean.
-        length_norm: "power" as said, "gnmt" for ((5 + T) / 6)**length_penalty (Wu et al. 2016), or
-            "none" for the plain sum.
+        length_norm: "power" as said, "gnmt" for ((5 + T) / 6)**length_penalty (Wu et al. 2016, who
+            find 0.6 to 0.7 good), or "none" for the plain sum.
         early_stopping: when an image is done: "true" once `num_beams` hypotheses have ended,
             "false" once no live one would beat them if it ended now, "never" once none can beat
             them at any length (exact for penalties of 0 and more). One beam always stops at
@@ -44,7 +44,7 @@ class BeamBase(Controlled):
     """
 
     num_beams: int = attrs.field(default=5, validator=at_least(1))
-    length_penalty: float = 1.0
+    length_penalty: float = attrs.field(default=1.0, converter=float, validator=PENALTY)
     length_norm: str = attrs.field(default="power", validator=one_of(LENGTH_NORMS))
     early_stopping: str = attrs.field(
         default="false", converter=_word, validator=one_of(EARLY_STOPPING)
@@ -78,7 +78,8 @@ class DiverseBeam(BeamBase):
 
     The beams are parted into groups that search one after the other at each step; a token loses
     `diversity` for each hypothesis of an earlier group that was just extended by it (the paper's
-    Hamming diversity). `score` contains these losses, `logprob` does not.
+    Hamming diversity). `score` contains these losses, `logprob` does not. Groups may find the same
+    caption: different ones are given back before any comes twice.
 
     Attributes:
         num_groups: how many groups; `num_beams` is a multiple of it.
@@ -86,9 +87,10 @@ class DiverseBeam(BeamBase):
     """
 
     name: ClassVar[str] = "diverse-beam"
+    version: ClassVar[str] = "2"
 
     num_groups: int = attrs.field(default=5, validator=[at_least(1), _divides_beams])
-    diversity: float = attrs.field(default=0.5, validator=at_least(0))
+    diversity: float = attrs.field(default=0.5, converter=float, validator=at_least(0))
 
     def build(self) -> Decoder:
         """Makes the decoder."""

@@ -15,8 +15,9 @@ from prefixcap.kinds import Decoder, Hypothesis
 from prefixcap.session import Session
 from prefixcap_decoders.beam import BeamBase
 from prefixcap_decoders.beam_state import NONE, BeamState, take
+from prefixcap_decoders.different import different_first
 from prefixcap_decoders.lengths import divisor
-from prefixcap_decoders.transforms import Transforms, controls
+from prefixcap_decoders.transforms import Transforms, controls, keep, open_rows
 
 
 class BeamDecoder(Decoder):
@@ -49,8 +50,9 @@ class BeamDecoder(Decoder):
             if done.any():
                 for slot in done.nonzero().squeeze(1).tolist():
                     found = [h for search in searches for h in search.best(slot)]
-                    found.sort(key=lambda h: -h.score)
-                    yield searches[0].state.images[slot], found[:wanted]
+                    # what one search finds differs in the stop token at least
+                    kept = found if self.groups == 1 else different_first(found, wanted)
+                    yield searches[0].state.images[slot], kept[:wanted]
                 for search in searches:
                     search.state.drop(done)
             if searches[0].state.images or session.waiting:
@@ -133,7 +135,7 @@ class BeamSearch:
         state, normaliser = self.state, logsumexp(logits)[:, None]
         scores = logits - normaliser
         if self.transforms:
-            scores = self.transforms(scores, *state.history())
+            scores = self._transformed(scores)
         if fewer is not None:
             scores = scores - fewer[state.live.nonzero()[:, 0]]
         values, tokens = top(scores, min(self.candidates, scores.shape[1]))
@@ -195,6 +197,14 @@ class BeamSearch:
             for score, logprob, length, text in rows
             if score > NONE
         ]
+
+    def _transformed(self, scores: Tensor) -> Tensor:
+        # a hypothesis of which every token is barred ends there, unless its image had no caption
+        state, live = self.state, self.state.live
+        changed = self.transforms.strictly(scores, *state.history())
+        some = state.spread(open_rows(changed)[:, None], 0).any(1).squeeze(1)
+        none = ~some & (state.final == NONE).all(1)
+        return keep(scores, changed, none[live.nonzero()[:, 0]])
 
     def _candidates(
         self, values: Tensor, plain: Tensor, tokens: Tensor

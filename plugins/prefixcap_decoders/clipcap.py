@@ -46,7 +46,7 @@ class ClipCapGenerate2(DecoderConfig):
     """
 
     name: ClassVar[str] = "clipcap-generate2"
-    top_p: float = attrs.field(default=0.8, validator=between(0.0, 1.0))
+    top_p: float = attrs.field(default=0.8, converter=float, validator=between(0.0, 1.0))
 
     def build(self) -> Decoder:
         """Makes the decoder."""

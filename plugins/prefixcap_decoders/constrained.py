@@ -9,6 +9,7 @@ import attrs
 from prefixcap.kinds import Decoder
 from prefixcap_decoders.beam import BeamBase
 from prefixcap_decoders.controls import are_words
+from prefixcap_decoders.lengths import PENALTY
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +32,7 @@ class Constrained(BeamBase):
     name: ClassVar[str] = "constrained"
 
     words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
-    length_penalty: float = 0.0
+    length_penalty: float = attrs.field(default=0.0, converter=float, validator=PENALTY)
 
     def build(self) -> Decoder:
         """Makes the decoder."""

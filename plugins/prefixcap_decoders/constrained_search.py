@@ -127,7 +127,7 @@ class ConstrainedSearch:
         normaliser = logsumexp(logits)[:, None]
         ranked = logits - normaliser
         if self.beam.transforms:
-            ranked = self.beam.transforms(ranked, *state.history())
+            ranked = self.beam.transforms.strictly(ranked, *state.history())
         allowed = words.allowed(places, left[:, None])
         allowed[:, self.stops] = (words.needed[places] == 0)[:, None]
         ranked = ranked.masked_fill(~allowed, NONE)

@@ -12,6 +12,7 @@ from prefixcap.decoding import Task
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, Hypothesis, LanguageModel, LMConfig
 from prefixcap_decoders.changed import decode_changed
+from prefixcap_decoders.companion import check_companion, placed
 from prefixcap_decoders.contrasting import ContrastiveDecoding, Guidance
 from prefixcap_decoders.pair import PairLM, Views
 
@@ -57,20 +58,19 @@ class ContrastiveDecoder(Decoder):
     def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's hypotheses; `score` is of the contrasted logits."""
         if isinstance(self.amateur, LMConfig):
-            self.amateur = self.amateur.build(str(task.prefix.device))
+            self.amateur = self.amateur.build(*placed(task))
         amateur = self.amateur or task.lm
-        if amateur.vocab_size != task.lm.vocab_size:
-            raise PrefixcapError(
-                f"contrastive-decoding: the amateur has a vocabulary of {amateur.vocab_size}, the "
-                f"language model one of {task.lm.vocab_size}; they must have the same tokens"
-            )
         weight, temperature = self.config.weight, self.config.temperature
 
         def combine(expert: Tensor, other: Tensor) -> Tensor:
             difference = expert - weight * (other / temperature).log_softmax(-1)
             return plausible(difference, expert, self.config.alpha)
 
-        pair = PairLM(task.lm, amateur, _views(task, amateur, self.config.against), combine)
+        views = _views(task, amateur, self.config.against)
+        if amateur is not task.lm:
+            length = views(1).shape[1]
+            check_companion(amateur, task, length, "contrastive-decoding: the amateur")
+        pair = PairLM(task.lm, amateur, views, combine)
         return decode_changed(task, pair, self.decoder)
 
 
@@ -96,6 +96,11 @@ def _views(task: Task, lm: LanguageModel, against: str) -> Views:
             raise PrefixcapError(
                 f"the mean prefix has width {task.prefix.shape[2]}, the amateur {lm.width}; use "
                 "against='start'"
+            )
+        if len(task.prefix) == 1 and lm is task.lm:
+            raise PrefixcapError(
+                "against='mean' needs several images: the mean of one prefix is that prefix, and "
+                "the model against itself says nothing; use against='start' or 'zero'"
             )
         view = task.prefix.mean(0, keepdim=True)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
@@ -11,9 +11,19 @@ from prefixcap.config import Component, above, at_least, between, one_of
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, DecoderConfig, LMConfig
 from prefixcap.registry import Registry
+from prefixcap_decoders.controls import TEMPERATURE
 
 VIEWS = ("start", "zero", "mean")
 LAYERS = ("low", "high")
+
+
+def _are_layers(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    numbers = value.split("+")
+    if value not in LAYERS and not all(n.isascii() and n.isdigit() for n in numbers):
+        raise ValueError(
+            f"{attribute.name} must be 'low', 'high' or numbers of layers such as '2+4+6', not "
+            f"{value!r}"
+        )
 
 
 def inner_decoder(spec: str) -> Decoder:
@@ -40,13 +50,13 @@ class Guidance(DecoderConfig):
         scale: 1 is the model itself, higher makes captions more particular to their image.
         against: what stands for no image. "start": the language model alone, from its end-of-text
             token; "zero": a prefix of zeros; "mean": the mean of the prefixes that are decoded
-            together, so that a caption depends on the others' images.
+            together, so that a caption depends on the others' images; it needs more than one.
         decoder: what runs on these logits, such as `beam:num_beams=3;n=2` (";" for ",").
     """
 
     name: ClassVar[str] = "guidance"
 
-    scale: float = attrs.field(default=1.5, validator=at_least(0))
+    scale: float = attrs.field(default=1.5, converter=float, validator=at_least(0))
     against: str = attrs.field(default="start", validator=one_of(VIEWS))
     decoder: str = "greedy"
 
@@ -70,7 +80,8 @@ class ContrastiveDecoding(DecoderConfig):
     """Contrastive decoding against an amateur (Li et al. 2023, "Contrastive Decoding").
 
     Of the tokens at least `alpha` times as likely as the likeliest, by log p(token) - `weight` log
-    q(token) where q is the amateur's; normalised, so that samplers and beams may run on it.
+    q(token) where q is the amateur's; normalised, so that samplers and beams may run on it (the
+    paper searches with five beams on scores that are not).
 
     Attributes:
         amateur: a smaller language model of the same vocabulary, such as `hf:model=distilgpt2`;
@@ -87,9 +98,9 @@ class ContrastiveDecoding(DecoderConfig):
 
     amateur: str = ""
     against: str = attrs.field(default="start", validator=one_of((*VIEWS, "prefix")))
-    alpha: float = attrs.field(default=0.1, validator=[above(0), between(0, 1)])
-    weight: float = attrs.field(default=1.0, validator=at_least(0))
-    temperature: float = attrs.field(default=1.0, validator=above(0))
+    alpha: float = attrs.field(default=0.1, converter=float, validator=[above(0), between(0, 1)])
+    weight: float = attrs.field(default=1.0, converter=float, validator=at_least(0))
+    temperature: float = attrs.field(default=1.0, converter=float, validator=TEMPERATURE)
     decoder: str = "greedy"
 
     def __attrs_post_init__(self) -> None:
@@ -133,17 +144,20 @@ class DoLa(DecoderConfig):
 
     Attributes:
         layers: which earlier layers are looked at: every second one of the "low" or the "high"
-            half, without the embedding where it is tied to the output (as transformers had it).
+            half (of a model of more than 40 layers: of its first or last 20), without the embedding
+            where it is tied to the output, as transformers had it; or their numbers, joined by "+",
+            0 being the embedding.
         alpha: the plausibility threshold.
         decoder: what runs on these logits (";" for "," in its settings); the paper penalises
             repetition by 1.2.
     """
 
     name: ClassVar[str] = "dola"
+    version: ClassVar[str] = "2"
     needs_transformers: ClassVar[bool] = True
 
-    layers: str = attrs.field(default="high", validator=one_of(LAYERS))
-    alpha: float = attrs.field(default=0.1, validator=[above(0), between(0, 1)])
+    layers: str = attrs.field(default="high", validator=_are_layers)
+    alpha: float = attrs.field(default=0.1, converter=float, validator=[above(0), between(0, 1)])
     decoder: str = "greedy:repetition_penalty=1.2"
 
     def build(self) -> Decoder:

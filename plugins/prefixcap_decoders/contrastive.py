@@ -34,7 +34,7 @@ class Contrastive(Controlled):
     name: ClassVar[str] = "contrastive"
     version: ClassVar[str] = "2"
 
-    alpha: float = attrs.field(default=0.6, validator=between(0, 1))
+    alpha: float = attrs.field(default=0.6, converter=float, validator=between(0, 1))
     top_k: int = attrs.field(default=5, validator=at_least(1))
     context: str = attrs.field(default="prefix", validator=one_of(CONTEXTS))
 

@@ -14,9 +14,13 @@ from prefixcap.kinds import Decoder, Hypothesis, LanguageModel
 from prefixcap.session import Session
 from prefixcap_decoders.changed import ChangedLM, decode_changed
 from prefixcap_decoders.contrast import plausible
-from prefixcap_decoders.contrasting import DoLa
+from prefixcap_decoders.contrasting import LAYERS, DoLa
 
 Head = Callable[[Tensor], Tensor]
+
+# of a model of more layers, the first or the last ones are looked at, not half of them
+DEEP = 40
+SPAN = 20
 
 
 class DoLaDecoder(Decoder):
@@ -38,19 +42,31 @@ class DoLaDecoder(Decoder):
         return decode_changed(task, LayeredLM(task.lm, change), self.decoder)
 
 
-def early_layers(half: str, depth: int, *, tied: bool) -> list[int]:
+def early_layers(which: str, depth: int, *, tied: bool) -> list[int]:
     """Returns the numbers of the layers that are looked at; 0 is the embedding.
 
     Args:
-        half: "low" or "high".
+        which: "low", "high", or numbers joined by "+".
         depth: how many layers the model has.
         tied: whether the output layer shares the embedding's weights: what is read off the
             embedding is then the token itself.
+
+    Raises:
+        PrefixcapError: the model has no such layer before its last.
     """
+    if which not in LAYERS:
+        numbers = sorted({int(number) for number in which.split("+")})
+        if numbers[-1] >= depth:
+            raise PrefixcapError(
+                f"dola: layers={which!r}: {numbers[-1]} is not an earlier layer of a model of "
+                f"{depth}; these are 0 to {depth - 1}"
+            )
+        return numbers
     start = 2 if tied and depth > 2 else 1 if tied else 0
-    if half == "low":
-        return list(range(start, depth // 2, 2)) or [min(start, depth - 1)]
-    return list(range(max(depth // 2, start), depth, 2)) or [depth - 1]
+    low, high = (depth // 2, depth // 2) if depth <= DEEP else (SPAN, depth - SPAN)
+    if which == "low":
+        return list(range(start, low, 2)) or [min(start, depth - 1)]
+    return list(range(max(high, start), depth, 2)) or [depth - 1]
 
 
 def contrast_layers(logits: Tensor, early: list[Tensor], head: Head, alpha: float) -> Tensor:

@@ -14,6 +14,7 @@ from prefixcap.decoding import Task
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Dataset, LanguageModel
 from prefixcap.training.captions import sentence
+from prefixcap_decoders.companion import check_companion, placed
 from prefixcap_decoders.drafts import Drafter, Line, ModelDrafter
 from prefixcap_decoders.gate import Gate
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 # how many tokens back counted captions, and lookups in a caption, go at most
 ORDER = 4
-# how many tokens of two vocabularies are compared
-PROBES = 500
 
 
 class CountDrafter(Drafter):
@@ -95,7 +94,7 @@ def load(config: Speculative, task: Task) -> Source:
     """Loads what a config drafts by, or counts it, on the language model's device."""
     if (counted := config.counted()) is not None:
         return CountDrafter(_training_captions(counted.build(), task))
-    device, dtype = str(task.prefix.device), str(next(task.lm.module.parameters()).dtype)[6:]
+    device, dtype = placed(task)
     if config.run:
         return Captioner.load(config.run, device, dtype)
     named = config.draft_model()
@@ -121,7 +120,7 @@ def opened(source: Source, task: Task, rule: Rule, rows: int) -> Drafter:
         lm, prefix = source.lm, _mapped(source, task)
     else:
         lm, prefix = source, _blind(source, task)
-    _check(lm, task, prefix.shape[1])
+    check_companion(lm, task, prefix.shape[1], "speculative: the draft")
     session = lm.start(
         prefix, rows_per_image=rows, max_rows=task.max_rows, max_new_tokens=task.max_new_tokens
     )
@@ -159,26 +158,3 @@ def _blind(lm: LanguageModel, task: Task) -> Tensor:
         )
     start = lm.embed(torch.tensor([[lm.eos_id]], device=task.prefix.device))
     return start.expand(len(task.prefix), -1, -1)
-
-
-def _check(lm: LanguageModel, task: Task, length: int) -> None:
-    own = task.lm
-    if lm.vocab_size != own.vocab_size:
-        raise PrefixcapError(
-            f"speculative: the draft has a vocabulary of {lm.vocab_size}, the language model one "
-            f"of {own.vocab_size}; they must have the same tokens"
-        )
-    if lm.tokenizer is not None and own.tokenizer is not None:
-        for token in range(0, own.vocab_size, 1 + own.vocab_size // PROBES):
-            one, two = (lm.tokenizer.decode([token]), own.tokenizer.decode([token]))
-            if one != two:
-                raise PrefixcapError(
-                    f"speculative: the draft's token {token} is {one!r}, and the language model's "
-                    f"{two!r}; they must have the same tokens"
-                )
-    longest = length + task.max_new_tokens
-    if lm.max_positions is not None and longest > lm.max_positions:
-        raise PrefixcapError(
-            f"speculative: the draft has {lm.max_positions} positions, and its prefix of {length} "
-            f"with {task.max_new_tokens} new tokens needs {longest}: lower max_new_tokens"
-        )

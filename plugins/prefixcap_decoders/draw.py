@@ -27,10 +27,11 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
 def draw_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
     """Draws tokens from the smallest set whose probabilities sum to `top_p` or more, unsorted.
 
-    A token belongs to the nucleus when those likelier than it have less than `top_p` together. So
-    one is drawn from the whole distribution and kept if it belongs; if not, one is drawn from what
-    is likelier than it, which holds all of the nucleus. Rejection leaves the nucleus' own
-    distribution, and the vocabulary is never sorted.
+    A token belongs to the nucleus when those before it have less than `top_p` together: the
+    likelier ones, and the equally likely ones of lower numbers. So one is drawn from the whole
+    distribution and kept if it belongs; if not, one is drawn from those before it, which hold all
+    of the nucleus. Rejection leaves the nucleus' own distribution, and the vocabulary is never
+    sorted.
 
     Args:
         logits: (R,V).
@@ -44,12 +45,14 @@ def draw_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
     enough = weights.sum(-1, keepdim=True) * top_p
     tokens = invert(weights, uniforms)
     open_rows = torch.arange(len(tokens), device=tokens.device)
+    numbers = torch.arange(weights.shape[1], device=tokens.device)
     while len(open_rows):
-        drawn = weights.gather(1, tokens[open_rows, None])
-        likelier = weights * (weights > drawn)
-        mass = likelier.sum(-1, keepdim=True)
+        token = tokens[open_rows, None]
+        drawn = weights.gather(1, token)
+        before = weights * ((weights > drawn) | ((weights == drawn) & (numbers < token)))
+        mass = before.sum(-1, keepdim=True)
         rejected = ((mass > 0) & (mass >= enough)).squeeze(1).nonzero().squeeze(1)
-        open_rows, enough, weights = open_rows[rejected], enough[rejected], likelier[rejected]
+        open_rows, enough, weights = open_rows[rejected], enough[rejected], before[rejected]
         uniforms = _next(uniforms[rejected])
         tokens[open_rows] = invert(weights, uniforms)
     return tokens

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import attrs
 import torch
 
 from prefixcap.decoding import Task
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.kinds import Decoder, Hypothesis
+from prefixcap.runtime import prepare
 from prefixcap_decoders.changed import own_logprobs
 from prefixcap_decoders.hf_generate import HFGenerate
 
+# what is given to `generate` by the decoder itself, and what belongs to Python
+OWN = {
+    "attention_mask",
+    "inputs",
+    "inputs_embeds",
+    "kwargs",
+    "num_return_sequences",
+    "output_scores",
+    "return_dict_in_generate",
+    "self",
+}
 WORDS = {"true": True, "false": False, "none": None}
 
 
@@ -23,11 +37,7 @@ class HFDecoder(Decoder):
 
     def __init__(self, config: HFGenerate) -> None:
         self.config = config
-        self.options = dict(map(_option, config.options))
-        if "num_return_sequences" in self.options:
-            raise PrefixcapError(
-                "hf-generate: say n=... for several captions an image, not num_return_sequences"
-            )
+        self.options = options_of(config)
 
     def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's captions, batch by batch; `score` is transformers' own."""
@@ -38,10 +48,9 @@ class HFDecoder(Decoder):
         batch = 1 if self.options.get("do_sample") else self.config.batch
         for first in range(0, len(task.prefix), batch):
             images = range(first, min(first + batch, len(task.prefix)))
-            seed = int(task.generator(first).integers(2**63))
-            with torch.random.fork_rng(devices=_devices(task)):
-                torch.manual_seed(seed)
-                yield from self._run(task, images)
+            with _seeded(task, first) if self.options.get("do_sample") else nullcontext():
+                found = self._run(task, images)
+            yield from found
 
     def _run(self, task: Task, images: Sequence[int]) -> list[tuple[int, list[Hypothesis]]]:
         module: Any = task.lm.module
@@ -82,6 +91,40 @@ class HFDecoder(Decoder):
         return [(image, sorted(hs, key=lambda h: -h.score)) for image, hs in found.items()]
 
 
+def options_of(config: HFGenerate) -> dict[str, Any]:
+    """Reads the options of a config.
+
+    Raises:
+        PrefixcapError: `generate` has no such option, it is the decoder's own to give, or
+            transformers refuses a value.
+    """
+    found = dict(map(_option, config.options))
+    if "num_return_sequences" in found:
+        raise PrefixcapError(
+            "hf-generate: say n=... for several captions an image, not num_return_sequences"
+        )
+    prepare()
+    from transformers import generation as module
+
+    generation: Any = module
+    settings = generation.GenerationConfig()
+    fields = {name for name in vars(settings) if not name.startswith("_")}
+    known = fields.union(inspect.signature(generation.GenerationMixin.generate).parameters) - OWN
+    for name, value in found.items():
+        if name not in known:
+            raise PrefixcapError(
+                f"hf-generate: transformers' generate has no option {name!r} to give"
+                f"{nearest(name, known)}"
+            )
+        if name in fields:
+            setattr(settings, name, value)
+    try:
+        settings.validate()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PrefixcapError(f"hf-generate: transformers' generate: {error}") from error
+    return found
+
+
 def _cut(ids: list[int], stops: frozenset[int]) -> list[int]:
     for place, token in enumerate(ids):
         if token in stops:
@@ -101,6 +144,18 @@ def _option(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _devices(task: Task) -> list[int]:
-    device = task.prefix.device
-    return [device.index or 0] if device.type == "cuda" else []
+@contextmanager
+def _seeded(task: Task, image: int) -> Iterator[None]:
+    """Seeds torch by an image's own stream for a while, where the task is, and nowhere else."""
+    device, seed = task.prefix.device, int(task.generator(image).integers(2**63))
+    cards = []
+    if device.type == "cuda":
+        cards = [torch.cuda.current_device() if device.index is None else device.index]
+    with torch.random.fork_rng(devices=cards):
+        # `torch.manual_seed` would seed every GPU
+        for generator in (
+            torch.default_generator,
+            *(torch.cuda.default_generators[c] for c in cards),
+        ):
+            generator.manual_seed(seed)
+        yield

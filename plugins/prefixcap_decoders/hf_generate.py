@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
 
-from prefixcap.config import at_least
+from prefixcap.config import Component, at_least
 from prefixcap.kinds import Decoder, DecoderConfig
 
 
@@ -28,6 +29,14 @@ class HFGenerate(DecoderConfig):
     options: tuple[str, ...] = ()
     batch: int = attrs.field(default=32, validator=at_least(1))
     n: int = attrs.field(default=1, validator=at_least(1))
+
+    def parts(self) -> Sequence[Component]:
+        """Checks the options; no setting names a component."""
+        if self.options:
+            from prefixcap_decoders.hf_baseline import options_of
+
+            options_of(self)
+        return ()
 
     def build(self) -> Decoder:
         """Makes the decoder."""

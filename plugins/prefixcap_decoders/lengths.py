@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from prefixcap.config import between
+
 LENGTH_NORMS = ("power", "gnmt", "none")
+
+# beyond, a power of a caption's length is no number in single precision
+PENALTY = between(-10, 10)
 
 
 def divisor(length: float, penalty: float, norm: str) -> float:

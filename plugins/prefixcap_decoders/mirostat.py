@@ -8,7 +8,7 @@ import attrs
 
 from prefixcap.config import above, at_least, between
 from prefixcap.kinds import Decoder
-from prefixcap_decoders.controls import Controlled
+from prefixcap_decoders.controls import TEMPERATURE, Controlled
 
 
 @attrs.frozen(kw_only=True)
@@ -27,9 +27,9 @@ class Mirostat(Controlled):
 
     name: ClassVar[str] = "mirostat"
 
-    tau: float = attrs.field(default=3.0, validator=above(0))
-    eta: float = attrs.field(default=0.1, validator=between(0, 1))
-    temperature: float = attrs.field(default=1.0, validator=above(0))
+    tau: float = attrs.field(default=3.0, converter=float, validator=above(0))
+    eta: float = attrs.field(default=0.1, converter=float, validator=between(0, 1))
+    temperature: float = attrs.field(default=1.0, converter=float, validator=TEMPERATURE)
     n: int = attrs.field(default=1, validator=at_least(1))
 
     def build(self) -> Decoder:

@@ -10,6 +10,7 @@ from prefixcap.decoding import Task
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Decoder, Hypothesis
 from prefixcap.similarity import named_text_side
+from prefixcap_decoders.different import different_first
 from prefixcap_decoders.lengths import divisor
 from prefixcap_decoders.reranking import MBR, BestOf
 from prefixcap_decoders.sampler import Sampler
@@ -46,7 +47,7 @@ class Reranker(Decoder):
                     hypotheses, self.score(task, image, hypotheses), strict=True
                 )
             ]
-            yield image, _best(scored, kept)
+            yield image, different_first(scored, kept)
 
 
 def by_model(config: BestOf) -> Scorer:
@@ -109,13 +110,3 @@ def words_of(hypothesis: Hypothesis) -> tuple[Hashable, ...]:
         return hypothesis.ids
     kept = "".join(c if c.isalnum() or c in "'-" else " " for c in hypothesis.text.lower())
     return tuple(kept.split())
-
-
-def _best(hypotheses: Sequence[Hypothesis], kept: int) -> list[Hypothesis]:
-    ranked = sorted(hypotheses, key=lambda h: (-h.score, -h.logprob))
-    first: dict[tuple[int, ...], Hypothesis] = {}
-    for hypothesis in ranked:
-        first.setdefault(hypothesis.ids, hypothesis)
-    chosen = list(first.values())[:kept]
-    again = [h for h in ranked if h is not first[h.ids]]
-    return sorted(chosen + again[: kept - len(chosen)], key=lambda h: -h.score)

@@ -10,7 +10,7 @@ import attrs
 from prefixcap.config import Component, at_least, one_of
 from prefixcap.kinds import Decoder, EncoderConfig
 from prefixcap.registry import Registry
-from prefixcap_decoders.lengths import LENGTH_NORMS
+from prefixcap_decoders.lengths import LENGTH_NORMS, PENALTY
 from prefixcap_decoders.sampling import Truncated
 
 JUDGES = ("model", "clip")
@@ -43,7 +43,7 @@ class BestOf(Truncated):
     by: str = attrs.field(default="model", validator=one_of(JUDGES))
     text: str = ""
     prompt: str = "A photo depicts"
-    length_penalty: float = 1.0
+    length_penalty: float = attrs.field(default=1.0, converter=float, validator=PENALTY)
     length_norm: str = attrs.field(default="power", validator=one_of(LENGTH_NORMS))
     n: int = attrs.field(default=1, validator=at_least(1))
 
@@ -56,6 +56,7 @@ class BestOf(Truncated):
 
     def parts(self) -> Sequence[Component]:
         """Returns the encoder whose text side is used, where one is named."""
+        super().parts()
         if self.by != "clip" or not self.text:
             return ()
         return (Registry().parse(EncoderConfig, self.text.replace(";", ",")),)

@@ -53,7 +53,8 @@ def drawing(*, temperature: float = 1.0, top_k: float = 0, **others: float) -> D
     """
     top_h, top_p = others.pop("top_h", 1.0), others.get("top_p", 1.0)
     if top_k and top_h == 1.0:
-        return _draw_from_best(int(top_k), truncations(temperature=temperature, **others))
+        whole = truncations(temperature=temperature, top_k=top_k, **others)
+        return _draw_from_best(int(top_k), truncations(temperature=temperature, **others), whole)
     if top_p < 1.0 and top_h == 1.0 and not truncations(**{**others, "top_p": 1.0}):
         return _by_parts(lambda logits, u: draw_from_nucleus(logits / temperature, u, top_p))
     warpers = truncations(temperature=temperature, top_h=top_h, top_k=top_k, **others)
@@ -72,11 +73,16 @@ def _by_parts(run: Draw) -> Draw:
     return whole
 
 
-def _draw_from_best(count: int, warpers: Sequence[Processor]) -> Draw:
-    # what comes after top-k sees -inf everywhere else, so it may as well see the best alone
+def _draw_from_best(count: int, warpers: Sequence[Processor], whole: Sequence[Processor]) -> Draw:
+    # what comes after top-k sees -inf everywhere else, so it may as well see the best alone, but
+    # where those at the cut are equally likely: top-k keeps all of them
     def run(logits: Tensor, numbers: Tensor) -> Tensor:
-        values, tokens = logits.topk(min(count, logits.shape[1]))
-        place = draw(truncate(warpers, values), numbers)
-        return tokens.gather(1, place[:, None]).squeeze(1)
+        values, tokens = logits.topk(min(count + 1, logits.shape[1]))
+        place = draw(truncate(warpers, values[:, :count]), numbers)
+        found = tokens.gather(1, place[:, None]).squeeze(1)
+        tied = (values[:, count:] == values[:, count - 1 : -1]) & (values[:, count:] > -torch.inf)
+        if len(rows := tied.any(1).nonzero().squeeze(1)):
+            found[rows] = draw(truncate(whole, logits[rows]), numbers[rows])
+        return found
 
     return run

@@ -10,7 +10,7 @@ import attrs
 
 from prefixcap.config import above, at_least, between
 from prefixcap.kinds import Decoder
-from prefixcap_decoders.controls import Controlled
+from prefixcap_decoders.controls import TEMPERATURE, Controlled
 
 
 @attrs.frozen(kw_only=True)
@@ -21,7 +21,7 @@ class Drawing(Controlled):
         temperature: logits are divided by it first; below 1 is bolder, above 1 is wilder.
     """
 
-    temperature: float = attrs.field(default=1.0, validator=above(0))
+    temperature: float = attrs.field(default=1.0, converter=float, validator=TEMPERATURE)
 
     @abstractmethod
     def truncation(self) -> Mapping[str, float]:
@@ -42,13 +42,17 @@ class Truncated(Drawing):
         eta: see `eta`; 0 is off.
     """
 
-    top_h: float = attrs.field(default=1.0, validator=[above(0), between(0, 1)])
+    version: ClassVar[str] = "2"
+
+    top_h: float = attrs.field(default=1.0, converter=float, validator=[above(0), between(0, 1)])
     top_k: int = attrs.field(default=0, validator=at_least(0))
-    top_p: float = attrs.field(default=1.0, validator=between(0, 1))
-    min_p: float = attrs.field(default=0.0, validator=between(0, 1))
-    typical_p: float = attrs.field(default=1.0, validator=[above(0), between(0, 1)])
-    epsilon: float = attrs.field(default=0.0, validator=between(0, 0.999))
-    eta: float = attrs.field(default=0.0, validator=between(0, 0.999))
+    top_p: float = attrs.field(default=1.0, converter=float, validator=between(0, 1))
+    min_p: float = attrs.field(default=0.0, converter=float, validator=between(0, 1))
+    typical_p: float = attrs.field(
+        default=1.0, converter=float, validator=[above(0), between(0, 1)]
+    )
+    epsilon: float = attrs.field(default=0.0, converter=float, validator=between(0, 0.999))
+    eta: float = attrs.field(default=0.0, converter=float, validator=between(0, 0.999))
 
     def truncation(self) -> Mapping[str, float]:
         """Returns all of them."""
@@ -106,7 +110,8 @@ class Sampling(Drawing):
 class TopP(Sampling):
     """Nucleus sampling (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration").
 
-    Each token is drawn from the smallest set of tokens whose probabilities sum to `top_p` or more.
+    Each token is drawn from the smallest set of tokens whose probabilities sum to `top_p` or more;
+    of equally likely ones at its edge, as many belong to it as are needed.
 
     Attributes:
         top_p: the probability mass of the nucleus.
@@ -114,8 +119,9 @@ class TopP(Sampling):
     """
 
     name: ClassVar[str] = "top-p"
+    version: ClassVar[str] = "2"
 
-    top_p: float = attrs.field(default=0.9, validator=between(0, 1))
+    top_p: float = attrs.field(default=0.9, converter=float, validator=between(0, 1))
     top_k: int = attrs.field(default=0, validator=at_least(0))
 
     def truncation(self) -> Mapping[str, float]:
@@ -128,10 +134,11 @@ class TopK(Sampling):
     """Top-k sampling (Fan et al. 2018, "Hierarchical Neural Story Generation").
 
     Attributes:
-        top_k: tokens are drawn from so many, the likeliest.
+        top_k: tokens are drawn from so many, the likeliest, and those as likely as the last.
     """
 
     name: ClassVar[str] = "top-k"
+    version: ClassVar[str] = "2"
 
     top_k: int = attrs.field(default=10, validator=at_least(1))
 
@@ -150,7 +157,7 @@ class MinP(Sampling):
 
     name: ClassVar[str] = "min-p"
 
-    min_p: float = attrs.field(default=0.1, validator=between(0, 1))
+    min_p: float = attrs.field(default=0.1, converter=float, validator=between(0, 1))
 
     def truncation(self) -> Mapping[str, float]:
         """Returns the share."""
@@ -169,7 +176,9 @@ class Typical(Sampling):
 
     name: ClassVar[str] = "typical"
 
-    typical_p: float = attrs.field(default=0.95, validator=[above(0), between(0, 1)])
+    typical_p: float = attrs.field(
+        default=0.95, converter=float, validator=[above(0), between(0, 1)]
+    )
 
     def truncation(self) -> Mapping[str, float]:
         """Returns the probability mass."""
@@ -186,7 +195,9 @@ class Epsilon(Sampling):
 
     name: ClassVar[str] = "epsilon"
 
-    epsilon: float = attrs.field(default=6e-4, validator=[above(0), between(0, 0.999)])
+    epsilon: float = attrs.field(
+        default=6e-4, converter=float, validator=[above(0), between(0, 0.999)]
+    )
 
     def truncation(self) -> Mapping[str, float]:
         """Returns the least probability."""
@@ -205,7 +216,7 @@ class Eta(Sampling):
 
     name: ClassVar[str] = "eta"
 
-    eta: float = attrs.field(default=2e-3, validator=[above(0), between(0, 0.999)])
+    eta: float = attrs.field(default=2e-3, converter=float, validator=[above(0), between(0, 0.999)])
 
     def truncation(self) -> Mapping[str, float]:
         """Returns the threshold's setting."""
@@ -217,7 +228,8 @@ class TopH(Sampling):
     """Top-H sampling (Baghaei Potraghloo et al. 2025, "Top-H Decoding").
 
     The likeliest tokens are taken while the entropy they add up stays within a share of the
-    distribution's; as in transformers, of the 100 likeliest tokens only.
+    distribution's; as in transformers, of the 100 likeliest tokens only, and without normalising
+    what is left again, as the paper does.
 
     Attributes:
         top_h: the share of the entropy.
@@ -225,7 +237,7 @@ class TopH(Sampling):
 
     name: ClassVar[str] = "top-h"
 
-    top_h: float = attrs.field(default=0.4, validator=[above(0), between(0, 1)])
+    top_h: float = attrs.field(default=0.4, converter=float, validator=[above(0), between(0, 1)])
 
     def truncation(self) -> Mapping[str, float]:
         """Returns the share of the entropy."""

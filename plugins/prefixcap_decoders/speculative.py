@@ -108,7 +108,8 @@ class Speculative(DecoderConfig):
         if not self.run:
             return ()
         try:
-            return (specs.digest(runs.read_config(Path(self.run))),)
+            folder = runs.model_folder(Path(self.run).expanduser())
+            return (specs.digest(runs.read_config(folder)),)
         except PrefixcapError as error:
             raise PrefixcapError(f"run: {error}") from error
 

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import attrs
 
-from prefixcap.config import above, at_least
+from prefixcap.config import at_least
 from prefixcap.kinds import Decoder
-from prefixcap_decoders.controls import Controlled
+from prefixcap_decoders.controls import TEMPERATURE, Controlled
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +26,7 @@ class StochasticBeam(Controlled):
 
     name: ClassVar[str] = "stochastic-beam"
 
-    temperature: float = attrs.field(default=1.0, validator=above(0))
+    temperature: float = attrs.field(default=1.0, converter=float, validator=TEMPERATURE)
     n: int = attrs.field(default=5, validator=at_least(1))
 
     def build(self) -> Decoder:

@@ -19,6 +19,8 @@ Processor = Callable[[Tensor, Tensor], Tensor]
 class Transforms:
     """A chain of processors of two sorts: those that read the tokens so far, then those that don't.
 
+    Where they bar every token of a row, it is left as it was: one token has to be taken.
+
     Args:
         on_history: processors that read the tokens; rows of different lengths are given to them
             in groups of one length, as a processor knows only one.
@@ -42,6 +44,11 @@ class Transforms:
             history: (R,T) tokens, of which each row's first `lengths` are real.
             lengths: (R).
         """
+        changed = self.strictly(scores, history, lengths)
+        return changed if changed is scores else keep(scores, changed, ~open_rows(changed))
+
+    def strictly(self, scores: Tensor, history: Tensor, lengths: Tensor) -> Tensor:
+        """Transforms scores (R,V), of which a row may have no token left."""
         if self.on_history:
             scores = self._grouped(scores, history, lengths)
         nothing = history[:, :0]
@@ -76,6 +83,16 @@ class Transforms:
         return scores
 
 
+def open_rows(scores: Tensor) -> Tensor:
+    """Returns the mask (R) of the rows of scores (R,V) that have a token left."""
+    return scores.amax(-1) > float("-inf")
+
+
+def keep(scores: Tensor, changed: Tensor, rows: Tensor) -> Tensor:
+    """Puts the scores (R,V) of a mask (R) of rows back into changed ones (R,V)."""
+    return scores.where(rows[:, None], changed) if bool(rows.any()) else changed
+
+
 def generation() -> Any:
     """Imports transformers' logits processors.
 
@@ -86,6 +103,16 @@ def generation() -> Any:
     from transformers.generation import logits_process
 
     return logits_process
+
+
+def check_processors(texts: Sequence[str]) -> None:
+    """Makes processors by name, for what may be wrong with them.
+
+    Raises:
+        PrefixcapError: as `named_processor` does.
+    """
+    for text in texts:
+        named_processor(generation(), text, [0], "cpu")
 
 
 def controls(config: Controlled, task: Task) -> list[Processor]:

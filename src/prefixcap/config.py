@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
@@ -48,10 +49,17 @@ class Component(ABC):
         return ()
 
 
+def finite(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Is an attrs validator for numbers that are numbers, and not infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{attribute.name} must be a finite number, not {value}")
+
+
 def at_least(minimum: float) -> Validator:
-    """Makes an attrs validator for numbers of `minimum` or more."""
+    """Makes an attrs validator for finite numbers of `minimum` or more."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        finite(_, attribute, value)
         if value is not None and not value >= minimum:
             raise ValueError(f"{attribute.name} must be at least {minimum}, not {value}")
 
@@ -59,9 +67,10 @@ def at_least(minimum: float) -> Validator:
 
 
 def above(minimum: float) -> Validator:
-    """Makes an attrs validator for numbers greater than `minimum`."""
+    """Makes an attrs validator for finite numbers greater than `minimum`."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        finite(_, attribute, value)
         if value is not None and not value > minimum:
             raise ValueError(f"{attribute.name} must be greater than {minimum}, not {value}")
 
@@ -72,6 +81,7 @@ def between(minimum: float, maximum: float) -> Validator:
     """Makes an attrs validator for numbers from `minimum` to `maximum`, both included."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        finite(_, attribute, value)
         if value is not None and not minimum <= value <= maximum:
             raise ValueError(
                 f"{attribute.name} must be between {minimum} and {maximum}, not {value}"

@@ -51,8 +51,9 @@ def test_the_edges_of_a_range_belong_to_it(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("field", ["low", "high", "share"])
 def test_a_number_that_is_none_is_refused(field: str) -> None:
-    with pytest.raises(ValueError, match=f"{field} must be"):
-        Limits(**{field: math.nan})
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match=f"{field} must be a finite number, not {value}"):
+            Limits(**{field: value})
 
 
 def test_settings_are_given_by_name_and_cannot_be_changed() -> None:

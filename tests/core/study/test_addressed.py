@@ -296,6 +296,9 @@ def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -
     folder = tmp_path / "study"
     assert run(study, folder).work["decoded_images"] == 8
     assert run(study, folder).work == NOTHING
+    # the folder of a study with one model stands for the model
+    whole = Registry().parse(DecoderConfig, f"speculative:run={first.folder}")
+    assert whole.contents() == study.decoders[0].contents()
     # also where another decoder runs it
     outer = Registry().parse(DecoderConfig, f"guidance:decoder={spec}")
     before = decoder_key(outer, "cpu")

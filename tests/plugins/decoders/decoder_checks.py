@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -43,6 +43,105 @@ def texts(lm: TableLM, prefix: Tensor, limit: int) -> Iterator[tuple[tuple[int, 
             yield from grow((*tokens, token), logprob + value)
 
     return grow((), 0.0)
+
+
+def truncated(logits: Sequence[float], **settings: float) -> list[float]:
+    """The distribution that truncations leave, by their papers' definitions, one token at a time.
+
+    Temperature first, then each truncation in the order of `TRUNCATIONS`, on what the ones before
+    it left. Of equally likely tokens at the cut, top-k and typical sampling keep all; top-p and
+    top-h keep as many as they need, those of lower numbers first.
+    """
+    temperature = settings.pop("temperature", 1.0)
+    found = _normalised(math.exp((x - max(logits)) / temperature) for x in logits)
+    unknown = settings.keys() - TRUNCATIONS.keys()
+    assert not unknown
+    for name, kept in TRUNCATIONS.items():
+        if name in settings:
+            tokens = kept(found, settings[name])
+            found = _normalised(p if token in tokens else 0.0 for token, p in enumerate(found))
+    return found
+
+
+def _normalised(weights: Iterable[float]) -> list[float]:
+    listed = list(weights)
+    total = math.fsum(listed)
+    return [weight / total for weight in listed]
+
+
+def _entropy(found: Sequence[float]) -> float:
+    return -math.fsum(p * math.log(p) for p in found if p)
+
+
+def _likeliest_first(found: Sequence[float]) -> list[int]:
+    return sorted((t for t, p in enumerate(found) if p), key=lambda t: -found[t])
+
+
+def _at_least(found: Sequence[float], least: float) -> set[int]:
+    # the likeliest token always stays
+    return {t for t, p in enumerate(found) if p >= least or p == max(found)}
+
+
+def _top_h(found: Sequence[float], share: float) -> set[int]:
+    # of the 100 likeliest, with the entropy that these have among themselves
+    order = _likeliest_first(found)[:100]
+    among = _normalised(found[token] for token in order)
+    kept, used = {order[0]}, 0.0
+    for token, p in zip(order, among, strict=True):
+        used -= p * math.log(p)
+        if used > share * _entropy(among):
+            break
+        kept.add(token)
+    return kept
+
+
+def _top_k(found: Sequence[float], count: float) -> set[int]:
+    order = _likeliest_first(found)
+    last = found[order[: int(count)][-1]]
+    return {token for token in order if found[token] >= last}
+
+
+def _top_p(found: Sequence[float], mass: float) -> set[int]:
+    kept: set[int] = set()
+    for token in _likeliest_first(found):
+        if kept and math.fsum(found[t] for t in kept) >= mass:
+            break
+        kept.add(token)
+    return kept
+
+
+def _typical(found: Sequence[float], mass: float) -> set[int]:
+    away = {t: abs(-math.log(p) - _entropy(found)) for t, p in enumerate(found) if p}
+    total = 0.0
+    for token in sorted(away, key=away.__getitem__):
+        total += found[token]
+        if total >= mass:
+            return {t for t in away if away[t] <= away[token]}
+    return set(away)
+
+
+TRUNCATIONS: dict[str, Callable[[Sequence[float], float], set[int]]] = {
+    "top_h": _top_h,
+    "top_k": _top_k,
+    "top_p": _top_p,
+    "min_p": lambda found, share: _at_least(found, share * max(found)),
+    "typical_p": _typical,
+    "epsilon": _at_least,
+    "eta": lambda found, eta: _at_least(found, min(eta, eta**0.5 * math.exp(-_entropy(found)))),
+}
+
+
+def drawn_texts(
+    lm: TableLM, prefix: Tensor, limit: int, **settings: float
+) -> dict[tuple[int, ...], float]:
+    """The probability of every caption of a table model, its tokens drawn from what is left."""
+    found = {}
+    for text, _ in texts(lm, prefix, limit):
+        found[text] = 1.0
+        for at, token in enumerate(text):
+            logits = lm.distribution(prefix, text[:at]).double().tolist()
+            found[text] *= truncated(logits, **settings)[token]
+    return found
 
 
 def fits(drawn: Sequence[Any], expected: dict[Any, float]) -> bool:

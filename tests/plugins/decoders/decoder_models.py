@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from prefixcap.runtime import prepare
+from prefixcap.testing.table import LetterTokenizer, TableLM
 
 
-def small_model(family: str, seed: int = 0) -> Any:
+def small_model(family: str, seed: int = 0, layers: int = 2) -> Any:
     prepare()
     from transformers import (
         BloomConfig,
@@ -24,24 +25,34 @@ def small_model(family: str, seed: int = 0) -> Any:
         torch.manual_seed(seed)
         if family == "gpt2":
             gpt2 = GPT2Config(
-                vocab_size=23, n_positions=64, n_embd=16, n_layer=2, n_head=2,
+                vocab_size=23, n_positions=64, n_embd=16, n_layer=layers, n_head=2,
                 bos_token_id=None, eos_token_id=None, initializer_range=0.6,
             )  # fmt: skip
             model: Any = GPT2LMHeadModel(gpt2)
         elif family == "bloom":
             bloom = BloomConfig(
-                vocab_size=23, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.6,
+                vocab_size=23, hidden_size=16, n_layer=layers, n_head=2, initializer_range=0.6,
                 bos_token_id=None, eos_token_id=None,
             )  # fmt: skip
             model = BloomForCausalLM(bloom)
         else:
             llama = LlamaConfig(
-                vocab_size=23, max_position_embeddings=64, hidden_size=16, num_hidden_layers=2,
+                vocab_size=23, max_position_embeddings=64, hidden_size=16, num_hidden_layers=layers,
                 num_attention_heads=4, num_key_value_heads=2, intermediate_size=32,
                 bos_token_id=None, eos_token_id=None, initializer_range=0.6,
             )  # fmt: skip
             model = LlamaForCausalLM(llama)
     return model.eval()
+
+
+class Turned(TableLM):
+    """A table with its letters the other way round."""
+
+    @property
+    def tokenizer(self) -> LetterTokenizer:
+        found = LetterTokenizer(self.vocab_size)
+        found.letters = found.letters[::-1]
+        return found
 
 
 def prefixes(batch: int, length: int = 3, width: int = 16, seed: int = 1) -> torch.Tensor:

@@ -21,6 +21,7 @@ from prefixcap.engine.causal import CausalLM
 from prefixcap.testing.table import TableLM
 
 STOPS = [5, 11]
+STOP_SETS = ([], [5], STOPS)
 
 
 def oracle(
@@ -58,7 +59,7 @@ def cases() -> Iterator[dict[str, Any]]:
     for num_beams in range(1, 9):
         for penalty in (1.0, 0.0 if num_beams % 2 else -0.7):
             yield {"num_beams": num_beams, "length_penalty": penalty}
-    for num_beams, penalty, early in product((2, 4), (0.6, -0.5), (True, False, "never")):
+    for num_beams, penalty, early in product((2, 4, 7), (0.6, -0.5), (True, False, "never")):
         yield {"num_beams": num_beams, "length_penalty": penalty, "early_stopping": early}
     for num_beams in (1, 3):
         yield {"num_beams": num_beams, "min_new_tokens": 4}
@@ -83,6 +84,54 @@ def test_same_tokens_and_scores_as_transformers(lm: CausalLM, options: dict[str,
     ]
     for found in (batch, alone):
         check(found, expected, options["num_beams"] > 1)
+
+
+SHAPES = [
+    ([], 9, 1),
+    ([], 2, 12),
+    ([], 1, 3),
+    ([5], 9, 3),
+    ([5], 2, 1),
+    ([5], 1, 12),
+    (STOPS, 9, 12),
+    (STOPS, 2, 3),
+    (STOPS, 1, 1),
+]
+
+
+@pytest.mark.parametrize("early", [True, False, "never"])
+@pytest.mark.parametrize(
+    ("stops", "limit", "length"), SHAPES, ids=lambda v: f"{len(v)} stops" if v in STOP_SETS else v
+)
+def test_stops_limits_and_prefixes_of_any_number(
+    lm: CausalLM, stops: list[int], limit: int, length: int, early: bool | str
+) -> None:
+    prefix = prefixes(4, length)
+    options = {"num_beams": 5, "length_penalty": 0.8, "early_stopping": early}
+    expected = oracle(lm, prefix, 3, limit, stops, **options)
+    found = prefixcap.decode(lm, prefix, Beam(**options, n=3), max_new_tokens=limit, stop_ids=stops)
+    check(found, expected, True)
+
+
+@pytest.mark.parametrize(
+    ("stops", "limit", "length"), SHAPES, ids=lambda v: f"{len(v)} stops" if v in STOP_SETS else v
+)
+def test_greedy_has_the_log_probability_of_transformers(
+    lm: CausalLM, stops: list[int], limit: int, length: int
+) -> None:
+    prefix = prefixes(4, length)
+    out = lm.model.generate(
+        inputs_embeds=prefix, attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long),
+        do_sample=False, max_new_tokens=limit, eos_token_id=stops or None, pad_token_id=0,
+        return_dict_in_generate=True, output_scores=True,
+    )  # fmt: skip
+    gained = lm.model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
+    found = prefixcap.decode(lm, prefix, "greedy", max_new_tokens=limit, stop_ids=stops)
+    for ids, values, (h,) in zip(out.sequences.tolist(), gained.tolist(), found, strict=True):
+        assert tokens_of(h) == ids[: len(tokens_of(h))]
+        assert h.finish == ("stop" if h.stop_id is not None else "length")
+        assert h.logprob == h.score == pytest.approx(sum(values[: len(tokens_of(h))]), abs=1e-4)
+        assert len(tokens_of(h)) == limit or tokens_of(h)[-1] in stops
 
 
 def check(
@@ -121,6 +170,55 @@ def test_a_beam_as_wide_as_the_space_finds_the_optimum(
         for h in hypotheses:
             assert h.score == pytest.approx(scores[tuple(tokens_of(h))], abs=1e-4)
             assert h.logprob == pytest.approx(space[tuple(tokens_of(h))], abs=1e-4)
+
+
+def beam_by_loops(
+    lm: TableLM, prefix: torch.Tensor, beams: int, limit: int, config: Beam
+) -> list[tuple[float, tuple[int, ...]]]:
+    """transformers' search, one image, with any norm: what of it `generate` cannot be asked for."""
+
+    def over(length: int) -> float:
+        base = {"power": length, "gnmt": (5 + length) / 6, "none": 1}[config.length_norm]
+        return float(base**config.length_penalty)
+
+    live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    ended: list[tuple[float, tuple[int, ...]]] = []
+    for length in range(1, limit + 1):
+        found = [
+            (score + value, (*text, token))
+            for score, text in live
+            for token, value in enumerate(lm.distribution(prefix, text).log_softmax(-1).tolist())
+        ]
+        found = sorted(found, reverse=True)[: 2 * beams]
+        last = [text[-1] == lm.eos_id or length == limit for _, text in found]
+        new = [
+            (s / over(length), t) for (s, t), end in zip(found[:beams], last, strict=False) if end
+        ]
+        ended = sorted(ended + new, reverse=True)[:beams]
+        live = [beam for beam, end in zip(found, last, strict=True) if not end][:beams]
+        reach = length
+        if config.early_stopping == "never" and config.length_penalty > 0:
+            reach = limit
+        enough = len(ended) == beams
+        hopeless = config.early_stopping == "true" or (
+            bool(live) and enough and live[0][0] / over(reach) <= ended[-1][0]
+        )
+        if not live or (enough and hopeless):
+            break
+    return ended
+
+
+@pytest.mark.parametrize("early", ["true", "false", "never"])
+@pytest.mark.parametrize("norm", ["power", "gnmt", "none"])
+@pytest.mark.parametrize("penalty", [0.6, 3.0])
+def test_any_norm_goes_with_any_early_stopping(norm: str, early: str, penalty: float) -> None:
+    lm, prefix = TableLM(vocab_size=6, seed=7), prefixes(12, width=4)
+    config = Beam(num_beams=3, n=3, length_norm=norm, length_penalty=penalty, early_stopping=early)
+    found = prefixcap.decode(lm, prefix, config, max_new_tokens=7)
+    for row, hypotheses in zip(prefix, found, strict=True):
+        expected = beam_by_loops(lm, row, 3, 7, config)
+        assert [tuple(tokens_of(h)) for h in hypotheses] == [text for _, text in expected]
+        assert [h.score for h in hypotheses] == pytest.approx([s for s, _ in expected], abs=1e-4)
 
 
 @example(seed=800, beams=1, images=[0], max_rows=1, penalty=0.7, early="never")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 import torch
+from core.test_captioner import lm_folder
 from decoder_checks import rescore, texts, tokens_of
-from decoder_models import prefixes, small_model
-from prefixcap_decoders import Beam, ContrastiveDecoding, Guidance
+from decoder_models import Turned, prefixes, small_model
+from prefixcap_decoders import Beam, ContrastiveDecoding, DoLa, Greedy, Guidance
 from prefixcap_decoders.contrast import ContrastiveDecoder, GuidanceDecoder
 from prefixcap_decoders.dola_search import early_layers
 from prefixcap_decoders.pair import PairLM
@@ -22,7 +24,7 @@ import prefixcap
 from prefixcap import PrefixcapError
 from prefixcap.decoding import Task, collect
 from prefixcap.engine.causal import CausalLM
-from prefixcap.kinds import DecoderConfig
+from prefixcap.kinds import DecoderConfig, LanguageModel, LMConfig
 from prefixcap.registry import Registry
 from prefixcap.testing.table import TableLM
 
@@ -47,6 +49,11 @@ def logits_of(lm: CausalLM, prefix: Tensor, tokens: list[int], **options: Any) -
 @cache
 def bloom() -> CausalLM:
     return CausalLM(small_model("bloom"))
+
+
+def eos(model: Any) -> Any:
+    model.config.eos_token_id = STOP
+    return model
 
 
 def greedy(step: Callable[[list[int]], Tensor]) -> list[int]:
@@ -184,29 +191,48 @@ def test_contrastive_decoding_is_its_formula(ended: CausalLM, own: bool) -> None
         assert tokens_of(hypotheses[0]) == greedy(step)
 
 
-@pytest.mark.parametrize("half", ["low", "high"])
-def test_dola_is_its_formula(ended: CausalLM, half: str) -> None:
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def deep(request: pytest.FixtureRequest) -> CausalLM:
+    model = small_model(request.param, layers=8)
+    model.config.eos_token_id = STOP
+    return CausalLM(model)
+
+
+# GPT-2 ties its output layer to the embedding, so nothing is read off the embedding itself
+LAYERS = {
+    "gpt2": {"low": [2], "high": [4, 6], "1+3+5+7": [1, 3, 5, 7]},
+    "llama": {"low": [0, 2], "high": [4, 6], "7+0+3": [0, 3, 7]},
+}
+
+
+@pytest.mark.parametrize("which", ["low", "high", "numbers"])
+def test_dola_is_its_formula(deep: CausalLM, which: str) -> None:
     prefix, alpha = prefixes(6), 0.1
-    spec = f"dola:layers={half},decoder=greedy"
-    found = prefixcap.decode(ended, prefix, spec, max_new_tokens=LIMIT, max_rows=2)
-    head = ended.model.get_output_embeddings()
-    tied = head.weight is ended.model.get_input_embeddings().weight
+    known = LAYERS[deep.model.config.model_type]
+    setting = which if which in known else list(known)[-1]
+    spec = f"dola:layers={setting},decoder=greedy"
+    found = prefixcap.decode(deep, prefix, spec, max_new_tokens=LIMIT, max_rows=2)
+    head = deep.model.get_output_embeddings()
+    chosen: set[int] = set()
     for row, hypotheses in zip(prefix, found, strict=True):
 
         def step(tokens: list[int], row: Tensor = row) -> Tensor:
-            out = logits_of(ended, row, tokens, output_hidden_states=True)
-            last = out.logits[0, -1].softmax(-1)
-            best, contrast = -1.0, last
-            for layer in early_layers(half, 2, tied=tied):
+            out = logits_of(deep, row, tokens, output_hidden_states=True)
+            last = out.logits[0, -1].double().softmax(-1)
+            best, farthest, contrast = -1.0, 0, last
+            for layer in known[setting]:
                 with torch.inference_mode():
-                    early = head(out.hidden_states[layer][0, -1]).softmax(-1)
+                    early = head(out.hidden_states[layer][0, -1]).double().softmax(-1)
                 middle = (last + early) / 2
                 js = sum(0.5 * float((p * (p / middle).log()).nansum()) for p in (last, early))
                 if js > best:
-                    best, contrast = js, early
+                    best, farthest, contrast = js, layer, early
+            chosen.add(farthest)
             return torch.where(last >= alpha * last.max(), (last / contrast).log(), -math.inf)
 
         assert tokens_of(hypotheses[0]) == greedy(step)
+    # the choice between layers is put to the test where there is one
+    assert len(chosen) > 1 or len(known[setting]) == 1
 
 
 def test_early_layers_are_those_of_transformers() -> None:
@@ -215,6 +241,23 @@ def test_early_layers_are_those_of_transformers() -> None:
     assert early_layers("low", 12, tied=False) == [0, 2, 4]
     assert early_layers("high", 30, tied=True) == list(range(15, 30, 2))
     assert early_layers("low", 2, tied=True) == [1]
+    assert early_layers("low", 40, tied=False) == list(range(0, 20, 2))
+    assert early_layers("high", 40, tied=False) == list(range(20, 40, 2))
+    # of deeper models, such as GPT-2 XL with its 48 layers, the first or the last 20
+    assert early_layers("low", 48, tied=True) == [2, 4, 6, 8, 10, 12, 14, 16, 18]
+    assert early_layers("low", 48, tied=False) == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18]
+    assert early_layers("high", 48, tied=True) == [28, 30, 32, 34, 36, 38, 40, 42, 44, 46]
+    assert early_layers("high", 41, tied=False) == [21, 23, 25, 27, 29, 31, 33, 35, 37, 39]
+
+
+def test_wrong_layers_are_said(deep: CausalLM) -> None:
+    for wrong in ("middle", "2+", "-1", "2+x"):
+        with pytest.raises(
+            ValueError, match=r"layers must be 'low', 'high' or numbers .* '2\+4\+6'"
+        ):
+            DoLa(layers=wrong)
+    with pytest.raises(PrefixcapError, match=r"8 is not an earlier layer of a model of 8.* 0 to 7"):
+        prefixcap.decode(deep, prefixes(1), "dola:layers=2+8")
 
 
 def test_what_does_not_fit_is_said(ended: CausalLM) -> None:
@@ -231,6 +274,69 @@ def test_what_does_not_fit_is_said(ended: CausalLM) -> None:
         prefixcap.decode(ended, prefixes(1), "guidance:decoder=gredy")
     with pytest.raises(PrefixcapError, match="dola reads earlier layers"):
         prefixcap.decode(TableLM(), prefixes(1, width=4), "dola")
+
+
+def test_an_amateur_that_does_not_fit_is_said(ended: CausalLM) -> None:
+    def run(lm: LanguageModel, amateur: LanguageModel, width: int, limit: int) -> None:
+        task = Task(
+            lm=lm, prefix=prefixes(2, width=width), image_ids=["a", "b"], max_new_tokens=limit,
+            stop_ids=frozenset(),
+        )  # fmt: skip
+        list(ContrastiveDecoder(ContrastiveDecoding(), Greedy().build(), amateur).decode(task))
+
+    name = "contrastive-decoding: the amateur"
+    with pytest.raises(
+        PrefixcapError, match=f"{name} has 64 positions, and its prefix of 1 with 70"
+    ):
+        run(ended, CausalLM(eos(small_model("gpt2", seed=9))), 16, 70)
+    with pytest.raises(
+        PrefixcapError, match=f"{name}'s token 0 is 'z', and the language model's 'a'"
+    ):
+        run(TableLM(vocab_size=27), Turned(vocab_size=27), 4, 3)
+
+
+def test_an_amateur_has_the_dtype_of_the_language_model(tmp_path: Path) -> None:
+    amateur = Registry().parse(LMConfig, f"hf:model={lm_folder(tmp_path / 'small', seed=1)}")
+    large = Registry().parse(LMConfig, f"hf:model={lm_folder(tmp_path / 'large', n_embd=24)}")
+    lm = large.build(dtype="bfloat16")
+    decoder = ContrastiveDecoder(ContrastiveDecoding(), Greedy().build(), amateur)
+    task = Task(
+        lm=lm, prefix=prefixes(2, width=24), image_ids=["a", "b"], max_new_tokens=4,
+        stop_ids=frozenset(),
+    )  # fmt: skip
+    with torch.inference_mode():
+        found = collect(decoder.decode(task), 2)
+    assert [len(hypotheses[0].ids) for hypotheses in found] == [4, 4]
+    assert isinstance(decoder.amateur, LanguageModel)
+    assert next(decoder.amateur.module.parameters()).dtype == torch.bfloat16
+
+
+def test_the_mean_of_one_image_is_refused(ended: CausalLM) -> None:
+    for spec in ("guidance:against=mean", "contrastive-decoding:against=mean"):
+        with pytest.raises(PrefixcapError, match=r"against='mean' needs several images.*'start'"):
+            prefixcap.decode(ended, prefixes(1), spec)
+        assert len(prefixcap.decode(ended, prefixes(2), spec, max_new_tokens=3)) == 2
+
+
+@pytest.mark.parametrize("against", ["prefix", "mean"])
+def test_an_amateur_may_see_the_image(ended: CausalLM, against: str) -> None:
+    prefix, config = prefixes(4), ContrastiveDecoding(amateur="scenes-gpt2", against=against)
+    amateur = CausalLM(eos(small_model("gpt2", seed=9)))
+    task = Task(
+        lm=ended, prefix=prefix, image_ids=list("abcd"), max_new_tokens=LIMIT,
+        stop_ids=frozenset({STOP}),
+    )  # fmt: skip
+    with torch.inference_mode():
+        found = collect(ContrastiveDecoder(config, Greedy().build(), amateur).decode(task), 4)
+    for row, hypotheses in zip(prefix, found, strict=True):
+        seen = row if against == "prefix" else prefix.mean(0)
+
+        def step(tokens: list[int], row: Tensor = row, seen: Tensor = seen) -> Tensor:
+            expert = logp(ended, row, tokens)
+            kept = expert.exp() >= 0.1 * expert.exp().max()
+            return torch.where(kept, expert - logp(amateur, seen, tokens), float("-inf"))
+
+        assert tokens_of(hypotheses[0]) == greedy(step)
 
 
 def test_a_decoder_within_says_that_captions_depend_on_each_other() -> None:

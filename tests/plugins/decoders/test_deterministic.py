@@ -79,6 +79,20 @@ def test_more_diversity_gives_more_first_words() -> None:
     assert first_words(some) > first_words(none)
 
 
+def test_what_several_groups_found_comes_once_before_any_comes_twice() -> None:
+    # without diversity every group finds the same captions
+    lm, prefix = TableLM(vocab_size=7, seed=3), prefixes(6, width=4)
+    config = DiverseBeam(num_beams=6, num_groups=2, diversity=0.0)
+    beam = prefixcap.decode(lm, prefix, "beam:num_beams=3,n=3", max_new_tokens=5)
+    for n in (2, 3, 5):
+        found = prefixcap.decode(lm, prefix, config, max_new_tokens=5, n=n)
+        for hypotheses, single in zip(found, beam, strict=True):
+            assert {h.ids for h in hypotheses} == {h.ids for h in single[:n]}
+            assert len(hypotheses) == n
+            scores = [h.score for h in hypotheses]
+            assert scores == sorted(scores, reverse=True)
+
+
 def test_groups_must_divide_the_beams() -> None:
     with pytest.raises(
         PrefixcapError, match=r"num_beams \(5\) must be a multiple of num_groups \(2\)"
@@ -180,6 +194,38 @@ def test_generate_samples_by_the_images_own_seed(lm: CausalLM) -> None:
     )
     assert last[0] == usual[2]
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_generate_leaves_random_states_alone(
+    lm: CausalLM, sampled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a random state was touched")
+
+    # this seeds the generators of every GPU
+    monkeypatch.setattr(torch, "manual_seed", never)
+    if not sampled:
+        monkeypatch.setattr(torch.random, "fork_rng", never)
+    config = HFGenerate(options=("do_sample=true",) if sampled else (), batch=1)
+    before = torch.random.get_rng_state()
+    for _ in prefixcap.decoding.iter_decode(lm, prefixes(2), config, max_new_tokens=3):
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("num_beam=4", "has no option 'num_beam' to give; did you mean 'num_beams'"),
+        ("output_scores=true", "has no option 'output_scores' to give"),
+        ("early_stopping=maybe", "`early_stopping` must be a boolean or 'never', but is maybe"),
+        ("num_beams", "the option 'num_beams' is not of the form key=value"),
+        ("num_return_sequences=2", r"say n=\.\.\. for several captions an image"),
+    ],
+)
+def test_a_wrong_option_is_said_when_it_is_read(options: str, sentence: str) -> None:
+    with pytest.raises(PrefixcapError, match=sentence):
+        prefixcap.Registry().parse(prefixcap.DecoderConfig, f"hf-generate:options={options}")
 
 
 def test_generate_without_a_model_of_transformers_is_said() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from decoder_models import prefixes
-from prefixcap_decoders import Greedy
+from prefixcap_decoders import Beam, Greedy
+from prefixcap_decoders.named import UNFIT, NamedProcessor
+from prefixcap_decoders.transforms import generation
 
 import prefixcap
-from prefixcap import PrefixcapError
+from prefixcap import DecoderConfig, PrefixcapError, Registry
 from prefixcap.engine.causal import CausalLM
 from prefixcap.specs import to_spec
 from prefixcap.testing.table import TableLM
@@ -80,6 +84,49 @@ def test_processors_with_lists_are_named_as_in_python(text: str, spec: str) -> N
     assert prefixcap.Registry().parse(prefixcap.DecoderConfig, to_spec(config)) == config
 
 
+BARRED = "no_repeat_ngram_size=1,min_new_tokens=6"
+
+
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        "greedy:{}", "sample:{}", "top-k:{}", "mirostat:{}", "contrastive:{}", "stochastic-beam:{}",
+        "beam:{}", "diverse-beam:{}", "beam:num_beams=1,{}", "speculative:decoder=greedy:{}",
+        "speculative:decoder=sample:{}", "guidance:decoder=beam:{}",
+    ],
+)  # fmt: skip
+def test_where_every_token_is_barred_the_model_goes_on(decoder: str) -> None:
+    # after four letters nothing is left: a fifth would stand twice, and the stop token comes early
+    lm, prefix = TableLM(vocab_size=5, seed=1), prefixes(4, width=4)
+    spec = decoder.format(BARRED.replace(",", ";") if "decoder=" in decoder else BARRED)
+    found = prefixcap.decode(lm, prefix, spec, max_new_tokens=8)
+    for hypotheses in found:
+        assert hypotheses
+        for h in hypotheses:
+            assert sorted(h.ids[:4]) == [0, 1, 2, 3]
+            assert math.isfinite(h.logprob)
+            assert math.isfinite(h.score)
+    if decoder == "greedy:{}":
+        for row, (h, *_) in zip(prefix, found, strict=True):
+            assert h.ids[4:5] == tuple(
+                token for token in [int(lm.distribution(row, h.ids[:4]).argmax())]
+                if token != lm.eos_id
+            )  # fmt: skip
+
+
+def test_a_hypothesis_without_a_way_on_gives_way_to_others() -> None:
+    lm, prefix = TableLM(vocab_size=5, seed=1), prefixes(6, width=4)
+    dead_end = f"NoBadWordsLogitsProcessor(bad_words_ids={[[0, token] for token in range(5)]})"
+    greedy = prefixcap.decode(lm, prefix, Greedy(processors=(dead_end,)), max_new_tokens=6)
+    assert any(0 in hypotheses[0].ids[:-1] for hypotheses in greedy)
+    config = Beam(num_beams=4, n=4, processors=(dead_end,), early_stopping="never")
+    for hypotheses in prefixcap.decode(lm, prefix, config, max_new_tokens=6):
+        assert len(hypotheses) == 4
+        for h in hypotheses:
+            assert 0 not in h.ids[:-1]
+            assert not (h.finish == "stop" and h.ids[-1:] == (0,))
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -88,8 +135,47 @@ def test_processors_with_lists_are_named_as_in_python(text: str, spec: str) -> N
         ("TopKLogitsWarper(top_k=1", "lacks a closing parenthesis"),
         ("TopKLogitsWarper(5)", "'5' is not of the form key=value"),
         ("TopKLogitsWarper(k=5)", "cannot be made"),
+        ("SynthIDTextWatermarkLogitsProcessor", "remembers the rows of a batch"),
+        (
+            "ClassifierFreeGuidanceLogitsProcessor(guidance_scale=2)",
+            "wants two rows a caption; the",
+        ),
     ],
 )
 def test_a_wrong_processor_is_said(text: str, sentence: str) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
         prefixcap.decode(TableLM(), prefixes(1, width=4), Greedy(processors=(text,)))
+    for decoder in ("greedy:", "best-of:", "beam:", "guidance:decoder=top-k:"):
+        with pytest.raises(PrefixcapError, match=sentence):
+            Registry().parse(DecoderConfig, f"{decoder}processors={text}")
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_what_cannot_be_used_is_refused_with_what_can(name: str) -> None:
+    assert hasattr(generation(), name)
+    with pytest.raises(
+        PrefixcapError, match=f"'{name}' cannot be used: it .*; these can: "
+    ) as info:
+        Registry().parse(DecoderConfig, f"greedy:processors={name}")
+    can = str(info.value).partition("these can: ")[2].split(", ")
+    assert "TopKLogitsWarper" in can
+    assert not set(can) & UNFIT.keys()
+
+
+def test_a_processor_that_fails_is_named() -> None:
+    text = "ForcedBOSTokenLogitsProcessor(bos_token_id=99)"
+    # it is at the second token that this processor acts
+    with pytest.raises(
+        PrefixcapError, match=r"the processor 'ForcedBOS.*\(bos_token_id=99\)' failed"
+    ):
+        prefixcap.decode(
+            TableLM(), prefixes(1, width=4), Greedy(processors=(text,)),
+            max_new_tokens=4, stop_ids=[],
+        )  # fmt: skip
+
+    def halved(tokens: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores[:1]
+
+    processor = NamedProcessor("Halved", halved)
+    with pytest.raises(PrefixcapError, match=r"'Halved' made scores of shape \(1, 5\) of \(2, 5\)"):
+        processor(torch.zeros(2, 0), torch.zeros(2, 5))

@@ -16,7 +16,7 @@ from prefixcap_decoders.utility import UTILITIES
 from torch import Tensor
 
 import prefixcap
-from prefixcap.decoding import Row
+from prefixcap.decoding import Task, collect
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import Encoder, ImageItem
 from prefixcap.testing.table import TableLM
@@ -155,23 +155,38 @@ def test_cider_weighs_rare_words_more() -> None:
     assert table[0][2] > table[0][1] > 0  # "dog" is rarer than "a"
 
 
-def test_mirostat_is_its_formula() -> None:
-    config = Mirostat(tau=1.2, eta=0.4)
-    decoder = config.build()
+class Listed(TableLM):
+    """Gives the same distributions whatever stands there."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(vocab_size=logits.shape[1])
+        self.logits = logits
+
+    def distribution(self, prefix: Tensor, tokens: Sequence[int]) -> Tensor:
+        return self.logits[len(tokens)]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6, 1.7])
+def test_mirostat_is_its_formula(temperature: float) -> None:
     stream = torch.Generator().manual_seed(0)
-    logits = torch.randn(40, 1, 9, generator=stream) * 2
-    numbers = np.random.default_rng(1).random(40)
-    row, mu = Row(0, numbers.tolist()), 2 * 1.2
+    logits = torch.randn(40, 9, generator=stream) * 2
+    task = Task(
+        lm=Listed(logits), prefix=prefixes(1, width=4), image_ids=["a"], max_new_tokens=40,
+        stop_ids=frozenset(),
+    )  # fmt: skip
+    config = Mirostat(tau=1.2, eta=0.4, temperature=temperature)
+    with torch.inference_mode():
+        ((found,),) = collect(config.build().decode(task), 1)
+    numbers = task.generator(0).random((1, 40))[0]
+    mu = 2 * 1.2
     for step in range(40):
-        probability = logits[step, 0].double().softmax(-1)
+        probability = (logits[step].double() / temperature).softmax(-1)
         surprise = -probability.log2()
         kept = [t for t in range(9) if surprise[t] <= mu] or [int(probability.argmax())]
         mass = np.cumsum([float(probability[t]) for t in kept])
         expected = kept[int((mass <= numbers[step] * mass[-1]).sum())]
-        assert int(decoder._draw(logits[step], [row])) == expected  # type: ignore[attr-defined]
+        assert found.ids[step] == expected
         mu -= 0.4 * (float(surprise[expected]) - 1.2)
-        assert row.memory == pytest.approx(mu, abs=1e-4)
-        row.tokens.append(expected)
 
 
 def test_mirostat_nears_its_surprise() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from decoder_checks import fits, texts, tokens_of
+from decoder_checks import drawn_texts, fits, rescore, tokens_of, truncated
 from decoder_models import prefixes
-from prefixcap_decoders import Sample, TopP
+from prefixcap_decoders import Epsilon, Eta, MinP, Sample, TopH, TopK, TopP, Typical
 from prefixcap_decoders.draw import draw, draw_from_nucleus
 from prefixcap_decoders.sampler import drawing
+from prefixcap_decoders.sampling import Sampling
 from prefixcap_decoders.truncation import truncate, truncations
 from scipy.stats import chi2
 
 import prefixcap
-from prefixcap import PrefixcapError
+from prefixcap import DecoderConfig, Hypothesis, PrefixcapError
+from prefixcap.decoding import Task, collect
 from prefixcap.engine.causal import CausalLM
 from prefixcap.testing.table import TableLM
 
@@ -44,14 +48,93 @@ def ident(settings: dict[str, float]) -> str:
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=ident)
 @pytest.mark.parametrize("size", [7, 300])
-def test_draws_come_from_what_transformers_warpers_leave(
-    settings: dict[str, float], size: int
-) -> None:
+def test_draws_come_from_what_the_truncations_leave(settings: dict[str, float], size: int) -> None:
     logits = torch.randn(1, size, generator=torch.Generator().manual_seed(size)) * 1.5
-    left = truncate(truncations(**settings), logits).double().softmax(-1)[0]
+    left = truncated(logits[0].double().tolist(), **settings)
     numbers = torch.from_numpy(np.random.default_rng(3).random(DRAWS))
     drawn = drawing(**settings)(logits.expand(DRAWS, -1), numbers).tolist()
-    assert fits(drawn, dict(enumerate(left.tolist())))
+    assert fits(drawn, dict(enumerate(left)))
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=ident)
+@pytest.mark.parametrize("tied", [False, True], ids=["", "tied"])
+def test_the_warpers_leave_what_the_papers_define(settings: dict[str, float], tied: bool) -> None:
+    logits = torch.randn(12, 300, generator=torch.Generator().manual_seed(1)) * 1.5
+    if tied:
+        logits = logits.bfloat16().float()
+    left = truncate(truncations(**settings), logits).double().softmax(-1)
+    for row, found in zip(logits.double().tolist(), left.tolist(), strict=True):
+        expected = truncated(row, **settings)
+        # of equally likely tokens at the cut, torch's sort takes any first
+        pair = (sorted(found), sorted(expected)) if tied else (found, expected)
+        assert pair[0] == pytest.approx(pair[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=ident)
+def test_equally_likely_tokens_at_the_cut_are_no_more_than_are_needed(
+    settings: dict[str, float],
+) -> None:
+    logits = (2 * torch.randn(1, 40, generator=torch.Generator().manual_seed(2))).round()
+    expected = dict.fromkeys(logits[0].tolist(), 0.0)
+    for value, probability in zip(
+        logits[0].tolist(), truncated(logits[0].tolist(), **settings), strict=True
+    ):
+        expected[value] += probability
+    numbers = torch.from_numpy(np.random.default_rng(5).random(DRAWS))
+    drawn = drawing(**settings)(logits.expand(DRAWS, -1), numbers)
+    assert fits(logits[0][drawn].tolist(), expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"top_p": 0.5}, {0, 1}),
+        ({"top_p": 0.0}, {0}),
+        ({"top_k": 2}, {0, 1, 2, 3}),
+        ({"top_k": 2, "top_p": 0.5}, {0, 1, 2, 3}),
+        ({"top_k": 5}, {0, 1, 2, 3}),
+    ],
+    ids=str,
+)
+def test_of_four_equal_tokens(settings: dict[str, float], kept: set[int]) -> None:
+    logits = torch.tensor([[0.0] * 4 + [float("-inf")] * 3])
+    numbers = torch.linspace(0, 1, 401, dtype=torch.float64)[:-1]
+    drawn = set(drawing(**settings)(logits.expand(400, -1), numbers).tolist())
+    count = 2 if settings.get("top_p") else len(kept)
+    assert drawn <= kept
+    assert len(drawn) == count
+
+
+PLAIN: list[tuple[type[Sampling], dict[str, float], dict[str, float]]] = [
+    (TopH, {"top_h": 0.7}, {"top_h": 0.4}),
+    (TopK, {"top_k": 2}, {"top_k": 10}),
+    (TopP, {"top_p": 0.6, "top_k": 3}, {"top_p": 0.9}),
+    (MinP, {"min_p": 0.3}, {"min_p": 0.1}),
+    (Typical, {"typical_p": 0.4}, {"typical_p": 0.95}),
+    (Epsilon, {"epsilon": 0.1}, {"epsilon": 6e-4}),
+    (Eta, {"eta": 0.2}, {"eta": 2e-3}),
+]
+
+
+@pytest.mark.parametrize(
+    ("plain", "settings", "usual"), PLAIN, ids=lambda v: getattr(v, "name", "")
+)
+def test_a_plain_name_is_sample_with_one_setting(
+    plain: type[Sampling], settings: dict[str, Any], usual: dict[str, Any]
+) -> None:
+    task = Task(
+        lm=TableLM(vocab_size=26, sharpness=0.5), prefix=prefixes(3, width=4),
+        image_ids=["a", "b", "c"], max_new_tokens=8, stop_ids=frozenset({3}), stream="the same",
+    )  # fmt: skip
+
+    def made(config: DecoderConfig) -> list[list[Hypothesis]]:
+        with torch.inference_mode():
+            return collect(config.build().decode(task), 3)
+
+    own = made(plain(temperature=1.3, n=20, **settings))
+    assert own == made(Sample(temperature=1.3, n=20, **settings))
+    assert made(plain(n=20)) == made(Sample(n=20, **usual))
+    assert own != made(Sample(temperature=1.3, n=20))
 
 
 def test_the_test_of_a_distribution_can_fail() -> None:
@@ -77,13 +160,7 @@ def test_captions_are_drawn_with_their_exact_probability(spec: str) -> None:
     prefix = prefixes(1, width=4)
     found = prefixcap.decode(lm, prefix, spec, max_new_tokens=limit, n=n, max_rows=n)[0]
     settings = {"top_p": 0.8} if "top-p" in spec else {"typical_p": 0.7, "temperature": 0.8}
-    expected = {}
-    for text, _ in texts(lm, prefix[0], limit):
-        probability = 1.0
-        for at, token in enumerate(text):
-            logits = lm.distribution(prefix[0], text[:at])[None]
-            probability *= float(truncate(truncations(**settings), logits).softmax(-1)[0, token])
-        expected[text] = probability
+    expected = drawn_texts(lm, prefix[0], limit, **settings)
     assert fits([tuple(tokens_of(h)) for h in found], expected)
     assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
 
@@ -106,6 +183,16 @@ def test_a_seed_gives_the_same_captions_in_any_batch(lm: CausalLM, spec: str) ->
     assert made([6, 2, 4, 0, 1, 5, 3], 7) == usual
     assert {k: v for i in range(7) for k, v in made([i], 1).items()} == usual
     assert len({tuple(v) for v in usual.values()}) > 1
+
+
+@pytest.mark.parametrize("spec", ["sample:n=3", "top-p:temperature=1.4,n=3", "mirostat:n=3"])
+def test_a_sampled_caption_has_the_models_own_log_probability(lm: CausalLM, spec: str) -> None:
+    prefix = prefixes(5)
+    found = prefixcap.decode(lm, prefix, spec, max_new_tokens=8, stop_ids=[5, 11])
+    for row, hypotheses in zip(prefix, found, strict=True):
+        for h in hypotheses:
+            assert h.logprob == pytest.approx(rescore(lm, row, h), abs=1e-3)
+            assert h.score == h.logprob
 
 
 def test_another_seed_and_another_image_give_others() -> None:

@@ -8,13 +8,12 @@ import attrs
 import pytest
 import torch
 from core.test_captioner import features, lm_folder, make
-from decoder_checks import fits, rescore, texts, tokens_of
-from decoder_models import prefixes, small_model
+from decoder_checks import drawn_texts, fits, rescore, tokens_of
+from decoder_models import Turned, prefixes, small_model
 from prefixcap_decoders import Speculative, acceptance
 from prefixcap_decoders.draft_sources import CountDrafter, LookupDrafter
 from prefixcap_decoders.drafts import Line
 from prefixcap_decoders.speculative_search import SpeculativeDecoder, Tally
-from prefixcap_decoders.truncation import truncate, truncations
 from torch import Tensor
 
 import prefixcap
@@ -23,7 +22,7 @@ from prefixcap.decoding import Task, collect
 from prefixcap.engine.causal import CausalLM
 from prefixcap.kinds import LanguageModel
 from prefixcap.testing import Case, run_checks
-from prefixcap.testing.table import LetterTokenizer, TableLM
+from prefixcap.testing.table import TableLM
 
 STOPS = frozenset({3, 5, 11, 17})
 LIMIT = 9
@@ -102,19 +101,6 @@ def test_a_draft_that_is_always_right_saves_all_the_runs_it_can(inner: str) -> N
     assert tally.rounds == 2 * len(found[0])
 
 
-def expected(lm: TableLM, prefix: Tensor, limit: int, **settings: float) -> dict[object, float]:
-    """The probability of every caption under a truncated distribution."""
-    found: dict[object, float] = {}
-    for text, _ in texts(lm, prefix, limit):
-        probability = 1.0
-        for at, token in enumerate(text):
-            logits = lm.distribution(prefix, text[:at])[None]
-            left = truncate(truncations(**settings), logits).double().softmax(-1)[0]
-            probability *= float(left[token])
-        found[text] = probability
-    return found
-
-
 @pytest.mark.parametrize("draft", ["alike", "unlike", "lookup"])
 @pytest.mark.parametrize(
     ("tokens", "settings"),
@@ -131,7 +117,7 @@ def test_samples_have_exactly_the_samplers_distribution(
     config = Speculative(tokens=tokens, decoder=inner)
     found, tally = run(lm, other, config, prefix, max_new_tokens=limit)
     drawn = [tuple(tokens_of(h)) for h in found[0]]
-    assert fits(drawn, expected(lm, prefix[0], limit, **settings))
+    assert fits(drawn, drawn_texts(lm, prefix[0], limit, **settings))
     for h in found[0][:20]:
         assert h.logprob == pytest.approx(rescore(lm, prefix[0], h), abs=1e-4)
     if draft != "lookup":
@@ -160,7 +146,7 @@ def test_without_the_correction_the_distribution_is_noticeably_wrong(
     config = Speculative(tokens=3, decoder="sample:n=3000")
     found, _ = run(lm, Mixed(lm, prefix[0], 0.0), config, prefix, max_new_tokens=3)
     drawn = [tuple(tokens_of(h)) for h in found[0]]
-    assert not fits(drawn, expected(lm, prefix[0], 3))
+    assert not fits(drawn, drawn_texts(lm, prefix[0], 3))
 
 
 @pytest.mark.parametrize("draft", ["gpt2", None])
@@ -244,16 +230,6 @@ def test_a_draft_that_does_not_fit_is_said() -> None:
     table, turned = TableLM(vocab_size=27), Turned(vocab_size=27)
     with pytest.raises(PrefixcapError, match=r"draft's token 0 is 'z', and the .* model's 'a'"):
         run(table, turned, config, prefixes(1, width=4))
-
-
-class Turned(TableLM):
-    """A table with its letters the other way round."""
-
-    @property
-    def tokenizer(self) -> LetterTokenizer:
-        found = LetterTokenizer(self.vocab_size)
-        found.letters = found.letters[::-1]
-        return found
 
 
 def test_a_trained_captioner_drafts_by_its_own_mapper(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Every decoder's settings: what they accept, and what they refuse with a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+from decoder_models import prefixes
+from prefixcap_decoders import Greedy, Sample, prefixcap_components
+
+import prefixcap
+from prefixcap import PrefixcapError
+from prefixcap.testing.table import TableLM
+
+FLOATS = [
+    (config, field.name)
+    for config in prefixcap_components()
+    for field in attrs.fields(config)
+    if field.type == "float"
+]
+
+
+@pytest.mark.parametrize(("config", "setting"), FLOATS, ids=lambda v: getattr(v, "name", v))
+def test_a_number_is_a_finite_float(config: Any, setting: str) -> None:
+    for wrong in (float("nan"), float("inf"), float("-inf")):
+        with pytest.raises(ValueError, match=f"{setting} must be a finite number, not -?(nan|inf)"):
+            config(**{setting: wrong})
+    if setting in ("epsilon", "eta") and config.name not in ("mirostat",):
+        return  # no whole number is in their range but the one that turns them off
+    found = getattr(config(**{setting: 1}), setting)
+    assert isinstance(found, float)
+    assert found == 1.0
+
+
+def test_whole_numbers_are_passed_on_as_transformers_wants_them() -> None:
+    lm, prefix = TableLM(vocab_size=6), prefixes(2, width=4)
+    for config, same in (
+        (Sample(temperature=2, top_h=1), "sample:temperature=2.0"),
+        (Greedy(repetition_penalty=2), "greedy:repetition_penalty=2.0"),
+    ):
+        assert prefixcap.specs.to_spec(config) == same
+        assert prefixcap.decode(lm, prefix, config) == prefixcap.decode(lm, prefix, same)
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("beam:length_penalty=1e9", "length_penalty must be between -10 and 10, not 1000000000.0"),
+        ("constrained:length_penalty=-11", "length_penalty must be between -10 and 10, not -11.0"),
+        ("best-of:length_penalty=nan", "length_penalty must be a finite number, not nan"),
+        ("guidance:scale=inf", "scale must be a finite number, not inf"),
+        ("sample:temperature=1e-39", "temperature must be at least 1e-06, not 1e-39"),
+        ("mirostat:temperature=0", "temperature must be greater than 0, not 0.0"),
+    ],
+)
+def test_what_would_make_scores_that_are_no_numbers_is_refused(spec: str, sentence: str) -> None:
+    with pytest.raises(PrefixcapError, match=sentence):
+        prefixcap.Registry().parse(prefixcap.DecoderConfig, spec)
+
+
+@pytest.mark.parametrize("penalty", [-10, 10])
+@pytest.mark.parametrize("norm", ["power", "gnmt"])
+def test_the_greatest_penalties_still_make_scores(penalty: int, norm: str) -> None:
+    spec = f"beam:length_penalty={penalty},length_norm={norm},num_beams=2"
+    lm, prefix = TableLM(vocab_size=6), prefixes(1, width=4)
+    (found,) = prefixcap.decode(lm, prefix, spec, max_new_tokens=300, stop_ids=[])[0]
+    assert -float("inf") < found.score < 0
