@@ -51,7 +51,7 @@ def decode(
         prefix: (B,P,E).
         decoder: a config, or its spec such as "beam:num_beams=5".
         max_new_tokens: the most tokens a caption may have, the stop token included.
-        stop_ids: the tokens that end a caption; the model's end-of-text token unless given.
+        stop_ids: the tokens that end a caption; the model's end-of-text tokens unless given.
         image_ids: B names that key the images' random streams; "0" to "B-1" unless given.
         seed: of all randomness; the global random state is neither read nor changed.
         n: how many captions an image; what the decoder's config says unless given.
@@ -109,8 +109,8 @@ def iter_decode(
 
     config = (registry or Registry()).parse(DecoderConfig, decoder)
     ids = [str(i) for i in range(len(prefix))] if image_ids is None else list(image_ids)
-    stops = stop_ids if stop_ids is not None else [] if lm.eos_id is None else [lm.eos_id]
-    _check(lm, prefix, ids, max_new_tokens, stops, n, max_rows)
+    stops = lm.eos_ids if stop_ids is None else stop_ids
+    _check(lm, prefix, ids, max_new_tokens, stops, n, max_rows, features)
     task = Task(
         lm=lm,
         prefix=prefix.to(next((p.device for p in lm.module.parameters()), prefix.device)),
@@ -160,6 +160,7 @@ def _check(
     stop_ids: Sequence[int],
     n: int | None,
     max_rows: int,
+    features: Tensor | None,
 ) -> None:
     if prefix.ndim != 3 or prefix.shape[-1] != lm.width:
         raise PrefixcapError(
@@ -169,6 +170,10 @@ def _check(
         raise PrefixcapError("a prefix must have at least one position, and this one has none")
     if len(image_ids) != len(prefix):
         raise PrefixcapError(f"{len(image_ids)} image ids were given for {len(prefix)} prefixes")
+    if features is not None and len(features) != len(prefix):
+        raise PrefixcapError(
+            f"features of {len(features)} images were given for {len(prefix)} prefixes"
+        )
     for name, value in (("n", n), ("max_rows", max_rows)):
         if value is not None and value < 1:
             raise PrefixcapError(f"{name} must be at least 1, not {value}")
@@ -179,6 +184,7 @@ def _check(
         raise PrefixcapError(
             f"the stop token {wrong[0]} is not in the vocabulary of {lm.vocab_size}"
         )
+    # most decoders run no last token, but contrastive search runs every candidate for it
     longest = prefix.shape[1] + max_new_tokens
     if lm.max_positions is not None and longest > lm.max_positions:
         raise PrefixcapError(

@@ -19,7 +19,7 @@ class Session(ABC):
     Example:
         >>> while session.admit() or len(session.images):
         ...     tokens = session.logits.argmax(-1)
-        ...     going = [row for row, token in enumerate(tokens.tolist()) if token != stop]
+        ...     going = (tokens != stop).nonzero().flatten()
         ...     session.advance(tokens[going], going)
     """
 

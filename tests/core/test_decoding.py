@@ -9,6 +9,8 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from core.engine.models import made
+from core.engine.models import prefixes as embeddings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -140,6 +142,15 @@ def test_a_forgotten_image_is_said() -> None:
         collect(iter([(1, [])]), 3)
 
 
+@pytest.mark.parametrize("decoder", ["greedy", "contrastive:top_k=2"])
+def test_a_caption_may_be_as_long_as_the_positions_last(decoder: str) -> None:
+    lm, prefix = prefixcap.from_transformers(made("gpt2", n_positions=12)), embeddings(1)
+    ((found,),) = prefixcap.decode(lm, prefix, decoder, stop_ids=(), max_new_tokens=9)
+    assert len(found.ids) == 9
+    with pytest.raises(PrefixcapError, match="a prefix of 3 and 10 new tokens need 13 positions"):
+        prefixcap.decode(lm, prefix, decoder, stop_ids=(), max_new_tokens=10)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -147,6 +158,7 @@ def test_a_forgotten_image_is_said() -> None:
         ({"prefix": torch.zeros(2, 1, 3)}, r"of shape \(B,P,4\), not \(2, 1, 3\)"),
         ({"prefix": torch.zeros(2, 0, 4)}, "a prefix must have at least one position"),
         ({"image_ids": ["a"]}, "1 image ids were given for 2 prefixes"),
+        ({"features": torch.zeros(3, 7)}, "features of 3 images were given for 2 prefixes"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1, not 0"),
         ({"n": 0}, "n must be at least 1, not 0"),
         ({"max_rows": 0}, "max_rows must be at least 1, not 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prefixcap.engine.general import GeneralSession
+from prefixcap.engine.modes import evaluating
 from prefixcap.engine.tree import TreeSession
 from prefixcap.errors import PrefixcapError
 from prefixcap.kinds import LanguageModel, Tokenizer
@@ -77,9 +79,23 @@ class CausalLM(LanguageModel):
         """The id of the end-of-text token: the tokenizer's, else the config's."""
         if self._tokenizer is not None and self._tokenizer.tokenizer.eos_token_id is not None:
             return int(self._tokenizer.tokenizer.eos_token_id)
-        eos = self.model.config.get_text_config().eos_token_id
-        first = eos[0] if isinstance(eos, (list, tuple)) else eos
-        return None if first is None or not 0 <= first < self.vocab_size else int(first)
+        first = _several(self.model.config.get_text_config())[:1]
+        return next((token for token in first if 0 <= token < self.vocab_size), None)
+
+    @property
+    def eos_ids(self) -> tuple[int, ...]:
+        """The ids of all tokens that end a text: `eos_id` and what a config names beside it.
+
+        A config that names others only is of another vocabulary, such as one left as it came.
+        """
+        if self.eos_id is None:
+            return ()
+        found = [self.eos_id]
+        generation = getattr(self.model, "generation_config", None)
+        for config in (generation, self.model.config.get_text_config()):
+            if self.eos_id in (named := _several(config)):
+                found += [token for token in named if 0 <= token < self.vocab_size]
+        return tuple(dict.fromkeys(found))
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -112,9 +128,11 @@ class CausalLM(LanguageModel):
         # places as a tensor: a slice of the states is not contiguous, and torch would then multiply
         # by a copy of the vocabulary's weights for each caption
         places = torch.arange(prefix.shape[1] - 1, inputs.shape[1], device=inputs.device)
-        logits: Tensor = self.model(
-            inputs_embeds=inputs, use_cache=False, logits_to_keep=places
-        ).logits
+        # with gradients, dropout is the caller's choice
+        with nullcontext() if torch.is_grad_enabled() else evaluating(self.model):
+            logits: Tensor = self.model(
+                inputs_embeds=inputs, use_cache=False, logits_to_keep=places
+            ).logits
         return logits
 
     def start(
@@ -157,6 +175,12 @@ class CausalLM(LanguageModel):
         if self._before:
             found.update(repr(("before", self._before)).encode())
         return found.hexdigest()[:16]
+
+
+def _several(config: Any) -> tuple[int, ...]:
+    """Returns the end-of-text tokens that a config names: none, one or several."""
+    eos = getattr(config, "eos_token_id", None)
+    return () if eos is None else tuple(map(int, eos if isinstance(eos, (list, tuple)) else [eos]))
 
 
 def from_transformers(

@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from prefixcap.engine.general import GeneralSession
 from prefixcap.engine.hf import HFNetwork
+from prefixcap.engine.modes import evaluating
 from prefixcap.engine.native import GPT2Network, LlamaNetwork, Native, OPTNetwork
 from prefixcap.engine.network import Network
 from prefixcap.engine.tree import TreeSession
@@ -43,7 +44,7 @@ class Choice:
 
     def network(self) -> Network | None:
         """The network for the model as it is now; None where only the general session serves."""
-        structure = tuple(map(type, self._model.modules()))
+        structure = _structure(self._model)
         stamp = (structure, _stamp(self._model))
         if stamp == self._stamp:
             return self._network
@@ -73,6 +74,9 @@ def _native(model: Any) -> type[Native] | None:
     """The network that is written out for exactly this model's parts, where there is one."""
     name, config = type(model).__name__, model.config
     if not type(model).__module__.startswith("transformers.models."):
+        return None
+    # what is written out calls no module that somebody may be listening to, or speaking through
+    if any(_hooked(part) for part in model.modules()):
         return None
     # adapters put modules of their own in the linear layers' place
     weights = (nn.Linear, Conv1D, nn.Embedding)
@@ -108,17 +112,12 @@ def agrees(network: Network, model: Any) -> bool:
     weight = model.get_input_embeddings().weight
     stream = torch.Generator().manual_seed(0)
     prefix = torch.randn(2, 3, weight.shape[1], generator=stream) * float(weight.float().std())
-    modes = [(module, module.training) for module in model.modules() if module.training]
-    for module, _ in modes:
-        module.training = False
     try:
-        fast = _trial(TreeSession(network, prefix, rows_per_image=2))
-        slow = _trial(GeneralSession(model, prefix, rows_per_image=2))
+        with evaluating(model):
+            fast = _trial(TreeSession(network, prefix, rows_per_image=3))
+            slow = _trial(GeneralSession(model, prefix, rows_per_image=3))
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError):
         return False
-    finally:
-        for module, mode in modes:
-            module.training = mode
     allowed = 1e-3 if weight.dtype == torch.float32 else 0.15
     return bool((fast - slow).abs().max() <= allowed * slow.std())
 
@@ -127,11 +126,26 @@ def _trial(session: Session) -> Tensor:
     device = session.logits.device
     found = []
     session.admit()
-    for parents in ([0, 0, 1], [2, 1, 0, 2], [3, 0, 1]):
+    # towards the end three rows continue the last one, in columns before and after its own
+    for parents in ([0, 0, 1], [2, 1, 0, 2], [3, 0, 1], [1, 1, 1, 2], [2, 2, 2, 3, 3, 3]):
         found.append(session.logits)
         tokens = torch.arange(len(parents), device=device) + len(found)
+        tokens %= session.logits.shape[1]
         session.advance(tokens, torch.tensor(parents, device=device))
     return torch.cat([*found, session.logits])
+
+
+def _structure(model: Any) -> object:
+    """The kinds of all modules, and the numbers of the hooks that are called with them."""
+    return tuple(
+        (type(part), *part._forward_pre_hooks, *part._forward_hooks) for part in model.modules()
+    )
+
+
+def _hooked(module: nn.Module) -> bool:
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    # transformers' own ones put hidden states by, where these are asked for
+    return any(not getattr(h, "__module__", "").startswith("transformers.") for h in hooks)
 
 
 def _stamp(model: Any) -> object:

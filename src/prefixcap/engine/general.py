@@ -10,8 +10,10 @@ import attrs
 import torch
 from torch import Tensor
 
+from prefixcap.engine.modes import evaluating
 from prefixcap.engine.network import Output, joined, require_hidden
 from prefixcap.engine.trees import generations
+from prefixcap.errors import PrefixcapError
 from prefixcap.session import Session
 
 
@@ -39,6 +41,8 @@ class GeneralSession(Session):
         rows_per_image: the most rows a decoder will hold for an image.
         max_rows: the most rows at once; no limit unless given.
         hidden_states: whether `hidden` is wanted.
+
+    The first `admit` raises a `PrefixcapError` where the model gives no cache whose rows move.
     """
 
     def __init__(
@@ -153,16 +157,42 @@ class GeneralSession(Session):
         return [found[n] for n in back], whole if len(outputs) == 1 else whole.rows(back)
 
     def _run(self, cache: Any, **inputs: Tensor) -> tuple[list[_Place], Output]:
-        output = self._model(
-            **inputs,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            output_hidden_states=self._hidden_states,
-        )
+        with evaluating(self._model):
+            output = self._model(
+                **inputs,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+                output_hidden_states=self._hidden_states,
+            )
+        if cache is None:
+            _require_rows(self._model, getattr(output, "past_key_values", None))
         states = output.hidden_states if self._hidden_states else ()
         if states and cache is None:
             self._prefix_states = states[-1]
         found = Output(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
         batch = _Batch(output.past_key_values, len(found.last))
         return [(batch, row) for row in range(batch.size)], found
+
+
+def _require_rows(model: Any, cache: Any) -> None:
+    """Refuses a model whose rows cannot be reordered.
+
+    Raises:
+        PrefixcapError: it gives no cache, or one that does not reorder all that it holds.
+    """
+    name, kind = type(model).__name__, type(cache)
+    reorder = getattr(kind, "reorder_cache", None)
+    if reorder is None:
+        held = "" if cache is None else f", but a {kind.__name__}, which cannot be reordered"
+        raise PrefixcapError(
+            f"{name} gives no past_key_values{held}: what it has read stays in states that a "
+            "session cannot move with its rows; use a model that transformers' cache serves, such "
+            "as GPT-2 or Llama (one of BERT's kind only with is_decoder=True in its config)"
+        )
+    # a class of the model's own holds more than the method that it inherits knows of
+    if reorder.__module__ != kind.__module__:
+        raise PrefixcapError(
+            f"{name} keeps states in a {kind.__name__}, which does not reorder them with its rows; "
+            "use a model that transformers' own cache serves, such as GPT-2 or Llama"
+        )

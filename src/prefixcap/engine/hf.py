@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from prefixcap.engine.grid import Grid, Prefill
+from prefixcap.engine.modes import evaluating
 from prefixcap.engine.network import Network, Output, Shape
 from prefixcap.engine.ranking import Best, best_of
 
@@ -35,6 +37,8 @@ class HFNetwork(Network):
         missing = [name for name in _NEEDED if name not in taken]
         if missing:
             raise NotImplementedError(f"{type(model).__name__} takes no {missing[0]}")
+        if any(map(_is_causal_mask, model.buffers())):
+            raise NotImplementedError(f"{type(model).__name__} masks by where keys stand")
         self._keep = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
         embedding = model.get_input_embeddings().weight
         cache = self._run(embedding.new_zeros(1, 1, embedding.shape[1]), False).past_key_values
@@ -59,14 +63,15 @@ class HFNetwork(Network):
         self, tokens: Tensor, positions: Tensor, grid: Grid, order: Tensor | None, hidden: bool
     ) -> Output:
         """Runs one token a row; see the base class."""
-        found = self._model(
-            input_ids=grid.spread(tokens),
-            position_ids=grid.spread(positions),
-            attention_mask=grid.mask,
-            past_key_values=_GridCache(grid, self._shape.layers),
-            use_cache=True,
-            output_hidden_states=hidden,
-        )
+        with evaluating(self._model):
+            found = self._model(
+                input_ids=grid.spread(tokens),
+                position_ids=grid.spread(positions),
+                attention_mask=grid.mask,
+                past_key_values=_GridCache(grid, self._shape.layers),
+                use_cache=True,
+                output_hidden_states=hidden,
+            )
         states = found.hidden_states if hidden else ()
         rows = [grid.gather(part) for part in (found.logits, *states)]
         logits, *others = rows if order is None else [part[order] for part in rows]
@@ -81,9 +86,10 @@ class HFNetwork(Network):
         return best_of(last, count)
 
     def _run(self, prefix: Tensor, hidden: bool) -> Any:
-        return self._model(
-            inputs_embeds=prefix, use_cache=True, output_hidden_states=hidden, **self._keep
-        )
+        with evaluating(self._model):
+            return self._model(
+                inputs_embeds=prefix, use_cache=True, output_hidden_states=hidden, **self._keep
+            )
 
 
 class _GridCache(Cache):
@@ -106,6 +112,15 @@ class _GridCache(Cache):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """The columns before this step's."""
         return int(self._grid.mask.shape[-1]) - self._grid.shape[1]
+
+
+def _is_causal_mask(buffer: Tensor) -> bool:
+    """Whether a buffer is laid over the scores by column, as GPT-Neo's, which a mask only adds to.
+
+    A row may stand in a column before one that it sees, and would not see it.
+    """
+    square = buffer.ndim == 4 and buffer.shape[-1] == buffer.shape[-2] > 1
+    return square and buffer.dtype in (torch.bool, torch.uint8)
 
 
 def _shape(model: Any, cache: Any) -> Shape:

@@ -17,6 +17,9 @@ from prefixcap.engine.ranking import Best
 from prefixcap.engine.vocabulary import Vocabulary
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
+Layer = Callable[..., Tensor]
+
+_ALL = slice(None)
 
 
 class Native(Network):
@@ -24,11 +27,21 @@ class Native(Network):
 
     Args:
         shape: what the store must know.
+        tokens: (V,E), the tokens' embeddings.
+        layers: each maps its number, (R,E), the attention, the rows whose output is wanted, and
+            what else `placed` gives, to the output of these rows; of the others it computes keys
+            and values alone.
+        norm: what the last layer's output goes through.
         head: the vocabulary projection.
     """
 
-    def __init__(self, shape: Shape, head: Vocabulary) -> None:
+    def __init__(
+        self, shape: Shape, tokens: Tensor, layers: Sequence[Layer], norm: Layer, head: Vocabulary
+    ) -> None:
         self._shape = shape
+        self._tokens = tokens
+        self._layers = layers
+        self._norm = norm
         self._head = head
 
     @property
@@ -37,40 +50,43 @@ class Native(Network):
         return self._shape
 
     @abstractmethod
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Looks up the embeddings (R,E) of tokens (R), without positions."""
-
-    @abstractmethod
-    def run(self, x: Tensor, positions: Tensor, attend: Attend, trace: list[Tensor]) -> Tensor:
-        """Runs all layers.
-
-        Args:
-            x: (R,E) embeddings.
-            positions: (R).
-            attend: the attention.
-            trace: each layer's input (R,E) is put into it.
+    def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+        """Gives embeddings (R,E) their positions (R).
 
         Returns:
-            The last layer's output (R,E), normed.
+            What the first layer reads (R,E), and what else every layer does.
         """
 
     def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> Output:
         """Runs prefixes (b,P,E); gives the last position's output (b)."""
         images, length, _ = prefix.shape
         positions = torch.arange(length, device=prefix.device).repeat(images)
+        x, ends = prefix.flatten(0, 1), slice(length - 1, None, length)
+        if not hidden:
+            return Output(self._run(x, positions, into.attend, [], ends))
         trace: list[Tensor] = []
-        found = self.run(prefix.flatten(0, 1), positions, into.attend, trace)
-        output = self._output([found, *trace], slice(length - 1, None, length), hidden)
-        whole = torch.unflatten(found, 0, (images, length)) if hidden else None
-        return Output(output.last, output.hidden, whole)
+        found = self._run(x, positions, into.attend, trace)
+        output = self._output([found, *trace], ends, hidden)
+        return Output(output.last, output.hidden, torch.unflatten(found, 0, (images, length)))
 
     def step(
         self, tokens: Tensor, positions: Tensor, grid: Grid, order: Tensor | None, hidden: bool
     ) -> Output:
         """Runs one token a row; see the base class."""
         trace: list[Tensor] = []
-        found = self.run(self.embed(tokens), positions, grid.attend, trace)
+        found = self._run(F.embedding(tokens, self._tokens), positions, grid.attend, trace)
         return self._output([found, *trace], order, hidden)
+
+    def _run(
+        self, x: Tensor, positions: Tensor, attend: Attend, trace: list[Tensor], rows: slice = _ALL
+    ) -> Tensor:
+        """Runs all layers, whose inputs (R,E) it puts into the trace; gives the rows' output."""
+        x, *others = self.placed(x, positions)
+        for number, layer in enumerate(self._layers):
+            trace.append(x)
+            wanted = rows if number == len(self._layers) - 1 else _ALL
+            x = layer(number, x, attend, wanted, *others)
+        return self._norm(x)
 
     def _output(
         self, states: Sequence[Tensor], rows: Tensor | slice | None, hidden: bool
@@ -102,23 +118,14 @@ class GPT2Network(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Vocabulary(model.lm_head.weight, model.lm_head.bias))
-        self._tokens, self._positions = first.detach(), body.wpe.weight.detach()
-        self._norm = body.ln_f
-        self._layers = [_GPT2Layer(block, config, shape.width) for block in body.h]
+        layers = [_GPT2Layer(block, config, shape.width) for block in body.h]
+        head = Vocabulary(model.lm_head.weight, model.lm_head.bias)
+        super().__init__(shape, first.detach(), layers, body.ln_f, head)
+        self._positions = body.wpe.weight.detach()
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Looks up the embeddings (R,E) of tokens (R), without positions."""
-        return F.embedding(tokens, self._tokens)
-
-    def run(self, x: Tensor, positions: Tensor, attend: Attend, trace: list[Tensor]) -> Tensor:
-        """Runs all layers; see the base class."""
-        x = x + F.embedding(positions, self._positions)
-        for number, layer in enumerate(self._layers):
-            trace.append(x)
-            x = layer(number, x, attend)
-        found: Tensor = self._norm(x)
-        return found
+    def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+        """Adds learnt positions (R) to embeddings (R,E)."""
+        return (x + F.embedding(positions, self._positions),)
 
 
 class _GPT2Layer:
@@ -134,10 +141,10 @@ class _GPT2Layer:
         self.up = conv(block.mlp.c_fc, config.activation_function)
         self.down = conv(block.mlp.c_proj)
 
-    def __call__(self, number: int, x: Tensor, attend: Attend) -> Tensor:
+    def __call__(self, number: int, x: Tensor, attend: Attend, rows: slice) -> Tensor:
         heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (3, -1, self.width))
         found = attend(number, heads[:, 0], heads[:, 1], heads[:, 2], self.scale)
-        x = self.outward.plus(found, x)
+        x = self.outward.plus(found[rows], x[rows])
         return self.down.plus(self.up(self.norm_2(x)), x)
 
 
@@ -156,24 +163,15 @@ class LlamaNetwork(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Vocabulary(model.lm_head.weight, model.lm_head.bias))
-        self._tokens = first.detach()
-        self._norm, self._rotary = body.norm, body.rotary_emb
-        self._layers = [_LlamaLayer(layer, config, shape) for layer in body.layers]
+        layers = [_LlamaLayer(layer, config, shape) for layer in body.layers]
+        head = Vocabulary(model.lm_head.weight, model.lm_head.bias)
+        super().__init__(shape, first.detach(), layers, body.norm, head)
+        self._rotary = body.rotary_emb
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Looks up the embeddings (R,E) of tokens (R)."""
-        return F.embedding(tokens, self._tokens)
-
-    def run(self, x: Tensor, positions: Tensor, attend: Attend, trace: list[Tensor]) -> Tensor:
-        """Runs all layers; see the base class."""
+    def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+        """Returns embeddings (R,E) and the rotations (R,1,D) of positions (R)."""
         cos, sin = self._rotary(x[None], positions[None])
-        cos, sin = cos[0][:, None], sin[0][:, None]
-        for number, layer in enumerate(self._layers):
-            trace.append(x)
-            x = layer(number, x, cos, sin, attend)
-        found: Tensor = self._norm(x)
-        return found
+        return x, cos[0][:, None], sin[0][:, None]
 
 
 class _LlamaLayer:
@@ -191,14 +189,16 @@ class _LlamaLayer:
         self.down = Linear(mlp.down_proj.weight, mlp.down_proj.bias)
         self.act = mlp.act_fn
 
-    def __call__(self, number: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+    def __call__(
+        self, number: int, x: Tensor, attend: Attend, rows: slice, cos: Tensor, sin: Tensor
+    ) -> Tensor:
         heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (-1, self.width))
         query, key, value = torch.split(heads, [self.queries, self.keys, self.keys], 1)
         if self.norm_q is not None and self.norm_k is not None:
             query, key = self.norm_q(query), self.norm_k(key)
         query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
         found = attend(number, query, key, value, self.scale)
-        x = self.outward.plus(found, x)
+        x = self.outward.plus(found[rows], x[rows])
         gate, up = self.up(self.norm_2(x)).chunk(2, 1)
         return self.down.plus(self.act(gate) * up, x)
 
@@ -230,24 +230,15 @@ class OPTNetwork(Native):
             dtype=first.dtype,
             device=first.device,
         )
-        super().__init__(shape, Vocabulary(model.lm_head.weight, model.lm_head.bias))
-        self._tokens, self._positions = first.detach(), body.embed_positions.weight.detach()
+        layers = [_OPTLayer(layer, config, shape.width) for layer in body.layers]
+        head = Vocabulary(model.lm_head.weight, model.lm_head.bias)
+        super().__init__(shape, first.detach(), layers, body.final_layer_norm, head)
+        self._positions = body.embed_positions.weight.detach()
         self._offset = int(body.embed_positions.offset)
-        self._norm = body.final_layer_norm
-        self._layers = [_OPTLayer(layer, config, shape.width) for layer in body.layers]
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Looks up the embeddings (R,E) of tokens (R), without positions."""
-        return F.embedding(tokens, self._tokens)
-
-    def run(self, x: Tensor, positions: Tensor, attend: Attend, trace: list[Tensor]) -> Tensor:
-        """Runs all layers; see the base class."""
-        x = x + F.embedding(positions + self._offset, self._positions)
-        for number, layer in enumerate(self._layers):
-            trace.append(x)
-            x = layer(number, x, attend)
-        found: Tensor = self._norm(x)
-        return found
+    def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+        """Adds learnt positions (R) to embeddings (R,E)."""
+        return (x + F.embedding(positions + self._offset, self._positions),)
 
 
 class _OPTLayer:
@@ -261,8 +252,8 @@ class _OPTLayer:
         self.up = Linear(layer.fc1.weight, layer.fc1.bias, activation=config.activation_function)
         self.down = Linear(layer.fc2.weight, layer.fc2.bias)
 
-    def __call__(self, number: int, x: Tensor, attend: Attend) -> Tensor:
+    def __call__(self, number: int, x: Tensor, attend: Attend, rows: slice) -> Tensor:
         heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (3, -1, self.width))
         found = attend(number, heads[:, 0], heads[:, 1], heads[:, 2], self.scale)
-        x = self.outward.plus(found, x)
+        x = self.outward.plus(found[rows], x[rows])
         return self.down.plus(self.up(self.norm_2(x)), x)

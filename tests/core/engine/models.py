@@ -80,9 +80,57 @@ def bloom(**options: Any) -> Any:
     return transformers.BloomForCausalLM(transformers.BloomConfig(**config | options))
 
 
-MAKERS = {
-    maker.__name__: maker for maker in (gpt2, opt, llama, qwen2, qwen3, mistral, gpt_neox, bloom)
-}
+def gpt_neo(**options: Any) -> Any:
+    config: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": WIDTH,
+        "num_layers": 2,
+        "num_heads": 4,
+        "intermediate_size": 48,
+        "max_position_embeddings": 64,
+        "attention_types": [[["global", "local"], 1]],
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "initializer_range": 0.3,
+    }
+    return transformers.GPTNeoForCausalLM(transformers.GPTNeoConfig(**config | options))
+
+
+def windowed(**options: Any) -> Any:
+    return mistral(**{"sliding_window": 4} | options)
+
+
+def lfm2(**options: Any) -> Any:
+    kinds = {"layer_types": ["conv", "full_attention"], "conv_L_cache": 3}
+    return transformers.Lfm2ForCausalLM(transformers.Lfm2Config(**_GROUPED | kinds | options))
+
+
+def mamba(**options: Any) -> Any:
+    config = {"vocab_size": VOCABULARY, "hidden_size": WIDTH, "num_hidden_layers": 2}
+    return transformers.MambaForCausalLM(transformers.MambaConfig(**config | options))
+
+
+def recurrent_gemma(**options: Any) -> Any:
+    config = _GROUPED | {"num_hidden_layers": 3, "lru_width": WIDTH, "attention_window_size": 8}
+    config = transformers.RecurrentGemmaConfig(**config | options)
+    return transformers.RecurrentGemmaForCausalLM(config)
+
+
+def minimax(**options: Any) -> Any:
+    config = _GROUPED | {"head_dim": 8, "num_local_experts": 2, "block_size": 8}
+    config["layer_types"] = ["linear_attention", "full_attention"]
+    return transformers.MiniMaxForCausalLM(transformers.MiniMaxConfig(**config | options))
+
+
+def bert(**options: Any) -> Any:
+    return transformers.BertLMHeadModel(transformers.BertConfig(**_COMMON | options))
+
+
+_MAKERS = (
+    *(gpt2, opt, llama, qwen2, qwen3, mistral, gpt_neox, bloom),
+    *(gpt_neo, windowed, lfm2, mamba, recurrent_gemma, minimax, bert),
+)
+MAKERS = {maker.__name__: maker for maker in _MAKERS}
 
 
 def made(name: str, **options: Any) -> Any:

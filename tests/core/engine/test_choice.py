@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from core.engine.models import VOCABULARY, made, prefixes
+from core.engine.models import VOCABULARY, made, prefixes, uncached
 from torch import Tensor, nn
 
 from prefixcap import decode, from_transformers
+from prefixcap.engine import hf
 from prefixcap.engine.choice import Choice, agrees
 from prefixcap.engine.general import GeneralSession
 from prefixcap.engine.hf import HFNetwork
 from prefixcap.engine.native import GPT2Network, LlamaNetwork, OPTNetwork
 from prefixcap.engine.tree import TreeSession
+from prefixcap.errors import PrefixcapError
 
 torch.set_num_threads(1)
 
@@ -38,6 +40,8 @@ torch.set_num_threads(1)
         ("gpt_neox", {}, HFNetwork),
         ("bloom", {}, type(None)),
         ("mistral", {"sliding_window": 4}, type(None)),
+        ("gpt_neo", {}, type(None)),
+        ("lfm2", {}, type(None)),
         ("gpt2", {"add_cross_attention": True}, type(None)),
     ],
 )
@@ -64,10 +68,52 @@ def test_a_model_that_has_captioned_can_be_copied() -> None:
     assert decode(lm, prefixes(2), "greedy", max_new_tokens=4) == found
 
 
-def test_a_vocabulary_too_small_to_be_tried_gets_the_general_session() -> None:
-    lm = from_transformers(made("gpt2", vocab_size=4))
-    (found,) = decode(lm, prefixes(1), "greedy", max_new_tokens=3, stop_ids=())
-    assert len(found[0].ids) == 3
+def test_a_vocabulary_of_a_few_tokens_is_tried_too() -> None:
+    model = made("gpt2", vocab_size=3)
+    assert type(Choice(model).network()) is GPT2Network
+    (found,) = decode(from_transformers(model), prefixes(1), "greedy", max_new_tokens=3)
+    assert len(found[0].ids) <= 3
+
+
+def test_too_few_positions_to_be_tried_leave_the_general_session() -> None:
+    lm = from_transformers(made("gpt2", n_positions=5))
+    (found,) = decode(lm, prefixes(1), "greedy", max_new_tokens=2, stop_ids=())
+    assert len(found[0].ids) == 2
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "gpt_neo", "lfm2"])
+def test_three_rows_may_continue_the_last_one(name: str) -> None:
+    model, prefix = made(name), prefixes(1)
+    session = from_transformers(model).start(prefix, rows_per_image=3)
+    session.admit()
+    session.advance(torch.tensor([1, 2, 3]), torch.tensor([0, 0, 0]))
+    found = session.advance(torch.tensor([4, 5, 6]), torch.tensor([2, 2, 2]))
+    wanted, _ = uncached(model, prefix, [(3, 4), (3, 5), (3, 6)], [0, 0, 0])
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_that_masks_by_column_is_noticed_when_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = made("gpt_neo")
+    with pytest.raises(NotImplementedError, match="GPTNeoForCausalLM masks by where keys stand"):
+        HFNetwork(model)
+    monkeypatch.setattr(hf, "_is_causal_mask", lambda _: False)
+    assert not agrees(HFNetwork(model), model)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("mamba", "MambaForCausalLM gives no past_key_values: what it has read stays in states"),
+        ("recurrent_gemma", "RecurrentGemmaForCausalLM gives no past_key_values: .* such as GPT-2"),
+        ("bert", "BertLMHeadModel gives no past_key_values: .* is_decoder=True in its config"),
+        ("minimax", "MiniMaxForCausalLM keeps states in a MiniMaxCache, which does not reorder"),
+    ],
+)
+def test_a_model_whose_rows_cannot_be_reordered_is_refused(name: str, sentence: str) -> None:
+    with pytest.raises(PrefixcapError, match=sentence):
+        decode(from_transformers(made(name)), prefixes(2), "greedy", max_new_tokens=3)
 
 
 def test_a_network_that_differs_is_noticed() -> None:
@@ -141,5 +187,57 @@ def test_the_model_is_left_as_it_was(name: str) -> None:
     assert model.config.to_dict() == config
     assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
-    if name != "bloom":
-        assert torch.equal(torch.random.get_rng_state(), random)
+    assert torch.equal(torch.random.get_rng_state(), random)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("gpt2", {"resid_pdrop": 0.5, "add_cross_attention": True}),
+        ("opt", {"dropout": 0.5, "do_layer_norm_before": False}),
+        ("bloom", {"hidden_dropout": 0.5}),
+        ("llama", {"attention_dropout": 0.5}),
+    ],
+)
+def test_a_model_in_training_decodes_without_dropout(name: str, options: dict[str, Any]) -> None:
+    model, prefix = made(name, **options), prefixes(2)
+    lm = from_transformers(model)
+    ids, mask = torch.tensor([[1, 2], [3, 4]]), torch.ones(2, 2, dtype=torch.bool)
+    options = {"max_new_tokens": 6, "n": 2, "stop_ids": (0,)}
+    with torch.no_grad():
+        logits, found = lm.teacher_forced(prefix, ids, mask), decode(lm, prefix, "beam", **options)
+        model.train()
+        random = torch.random.get_rng_state()
+        assert decode(lm, prefix, "beam", **options) == found
+        assert torch.equal(lm.teacher_forced(prefix, ids, mask), logits)
+    assert torch.equal(torch.random.get_rng_state(), random)
+    assert all(module.training for module in model.modules())
+    assert not torch.equal(lm.teacher_forced(prefix, ids, mask), logits)
+
+
+def test_a_hook_is_called_from_the_next_session_on() -> None:
+    model = made("gpt2")
+    lm, prefix = from_transformers(model), prefixes(2)
+    before = _first_logits(lm, prefix)
+    seen: list[Any] = []
+    handle = model.transformer.h[0].mlp.register_forward_hook(lambda *call: seen.append(call))
+    session = lm.start(prefix)
+    seen.clear()
+    session.admit()
+    assert seen
+    torch.testing.assert_close(session.logits, before)
+    handle.remove()
+    handle = model.transformer.h[1].mlp.register_forward_hook(lambda part, given, output: -output)
+    after = _first_logits(lm, prefix)
+    assert (after - before).abs().max() > 1e-2
+    wanted = model(inputs_embeds=prefix).logits[:, -1].detach()
+    torch.testing.assert_close(after, wanted, atol=1e-4, rtol=1e-4)
+    handle.remove()
+    torch.testing.assert_close(_first_logits(lm, prefix), before)
+
+
+def test_transformers_own_hooks_are_none() -> None:
+    model = made("llama")
+    model(inputs_embeds=prefixes(1), output_hidden_states=True)
+    assert any(module._forward_hooks for module in model.modules())
+    assert type(Choice(model).network()) is LlamaNetwork

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from prefixcap import decode, from_transformers
 from prefixcap.engine.choice import Choice
 from prefixcap.engine.general import GeneralSession
 from prefixcap.engine.hf import HFNetwork
@@ -49,6 +50,9 @@ CASES = [
     ("mistral", LlamaNetwork),
     ("gpt_neox", HFNetwork),
     ("bloom", GeneralSession),
+    ("gpt_neo", GeneralSession),
+    ("windowed", GeneralSession),
+    ("lfm2", GeneralSession),
 ]
 cases = pytest.mark.parametrize(
     ("name", "kind"), CASES, ids=[f"{name}-{kind.__name__}" for name, kind in CASES]
@@ -255,6 +259,20 @@ def test_bfloat16_stays_near_float32(name: str, kind: Any) -> None:
     assert (logits - wanted).abs().mean() < 0.05 * wanted.std()
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("gpt2", GPT2Network), ("llama", LlamaNetwork), ("opt", OPTNetwork)]
+)
+def test_asking_for_hidden_states_changes_no_logit(name: str, kind: Any) -> None:
+    plain, full = (
+        opener(name, kind)(prefixes(3, length=5), hidden_states=wanted) for wanted in (False, True)
+    )
+    for session in (plain, full):
+        session.admit()
+    close(plain.logits, full.logits)
+    tokens, parents = torch.tensor([5, 6, 7, 8]), torch.tensor([0, 2, 1, 2])
+    close(plain.advance(tokens, parents), full.advance(tokens, parents))
+
+
 @pytest.mark.parametrize("kind", [GeneralSession, GPT2Network, HFNetwork])
 def test_hidden_states_must_be_asked_for(kind: Any) -> None:
     session = opener("gpt2", kind)(prefixes(1))
@@ -262,6 +280,17 @@ def test_hidden_states_must_be_asked_for(kind: Any) -> None:
     for states in (session.hidden, session.prefix_hidden):
         with pytest.raises(RuntimeError, match="hidden_states=True"):
             states()
+
+
+@pytest.mark.parametrize("kind", [GeneralSession, GPT2Network])
+def test_the_example_of_a_session_runs(kind: Any) -> None:
+    lines = [line.strip() for line in (Session.__doc__ or "").splitlines()]
+    example = "\n".join(line[4:] for line in lines if line.startswith((">>> ", "... ")))
+    (found,) = decode(from_transformers(model("gpt2")), prefixes(1), "greedy", stop_ids=())
+    session = opener("gpt2", kind)(prefixes(1).expand(3, -1, -1), max_rows=2)
+    exec(example, {"session": session, "stop": found[0].ids[2]})
+    assert not session.images
+    assert not session.waiting
 
 
 @pytest.mark.parametrize("kind", [GPT2Network, HFNetwork])

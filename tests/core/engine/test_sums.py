@@ -39,6 +39,10 @@ def test_the_best_are_those_of_a_full_sort(
     values[values == 1] = -torch.inf
     count = min(count, vocabulary)
     found, places = top(values, count)
-    assert torch.equal(found, values.sort(-1, descending=True).values[:, :count])
+    wanted = values.sort(dim=-1, descending=True, stable=True)
+    assert torch.equal(found, wanted.values[:, :count])
     assert torch.equal(found, values.gather(1, places))
+    # of equal values the first, but for those of impossible tokens
+    likely = found > -torch.inf
+    assert torch.equal(places[likely], wanted.indices[:, :count][likely])
     assert all(len(set(row)) == count for row in places.tolist())
