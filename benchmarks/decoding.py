@@ -34,6 +34,7 @@ from torch import Tensor
 
 import prefixcap
 from prefixcap.engine.packed import Linear
+from prefixcap.flops import counting
 from prefixcap.runtime import dtype_named, keep_memory, prepare
 
 keep_memory()
@@ -42,6 +43,7 @@ prepare()
 from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
 STEPS, STOP, NOISE = 15, 11, 0.2
+COUNTED = 64
 # a side that is so much slower than at a smaller batch is not tried at a larger one
 PLAINLY = 0.9
 HEADER = (
@@ -179,11 +181,23 @@ class Ceiling:
         return flop * count / took
 
 
-def gflop(model: Any, method: str, length: int, steps: int) -> float:
-    """The matrix products of one caption of `steps` tokens, with its prefix run once."""
+def gflop(model: Any, lm: Any, prefix: Tensor, method: str, early: bool, batch: int) -> float:
+    """The matrix products of one caption, with its prefix run once.
+
+    Captions of one length are reckoned; those that end early are counted as they run (with
+    attention, a hundredth of it), by some images, since what a search still extends cannot be told.
+    """
+    if early:
+        some = prefix[:COUNTED]
+        with counting() as found:
+            ours(lm, some, method, early, batch)
+        return 1e-9 * found.count / len(some)
+    length, steps = prefix.shape[1], STEPS
     width, layers = model.config.n_embd, model.config.n_layer
     trunk, head = 12 * width**2 * layers, width * model.config.vocab_size
-    return 2e-9 * float(length * trunk + head + (steps - 1) * ROWS[method] * (trunk + head))
+    # of the prefix but its last position, the last layer's keys and values alone are needed
+    before = length * trunk - (length - 1) * 9 * width**2 + head
+    return 2e-9 * float(before + (steps - 1) * ROWS[method] * (trunk + head))
 
 
 def cell(model: Any, options: argparse.Namespace, slower: bool, **where: Any) -> dict[str, Any]:
@@ -201,6 +215,7 @@ def cell(model: Any, options: argparse.Namespace, slower: bool, **where: Any) ->
         reached = max(reached, options.ceiling.measure())
         if not slower:
             timed(other, lambda: in_batches(model, prefix, method, early, batch), model.device)
+    work = gflop(model, lm, prefix, method, early, batch)
     same = sum(a[0] == b[0] for a, b in zip(mine.captions, other.captions, strict=False))
     lengths = [len(texts[0]) for texts in mine.captions]
     return where | {
@@ -212,9 +227,8 @@ def cell(model: Any, options: argparse.Namespace, slower: bool, **where: Any) ->
         "same": None if method == "sample" or slower else same / images,
         "lengths": [min(lengths), statistics.mean(lengths), max(lengths)],
         "spread": statistics.pstdev(lengths),
-        "share": None
-        if early
-        else gflop(model, method, length, STEPS) * images / mine.seconds / reached,
+        "gflop": work,
+        "share": work * images / mine.seconds / reached,
         "ceiling": reached,
         "memory_ours": mine.memory / 2**20,
         "memory_theirs": None if slower else other.memory / 2**20,
