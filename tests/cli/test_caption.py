@@ -63,6 +63,21 @@ def test_images_through_an_encoder(shell: Shell, world: World, tmp_path: Path) -
     assert [json.loads(line)["image"] for line in out.splitlines()] == [str(i) for i in images]
 
 
+def test_rows_may_have_names(shell: Shell, study: Path, world: World, tmp_path: Path) -> None:
+    features, ids = world.data / "features.npy", tmp_path / "ids.txt"
+    count = len(np.load(features))
+    ids.write_text("".join(f"{number}.jpg\n" for number in range(count)))
+    words = ["caption", "--features", features, "--run", study, "--json", "--max-new-tokens", "4"]
+    status, out, _ = shell(*words, "--ids", ids)
+    assert status == 0
+    found = [json.loads(line)["image"] for line in out.splitlines()]
+    assert found == [f"{number}.jpg" for number in range(count)]
+    ids.write_text("0.jpg\n")
+    assert f"has 1 lines, and --features {count} rows" in shell(*words, "--ids", ids)[2]
+    assert "cannot be read" in shell(*words, "--ids", tmp_path / "no")[2]
+    assert "give these too" in shell("caption", "x.png", "--run", study, "--ids", ids)[2]
+
+
 def test_a_study_of_several_models_names_them(shell: Shell, world: World, tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert shell(*world.bench, "--prefix-len", "1,3", "--no-baselines", "--out", run)[0] == 0

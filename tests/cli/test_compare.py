@@ -134,6 +134,23 @@ def test_files_of_predictions(shell: Shell, tmp_path: Path) -> None:
     assert "0  A - B +3.000" in out
 
 
+def test_files_of_predictions_without_references(shell: Shell, tmp_path: Path, seeds: Path) -> None:
+    whole = write(tmp_path / "one.jsonl"), write(tmp_path / "two.jsonl", shift=3)
+    lines = [[json.loads(line) for line in file.read_text().splitlines()] for file in whole]
+    human = tmp_path / "human.jsonl"
+    human.write_text("".join(json.dumps(line) + "\n" for line in lines[0]))
+    bare = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    for file, rows in zip(bare, lines, strict=True):
+        kept = [{key: row[key] for key in ("image", "prediction")} for row in rows]
+        file.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    words = ["--metrics", "length", "--json"]
+    found = json.loads(shell("compare", *bare, "--references", human, *words)[1])
+    expected = json.loads(shell("compare", *whole, *words)[1])
+    assert found["scores"] == expected["scores"]
+    status, _, err = shell("compare", seeds, "--references", human)
+    assert (status, "a study has its own" in err) == (2, True)
+
+
 def test_other_images_are_refused_unless_the_common_ones_are_wanted(
     shell: Shell, tmp_path: Path, seeds: Path
 ) -> None:

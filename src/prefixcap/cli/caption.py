@@ -24,6 +24,10 @@ def caption(
     features: Annotated[
         Path | None, typer.Option(help="Features (.npy or .safetensors) instead of images.")
     ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(help="A text file with the name of each feature's image, a line each."),
+    ] = None,
     decoder: Annotated[str, typer.Option(help="The decoder, such as beam:num_beams=5.")] = "beam",
     n: Annotated[int | None, typer.Option("--n", help="How many captions an image.")] = None,
     max_new_tokens: options.MaxNewTokens = None,
@@ -49,16 +53,21 @@ def caption(
     for option, value in numbers.items():
         if value is not None and value < 1:
             raise PrefixcapError(f"{option} must be at least 1, not {value}")
+    if ids is not None and features is None:
+        raise PrefixcapError("--ids names the rows of --features: give these too")
     for path in paths:
         if not path.is_file():
             raise PrefixcapError(f"{path}: there is no such image file")
     _check_decoder(decoder)
+    given = None if features is None else _features(features)
+    named = None if ids is None or given is None else _names(ids, len(given))
     with quiet_stdout():
         found = _caption(
             run,
-            {"images": paths} if features is None else {"features": _features(features)},
+            {"images": paths} if given is None else {"features": given},
             (device or "auto", dtype),
             {
+                **({} if named is None else {"image_ids": named}),
                 "decoder": decoder,
                 "n": n,
                 "seed": seed,
@@ -68,6 +77,7 @@ def caption(
             encode_batch,
         )
     names: list[str | int] = [*map(str, paths)] if features is None else [*range(len(found))]
+    names = names if named is None else [*named]
     for name, hypotheses in zip(names, found, strict=True):
         typer.echo(_line(name, hypotheses, as_json))
 
@@ -159,6 +169,16 @@ def _features(path: Path) -> Any:
         rows = np.flatnonzero(~np.isfinite(found).reshape(len(found), -1).all(1))
         raise PrefixcapError(f"--features {path}: row {rows[0]} is not finite")
     return found.astype("float32")
+
+
+def _names(path: Path, count: int) -> list[str]:
+    try:
+        found = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrefixcapError(f"--ids {path}: cannot be read: {error}") from error
+    if len(found) != count:
+        raise PrefixcapError(f"--ids {path} has {len(found)} lines, and --features {count} rows")
+    return found
 
 
 def _line(name: str | int, hypotheses: list[Hypothesis], as_json: bool) -> str:

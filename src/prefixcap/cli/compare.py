@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,10 @@ def compare(
         typer.Option(help="The scores to show, such as CIDEr,Bleu_4. Repeatable, or a comma list."),
     ] = None,
     metrics: options.Metrics = None,
+    references: Annotated[
+        Path | None,
+        typer.Option(help="A file of image and references, where files of predictions have none."),
+    ] = None,
     common: Annotated[
         bool, typer.Option("--common", help="Compare on the test images that both have.")
     ] = False,
@@ -55,8 +60,10 @@ def compare(
     with quiet_stdout():
         from prefixcap.study.naming import part
 
-        one = part(first)
-        two = None if second is None else part(second, one)
+        one = part(first, references=references)
+        two = None if second is None else part(second, one, references)
+        if references is not None and all(p is None or p.finished for p in (one, two)):
+            raise PrefixcapError("--references is for files of predictions: a study has its own")
         correction = correction or _usual([one] if two is None else [one, two])
         if two is None:
             answer, text = _table(one, scores, correction, width)

@@ -323,7 +323,7 @@ def _seeds(side: Side) -> str:
 
 def _side(one: Part) -> Side:
     if one.finished is None:
-        return Side.of_file(one.path)
+        return Side.of_file(one.path, one.references)
     return Side.of_entry(one.finished, one.single())
 
 

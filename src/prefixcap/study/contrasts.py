@@ -49,11 +49,11 @@ class Side:
         return cls(label=label, seeds=seeds, finished=finished, entry=entry)
 
     @classmethod
-    def of_file(cls, path: Path) -> Side:
+    def of_file(cls, path: Path, references: Path | None = None) -> Side:
         """Makes a side of a file of predictions; raises as `read_records`."""
         from prefixcap.records import read_records
 
-        return cls(label=str(path), seeds=[read_records(path)])
+        return cls(label=str(path), seeds=[read_records(path, references)])
 
     @property
     def records(self) -> list[Record]:

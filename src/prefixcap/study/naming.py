@@ -33,6 +33,7 @@ class Part:
         finished: the study; None of a file.
         entries: the entries that were asked for, with the seeds that were.
         whole: whether nothing was left out of the study.
+        references: a file of references, where the file of predictions has none.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Part:
     finished: Finished | None = None
     entries: tuple[Entry, ...] = ()
     whole: bool = True
+    references: Path | None = None
 
     def single(self) -> Entry:
         """Returns the one entry.
@@ -56,13 +58,14 @@ class Part:
         )
 
 
-def part(text: str, beside: Part | None = None) -> Part:
+def part(text: str, beside: Part | None = None, references: Path | None = None) -> Part:
     """Finds what a text names.
 
     Args:
         text: a study's folder; a folder, `::` and words that choose among its lines; a cell's
             folder; or a file of predictions. Without a folder before `::` it is that of `beside`.
         beside: what was named before.
+        references: a file of references for a file of predictions without them.
 
     Raises:
         PrefixcapError: there is nothing of that name; the nearest name is said.
@@ -72,7 +75,7 @@ def part(text: str, beside: Part | None = None) -> Part:
         place = str(beside.path)
     path = Path(place)
     if path.is_file():
-        return Part(text=text, path=path)
+        return Part(text=text, path=path, references=references)
     if not path.is_dir():
         raise PrefixcapError(f"{text!r}: there is no file or folder {place!r}{_beside(path)}")
     if not (path / CONFIG).exists() and path.parent.name in ("cells", "baselines"):
