@@ -43,31 +43,51 @@ def killing(after: int) -> Iterator[None]:
     raise Killed
 
 
-def test_killed_at_every_write(
-    small: Study, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replace = runs.replace
-    deaths = 0
-    for after in range(100):
-        countdown = killing(after)
+def killed(
+    study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch, after: int, inside: str = ""
+) -> bool:
+    """Runs a study until so many files, in folders of that name, were written; whether it died."""
+    replace, countdown = runs.replace, killing(after)
 
-        def deadly(path: Path, content: bytes, countdown: Iterator[None] = countdown) -> None:
+    def deadly(path: Path, content: bytes) -> None:
+        if not inside or path.parents[1].name == inside:
             next(countdown)
-            replace(path, content)
+        replace(path, content)
 
-        folder = tmp_path / str(after)
-        monkeypatch.setattr(runs, "replace", deadly)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "replace", deadly)
         try:
-            run(small, folder)
+            run(study, folder)
         except Killed:
-            deaths += 1
-        else:
-            break
-        finally:
-            monkeypatch.setattr(runs, "replace", replace)
-        run(small, folder)
-        assert outcome(folder) == whole, f"killed at write {after}"
+            return True
+    return False
+
+
+def test_killed_at_every_write(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = attrs.evolve(small, baselines=False)
+    run(study, tmp_path / "whole")
+    whole = outcome(tmp_path / "whole")
+    deaths = 0
+    while killed(study, folder := tmp_path / str(deaths), monkeypatch, deaths):
+        run(study, folder)
+        assert outcome(folder) == whole, f"killed at write {deaths}"
+        deaths += 1
     assert deaths >= 15
+
+
+@pytest.mark.parametrize("after", [0, 2, 7, 9])
+def test_killed_while_baselines_are_written(
+    small: Study,
+    whole: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after: int,
+) -> None:
+    assert killed(small, tmp_path, monkeypatch, after, inside="baselines")
+    run(small, tmp_path)
+    assert outcome(tmp_path) == whole
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
