@@ -110,8 +110,10 @@ def test_a_data_set_without_a_split_to_test_by_is_said(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (data / "features.npy").unlink()
     words = [*world.bench, "--dataset", f"jsonl:path={data}", "--encoder", "scenes-clip"]
-    status, out, err = shell(*words, "--out", tmp_path / "run", "--json")
     said = "the data set has no split 'test': 'val' is captioned and scored, and no split says when"
+    planned = shell(*words, "--out", tmp_path / "plan", "--dry-run", "--json")[1]
+    assert said in json.loads(planned)["warnings"][0]
+    status, out, err = shell(*words, "--out", tmp_path / "run", "--json")
     assert (status, said in err) == (0, True)
     assert said in json.loads(out)["warnings"][0]
     assert said in (tmp_path / "run" / "table.md").read_text()

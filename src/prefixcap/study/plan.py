@@ -24,10 +24,10 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
         folder: where it is kept.
 
     Returns:
-        `run`; `missing` and `all`, counts of images to encode, models to train, images to caption
-        and cells to score; `seconds`, estimated from what the folder has measured (None where it
-        has measured nothing of it), by kind of work in `seconds_by_work`; and `lines` that say the
-        same to people.
+        `run`; `warnings` of the data and the metrics; `missing` and `all`, counts of images to
+        encode, models to train, images to caption and cells to score; `seconds`, estimated from
+        what the folder has measured (None where it has measured nothing of it), by kind of work in
+        `seconds_by_work`; and `lines` that say the same to people.
 
     Raises:
         PrefixcapError: something in the study or its data is wrong.
@@ -35,6 +35,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     device = device_named(study.device)
     check_folder(folder)
     loaded = data.load(study)
+    warnings = [text for text in (loaded.warning,) if text] + scoring.check(study, loaded.test)
     missing, total = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
     left: list[Work] = []
     encoded = 0
@@ -75,11 +76,12 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     lines = [f"{what}: {missing[what]} of {total[what]}" for what in KINDS]
     return {
         "run": str(folder),
+        "warnings": warnings,
         "missing": missing,
         "all": total,
         "seconds": sum(known.values()) if known or not times else None,
         "seconds_by_work": times,
-        "lines": [*lines, *_time(times)],
+        "lines": [*warnings, *lines, *_time(times)],
     }
 
 
