@@ -207,6 +207,20 @@ def test_a_dry_run_counts_and_writes_nothing(shell: Shell, world: World, study: 
     assert sorted(study.rglob("*")) == before
 
 
+def test_a_dry_run_of_a_new_study_tells_the_time_by_those_beside_it(
+    shell: Shell, world: World, study: Path, tmp_path: Path
+) -> None:
+    words = [*world.bench, "--dry-run"]
+    _, out, _ = shell(*words, "--out", tmp_path / "alone" / "new")
+    unknown = "time: not known before something of this study, or of one beside it, was measured"
+    assert out.splitlines()[-1] == unknown
+    shutil.copytree(study, tmp_path / "runs" / "old")
+    _, out, _ = shell(*words, "--out", tmp_path / "runs" / "new")
+    assert out.splitlines()[-1].startswith("time: about ")
+    assert "by what studies beside it have measured of encoding, training, captioning" in out
+    assert not (tmp_path / "runs" / "new").exists()
+
+
 def test_a_study_file_is_the_same_study(
     shell: Shell, world: World, study: Path, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     Returns:
         `run`; `warnings` of the data and the metrics; `missing` and `all`, counts of images to
         encode, models to train, images to caption and cells to score; `seconds`, estimated from
-        what the folder has measured (None where it has measured nothing of it), by kind of work in
-        `seconds_by_work`; and `lines` that say the same to people.
+        what the folder, or studies beside it, have measured (None where nothing), by kind of work
+        in `seconds_by_work`; and `lines` that say the same to people.
 
     Raises:
         PrefixcapError: something in the study or its data is wrong.
@@ -71,7 +71,8 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
                 missing[KINDS[2]] += captions.missing(cell.folder, cell.key, ids)
                 lacking = scoring.missing(cell.folder, cell.scores_key, study.metrics)
                 missing[KINDS[3]] += bool(lacking)
-    times = Timings(folder).seconds([piece for piece in left if piece.units])
+    measured = Timings(folder, beside=True)
+    times = measured.seconds([piece for piece in left if piece.units])
     known = {kind: seconds for kind, seconds in times.items() if seconds is not None}
     lines = [f"{what}: {missing[what]} of {total[what]}" for what in KINDS]
     return {
@@ -81,21 +82,24 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
         "all": total,
         "seconds": sum(known.values()) if known or not times else None,
         "seconds_by_work": times,
-        "lines": [*warnings, *lines, *_time(times)],
+        "lines": [*warnings, *lines, *_time(times, measured.lent)],
     }
 
 
-def _time(times: Mapping[str, float | None]) -> list[str]:
+def _time(times: Mapping[str, float | None], lent: Collection[str]) -> list[str]:
     """Says how long what is missing will take."""
     known = {kind: seconds for kind, seconds in times.items() if seconds is not None}
     if not times:
         return ["everything is there"]
     if not known:
-        return ["time: not known before something of this study has been measured"]
+        return ["time: not known before something of this study, or of one beside it, was measured"]
     parts = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in known.items())
-    lines = [
-        f"time: about {duration(sum(known.values()))} ({parts}), by what this study has measured"
-    ]
+    others = [kind for kind in known if kind in lent]
+    whose = "this study has measured"
+    if others:
+        whose = f"studies beside it have measured of {', '.join(others)}"
+        whose += "" if len(others) == len(known) else ", and it of the rest"
+    lines = [f"time: about {duration(sum(known.values()))} ({parts}), by what {whose}"]
     unknown = [kind for kind in times if kind not in known]
     if unknown:
         lines.append(f"nothing has been measured yet of {', '.join(unknown)}, which comes on top")

@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 
 FILE = "timings.jsonl"
+NEWEST = 10
+"""Of so many other studies measurements are looked at."""
 WORKS = ("encoding", "training", "captioning", "scoring")
 
 
@@ -45,10 +47,18 @@ class Timings:
 
     Args:
         folder: the study's folder.
+        beside: whether the studies in the same folder stand in for kinds of work of which this one
+            has measured nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, beside: bool = False) -> None:
         self._lines = _read(folder / FILE)
+        self.lent: set[str] = set()
+        if beside:
+            own = {line["work"] for line in self._lines}
+            others = [line for line in _beside(folder) if line["work"] not in own]
+            self.lent = {line["work"] for line in others}
+            self._lines += others
         self._known: dict[tuple[str, frozenset[tuple[str, str | int]]], float | None] = {}
 
     def seconds(self, works: Sequence[Work]) -> dict[str, float | None]:
@@ -97,6 +107,13 @@ def _likeness(line: Mapping[str, Any], work: Work) -> tuple[float, ...]:
         else:
             found.append(int(had == wanted))
     return tuple(found)
+
+
+def _beside(folder: Path) -> list[dict[str, Any]]:
+    """Reads what the newest other studies in the same folder have measured."""
+    files = [file for file in folder.parent.glob(f"*/{FILE}") if file.parent.name != folder.name]
+    newest = sorted(files, key=lambda file: file.stat().st_mtime)[-NEWEST:]
+    return [line for file in newest for line in _read(file)]
 
 
 def _read(file: Path) -> list[dict[str, Any]]:

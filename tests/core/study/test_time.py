@@ -65,6 +65,18 @@ def test_what_another_process_holds_comes_last(tmp_path: Path) -> None:
         assert found == ["a", "c", "b"]
 
 
+def test_studies_beside_one_stand_in_for_what_it_has_not_measured(tmp_path: Path) -> None:
+    note(tmp_path / "old", work("scoring", 10, metric="bleu"), 20.0)
+    note(tmp_path / "old", work(mapper="mlp"), 90.0)
+    note(tmp_path / "new", work(mapper="mlp"), 10.0)
+    pieces = [work(mapper="mlp"), work("scoring", 10, metric="bleu")]
+    assert Timings(tmp_path / "new").seconds(pieces) == {"training": 10.0, "scoring": None}
+    timings = Timings(tmp_path / "new", beside=True)
+    assert timings.seconds(pieces) == {"training": 10.0, "scoring": 20.0}
+    assert timings.lent == {"scoring"}
+    assert Timings(tmp_path / "none" / "new", beside=True).seconds(pieces[:1]) == {"training": None}
+
+
 def test_time_is_told_by_the_measurements_that_are_most_alike(tmp_path: Path) -> None:
     assert Timings(tmp_path).seconds([work()]) == {"training": None}
     for mapper, length, seconds in (("mlp", 1, 10.0), ("mlp", 10, 40.0), ("linear", 10, 5.0)):
