@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.features import read_ids
 from prefixcap.kinds import LOOSE, Encoder, ImageItem
 
 
@@ -29,7 +30,7 @@ class PrecomputedEncoder(Encoder):
         self._numbers = (
             None
             if self._rows is None or not ids
-            else _numbers(Path(ids).expanduser(), self._path, len(self._rows))
+            else {n: i for i, n in enumerate(read_ids(Path(ids).expanduser(), len(self._rows)))}
         )
 
     @property
@@ -114,21 +115,6 @@ def _read(path: Path, key: str) -> np.ndarray:
             f"{found.dtype} of shape {found.shape}"
         )
     return found
-
-
-def _numbers(path: Path, rows: Path | None, count: int) -> dict[str, int]:
-    """Reads each row's image."""
-    try:
-        ids = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrefixcapError(f"{path}: cannot be read as images' ids: {error}") from error
-    if len(ids) != count:
-        raise PrefixcapError(f"{path}: there are {len(ids)} ids, and {rows} has {count} embeddings")
-    numbers = {image: number for number, image in enumerate(ids)}
-    if len(numbers) < count:
-        twice = next(image for number, image in enumerate(ids) if numbers[image] != number)
-        raise PrefixcapError(f"{path}: the image {twice!r} is named twice")
-    return numbers
 
 
 def _tensor(path: Path, key: str) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prefixcap.errors import PrefixcapError
@@ -13,6 +15,28 @@ if TYPE_CHECKING:
     from prefixcap.kinds import Encoder, ImageItem
 
 ENCODE_BATCH = 64
+
+
+def read_ids(path: Path, rows: int) -> list[str]:
+    """Reads the name of each feature's image, an id a line.
+
+    Args:
+        path: a text file.
+        rows: how many features there are.
+
+    Raises:
+        PrefixcapError: the file cannot be read, has another number of lines, or names one twice.
+    """
+    try:
+        ids = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PrefixcapError(f"{path}: cannot be read as images' ids: {error}") from error
+    if len(ids) != rows:
+        raise PrefixcapError(f"{path}: there are {len(ids)} ids for {rows} rows of features")
+    twice, times = Counter(ids).most_common(1)[0] if ids else ("", 0)
+    if times > 1:
+        raise PrefixcapError(f"{path}: the image {twice!r} is named twice")
+    return ids
 
 
 def encode(

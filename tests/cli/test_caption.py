@@ -73,7 +73,7 @@ def test_rows_may_have_names(shell: Shell, study: Path, world: World, tmp_path: 
     found = [json.loads(line)["image"] for line in out.splitlines()]
     assert found == [f"{number}.jpg" for number in range(count)]
     ids.write_text("0.jpg\n")
-    assert f"has 1 lines, and --features {count} rows" in shell(*words, "--ids", ids)[2]
+    assert f"there are 1 ids for {count} rows of features" in shell(*words, "--ids", ids)[2]
     assert "cannot be read" in shell(*words, "--ids", tmp_path / "no")[2]
     assert "give these too" in shell("caption", "x.png", "--run", study, "--ids", ids)[2]
 

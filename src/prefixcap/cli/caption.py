@@ -11,6 +11,7 @@ import typer
 from prefixcap.cli import options
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
+from prefixcap.features import read_ids
 
 if TYPE_CHECKING:
     from prefixcap.kinds import Hypothesis
@@ -60,7 +61,7 @@ def caption(
             raise PrefixcapError(f"{path}: there is no such image file")
     _check_decoder(decoder)
     given = None if features is None else _features(features)
-    named = None if ids is None or given is None else _names(ids, len(given))
+    named = None if ids is None or given is None else read_ids(ids, len(given))
     with quiet_stdout():
         found = _caption(
             run,
@@ -169,16 +170,6 @@ def _features(path: Path) -> Any:
         rows = np.flatnonzero(~np.isfinite(found).reshape(len(found), -1).all(1))
         raise PrefixcapError(f"--features {path}: row {rows[0]} is not finite")
     return found.astype("float32")
-
-
-def _names(path: Path, count: int) -> list[str]:
-    try:
-        found = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrefixcapError(f"--ids {path}: cannot be read: {error}") from error
-    if len(found) != count:
-        raise PrefixcapError(f"--ids {path} has {len(found)} lines, and --features {count} rows")
-    return found
 
 
 def _line(name: str | int, hypotheses: list[Hypothesis], as_json: bool) -> str:

@@ -86,7 +86,7 @@ class Encoding:
         self._results.work["encoded_images"] += features.encoded
         self._same_test(kept)
         if same := guards.in_training(training.examples, kept, training.features, found):
-            self._warn(guards.sentence(same, self._data.splits[2]))
+            self._results.warn(guards.sentence(same, self._data.splits[2]), self._reporter)
         return Images(
             config=config,
             digest=encoder.digest(),
@@ -95,11 +95,6 @@ class Encoding:
             test_key=data.test_key(features, kept),
             text_side=TextSide(specs.to_spec(config), lambda: encoder, self._device),
         )
-
-    def _warn(self, text: str) -> None:
-        if text not in self._results.warnings:
-            self._results.warnings.append(text)
-            self._reporter.say(text)
 
     def _left_out(self, ids: list[str]) -> None:
         new = [image for image in ids if image not in self._results.skipped]

@@ -14,6 +14,7 @@ from prefixcap.stats import Replicates
 from prefixcap.study.analysis import Analysis, compute
 from prefixcap.study.captions import FINAL
 from prefixcap.study.finished import SCORES, TEST
+from prefixcap.study.progress import Reporter
 from prefixcap.study.store import read_json, read_lines, write_json, write_lines, write_text
 from prefixcap.study.tables import markdown, page
 
@@ -63,6 +64,12 @@ class Results:
     def analysis(self) -> Analysis:
         """The entries with their intervals, and their comparisons; asked for when all is there."""
         return compute(self.rows, self.baselines, self.replicates)
+
+    def warn(self, text: str, reporter: Reporter) -> None:
+        """Keeps a warning, and says it, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+            reporter.say(text)
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `bench --json` prints."""

@@ -100,7 +100,7 @@ class Runner:
         check_folder(self.folder)
         self.data = data.load(self.study)
         for warning in scoring.check(self.study, self.data.test):
-            self._warn(warning)
+            self.results.warn(warning, self.reporter)
         with at_work(self.folder):
             return self._run()
 
@@ -108,7 +108,7 @@ class Runner:
         # until it is known what the scores are to be of, those that are there are of another study
         self._write_config(None)
         if self.data.warning:
-            self._warn(self.data.warning)
+            self.results.warn(self.data.warning, self.reporter)
         if slow := guards.slow_dtype(self.device, self.study.dtype):
             self.reporter.say(slow)  # of this machine, not of the results
         self._encode()
@@ -188,7 +188,7 @@ class Runner:
         ]
         for cell in shared(decoded, lambda cell: cell.folder, wait=False):
             self._cell(group, cell)
-        while place := self._next_trained(group, wait=wait):
+        while place := self._next_trained(group, untrained, wait=wait):
             for cell in shared(place.cells, lambda cell: cell.folder, wait=False):
                 self._cell(group, cell)
         trained = {place.folder for place in group.places if place.is_trained}
@@ -198,13 +198,13 @@ class Runner:
         for cell in shared(left, lambda cell: cell.folder, wait=wait, waiting=self._waits_for_cell):
             self._cell(group, cell)
 
-    def _next_trained(self, group: Group, *, wait: bool) -> Place | None:
-        """Trains a model that no other process is at; its captions may be shared then."""
-        untrained = [place for place in group.places if not place.is_trained]
+    def _next_trained(self, group: Group, untrained: list[Place], *, wait: bool) -> Place | None:
+        """Trains a model that no other process is at; its cells may be shared then."""
         works = shared(untrained, lambda p: p.folder, wait=wait, waiting=self._waits_for_model)
         with contextlib.closing(works):
             for place in works:
                 self._train(group, place)
+                untrained.remove(place)
                 return place
         return None
 
@@ -335,15 +335,10 @@ class Runner:
         captioner = self._captioner[1]
         if self._prefix is None or self._prefix[0] != folder:
             if unlike := captioner.unlike_training(images.test):
-                self._warn(f"warning: {folder.name}: {unlike}")
+                self.results.warn(f"warning: {folder.name}: {unlike}", self.reporter)
             self._prefix = folder, captioner.prefixes(images.test)
             self.results.work["mapped_images"] += len(images.test)
         return captioner, self._prefix[1]
-
-    def _warn(self, text: str) -> None:
-        if text not in self.results.warnings:
-            self.results.warnings.append(text)
-            self.reporter.say(text)
 
     def _what(self, text: str) -> str:
         cells = self.study.cells

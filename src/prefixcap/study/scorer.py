@@ -79,7 +79,7 @@ class Scorer:
         """
         metrics = self._study.metrics
         for warning in too_few(self._results.test, metrics):
-            self._warn(warning)
+            self._results.warn(warning, self._reporter)
         missing = scoring.missing(folder, key, metrics)
         works = work.scoring(missing, len(lines))
         if missing:
@@ -148,8 +148,3 @@ class Scorer:
             task.reach(done)
 
         return reached
-
-    def _warn(self, text: str) -> None:
-        if text not in self._results.warnings:
-            self._results.warnings.append(text)
-            self._reporter.say(text)

@@ -49,7 +49,7 @@ def test_rows_are_found_by_the_images_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("image0\n", "there are 1 ids, and .* has 5 embeddings"),
+        ("image0\n", "there are 1 ids for 5 rows of features"),
         ("a\nb\na\nc\nd\n", "the image 'a' is named twice"),
         (None, "cannot be read as images' ids"),
     ],
