@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -12,6 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _ROWS = 320
+# from so many rows on, MKL's products are the faster ones where `_has_fast_mkl`: of weights (N,K)
+# with columns, and of rows with weights (K,N)
+_COLUMNS_FROM, _ROWS_FROM = 128, 240
+# columns that are no multiple of this cost MKL up to a quarter more
+_COLUMNS = 8
 _NONE = ("none", "")
 _RELU = {"relu": ("relu", "")}
 # in float32, oneDNN takes several times as long for these as a pass over the product does
@@ -42,17 +47,40 @@ def _packs(dtype: torch.dtype) -> bool:
     return bool((found == 8).all())
 
 
+@cache
+def _has_fast_mkl(dtype: torch.dtype) -> bool:
+    """Whether MKL multiplies many rows faster than oneDNN does: so it is without AVX-512.
+
+    Most of all, by a seventh, where weights (N,K) are multiplied with columns (K,R)
+    (`benchmarks/products.py`).
+    """
+    return (
+        dtype == torch.float32
+        and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.cpu.get_cpu_capability() == "AVX2"
+    )
+
+
+def spare(x: Tensor) -> int:
+    """How many rows to add to (R,K) so that `Linear` multiplies at its best."""
+    if len(x) < _COLUMNS_FROM or not can_pack(x) or not _has_fast_mkl(x.dtype):
+        return 0
+    return -len(x) % _COLUMNS
+
+
 class Linear:
     """A linear layer, perhaps with an activation or a sum fused into it.
 
     On a CPU, oneDNN's packed kernels are used: in float32 they are as exact as the others (the
-    order of sums differs), and faster, above all for few rows and for the vocabulary.
+    order of sums differs), and faster, above all for few rows and for the vocabulary. Where MKL is
+    faster for many rows, it takes the weights as the model has them, so no further copy is kept.
 
     Args:
         weight: (N,K), or (K,N) where `transposed`.
         bias: (N), or none.
         transposed: whether the weight is stored as GPT-2's `Conv1D` does.
         activation: transformers' name of an activation to apply.
+        parts: the weights and biases that the model has one by one, and that these join.
     """
 
     def __init__(
@@ -62,37 +90,68 @@ class Linear:
         *,
         transposed: bool = False,
         activation: str | None = None,
+        parts: Sequence[tuple[Tensor, Tensor | None]] = (),
     ) -> None:
         weight = weight.detach().t() if transposed else weight.detach()
         self._bias = None if bias is None else bias.detach()
-        self._packed = can_pack(weight)
         self._weight = weight
-        self._fused, self._after = _NONE, None if activation is None else function(activation)
-        if self._packed:
-            ops: Any = torch.ops.mkldnn
-            self._weight = ops._reorder_linear_weight(weight.contiguous(), _ROWS)
-            if activation in _FUSED[weight.dtype]:
-                self._fused, self._after = _FUSED[weight.dtype][activation], None
-            elif activation == "gelu_new":
-                self._after = gelu_
+        self._packed = can_pack(weight)
+        self._columns_from = self._rows_from = math.inf
+        self._fused = _NONE
+        self._activation = None if activation is None else function(activation)
+        if not self._packed:
+            return
+        ops: Any = torch.ops.mkldnn
+        self._weight = ops._reorder_linear_weight(weight.contiguous(), _ROWS)
+        if _has_fast_mkl(weight.dtype):
+            self._parts = [(w.detach(), b) for w, b in parts] or [(weight, self._bias)]
+            self._columns_from = _COLUMNS_FROM
+            self._rows_from = _ROWS_FROM if transposed else math.inf
+        if activation in _FUSED[weight.dtype]:
+            self._fused = _FUSED[weight.dtype][activation]
+        elif activation == "gelu_new":
+            self._activation = gelu_
 
     def __call__(self, x: Tensor) -> Tensor:
         """Maps (R,K) to (R,N)."""
-        if self._packed:
-            kind, how = self._fused
-            ops: Any = torch.ops.mkldnn
-            found: Tensor = ops._linear_pointwise(x, self._weight, self._bias, kind, [], how)
-        else:
-            found = F.linear(x, self._weight, self._bias)
-        return found if self._after is None else self._after(found)
+        if not self._packed:
+            return self._activated(F.linear(x, self._weight, self._bias))
+        if len(x) >= self._rows_from:
+            return self._activated(F.linear(x, self._parts[0][0], self._bias))
+        kind, how = self._fused
+        ops: Any = torch.ops.mkldnn
+        found: Tensor = ops._linear_pointwise(x, self._weight, self._bias, kind, [], how)
+        return found if self._fused != _NONE else self._activated(found)
+
+    def either(self, x: Tensor) -> Tensor:
+        """Maps (R,K) to (R,N), laid out by rows or by columns: whichever is faster."""
+        if len(x) < self._columns_from:
+            return self(x)
+        return self._activated(self._columns(x).t())
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """Maps x (R,K) to (R,N) and adds other (R,N)."""
-        if self._packed:
-            ops: Any = torch.ops.mkldnn
-            found: Tensor = ops._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
-            return found
-        return F.linear(x, self._weight, self._bias) + other
+        """Maps x (R,K) to (R,N) and adds other (R,N); x may be laid out by columns."""
+        if not self._packed:
+            return F.linear(x, self._weight, self._bias) + other
+        if len(x) >= self._columns_from:
+            return other + self._columns(x).t()
+        ops: Any = torch.ops.mkldnn
+        found: Tensor = ops._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
+        return found
+
+    def _activated(self, x: Tensor) -> Tensor:
+        return x if self._activation is None else self._activation(x)
+
+    def _columns(self, x: Tensor) -> Tensor:
+        """Maps (R,K) to (N,R) by MKL."""
+        sizes = [len(weight) for weight, _ in self._parts]
+        found = x.new_empty(sum(sizes), len(x))
+        for (weight, bias), part in zip(self._parts, torch.split(found, sizes), strict=True):
+            if bias is None:
+                torch.mm(weight, x.t(), out=part)
+            else:
+                torch.addmm(bias[:, None], weight, x.t(), out=part)
+        return found
 
 
 def function(activation: str) -> Callable[[Tensor], Tensor]:

@@ -45,14 +45,18 @@ class Store:
         """C, the columns that there is room for."""
         return self.keys[0].shape[1]
 
-    def reserve(self, columns: int) -> None:
+    def reserve(self, columns: int, ahead: int = 0) -> None:
         """Makes room for that many columns, and half as many again where some were there.
 
         New columns are zeros: a column that nobody sees is still multiplied, by nought.
+
+        Args:
+            columns: what is needed.
+            ahead: how many more to make room for where there was none.
         """
         if columns <= self.columns:
             return
-        wanted = columns if not self.columns else max(columns, self.columns * 3 // 2)
+        wanted = max(columns, self.columns * 3 // 2) if self.columns else columns + ahead
         wanted = -(-wanted // _BLOCK) * _BLOCK
         # layer by layer, so that only one of them is held twice
         for tensors in (self.keys, self.values):

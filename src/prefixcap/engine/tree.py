@@ -21,6 +21,8 @@ Ints = NDArray[np.int64]
 _PREFILL_POSITIONS = 4096
 # so many positions are run as fast, a position, as any more
 _FULL_SPEED = 64
+# room for so many steps of an image's rows is made at first: making more copies what is there
+_STEPS_AHEAD = 8
 _NONE: Ints = np.zeros(0, np.int64)
 
 
@@ -59,6 +61,7 @@ class TreeSession(RankingSession):
         self._prefix = prefix.detach().to(shape.device, shape.dtype)
         most = (max_rows or len(prefix) * rows_per_image) // rows_per_image
         self._capacity = min(max(1, most), len(prefix))
+        self._rows_per_image = rows_per_image
         self._hidden_states = hidden_states
         self._before = before
         self._next = 0
@@ -119,7 +122,7 @@ class TreeSession(RankingSession):
         if not count or (len(self._slots) and count < few):
             return []
         slots, new = free[:count], list(range(self._next, self._next + count))
-        self._store.reserve(length)
+        self._store.reserve(length, ahead=_STEPS_AHEAD * self._rows_per_image)
         outputs = []
         chunk = max(1, _PREFILL_POSITIONS // length)
         for first in range(0, count, chunk):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from prefixcap.engine.packed import Linear
+from prefixcap.engine.packed import Linear, spare
 from prefixcap.engine.ranking import Best, best_of
 from prefixcap.engine.sums import logsumexp, shortlist, top
 
@@ -40,7 +38,8 @@ class Vocabulary:
         if len(self._blocks) == 1:
             return self._blocks[0](x).float()
         found = torch.empty(len(x), self._size, device=x.device)
-        for first, block in self._parts(x):
+        for first, linear in zip(self._firsts, self._blocks, strict=True):
+            block = linear(x)
             found[:, first : first + block.shape[1]] = block
         return found
 
@@ -49,20 +48,18 @@ class Vocabulary:
         count = min(count, self._size)
         if len(self._blocks) == 1 or len(x) * self._size <= _VALUES:
             return best_of(self.logits(x), count)
+        rows = len(x)
+        # not noughts, whose logits would all be alike
+        x = torch.cat([x, x[:1].expand(spare(x), -1)])
         values, tokens, sums = [], [], []
-        for first, part in self._parts(x):
-            block = part.float()
+        for first, linear in zip(self._firsts, self._blocks, strict=True):
+            block = linear.either(x).float()
             found, places = shortlist(block, min(count, block.shape[1]))
             if places is None:
                 places = torch.arange(block.shape[1]).expand_as(block)
             values.append(found)
             tokens.append(places + first)
             sums.append(logsumexp(block))
-        logits, order = top(torch.cat(values, 1), count)
-        return Best(
-            logits, torch.cat(tokens, 1).gather(1, order), torch.stack(sums, 1).logsumexp(1)
-        )
-
-    def _parts(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
-        for first, block in zip(self._firsts, self._blocks, strict=True):
-            yield first, block(x)
+        logits, order = top(torch.cat(values, 1)[:rows], count)
+        found = torch.cat(tokens, 1)[:rows].gather(1, order)
+        return Best(logits, found, torch.stack(sums, 1)[:rows].logsumexp(1))

@@ -18,6 +18,7 @@ from prefixcap.engine.choice import Choice
 from prefixcap.engine.general import GeneralSession
 from prefixcap.engine.hf import HFNetwork
 from prefixcap.engine.native import GPT2Network, LlamaNetwork, OPTNetwork
+from prefixcap.engine.ranking import best, best_of
 from prefixcap.engine.tree import TreeSession
 from prefixcap.session import Session
 
@@ -189,6 +190,21 @@ def test_a_long_text_outgrows_the_first_columns() -> None:
     checked.advance([1, 2, 3, 4], [0, 0, 0, 1])
     for step in range(30):
         checked.advance([step % 7, 5, 6, step % 5], [1, 0, 2, 3])
+
+
+@cases
+def test_hundreds_of_rows_are_like_a_few(name: str, kind: Any) -> None:
+    """As products of many rows are others than those of a few: 135 positions, then 225 rows."""
+    checked = Checked(name, kind, 45, rows_per_image=5)
+    checked.admit()
+    checked.advance([n % VOCABULARY for n in range(225)], [n // 5 for n in range(225)])
+    found = [best(checked.session, count) for count in (1, 4)]
+    for ranked, count in zip(found, (1, 4), strict=True):
+        wanted = best_of(checked.session.logits, count)
+        assert torch.equal(ranked.tokens, wanted.tokens)
+        torch.testing.assert_close(ranked.logits, wanted.logits)
+        torch.testing.assert_close(ranked.normaliser, wanted.normaliser)
+    checked.advance([n % 7 for n in range(131)], [(n * 3) % 225 for n in range(131)])
 
 
 @cases
