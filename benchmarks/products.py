@@ -17,6 +17,7 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -51,13 +52,14 @@ def measure(rows: int, inner: int, outer: int, dtype: torch.dtype, seconds: floa
     lines = [weight.t().contiguous() for weight in columns]
     packed = [ops._reorder_linear_weight(weight, rows) for weight in lines]
     layers = [Linear(weight, bias, transposed=True) for weight in columns]
+    fused = ops._linear_pointwise
     sides: list[list[Callable[[], Tensor]]] = [
-        [lambda w=w: ops._linear_pointwise(x, w, bias, "none", [], "") for w in packed],
-        [lambda w=w: F.linear(x, w, bias) for w in lines],
-        [lambda w=w: F.linear(x, w.t(), bias) for w in columns],
-        [lambda w=w: torch.addmm(bias[:, None], w, x.t()) for w in lines],
-        [lambda layer=layer: layer(x) for layer in layers],
-        [lambda layer=layer: layer.either(padded) for layer in layers],
+        [partial(fused, x, weight, bias, "none", [], "") for weight in packed],
+        [partial(F.linear, x, weight, bias) for weight in lines],
+        [partial(F.linear, x, weight.t(), bias) for weight in columns],
+        [partial(torch.addmm, bias[:, None], weight, x.t()) for weight in lines],
+        [partial(layer, x) for layer in layers],
+        [partial(layer.either, padded) for layer in layers],
     ]
     rounds = [[rate(side, 2.0 * rows * inner * outer, seconds) for side in sides] for _ in range(3)]
     best = [max(found) for found in zip(*rounds, strict=True)]
