@@ -21,7 +21,6 @@ import argparse
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
@@ -29,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Run, processor, settle, timed
+from measuring import Run, processor, rate, settle, timed
 from torch import Tensor
 
 import prefixcap
@@ -171,14 +170,7 @@ class Ceiling:
         flop, run = product
         run()
         settle(self._device)
-        together = 10 if self._device.type == "cuda" else 1  # a GPU is told more than it has done
-        count, start = 0, time.perf_counter()
-        while (took := time.perf_counter() - start) < seconds:
-            for _ in range(together):
-                run()
-            settle(self._device)
-            count += together
-        return flop * count / took
+        return flop * rate([run], seconds, self._device)
 
 
 def gflop(model: Any, lm: Any, prefix: Tensor, method: str, early: bool, batch: int) -> float:

@@ -6,21 +6,20 @@
 Each line gives GFLOP/s for products of R rows of K with the weights of twelve layers in turn, so
 that these come from memory as they do in a step: oneDNN's with packed weights; torch's `linear`
 with weights stored as (N,K), as Llama's are, and as (K,N), as GPT-2's are; weights (N,K) multiplied
-with R columns; and what `prefixcap.engine.packed.Linear` does, by rows (of GPT-2's weights) and
-laid out as it likes, with rows added where `spare` says so. The best of three rounds that
-alternate. Run it on an idle machine.
+with R columns; and what `prefixcap.engine.packed.Linear` does, by rows and laid out as it likes,
+with rows added where `spare` says so. The best of three rounds that alternate. Run it on an idle
+machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from measuring import rate
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,16 +27,6 @@ from prefixcap.engine.packed import Linear, spare
 
 LAYERS = 12
 SHAPES = ((768, 2304), (768, 768), (768, 3072), (3072, 768))
-
-
-def rate(calls: list[Callable[[], Tensor]], flop: float, seconds: float) -> float:
-    """Returns the GFLOP/s of calls that are made in turn."""
-    start = time.perf_counter()
-    for count, call in enumerate(itertools.cycle(calls), start=1):
-        call()
-        if (took := time.perf_counter() - start) > seconds:
-            return 1e-9 * flop * count / took
-    raise AssertionError
 
 
 @torch.inference_mode()
@@ -61,8 +50,9 @@ def measure(rows: int, inner: int, outer: int, dtype: torch.dtype, seconds: floa
         [partial(layer, x) for layer in layers],
         [partial(layer.either, padded) for layer in layers],
     ]
-    rounds = [[rate(side, 2.0 * rows * inner * outer, seconds) for side in sides] for _ in range(3)]
-    best = [max(found) for found in zip(*rounds, strict=True)]
+    rounds = [[rate(side, seconds) for side in sides] for _ in range(3)]
+    gflop = 2e-9 * rows * inner * outer
+    best = [gflop * max(found) for found in zip(*rounds, strict=True)]
     return f"{rows:5} {inner:5} {outer:5}" + "".join(f"{found:9.0f}" for found in best)
 
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _ROWS = 320
-# from so many rows on, MKL's products are the faster ones where `_has_fast_mkl`: of weights (N,K)
-# with columns, and of rows with weights (K,N)
-_COLUMNS_FROM, _ROWS_FROM = 128, 240
+# from so many rows on, MKL's products by columns are the faster ones where `_has_fast_mkl`
+_COLUMNS_FROM = 128
 # columns that are no multiple of this cost MKL up to a quarter more
 _COLUMNS = 8
 _NONE = ("none", "")
@@ -49,10 +48,9 @@ def _packs(dtype: torch.dtype) -> bool:
 
 @cache
 def _has_fast_mkl(dtype: torch.dtype) -> bool:
-    """Whether MKL multiplies many rows faster than oneDNN does: so it is without AVX-512.
+    """Whether MKL multiplies weights (N,K) with many columns (K,R) faster than oneDNN does.
 
-    Most of all, by a seventh, where weights (N,K) are multiplied with columns (K,R)
-    (`benchmarks/products.py`).
+    So it is without AVX-512, by up to a seventh (`benchmarks/products.py`).
     """
     return (
         dtype == torch.float32
@@ -96,7 +94,8 @@ class Linear:
         self._bias = None if bias is None else bias.detach()
         self._weight = weight
         self._packed = can_pack(weight)
-        self._columns_from = self._rows_from = math.inf
+        self._columns_from = math.inf
+        self._parts: list[tuple[Tensor, Tensor | None]] = []
         self._fused = _NONE
         self._activation = None if activation is None else function(activation)
         if not self._packed:
@@ -106,7 +105,6 @@ class Linear:
         if _has_fast_mkl(weight.dtype):
             self._parts = [(w.detach(), b) for w, b in parts] or [(weight, self._bias)]
             self._columns_from = _COLUMNS_FROM
-            self._rows_from = _ROWS_FROM if transposed else math.inf
         if activation in _FUSED[weight.dtype]:
             self._fused = _FUSED[weight.dtype][activation]
         elif activation == "gelu_new":
@@ -116,8 +114,6 @@ class Linear:
         """Maps (R,K) to (R,N)."""
         if not self._packed:
             return self._activated(F.linear(x, self._weight, self._bias))
-        if len(x) >= self._rows_from:
-            return self._activated(F.linear(x, self._parts[0][0], self._bias))
         kind, how = self._fused
         ops: Any = torch.ops.mkldnn
         found: Tensor = ops._linear_pointwise(x, self._weight, self._bias, kind, [], how)

@@ -28,17 +28,20 @@ class Vocabulary:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         self._size = len(weight)
         step = _BLOCK if weight.device.type == "cpu" else max(1, self._size)
-        self._firsts = range(0, self._size, step)
-        biases = [None if bias is None else bias[first : first + step] for first in self._firsts]
-        weights = torch.split(weight, step)
-        self._blocks = [Linear(w, b) for w, b in zip(weights, biases, strict=True)]
+        # the first token of each block, and its projection
+        self._blocks = [
+            (first, Linear(part, None if bias is None else bias[first : first + step]))
+            for first, part in zip(
+                range(0, self._size, step), torch.split(weight, step), strict=True
+            )
+        ]
 
     def logits(self, x: Tensor) -> Tensor:
         """Maps (R,E) to logits (R,V), float32."""
         if len(self._blocks) == 1:
-            return self._blocks[0](x).float()
+            return self._blocks[0][1](x).float()
         found = torch.empty(len(x), self._size, device=x.device)
-        for first, linear in zip(self._firsts, self._blocks, strict=True):
+        for first, linear in self._blocks:
             block = linear(x)
             found[:, first : first + block.shape[1]] = block
         return found
@@ -49,10 +52,11 @@ class Vocabulary:
         if len(self._blocks) == 1 or len(x) * self._size <= _VALUES:
             return best_of(self.logits(x), count)
         rows = len(x)
-        # not noughts, whose logits would all be alike
-        x = torch.cat([x, x[:1].expand(spare(x), -1)])
+        if more := spare(x):
+            # not noughts, whose logits would all be alike
+            x = torch.cat([x, x[:1].expand(more, -1)])
         values, tokens, sums = [], [], []
-        for first, linear in zip(self._firsts, self._blocks, strict=True):
+        for first, linear in self._blocks:
             block = linear.either(x).float()
             found, places = shortlist(block, min(count, block.shape[1]))
             if places is None:
