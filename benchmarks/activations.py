@@ -4,7 +4,7 @@
     python benchmarks/activations.py --dtype bfloat16 --rows 5 64 320 --threads 1
 
 For the layer of GPT-2 small that has one: (R,768) to (R,3072). Each line gives the best of five
-times of the product alone, with oneDNN's fused activation, and as `prefixcap.engine.packed.Linear`
+times of the product alone, with oneDNN's fused activation, and as `prefixcap.engine.linear.Linear`
 does it, the best of both sides divided, and the largest error of ours against float64. Run it on
 an idle machine.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prefixcap.engine.packed import Linear
+from prefixcap.engine.linear import Linear
 
 KINDS = {"gelu_new": ("gelu", "tanh"), "gelu": ("gelu", "none"), "relu": ("relu", "")}
 EXACT: dict[str, Callable[[Tensor], Tensor]] = {

@@ -19,14 +19,15 @@ from statistics import mean
 
 import attrs
 import torch
-from prefixcap_coco.tokens import tokens
+from prefixcap_clipcap.convert import import_checkpoint
+from prefixcap_metrics.resampling.cider import CiderStatistic
+from prefixcap_metrics.tokens import tokens
 
 from prefixcap import Hypothesis, MetricConfig, Record, Registry
-from prefixcap.captioner import Captioner
-from prefixcap.clipcap import import_checkpoint
-from prefixcap.evaluation import evaluate
-from prefixcap.kinds import DatasetConfig, Example
-from prefixcap.stats import CiderStatistic, paired_bootstrap, replicate
+from prefixcap.captioning.captioner import Captioner
+from prefixcap.evaluation.evaluate import evaluate
+from prefixcap.evaluation.stats import paired_bootstrap, replicate
+from prefixcap.interfaces.dataset import DatasetConfig, Example
 
 CAPTIONERS = ("mlp_k10", "transformer_k10")
 COLUMNS = {"CIDEr": "cider", "Bleu_4": "bleu", "METEOR": "meteor"}

@@ -16,7 +16,7 @@ import argparse
 
 import numpy as np
 
-from prefixcap.stats import Cells, Mean, Replicates, bootstrap_interval, holm, replicate
+from prefixcap.evaluation.stats import Cells, Mean, Replicates, bootstrap_interval, holm, replicate
 
 CELLS, IMAGES = 6, 100
 

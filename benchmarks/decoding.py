@@ -32,9 +32,9 @@ from measuring import Run, processor, rate, settle, timed
 from torch import Tensor
 
 import prefixcap
-from prefixcap.engine.packed import Linear
-from prefixcap.flops import counting
-from prefixcap.runtime import dtype_named, keep_memory, prepare
+from prefixcap.engine.linear import Linear
+from prefixcap.util.flops import counting
+from prefixcap.util.runtime import dtype_named, keep_memory, prepare
 
 keep_memory()
 prepare()

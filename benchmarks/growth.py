@@ -21,7 +21,7 @@ from decoding import make_model, make_prefixes
 from measuring import Run, peak_memory
 
 import prefixcap
-from prefixcap.runtime import dtype_named
+from prefixcap.util.runtime import dtype_named
 
 USUAL = {"batch": 32, "beams": 5, "prefix": 10, "tokens": 15}
 CHANGED = {

@@ -6,7 +6,7 @@
 Each line gives GFLOP/s for products of R rows of K with the weights of twelve layers in turn, so
 that these come from memory as they do in a step: oneDNN's with packed weights; torch's `linear`
 with weights stored as (N,K), as Llama's are, and as (K,N), as GPT-2's are; weights (N,K) multiplied
-with R columns; and what `prefixcap.engine.packed.Linear` does, by rows and laid out as it likes,
+with R columns; and what `prefixcap.engine.linear.Linear` does, by rows and laid out as it likes,
 with rows added where `spare` says so. The best of three rounds that alternate. Run it on an idle
 machine.
 """
@@ -23,7 +23,7 @@ from measuring import rate
 from torch import Tensor
 from torch.nn import functional as F
 
-from prefixcap.engine.packed import Linear, spare
+from prefixcap.engine.linear import Linear, spare
 
 LAYERS = 12
 SHAPES = ((768, 2304), (768, 768), (768, 3072), (3072, 768))

@@ -16,13 +16,14 @@ import time
 
 import attrs
 import torch
-from prefixcap_decoders import Speculative
-from prefixcap_decoders.speculative_search import SpeculativeDecoder, Tally
+from prefixcap_decoders.speculative.config import Speculative
+from prefixcap_decoders.speculative.decoder import SpeculativeDecoder, Tally
 
 from prefixcap import DatasetConfig, DecoderConfig, Hypothesis, Registry
-from prefixcap.captioner import Captioner
-from prefixcap.decoding import Task, collect
-from prefixcap.specs import to_spec
+from prefixcap.captioning.captioner import Captioner
+from prefixcap.decoding.decode import collect
+from prefixcap.interfaces.decoder import Task
+from prefixcap.plugin.specs import to_spec
 
 Captions = list[list[Hypothesis]]
 

@@ -20,8 +20,10 @@ from typing import TypeVar
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+from prefixcap_metrics.resampling.bleu import BleuStatistic
+from prefixcap_metrics.resampling.cider import CiderStatistic
 
-from prefixcap.stats import BleuStatistic, CiderStatistic, bootstrap_interval, replicate
+from prefixcap.evaluation.stats import bootstrap_interval, replicate
 
 T = TypeVar("T")
 Captions = dict[str, list[str]]
@@ -63,9 +65,9 @@ def once(references: Captions, predictions: Captions) -> float:
 
 
 def read(path: Path) -> tuple[Captions, Captions]:
-    from prefixcap_coco.tokens import tokens
+    from prefixcap_metrics.tokens import tokens
 
-    from prefixcap.kinds import Record
+    from prefixcap.interfaces.metric import Record
 
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     found = tokens(

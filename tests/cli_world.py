@@ -63,7 +63,7 @@ def draw(path: Path, colour: tuple[int, int, int]) -> None:
 
 def write_lm(folder: Path, texts: list[str]) -> None:
     """Writes a language model's folder without weights: a config and a tokenizer."""
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -130,7 +130,7 @@ def run_and_tell(study: object, folder: Path, answers: Any) -> None:
     """Runs a study in a process of its own, and tells what it had to do."""
     import torch
 
-    from prefixcap.study.runner import run
+    from prefixcap.study.execution.runner import run
 
     torch.set_num_threads(1)
     answers.put(run(study, folder).work)  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from prefixcap.config import Component
-from prefixcap.registry import Registry
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin.registry import Registry
 from prefixcap.testing import Case
 from prefixcap.testing.case import drawn_images
 
@@ -23,7 +23,7 @@ SENTENCES = (
 
 def clip(config: type[Component], folder: Path) -> Case:
     """A CLIP of one layer with random weights, in OpenAI's checkpoint format."""
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
     import torch
@@ -49,7 +49,7 @@ def clip(config: type[Component], folder: Path) -> Case:
 
 def hf(config: type[Component], folder: Path) -> Case:
     """A GPT-2 of one layer with random weights and a tokenizer of bytes, saved by transformers."""
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
     import torch

@@ -8,7 +8,7 @@ import attrs
 import pytest
 from conformance_cases import CASES, make_case
 
-from prefixcap.registry import Registry
+from prefixcap.plugin.registry import Registry
 from prefixcap.testing import checks, run_check
 
 REGISTRY = Registry()

@@ -13,12 +13,12 @@ import attrs
 import pytest
 
 import prefixcap
-from prefixcap import hookspecs
-from prefixcap.config import Component
-from prefixcap.kinds import KINDS
-from prefixcap.registry import Registry
-from prefixcap.specs import to_json
-from prefixcap.testing import rules
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.kinds import KINDS
+from prefixcap.plugin import hookspecs
+from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.specs import to_json
+from prefixcap.testing import rules_for
 
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLE = Path(__file__).parents[1] / "plugins" / "example"
@@ -100,12 +100,12 @@ def test_every_name_that_the_reference_shows_is_there() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_rule_of_the_kit_stands_in_its_page_as_the_code_says_it(kind: str) -> None:
     text = page("conformance.md")
-    for rule in rules(kind):
+    for rule in rules_for(kind):
         assert f"| `{rule.name}` | {rule.says} |" in text
 
 
 def test_the_kits_page_has_no_rule_that_is_gone() -> None:
-    known = {(rule.name, rule.says) for kind in KINDS for rule in rules(kind)}
+    known = {(rule.name, rule.says) for kind in KINDS for rule in rules_for(kind)}
     written = re.findall(r"^\| `([a-z-]+)` \| (.*\.) \|$", page("conformance.md"), re.M)
     assert len(written) >= len(known)
     assert set(written) <= known

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.kinds import Encoder, ImageItem
-from prefixcap.runtime import device_named, prepare
+from prefixcap.interfaces.dataset import ImageItem
+from prefixcap.interfaces.encoder import Encoder
+from prefixcap.util.runtime import device_named, prepare
 from prefixcap_clip.configs import CLIP
 
 

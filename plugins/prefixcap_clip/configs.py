@@ -7,7 +7,7 @@ from typing import ClassVar
 import attrs
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import Encoder, EncoderConfig
+from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 
 
 @attrs.frozen(kw_only=True)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prefixcap.captioning.encode_images import read_ids
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.features import read_ids
-from prefixcap.kinds import LOOSE, Encoder, ImageItem
+from prefixcap.interfaces.dataset import LOOSE, ImageItem
+from prefixcap.interfaces.encoder import Encoder
 
 
 class PrecomputedEncoder(Encoder):

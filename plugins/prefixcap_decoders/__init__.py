@@ -4,36 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prefixcap.config import Component
-from prefixcap.hookspecs import hookimpl
-from prefixcap_decoders.beam import Beam, DiverseBeam
-from prefixcap_decoders.clipcap import ClipCapBeam, ClipCapGenerate2
-from prefixcap_decoders.constrained import Constrained
-from prefixcap_decoders.contrasting import ContrastiveDecoding, DoLa, Guidance
-from prefixcap_decoders.contrastive import Contrastive
-from prefixcap_decoders.greedy import Greedy
-from prefixcap_decoders.hf_generate import HFGenerate
-from prefixcap_decoders.mirostat import Mirostat
-from prefixcap_decoders.reranking import MBR, BestOf
-from prefixcap_decoders.sampling import (
-    Epsilon,
-    Eta,
-    MinP,
-    Sample,
-    TopH,
-    TopK,
-    TopP,
-    Typical,
-)
-from prefixcap_decoders.speculative import Speculative
-from prefixcap_decoders.stochastic import StochasticBeam
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin.hookspecs import hookimpl
+from prefixcap_decoders.beam.config import Beam, DiverseBeam
+from prefixcap_decoders.constrained.config import Constrained
+from prefixcap_decoders.contrast.config import ContrastiveDecoding, DoLa, Guidance
+from prefixcap_decoders.contrastive_search.config import Contrastive
+from prefixcap_decoders.greedy.config import Greedy
+from prefixcap_decoders.hf_generate.config import HFGenerate
+from prefixcap_decoders.reranking.config import MBR, BestOf
+from prefixcap_decoders.sampling.config import Epsilon, Eta, MinP, Sample, TopH, TopK, TopP, Typical
+from prefixcap_decoders.sampling.mirostat_config import Mirostat
+from prefixcap_decoders.speculative.config import Speculative
+from prefixcap_decoders.stochastic_beam.config import StochasticBeam
 
 __all__ = [
     "MBR",
     "Beam",
     "BestOf",
-    "ClipCapBeam",
-    "ClipCapGenerate2",
     "Constrained",
     "Contrastive",
     "ContrastiveDecoding",
@@ -62,8 +50,6 @@ def prefixcap_components() -> Iterable[type[Component]]:
     return [
         Beam,
         BestOf,
-        ClipCapBeam,
-        ClipCapGenerate2,
         Constrained,
         Contrastive,
         ContrastiveDecoding,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prefixcap.config import Component
-from prefixcap.hookspecs import hookimpl
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin.hookspecs import hookimpl
 from prefixcap_hf.configs import HF
 
 __all__ = ["HF"]

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import attrs
 
-from prefixcap.config import one_of
-from prefixcap.kinds import LanguageModel, LMConfig
+from prefixcap.interfaces.language_model import LanguageModel, LMConfig
+from prefixcap.interfaces.validators import one_of
 
 
 @attrs.frozen(kw_only=True)

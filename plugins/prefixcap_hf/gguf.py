@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.runtime import cache_dir
+from prefixcap.util.runtime import cache_dir
 from prefixcap_hf.configs import HF
 
 _READY = "config.json"

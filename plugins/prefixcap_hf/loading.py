@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.kinds import LanguageModel
-from prefixcap.runtime import device_named, dtype_named, prepare
+from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.util.runtime import device_named, dtype_named, prepare
 from prefixcap_hf.configs import HF
 
 
@@ -28,7 +28,7 @@ def load(config: HF, device: str, dtype: str) -> LanguageModel:
         # a folder's own tokenizer needs no network, so it comes after the model's errors
         named = _place(config.tokenizer) if config.tokenizer else source
         tokenizer = _tokenizer(named, {} if config.tokenizer else kwargs)
-    from prefixcap.engine.causal import from_transformers
+    from prefixcap.engine.causal_lm import from_transformers
 
     _repair_special_tokens(tokenizer, model.config.get_text_config())
     return from_transformers(model.to(device), tokenizer, _before(config.before, tokenizer))

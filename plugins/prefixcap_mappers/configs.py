@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from prefixcap.config import above, at_least
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import MapperConfig, MapperShape
+from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.interfaces.validators import above, at_least
 
 if TYPE_CHECKING:
     from torch import nn

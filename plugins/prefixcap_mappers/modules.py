@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prefixcap.kinds import MapperShape
+from prefixcap.interfaces.mapper import MapperShape
 
 
 class MLPMapper(nn.Module):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from prefixcap.kinds import Tuning, TuningConfig
+from prefixcap.interfaces.tuning import Tuning, TuningConfig
 
 if TYPE_CHECKING:
     from torch import nn

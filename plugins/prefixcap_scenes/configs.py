@@ -9,18 +9,14 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import attrs
 
-from prefixcap import specs
-from prefixcap.config import Component, between
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import (
-    Dataset,
-    DatasetConfig,
-    Encoder,
-    EncoderConfig,
-    LanguageModel,
-    LMConfig,
-)
-from prefixcap.registry import Registry
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.dataset import Dataset, DatasetConfig
+from prefixcap.interfaces.encoder import Encoder, EncoderConfig
+from prefixcap.interfaces.language_model import LanguageModel, LMConfig
+from prefixcap.interfaces.validators import between
+from prefixcap.plugin import specs
+from prefixcap.plugin.registry import Registry
 
 WEIGHTS = Path(__file__).parent / "weights"
 # the shares of the splits are 80, 10 and 10 percent, and new scenes become rarer as more are drawn

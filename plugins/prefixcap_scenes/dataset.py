@@ -9,7 +9,7 @@ from hashlib import sha256
 from itertools import accumulate
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.kinds import Dataset, Example, ImageItem
+from prefixcap.interfaces.dataset import Dataset, Example, ImageItem
 from prefixcap_scenes.captions import captions
 from prefixcap_scenes.configs import Scenes
 from prefixcap_scenes.proofs import drawing

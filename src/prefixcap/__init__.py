@@ -10,64 +10,64 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefixcap.captioner import Captioner as Captioner
-    from prefixcap.config import Component as Component
-    from prefixcap.decoding import TokenDecoder as TokenDecoder
-    from prefixcap.decoding import decode as decode
-    from prefixcap.decoding import iter_decode as iter_decode
-    from prefixcap.engine.causal import from_transformers as from_transformers
+    from prefixcap.captioning.captioner import Captioner as Captioner
+    from prefixcap.decoding.decode import decode as decode
+    from prefixcap.decoding.decode import iter_decode as iter_decode
+    from prefixcap.decoding.token_decoder import TokenDecoder as TokenDecoder
+    from prefixcap.engine.causal_lm import from_transformers as from_transformers
     from prefixcap.errors import PrefixcapError as PrefixcapError
-    from prefixcap.hookspecs import hookimpl as hookimpl
-    from prefixcap.kinds import DecoderConfig as DecoderConfig
-    from prefixcap.kinds import Hypothesis as Hypothesis
-    from prefixcap.registry import Registry as Registry
+    from prefixcap.interfaces.component import Component as Component
+    from prefixcap.interfaces.decoder import DecoderConfig as DecoderConfig
+    from prefixcap.interfaces.decoder import Hypothesis as Hypothesis
+    from prefixcap.plugin.hookspecs import hookimpl as hookimpl
+    from prefixcap.plugin.registry import Registry as Registry
     from prefixcap.training.config import TrainingConfig as TrainingConfig
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Captioner": "captioner",
-    "Component": "config",
-    "Decoder": "kinds",
-    "DecoderConfig": "kinds",
-    "Dataset": "kinds",
-    "DatasetConfig": "kinds",
-    "Encoder": "kinds",
-    "EncoderConfig": "kinds",
-    "Example": "kinds",
-    "Hypothesis": "kinds",
-    "ImageItem": "kinds",
-    "LMConfig": "kinds",
-    "LanguageModel": "kinds",
-    "MapperConfig": "kinds",
-    "MapperShape": "kinds",
-    "Metric": "kinds",
-    "MetricConfig": "kinds",
+    "Captioner": "captioning.captioner",
+    "Component": "interfaces.component",
+    "Dataset": "interfaces.dataset",
+    "DatasetConfig": "interfaces.dataset",
+    "Decoder": "interfaces.decoder",
+    "DecoderConfig": "interfaces.decoder",
+    "Encoder": "interfaces.encoder",
+    "EncoderConfig": "interfaces.encoder",
+    "Example": "interfaces.dataset",
+    "Hypothesis": "interfaces.decoder",
+    "ImageItem": "interfaces.dataset",
+    "LMConfig": "interfaces.language_model",
+    "LanguageModel": "interfaces.language_model",
+    "MapperConfig": "interfaces.mapper",
+    "MapperShape": "interfaces.mapper",
+    "Metric": "interfaces.metric",
+    "MetricConfig": "interfaces.metric",
     "PrefixcapError": "errors",
-    "Record": "kinds",
-    "Registry": "registry",
-    "Scores": "kinds",
-    "Task": "decoding",
-    "TextSide": "similarity",
-    "TokenDecoder": "decoding",
-    "TrainingConfig": "training",
-    "Tuning": "kinds",
-    "TuningConfig": "kinds",
-    "decode": "decoding",
-    "from_transformers": "engine.causal",
-    "hookimpl": "hookspecs",
-    "iter_decode": "decoding",
+    "Record": "interfaces.metric",
+    "Registry": "plugin.registry",
+    "Scores": "interfaces.metric",
+    "Task": "interfaces.decoder",
+    "TextSide": "interfaces.text_encoder",
+    "TokenDecoder": "decoding.token_decoder",
+    "TrainingConfig": "training.config",
+    "Tuning": "interfaces.tuning",
+    "TuningConfig": "interfaces.tuning",
+    "decode": "decoding.decode",
+    "from_transformers": "engine.causal_lm",
+    "hookimpl": "plugin.hookspecs",
+    "iter_decode": "decoding.decode",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         if _HOMES[name].startswith("engine"):
-            import_module("prefixcap.runtime").prepare()
+            import_module("prefixcap.util.runtime").prepare()
         return getattr(import_module(f"prefixcap.{_HOMES[name]}"), name)
     if name[:1].isupper():
         from prefixcap.errors import PrefixcapError
-        from prefixcap.registry import Registry
+        from prefixcap.plugin.registry import Registry
 
         try:
             return Registry().class_named(name)

@@ -73,7 +73,7 @@ def test_the_table_and_the_captions_are_shown(shell: Shell, world: World, study:
 
 
 def test_a_study_of_one_model_is_loaded_by_its_own_folder(study: Path) -> None:
-    from prefixcap.captioner import Captioner
+    from prefixcap.captioning.captioner import Captioner
 
     (model,) = (key.parent for key in (study / "models").glob("*/key.json"))
     found, expected = (Captioner.load(folder, device="cpu") for folder in (study, model))
@@ -127,7 +127,7 @@ def test_a_data_set_without_a_split_to_test_by_is_said(
 def test_a_loaded_run_captions_the_same(study: Path, world: World) -> None:
     import numpy as np
 
-    from prefixcap.captioner import Captioner
+    from prefixcap.captioning.captioner import Captioner
 
     rows = json.loads((study / "scores.json").read_text())["rows"]
     captioner = Captioner.load(study / rows[0]["model"], device="cpu")

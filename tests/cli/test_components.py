@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from prefixcap.kinds import KINDS
-from prefixcap.registry import Registry
+from prefixcap.interfaces.kinds import KINDS
+from prefixcap.plugin.registry import Registry
 
 Shell = Callable[..., tuple[int, str, str]]
 

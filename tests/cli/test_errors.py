@@ -12,9 +12,9 @@ import pytest
 import torch
 from cli_world import World
 
-from prefixcap import runs
 from prefixcap.cli.errors import sentence_of
-from prefixcap.study import runner
+from prefixcap.study.execution import runner
+from prefixcap.util import files as files_module
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -171,14 +171,14 @@ def test_an_out_that_is_a_file(shell: Shell, world: World, tmp_path: Path) -> No
 def test_no_room_on_the_disk(
     shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = runs.replace
+    replace = files_module.replace
 
     def full(path: Path, content: bytes) -> None:
         if "captions" in path.name and path.parents[1].name == "cells":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         replace(path, content)
 
-    monkeypatch.setattr(runs, "replace", full)
+    monkeypatch.setattr(files_module, "atomic_write", full)
     words = [*world.bench, "--out", tmp_path / "run"]
     sentence = refused(shell, *words)
     assert sentence.startswith(f"no room is left on the disk for {tmp_path / 'run' / 'cells'}")

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefixcap.cli.table import LINES, SHOWN, _captions
-from prefixcap.kinds import Example, ImageItem
-from prefixcap.study.entries import FIELDS
-from prefixcap.study.results import Results
+from prefixcap.interfaces.dataset import Example, ImageItem
+from prefixcap.study.analysis.results import Results
+from prefixcap.study.analysis.rows import FIELDS
 
 
 def results(lines: int) -> Results:

@@ -11,13 +11,17 @@ from PIL import Image
 from torch import Tensor
 
 import prefixcap
-from prefixcap import runs
-from prefixcap.captioner import Captioner
+from prefixcap.captioning import checkpoint
+from prefixcap.captioning.captioner import Captioner
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import EncoderConfig, LMConfig, MapperConfig, TuningConfig
-from prefixcap.registry import Registry
-from prefixcap.runtime import prepare
-from prefixcap.training import TrainingConfig, train
+from prefixcap.interfaces.encoder import EncoderConfig
+from prefixcap.interfaces.language_model import LMConfig
+from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.tuning import TuningConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.training.config import TrainingConfig
+from prefixcap.training.train import train
+from prefixcap.util.runtime import prepare
 
 CAPTIONS = [["a red dog runs."], ["two blue cats sit."]] * 4
 
@@ -94,8 +98,8 @@ def test_a_loaded_captioner_writes_the_same(
 
 
 def test_only_what_was_trained_is_saved(lm: Path, tmp_path: Path) -> None:
-    _, frozen = runs.read(make(lm).save(tmp_path / "frozen"))
-    _, full = runs.read(make(lm, "full").save(tmp_path / "full"))
+    _, frozen = checkpoint.read(make(lm).save(tmp_path / "frozen"))
+    _, full = checkpoint.read(make(lm, "full").save(tmp_path / "full"))
     assert not [name for name in frozen if name.startswith("lm.")]
     assert "lm.transformer.wte.weight" in full
 
@@ -128,8 +132,8 @@ def test_a_tuned_run_needs_only_the_config_and_the_tokenizer(lm: Path, tmp_path:
 
 def test_a_captioner_may_be_saved_again(run: Path, tmp_path: Path) -> None:
     again = Captioner.load(run).save(tmp_path / "again")
-    assert (again / runs.WEIGHTS).read_bytes() == (run / runs.WEIGHTS).read_bytes()
-    assert (again / runs.CONFIG).read_bytes() == (run / runs.CONFIG).read_bytes()
+    assert (again / checkpoint.WEIGHTS).read_bytes() == (run / checkpoint.WEIGHTS).read_bytes()
+    assert (again / checkpoint.CONFIG).read_bytes() == (run / checkpoint.CONFIG).read_bytes()
 
 
 def test_bfloat16_is_kept_and_may_be_changed(lm: Path, tmp_path: Path) -> None:
@@ -226,14 +230,14 @@ def test_an_encoder_with_other_weights_is_noticed(lm: Path, tmp_path: Path) -> N
     ],
 )
 def test_configs_that_do_not_fit(change: dict[str, Any], reason: str, run: Path) -> None:
-    path = run / runs.CONFIG
+    path = run / checkpoint.CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(PrefixcapError, match=reason):
         Captioner.load(run)
 
 
 def test_another_language_model_is_noticed(lm: Path, run: Path, tmp_path: Path) -> None:
-    path = run / runs.CONFIG
+    path = run / checkpoint.CONFIG
     config = json.loads(path.read_text())
     for changes, reason in (({"seed": 1}, "is not the one"), ({"n_embd": 8}, "has width 8")):
         config["lm"]["model"] = str(lm_folder(tmp_path / reason.replace(" ", ""), **changes))
@@ -247,10 +251,10 @@ def test_missing_and_broken_files(run: Path, tmp_path: Path) -> None:
         Captioner.load(tmp_path / "nowhere")
     with pytest.raises(PrefixcapError, match=r"the run has no config\.json"):
         Captioner.load(tmp_path)
-    (run / runs.WEIGHTS).unlink()
+    (run / checkpoint.WEIGHTS).unlink()
     with pytest.raises(PrefixcapError, match=r"the run has no weights\.safetensors"):
         Captioner.load(run)
-    (run / runs.CONFIG).write_text("{")
+    (run / checkpoint.CONFIG).write_text("{")
     with pytest.raises(PrefixcapError, match=r"config\.json: cannot be read"):
         Captioner.load(run)
 
@@ -259,7 +263,7 @@ def test_writing_leaves_nothing_half_done(
     run: Path, lm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    assert set(before) == {runs.CONFIG, runs.WEIGHTS}
+    assert set(before) == {checkpoint.CONFIG, checkpoint.WEIGHTS}
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")

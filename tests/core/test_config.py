@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from prefixcap.config import Component, above, at_least, between, one_of
-from prefixcap.kinds import KINDS
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.kinds import KINDS
+from prefixcap.interfaces.validators import above, at_least, between, one_of
 
 
 @attrs.frozen(kw_only=True)

@@ -17,8 +17,9 @@ from torch import Tensor
 
 import prefixcap
 from prefixcap import Decoder, DecoderConfig, PrefixcapError, TokenDecoder
-from prefixcap.decoding import Task, collect, iter_decode
-from prefixcap.testing.table import TableLM
+from prefixcap.decoding.decode import collect, iter_decode
+from prefixcap.interfaces.decoder import Task
+from prefixcap.testing.table_lm import TableLM
 
 LM = TableLM(vocab_size=5, seed=4)
 

@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from prefixcap.decoding import decode
-from prefixcap.engine.causal import from_transformers
-from prefixcap.flops import counting
-from prefixcap.kinds import LanguageModel, MapperConfig, TuningConfig
-from prefixcap.registry import Registry
-from prefixcap.runtime import prepare
-from prefixcap.training import TrainingConfig
-from prefixcap.training.beginning import build_prefixer
-from prefixcap.training.step import Trainer
+from prefixcap.decoding.decode import decode
+from prefixcap.engine.causal_lm import from_transformers
+from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.tuning import TuningConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.training.config import TrainingConfig
+from prefixcap.training.initialization import build_prefixer
+from prefixcap.training.trainer import Trainer
+from prefixcap.util.flops import counting
+from prefixcap.util.runtime import prepare
 
 WIDTH, LAYERS, HEADS, WORDS = 64, 2, 4, 300
 P, D = 5, 32

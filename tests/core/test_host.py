@@ -15,11 +15,11 @@ import attrs
 import pytest
 from mutants.configs import TwistedDecoder, TwistedMetric
 
-from prefixcap import host
-from prefixcap.config import Component
-from prefixcap.hookspecs import hookimpl, hookspec
-from prefixcap.kinds import DecoderConfig
-from prefixcap.registry import Registry
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.plugin import host
+from prefixcap.plugin.hookspecs import hookimpl, hookspec
+from prefixcap.plugin.registry import Registry
 
 GOOD = """
     from typing import ClassVar
@@ -156,7 +156,10 @@ class NoBuild(DecoderConfig):
         (NoName, "TypeError: NoName has no name"),
         (NotDecorated, "TypeError: NotDecorated is not an attrs.frozen class"),
         (TwistedDecoder(), "TypeError: TwistedDecoder(twist='', n=2) is not a config class"),
-        (Component, "TypeError: <class 'prefixcap.config.Component'> is not a config class"),
+        (
+            Component,
+            "TypeError: <class 'prefixcap.interfaces.component.Component'> is not a config class",
+        ),
     ],
 )
 def test_what_is_no_config_class_is_said(component: Any, error: str) -> None:
@@ -166,7 +169,7 @@ def test_what_is_no_config_class_is_said(component: Any, error: str) -> None:
 
 
 def test_the_hook_takes_nothing() -> None:
-    from prefixcap import hookspecs
+    from prefixcap.plugin import hookspecs
 
     hooks = [name for name in vars(hookspecs) if name.startswith("prefixcap_")]
     assert hooks == ["prefixcap_components"]

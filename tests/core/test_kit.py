@@ -21,10 +21,13 @@ from mutants.configs import (
 )
 from second_device import moved, second_device
 
-from prefixcap.engine.causal import CausalLM
+from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import KINDS, DecoderConfig, MapperConfig, TuningConfig
-from prefixcap.registry import Registry
+from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.interfaces.kinds import KINDS
+from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.tuning import TuningConfig
+from prefixcap.plugin.registry import Registry
 from prefixcap.testing import (
     BrokenRule,
     Case,
@@ -33,12 +36,12 @@ from prefixcap.testing import (
     TableLM,
     checks,
     parametrize,
-    rules,
+    rules_for,
     run_check,
     run_checks,
 )
 from prefixcap.testing.case import drawn_images, small_gpt2
-from prefixcap.testing.shared import apart, near
+from prefixcap.testing.rules.helpers import apart, near
 
 
 def run_rule(case: Case, name: str) -> CheckResult:
@@ -64,14 +67,14 @@ def test_a_mutant_breaks_its_rule_and_no_unrelated_one(mutant: Mutant) -> None:
 def test_every_rule_has_a_mutant(kind: str) -> None:
     broken = {mutant.breaks for mutant in MUTANTS if mutant.case.config.kind == kind}
     broken |= {mutant.breaks for mutant in MUTANTS if mutant.breaks.startswith("config-")}
-    assert [rule.name for rule in rules(kind) if rule.name not in broken] == []
+    assert [rule.name for rule in rules_for(kind) if rule.name not in broken] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rules_have_names_of_their_own_and_say_what_they_ask(kind: str) -> None:
-    names = [rule.name for rule in rules(kind)]
+    names = [rule.name for rule in rules_for(kind)]
     assert len(set(names)) == len(names)
-    assert all(rule.says.endswith(".") for rule in rules(kind))
+    assert all(rule.says.endswith(".") for rule in rules_for(kind))
 
 
 def test_results_name_the_rule_and_the_problem() -> None:
@@ -270,7 +273,7 @@ def test_numbers_are_near_but_for_rounding() -> None:
 
 def test_an_unknown_kind_is_named_with_the_nearest() -> None:
     with pytest.raises(PrefixcapError, match=r"no kind 'decoders'; did you mean 'decoder'\?"):
-        rules("decoders")
+        rules_for("decoders")
 
 
 def test_a_model_whose_output_layer_is_apart_passes_the_rules_of_tunings() -> None:

@@ -4,11 +4,12 @@ import pytest
 from mutants.configs import TwistedDecoder, TwistedMetric, Worded
 
 import prefixcap
-from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError
-from prefixcap.host import Plugin
-from prefixcap.kinds import DecoderConfig, MetricConfig
-from prefixcap.registry import Registry
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.plugin.host import Plugin
+from prefixcap.plugin.registry import Registry
 
 MINE = Plugin("mine", "mine 1.0", (TwistedDecoder, TwistedMetric))
 YOURS = Plugin("yours", "yours 2.1", (Worded,))

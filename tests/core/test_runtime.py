@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.runtime import cache_dir, device_named, dtype_named, slowdown
+from prefixcap.util.runtime import cache_dir, device_named, dtype_named, slowdown
 
 
 def test_the_heavy_libraries_can_be_imported_once_prepared() -> None:

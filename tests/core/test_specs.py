@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefixcap import specs
-from prefixcap.config import between
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import Decoder, DecoderConfig
-from prefixcap.specs import parts
+from prefixcap.interfaces.decoder import Decoder, DecoderConfig
+from prefixcap.interfaces.validators import between
+from prefixcap.plugin import specs
+from prefixcap.plugin.specs import parts
 
 
 @attrs.frozen(kw_only=True)

@@ -11,15 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import LanguageModel, MapperConfig, MapperShape, TuningConfig
-from prefixcap.prefixes import FeatureNorm, Prefixer
-from prefixcap.registry import Registry
-from prefixcap.runtime import prepare
-from prefixcap.training import Checkpoint, Trained, Trainer, TrainingConfig, checkpoint, train
-from prefixcap.training.beginning import build_prefixer
-from prefixcap.training.captions import Pair, batches, find_end, pad, sentence, tokenize
-from prefixcap.training.step import fused_activations
+from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.interfaces.tuning import TuningConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.training import checkpoint
+from prefixcap.training.batches import Pair, batches, find_end, pad, sentence, tokenize
+from prefixcap.training.checkpoint import Checkpoint
+from prefixcap.training.config import TrainingConfig
+from prefixcap.training.initialization import build_prefixer
+from prefixcap.training.train import Trained, train
+from prefixcap.training.trainer import Trainer, fused_activations
+from prefixcap.util.runtime import prepare
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "red", "blue", ".", "two", "on", "grass", "snow")
 COLOURS = ("red", "blue")
@@ -45,7 +50,7 @@ def gpt2(dropout: float = 0.0, eos: bool = True) -> LanguageModel:
     prepare()
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from prefixcap.engine.causal import from_transformers
+    from prefixcap.engine.causal_lm import from_transformers
 
     with torch.random.fork_rng():
         torch.manual_seed(7)

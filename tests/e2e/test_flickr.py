@@ -9,20 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from prefixcap.captioner import Captioner
-from prefixcap.features import encode
-from prefixcap.kinds import (
-    DatasetConfig,
-    EncoderConfig,
-    Example,
-    LMConfig,
-    MapperConfig,
-    MetricConfig,
-    Record,
-    TuningConfig,
-)
-from prefixcap.registry import Registry
-from prefixcap.training import TrainingConfig, train
+from prefixcap.captioning.captioner import Captioner
+from prefixcap.captioning.encode_images import encode
+from prefixcap.interfaces.dataset import DatasetConfig, Example
+from prefixcap.interfaces.encoder import EncoderConfig
+from prefixcap.interfaces.language_model import LMConfig
+from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.metric import MetricConfig, Record
+from prefixcap.interfaces.tuning import TuningConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.training.config import TrainingConfig
+from prefixcap.training.train import train
 
 NEAREST = 0.27
 """CIDEr of the first caption of the nearest training image, on the test split."""

@@ -35,10 +35,10 @@ from mutants.configs import (
     WrongDefault,
 )
 from mutants.heavy import Heavy
-from prefixcap.config import Component
-from prefixcap.host import Plugin
-from prefixcap.registry import Registry
-from prefixcap.testing import Case, rules
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin.host import Plugin
+from prefixcap.plugin.registry import Registry
+from prefixcap.testing import Case, rules_for
 
 
 @attrs.frozen
@@ -164,7 +164,7 @@ LMS = [
         ("restless", "digest", "copies"),
     )
 ]
-LMS.append(mutant(NoDtype(), "sizes", *(rule.name for rule in rules("lm"))))
+LMS.append(mutant(NoDtype(), "sizes", *(rule.name for rule in rules_for("lm"))))
 ENCODERS = [
     mutant(TwistedEncoder(twist=twist), breaks, *also)
     for twist, breaks, *also in (

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from prefixcap import kinds
-from prefixcap.kinds import MapperShape
+from prefixcap.interfaces import dataset, decoder, encoder, language_model, mapper, metric, tuning
+from prefixcap.interfaces.mapper import MapperShape
 
 
 def part(module: str, name: str) -> Any:
@@ -17,7 +17,7 @@ def part(module: str, name: str) -> Any:
 
 
 @attrs.frozen(kw_only=True)
-class TwistedDecoder(kinds.DecoderConfig):
+class TwistedDecoder(decoder.DecoderConfig):
     """A sampler.
 
     Attributes:
@@ -29,12 +29,12 @@ class TwistedDecoder(kinds.DecoderConfig):
     twist: str = ""
     n: int = 2
 
-    def build(self) -> kinds.Decoder:
+    def build(self) -> decoder.Decoder:
         return part("decoder_parts", "Twisted")(self.twist, self.n)
 
 
 @attrs.frozen(kw_only=True)
-class TwistedMapper(kinds.MapperConfig):
+class TwistedMapper(mapper.MapperConfig):
     """A linear mapper.
 
     Attributes:
@@ -49,7 +49,7 @@ class TwistedMapper(kinds.MapperConfig):
 
 
 @attrs.frozen(kw_only=True)
-class TwistedLM(kinds.LMConfig):
+class TwistedLM(language_model.LMConfig):
     """A GPT-2 of one layer with letters for tokens.
 
     Attributes:
@@ -59,12 +59,12 @@ class TwistedLM(kinds.LMConfig):
     name: ClassVar[str] = "twisted"
     twist: str = ""
 
-    def build(self, device: str = "cpu", dtype: str = "float32") -> kinds.LanguageModel:
+    def build(self, device: str = "cpu", dtype: str = "float32") -> language_model.LanguageModel:
         return part("lm_parts", "build")(self.twist)
 
 
 @attrs.frozen(kw_only=True)
-class TwistedEncoder(kinds.EncoderConfig):
+class TwistedEncoder(encoder.EncoderConfig):
     """An image made very small.
 
     Attributes:
@@ -74,12 +74,12 @@ class TwistedEncoder(kinds.EncoderConfig):
     name: ClassVar[str] = "twisted"
     twist: str = ""
 
-    def build(self, device: str = "cpu") -> kinds.Encoder:
+    def build(self, device: str = "cpu") -> encoder.Encoder:
         return part("other_parts", "TwistedEncoder")(self.twist)
 
 
 @attrs.frozen(kw_only=True)
-class TwistedDataset(kinds.DatasetConfig):
+class TwistedDataset(dataset.DatasetConfig):
     """Six plain images.
 
     Attributes:
@@ -89,12 +89,12 @@ class TwistedDataset(kinds.DatasetConfig):
     name: ClassVar[str] = "twisted"
     twist: str = ""
 
-    def build(self) -> kinds.Dataset:
+    def build(self) -> dataset.Dataset:
         return part("other_parts", "TwistedDataset")(self.twist)
 
 
 @attrs.frozen(kw_only=True)
-class TwistedMetric(kinds.MetricConfig):
+class TwistedMetric(metric.MetricConfig):
     """The share of a prediction's words that stand in a reference.
 
     Attributes:
@@ -104,13 +104,13 @@ class TwistedMetric(kinds.MetricConfig):
     name: ClassVar[str] = "twisted"
     twist: str = ""
 
-    def build(self) -> kinds.Metric:
+    def build(self) -> metric.Metric:
         resampled = self.twist.startswith("resamples")
         return part("other_parts", "ResampledMetric" if resampled else "TwistedMetric")(self.twist)
 
 
 @attrs.frozen(kw_only=True)
-class TwistedTuning(kinds.TuningConfig):
+class TwistedTuning(tuning.TuningConfig):
     """Trains the last layer norm alone.
 
     Attributes:
@@ -120,7 +120,7 @@ class TwistedTuning(kinds.TuningConfig):
     name: ClassVar[str] = "twisted"
     twist: str = ""
 
-    def build(self) -> kinds.Tuning:
+    def build(self) -> tuning.Tuning:
         return part("other_parts", "TwistedTuning")(self.twist)
 
 
@@ -166,14 +166,14 @@ class Aliased(TwistedDecoder):
 class NoDevice(TwistedEncoder):
     """Takes no device."""
 
-    def build(self) -> kinds.Encoder:  # type: ignore[override]
+    def build(self) -> encoder.Encoder:  # type: ignore[override]
         return TwistedEncoder.build(self)
 
 
 class NoDtype(TwistedLM):
     """Takes a device and no dtype."""
 
-    def build(self, device: str = "cpu") -> kinds.LanguageModel:  # type: ignore[override]
+    def build(self, device: str = "cpu") -> language_model.LanguageModel:  # type: ignore[override]
         return TwistedLM.build(self, device)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prefixcap.decoding import Task, TokenDecoder
-from prefixcap.kinds import Decoder, Hypothesis
+from prefixcap.decoding.token_decoder import TokenDecoder
+from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
 
 Found = Iterator[tuple[int, list[Hypothesis]]]
 

@@ -11,9 +11,9 @@ from uuid import uuid4
 import torch
 from torch import Tensor, nn
 
-from prefixcap.engine.causal import CausalLM
-from prefixcap.kinds import Tokenizer
-from prefixcap.session import Session
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.interfaces.language_model import Tokenizer
+from prefixcap.interfaces.session import Session
 from prefixcap.testing import LetterTokenizer
 from prefixcap.testing.case import small_gpt2
 

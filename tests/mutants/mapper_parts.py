@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from prefixcap.kinds import MapperShape
+from prefixcap.interfaces.mapper import MapperShape
 
 
 class Twisted(nn.Module):

@@ -14,17 +14,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import (
-    Dataset,
-    Encoder,
-    Example,
-    ImageItem,
-    Metric,
-    Record,
-    Scores,
-    Tuning,
-)
-from prefixcap.stats import Mean, Resamplable, Statistic
+from prefixcap.evaluation.stats import Mean, Resamplable, Statistic
+from prefixcap.interfaces.dataset import Dataset, Example, ImageItem
+from prefixcap.interfaces.encoder import Encoder
+from prefixcap.interfaces.metric import Metric, Record, Scores
+from prefixcap.interfaces.tuning import Tuning
 
 
 class TwistedEncoder(Encoder):

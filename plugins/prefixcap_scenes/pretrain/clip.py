@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prefixcap import runtime
+from prefixcap.util import runtime
 from prefixcap_scenes.captions import captions
 from prefixcap_scenes.pretrain.pictures import (
     PATCH,

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefixcap import runtime
+from prefixcap.util import runtime
 from prefixcap_scenes.pretrain.texts import caption_sets
 
 END = "<|endoftext|>"

@@ -8,20 +8,9 @@ from typing import Annotated
 
 import typer
 
-from prefixcap.cli import (
-    bench,
-    cache,
-    caption,
-    check,
-    clipcap,
-    compare,
-    components,
-    evaluate,
-    report,
-    train,
-)
+from prefixcap.cli import bench, cache, caption, check, compare, components, evaluate, report, train
 from prefixcap.cli.errors import status_of
-from prefixcap.runtime import keep_memory
+from prefixcap.util.runtime import keep_memory
 
 app = typer.Typer(
     name="prefixcap",
@@ -63,7 +52,20 @@ app.command("plugins")(components.plugins)
 app.command("list")(components.list_components)
 app.command("show")(components.show)
 app.command("check")(check.check)
-app.command("import-clipcap")(clipcap.import_clipcap)
+
+
+BUILT_IN = frozenset(command.name for command in app.registered_commands)
+
+
+def _add_plugin_commands(words: Sequence[str]) -> None:
+    """Let plugins add commands, unless a built-in one is called, which need not wait for them."""
+    if any(word in BUILT_IN for word in words[:1]) or len(app.registered_commands) > len(BUILT_IN):
+        return
+    from prefixcap.plugin.registry import Registry
+
+    for plugin in Registry().plugins:
+        if plugin.add_commands is not None:
+            plugin.add_commands(app)
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -74,6 +76,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     """
     keep_memory()
     words = list(sys.argv[1:] if argv is None else argv)
+    _add_plugin_commands(words)
     try:
         result = typer.main.get_command(app)(
             args=words, prog_name="prefixcap", standalone_mode=False

@@ -16,7 +16,7 @@ from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
-    from prefixcap.study.grid import Study
+    from prefixcap.study.definition.study import Study
 
 KEYS = (*options.GRID, *options.SINGLE)
 
@@ -93,24 +93,24 @@ def bench(
     with quiet_stdout():
         plan = _study(choices)
         if save_study is not None:
-            from prefixcap.registry import Registry
-            from prefixcap.study import files
+            from prefixcap.plugin.registry import Registry
+            from prefixcap.study.definition import toml
 
-            files.write(save_study, files.choices(plan.to_json(), Registry()))
+            toml.write(save_study, toml.choices(plan.to_json(), Registry()))
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
         answer, text = _plan(plan, folder) if dry_run else _run(plan, folder)
     typer.echo(json.dumps(answer) if as_json else text)
 
 
 def _with_file(path: Path | None, given: dict[str, Any]) -> dict[str, Any]:
-    from prefixcap.study import files
+    from prefixcap.study.definition import toml
 
     chosen = {key: value for key, value in given.items() if value is not None and value != []}
-    return {**(files.read(path, KEYS) if path is not None else {}), **chosen}
+    return {**(toml.read(path, KEYS) if path is not None else {}), **chosen}
 
 
 def _study(choices: dict[str, Any]) -> Study:
-    from prefixcap.registry import Registry
+    from prefixcap.plugin.registry import Registry
 
     return options.study(choices, Registry())
 
@@ -120,22 +120,22 @@ def _name(study: Study) -> str:
 
 
 def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
-    from prefixcap.study.plan import plan
+    from prefixcap.study.execution.plan import plan
 
     found = plan(study, folder)
     return found, "\n".join(found["lines"])
 
 
 def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
     from prefixcap.cli.progress import reporter
     from prefixcap.cli.table import WIDE, text
-    from prefixcap.study.runner import run
+    from prefixcap.study.execution.runner import run
 
     if folder.exists() and not folder.is_dir():
         raise PrefixcapError(f"--out {folder} cannot be a folder: it is a file")

@@ -14,8 +14,8 @@ from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
-    from prefixcap.study.cache import Artifact
-    from prefixcap.study.grid import Study
+    from prefixcap.study.definition.study import Study
+    from prefixcap.study.execution.prune import Artifact
 
 
 def cache(
@@ -46,7 +46,7 @@ def cache(
         found = _found(folder, study)
         gone = [a for a in found if prune and (everything or a.state != "used")]
         if not dry_run:
-            from prefixcap.study.cache import prune as delete
+            from prefixcap.study.execution.prune import prune as delete
 
             delete(gone)
     typer.echo(
@@ -57,10 +57,10 @@ def cache(
 
 
 def _found(folder: Path | None, file: Path | None) -> list[Artifact]:
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
-    from prefixcap.study import cache as study_cache
+    from prefixcap.study.execution import prune as study_cache
 
     if folder is None:
         return study_cache.of_user()
@@ -68,10 +68,10 @@ def _found(folder: Path | None, file: Path | None) -> list[Artifact]:
 
 
 def _study(file: Path) -> Study:
-    from prefixcap.registry import Registry
-    from prefixcap.study import files
+    from prefixcap.plugin.registry import Registry
+    from prefixcap.study.definition import toml
 
-    return options.study(files.read(file, bench.KEYS), Registry())
+    return options.study(toml.read(file, bench.KEYS), Registry())
 
 
 def _answer(
@@ -118,7 +118,7 @@ def _text(
 
 
 def _place(folder: Path | None) -> Path:
-    from prefixcap.runtime import cache_dir
+    from prefixcap.util.runtime import cache_dir
 
     return cache_dir() if folder is None else folder
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prefixcap.captioning.encode_images import read_ids
 from prefixcap.cli import options
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
-from prefixcap.features import read_ids
 
 if TYPE_CHECKING:
-    from prefixcap.kinds import Hypothesis
+    from prefixcap.interfaces.decoder import Hypothesis
 
 
 def caption(
@@ -90,16 +90,16 @@ def _caption(
     how: dict[str, Any],
     encode_batch: int | None,
 ) -> list[list[Hypothesis]]:
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
     import torch
 
-    from prefixcap.captioner import Captioner
+    from prefixcap.captioning.captioner import Captioner
+    from prefixcap.captioning.encode_images import ENCODE_BATCH
     from prefixcap.cli.progress import reporter
-    from prefixcap.decoding import iter_decode
-    from prefixcap.features import ENCODE_BATCH
-    from prefixcap.study.guards import slow_dtype
+    from prefixcap.decoding.decode import iter_decode
+    from prefixcap.study.execution.checks import slow_dtype
 
     captioner = Captioner.load(run, *where)
     number_format = str(next(captioner.lm.module.parameters()).dtype).removeprefix("torch.")
@@ -130,8 +130,8 @@ def _caption(
 
 
 def _check_decoder(spec: str) -> None:
-    from prefixcap.kinds import DecoderConfig
-    from prefixcap.registry import Registry
+    from prefixcap.interfaces.decoder import DecoderConfig
+    from prefixcap.plugin.registry import Registry
 
     Registry().parse(DecoderConfig, spec)
 
@@ -174,7 +174,7 @@ def _features(path: Path) -> Any:
 
 def _line(name: str | int, hypotheses: list[Hypothesis], as_json: bool) -> str:
     if as_json:
-        from prefixcap.study.captions import as_json as hypothesis_as_json
+        from prefixcap.study.artifacts.captions import as_json as hypothesis_as_json
 
         captions = [hypothesis_as_json(hypothesis) for hypothesis in hypotheses]
         return json.dumps({"image": name, "captions": captions})

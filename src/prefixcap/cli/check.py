@@ -8,8 +8,8 @@ import typer
 
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import KINDS
-from prefixcap.registry import Registry
+from prefixcap.interfaces.kinds import KINDS
+from prefixcap.plugin.registry import Registry
 
 
 def check(
@@ -21,7 +21,7 @@ def check(
     registry.names(kind)  # says which kinds there are
     config = registry.parse(KINDS[kind], name)
     with quiet_stdout():
-        from prefixcap.runtime import prepare
+        from prefixcap.util.runtime import prepare
 
         prepare()
         from prefixcap.testing import run_checks

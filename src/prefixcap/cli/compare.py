@@ -15,7 +15,7 @@ from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
     from prefixcap.cli.versus import Matched, Versus
-    from prefixcap.study.naming import Part
+    from prefixcap.study.analysis.selectors import Part
 
 
 def compare(
@@ -58,7 +58,7 @@ def compare(
                 raise PrefixcapError(f"{option} is for two to compare: name the second one too")
     width = shutil.get_terminal_size((160, 24)).columns
     with quiet_stdout():
-        from prefixcap.study.naming import part
+        from prefixcap.study.analysis.selectors import part
 
         one = part(first, references=references)
         two = None if second is None else part(second, one, references)
@@ -75,7 +75,7 @@ def compare(
 
 def _usual(parts: list[Part]) -> str:
     """Returns the correction that the studies were run with, where it is one."""
-    from prefixcap.study.grid import HOLM
+    from prefixcap.study.definition.study import HOLM
 
     said = {p.finished.config.get("correction", HOLM) for p in parts if p.finished is not None}
     return said.pop() if len(said) == 1 else HOLM
@@ -85,8 +85,8 @@ def _table(
     one: Part, scores: list[str] | None, correction: str, width: int
 ) -> tuple[dict[str, Any], str]:
     from prefixcap.cli.table import fitting, wrapped
-    from prefixcap.study.analysis import analyse
-    from prefixcap.study.tables import legend, markdown, table
+    from prefixcap.study.analysis.analysis import analyse
+    from prefixcap.study.analysis.tables import legend, markdown, table
 
     if one.finished is None:
         raise PrefixcapError(f"{one.text} is a file: name another one to compare it with")
@@ -120,11 +120,11 @@ def _versus(
     width: int,
 ) -> tuple[dict[str, Any], str]:
     from prefixcap.cli import versus
-    from prefixcap.kinds import MetricConfig
+    from prefixcap.interfaces.metric import MetricConfig
 
     configs = None
     if metrics:
-        from prefixcap.registry import Registry
+        from prefixcap.plugin.registry import Registry
 
         registry = Registry()
         configs = [registry.parse(MetricConfig, name) for name in options.many(metrics, ())]

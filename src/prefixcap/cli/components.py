@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import attrs
 import typer
 
-from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import KINDS
-from prefixcap.registry import Registry
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.kinds import KINDS
+from prefixcap.plugin.registry import Registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 

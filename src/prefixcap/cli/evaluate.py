@@ -11,10 +11,10 @@ import typer
 
 from prefixcap.cli import options
 from prefixcap.cli.output import quiet_stdout
-from prefixcap.kinds import MetricConfig
+from prefixcap.interfaces.metric import MetricConfig
 
 if TYPE_CHECKING:
-    from prefixcap.kinds import Record, Scores
+    from prefixcap.interfaces.metric import Record, Scores
 
 
 def evaluate_file(
@@ -45,9 +45,9 @@ def evaluate_file(
 ) -> None:
     """Score predicted captions against their references."""
     from prefixcap.cli.progress import reporter
-    from prefixcap.evaluation import evaluate, too_few
-    from prefixcap.records import read_records
-    from prefixcap.registry import Registry
+    from prefixcap.evaluation.evaluate import evaluate, too_few
+    from prefixcap.evaluation.readers import read_records
+    from prefixcap.plugin.registry import Registry
 
     registry = Registry()
     names = options.many(metrics, options.DEFAULT_EVAL_METRICS)
@@ -77,8 +77,8 @@ def evaluate_file(
 def _intervals(
     records: Sequence[Record], scored: Sequence[tuple[MetricConfig, Scores]]
 ) -> dict[str, list[float]]:
-    from prefixcap.stats import bootstrap_interval, replicate
-    from prefixcap.study.resampling import RESAMPLES, SEED, statistic
+    from prefixcap.evaluation.stats import bootstrap_interval, replicate
+    from prefixcap.study.artifacts.replicates import RESAMPLES, SEED, statistic
 
     prepared = [statistic(config, found, records) for config, found in scored]
     drawn = [replicate(each, resamples=RESAMPLES, seed=SEED) for each in prepared if each]

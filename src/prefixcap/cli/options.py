@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
-from prefixcap import specs
-from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin import specs
 
 if TYPE_CHECKING:
-    from prefixcap.registry import Registry
-    from prefixcap.study.grid import Study
+    from prefixcap.plugin.registry import Registry
+    from prefixcap.study.definition.study import Study
     from prefixcap.training.config import TrainingConfig
 
 DEFAULT_EVAL_METRICS = ("bleu", "meteor", "rouge", "cider")
@@ -108,7 +108,7 @@ def check_correction(name: str | None) -> None:
     Raises:
         PrefixcapError: there is none of that name.
     """
-    from prefixcap.study.grid import CORRECTIONS
+    from prefixcap.study.definition.study import CORRECTIONS
 
     if name is not None and name not in CORRECTIONS:
         raise PrefixcapError(f"--correction cannot be {name!r}{nearest(name, CORRECTIONS)}")
@@ -131,16 +131,14 @@ def study(choices: Mapping[str, object], registry: Registry) -> Study:
     Raises:
         PrefixcapError: a component, a setting or a value is not known.
     """
-    from prefixcap.kinds import (
-        DatasetConfig,
-        DecoderConfig,
-        EncoderConfig,
-        LMConfig,
-        MapperConfig,
-        MetricConfig,
-        TuningConfig,
-    )
-    from prefixcap.study.grid import Study
+    from prefixcap.interfaces.dataset import DatasetConfig
+    from prefixcap.interfaces.decoder import DecoderConfig
+    from prefixcap.interfaces.encoder import EncoderConfig
+    from prefixcap.interfaces.language_model import LMConfig
+    from prefixcap.interfaces.mapper import MapperConfig
+    from prefixcap.interfaces.metric import MetricConfig
+    from prefixcap.interfaces.tuning import TuningConfig
+    from prefixcap.study.definition.study import Study
 
     wanted = Choices(choices, registry)
     dataset = wanted.configs(DatasetConfig, "dataset")[0]

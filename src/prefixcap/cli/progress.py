@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prefixcap.study.progress import Reporter, Task, Whole
-from prefixcap.study.timings import duration
+from prefixcap.util.progress import Reporter, Task, Whole, duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

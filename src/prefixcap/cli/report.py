@@ -12,7 +12,7 @@ from prefixcap.cli import options
 from prefixcap.cli.output import quiet_stdout
 
 if TYPE_CHECKING:
-    from prefixcap.report import Written
+    from prefixcap.report.writing import Written
 
 
 def report(
@@ -36,7 +36,7 @@ def report(
 ) -> None:
     """Write a study as a page to read, figures for papers, and tables."""
     from prefixcap.cli.progress import reporter
-    from prefixcap.report import write
+    from prefixcap.report.writing import write
 
     with quiet_stdout():
         written = write(

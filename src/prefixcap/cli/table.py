@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from prefixcap.study.entries import label_of, varied
-from prefixcap.study.tables import WORK, legend, markdown, table
+from prefixcap.study.analysis.rows import label_of, varied
+from prefixcap.study.analysis.tables import WORK, legend, markdown, table
 
 if TYPE_CHECKING:
-    from prefixcap.study.analysis import Analysis
-    from prefixcap.study.results import Results
+    from prefixcap.study.analysis.analysis import Analysis
+    from prefixcap.study.analysis.results import Results
 
 SHOWN = 5
 LINES = 24

@@ -14,7 +14,7 @@ from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
-    from prefixcap.study.grid import Study
+    from prefixcap.study.definition.study import Study
 
 
 def train(
@@ -36,7 +36,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train one captioner, into a folder that `prefixcap caption` reads."""
-    from prefixcap.registry import Registry
+    from prefixcap.plugin.registry import Registry
 
     choices = {
         "mapper": mapper,
@@ -68,11 +68,11 @@ def train(
 
 
 def _train(study: Study, out: Path) -> dict[str, Any]:
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
     from prefixcap.cli.progress import reporter
-    from prefixcap.study.single import train_one
+    from prefixcap.study.execution.runner import train_one
 
     try:
         return train_one(study, out, reporter())

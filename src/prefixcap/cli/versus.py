@@ -8,17 +8,16 @@ from typing import Any
 
 import attrs
 
-from prefixcap.cli.options import DEFAULT_EVAL_METRICS
 from prefixcap.cli.table import wrapped
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.kinds import MetricConfig
-from prefixcap.study import contrasts
-from prefixcap.study.analysis import LEVEL, MAIN
-from prefixcap.study.contrasts import Comparison, Line, Side
-from prefixcap.study.differing import Differences, between
-from prefixcap.study.entries import FIELDS, Entry
-from prefixcap.study.naming import SEPARATOR, Part
-from prefixcap.study.tables import digits_of, markdown, number
+from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.study.analysis import comparison
+from prefixcap.study.analysis.analysis import LEVEL, MAIN
+from prefixcap.study.analysis.comparison import Comparison, Line, Side
+from prefixcap.study.analysis.config_diff import Differences, between
+from prefixcap.study.analysis.pairing import _all, _cells, _likes, _metrics, _name, _side
+from prefixcap.study.analysis.selectors import SEPARATOR, Part
+from prefixcap.study.analysis.tables import digits_of, markdown, number
 
 NAMES = {"holm": "Holm's", "benjamini-hochberg": "Benjamini-Hochberg's"}
 
@@ -168,14 +167,14 @@ def single(
         PrefixcapError: a part is more than one entry, or the sides cannot be compared.
     """
     whole = _side(one), _side(two)
-    sides = contrasts.same_images(*whole, common=common)
+    sides = comparison.same_images(*whole, common=common)
     kept = metrics is None and all(s is w and s.entry for s, w in zip(sides, whole, strict=True))
     used = _metrics(sides, metrics)
     beside = []
     if kept and one.path == two.path and one.finished is not None:
         entries = [e for e in _all(one) if not {*e.cells} & {*_cells(sides[0]), *_cells(sides[1])}]
         beside = [Side.of_entry(one.finished, entry) for entry in entries]
-    (found,) = contrasts.compare([sides], used, kept=kept, beside=beside, correction=correction)
+    (found,) = comparison.compare([sides], used, kept=kept, beside=beside, correction=correction)
     differs: Differences = {}
     if sides[0].entry is not None and sides[1].entry is not None:
         assert one.finished is not None
@@ -212,11 +211,11 @@ def matched(
     pairs, kept = [], metrics is None
     for first, second in likes:
         whole = Side.of_entry(one.finished, first), Side.of_entry(two.finished, second)
-        sides = contrasts.same_images(*whole, common=common)
+        sides = comparison.same_images(*whole, common=common)
         kept = kept and sides[0] is whole[0] and sides[1] is whole[1]
         pairs.append(sides)
     used = _metrics(pairs[0], metrics)
-    found = contrasts.compare(pairs, used, kept=kept, correction=correction, across=True)
+    found = comparison.compare(pairs, used, kept=kept, correction=correction, across=True)
     return Matched(
         names=(one.text, two.text),
         labels=[first.label for first, _ in likes],
@@ -319,74 +318,3 @@ def _p(value: float) -> str:
 
 def _seeds(side: Side) -> str:
     return f" ({len(side.seeds)} seeds)" if len(side.seeds) > 1 else ""
-
-
-def _side(one: Part) -> Side:
-    if one.finished is None:
-        return Side.of_file(one.path, one.references)
-    return Side.of_entry(one.finished, one.single())
-
-
-def _name(one: Part) -> str:
-    return one.text if one.finished is None else f"{one.path}{SEPARATOR}{one.single().label}"
-
-
-def _all(one: Part) -> Sequence[Entry]:
-    from prefixcap.study.entries import entries
-
-    assert one.finished is not None
-    known = entries(one.finished.rows, one.finished.baselines)
-    return [entry for entry in known if entry.cells]
-
-
-def _cells(side: Side) -> tuple[str, ...]:
-    return side.entry.cells if side.entry is not None else ()
-
-
-def _metrics(
-    sides: tuple[Side, Side], metrics: Sequence[MetricConfig] | None
-) -> Sequence[MetricConfig]:
-    if metrics is not None:
-        return metrics
-    if sides[0].finished is None and sides[1].finished is None:
-        from prefixcap.registry import Registry
-
-        registry = Registry()
-        return [registry.parse(MetricConfig, name) for name in DEFAULT_EVAL_METRICS]
-    shared = contrasts.shared_metrics(*sides)
-    if not shared:
-        raise PrefixcapError(
-            f"{sides[0].label} and {sides[1].label} were scored by no metric that both have: "
-            "--metrics says by what to compare them"
-        )
-    return shared
-
-
-def _likes(
-    one: Sequence[Entry], two: Sequence[Entry]
-) -> tuple[list[tuple[Entry, Entry]], tuple[list[str], list[str]]]:
-    """Pairs entries that are alike in all fields but those that only tell the studies apart."""
-    apart = [
-        field
-        for field in FIELDS
-        if (found := [_values(side, field) for side in (one, two)])[0] != found[1]
-        and all(len(each) == 1 for each in found)
-    ]
-
-    def key(entry: Entry) -> tuple[str, ...]:
-        if entry.baseline:
-            return (entry.label,)
-        return tuple(str(entry.fields[field]) for field in FIELDS if field not in apart)
-
-    second: Mapping[tuple[str, ...], Entry] = {key(entry): entry for entry in two}
-    likes = [(entry, second[key(entry)]) for entry in one if key(entry) in second]
-    taken = [{entry.label for entry, _ in likes}, {entry.label for _, entry in likes}]
-    alone = [
-        [entry.label for entry in side if entry.label not in known]
-        for side, known in zip((one, two), taken, strict=True)
-    ]
-    return likes, (alone[0], alone[1])
-
-
-def _values(entries: Sequence[Entry], field: str) -> set[str]:
-    return {str(entry.fields[field]) for entry in entries if not entry.baseline}

@@ -9,8 +9,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from prefixcap.engine.grid import Grid, Prefill
-from prefixcap.engine.ranking import Best
+from prefixcap.engine.ragged_batch import Grid, Prefill
+from prefixcap.engine.top_tokens import Best
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,7 @@ from prefixcap.report.content import Gallery, Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-    from prefixcap.study.finished import CaptionedImage, Cell, Finished
+    from prefixcap.study.analysis.reader import CaptionedImage, Cell, Finished
 
 SIDE = 288  # pixels: sharp at the 160 that the page gives them, and small
 QUALITY = 68

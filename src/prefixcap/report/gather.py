@@ -11,17 +11,17 @@ from typing import Any
 
 import attrs
 
-from prefixcap import runs
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.registry import Registry
+from prefixcap.plugin.registry import Registry
 from prefixcap.report import findings, gallery, lines, reproduce, training
 from prefixcap.report.content import Cell, Content, Gallery, Measures, Pair
 from prefixcap.report.numbers import counted
-from prefixcap.study import analysis
-from prefixcap.study.analysis import CORRECTIONS, Analysis, Finished
-from prefixcap.study.finished import CONFIG
-from prefixcap.study.grid import HOLM
-from prefixcap.study.progress import Reporter, Silent
+from prefixcap.study.analysis import analysis
+from prefixcap.study.analysis.analysis import CORRECTIONS, Analysis
+from prefixcap.study.analysis.reader import CONFIG, Finished
+from prefixcap.study.definition.study import HOLM
+from prefixcap.util import versions
+from prefixcap.util.progress import Reporter, Silent
 
 DIVERSITY = ("Distinct_2", "Distinct_1", "Vocabulary", "Distinct_captions")
 NAMES = {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg"}
@@ -220,7 +220,7 @@ def _dataset(data: Mapping[str, Any]) -> str:
 
 def _versions(found: Finished) -> dict[str, str]:
     """Returns what the study ran with, and this version of prefixcap where it is another."""
-    here = runs.versions()
+    here = versions.versions()
     kept = {name: str(version) for name, version in found.config.get("versions", {}).items()}
     ran = kept.get("prefixcap", here["prefixcap"])
     if ran == here["prefixcap"]:

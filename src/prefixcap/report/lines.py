@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefixcap.report.content import BEST, TIED, Cell, Estimate
-from prefixcap.study.analysis import Analysis, Entry
-from prefixcap.study.entries import varied
+from prefixcap.study.analysis.analysis import Analysis
+from prefixcap.study.analysis.rows import Entry, varied
 
 MORE_IS_BETTER = ("Bleu_", "METEOR", "ROUGE", "CIDEr", "SPICE", "CLIPScore", "RefCLIPScore")
 FACTS = {

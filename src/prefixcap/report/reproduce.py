@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.registry import Registry
-from prefixcap.study import files
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.definition import toml
 
 
 def study_file(config: Mapping[str, Any], registry: Registry) -> str:
@@ -21,7 +21,7 @@ def study_file(config: Mapping[str, Any], registry: Registry) -> str:
         TOML, or "" where a plugin of the study is not installed.
     """
     try:
-        return "\n".join(files.lines(files.choices(config, registry)))
+        return "\n".join(toml.lines(toml.choices(config, registry)))
     except PrefixcapError:
         return ""
 
@@ -36,7 +36,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, str]:
     return {
         "data set": _described(config["dataset"]),
         "images": "all" if limit is None else f"the first {limit} of every split",
-        **{key: names(plural) for key, plural in files.LISTS.items()},
+        **{key: names(plural) for key, plural in toml.LISTS.items()},
         "prefix length": ", ".join(map(str, config["prefix_lengths"])),
         "seed": ", ".join(map(str, config["seeds"])),
         "training": ", ".join(f"{k} {v}" for k, v in config["training"].items() if v is not None),

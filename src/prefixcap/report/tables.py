@@ -8,7 +8,7 @@ from io import StringIO
 
 from prefixcap.report.content import BEST, TIED, Cell, Content, Estimate
 from prefixcap.report.numbers import columns, interval, number
-from prefixcap.study.tables import markdown
+from prefixcap.study.analysis.tables import markdown
 
 PAPER = (
     *("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE"),

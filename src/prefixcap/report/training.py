@@ -8,8 +8,8 @@ from typing import Any
 
 from prefixcap.report import lines
 from prefixcap.report.content import Curve
-from prefixcap.study.entries import varied
-from prefixcap.study.finished import Finished
+from prefixcap.study.analysis.reader import Finished
+from prefixcap.study.analysis.rows import varied
 
 
 def curves(found: Finished) -> tuple[list[Curve], list[str]]:

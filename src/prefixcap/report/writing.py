@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from prefixcap import runs
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.util import files
 
 if TYPE_CHECKING:
     from prefixcap.report.content import Content
-    from prefixcap.study.progress import Reporter
+    from prefixcap.util.progress import Reporter
 
 KINDS = ("pdf", "svg")
 IMAGES = 200
@@ -135,5 +135,5 @@ def _check(out: Path, alone: bool, kind: str) -> None:
 
 def _write(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs.replace(path, content)
+    files.atomic_write(path, content)
     return path

@@ -8,9 +8,9 @@ A plugin's tests are three lines:
 """
 
 from prefixcap.testing.case import Case
-from prefixcap.testing.kit import checks, parametrize, rules, run_check, run_checks
-from prefixcap.testing.rules import BrokenRule, Check, CheckResult, Rule
-from prefixcap.testing.table import LetterTokenizer, TableLM, TableSession
+from prefixcap.testing.kit import checks, parametrize, rules_for, run_check, run_checks
+from prefixcap.testing.rules.rule import BrokenRule, Check, CheckResult, Rule
+from prefixcap.testing.table_lm import LetterTokenizer, TableLM, TableSession
 
 __all__ = [
     "BrokenRule",
@@ -23,7 +23,7 @@ __all__ = [
     "TableSession",
     "checks",
     "parametrize",
-    "rules",
+    "rules_for",
     "run_check",
     "run_checks",
 ]

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from prefixcap.config import Component
-from prefixcap.kinds import DecoderConfig, ImageItem, LanguageModel, MapperShape
-from prefixcap.registry import Registry
-from prefixcap.specs import to_spec
-from prefixcap.testing.table import LetterTokenizer, TableLM
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.dataset import ImageItem
+from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.mapper import MapperShape
+from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.specs import to_spec
+from prefixcap.testing.table_lm import LetterTokenizer, TableLM
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +64,7 @@ def drawn_images() -> Sequence[ImageItem]:
 
 def small_gpt2() -> nn.Module:
     """Makes a GPT-2 of one layer with fixed random weights; no random state is touched."""
-    from prefixcap.runtime import prepare
+    from prefixcap.util.runtime import prepare
 
     prepare()
     import torch
@@ -84,7 +87,7 @@ def small_gpt2() -> nn.Module:
 
 def gpt2_lm() -> LanguageModel:
     """Makes a language model of the small GPT-2 that writes letters."""
-    from prefixcap.engine.causal import CausalLM
+    from prefixcap.engine.causal_lm import CausalLM
 
     class Letters(CausalLM):
         @property

@@ -9,12 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.registry import Registry
-from prefixcap.testing import configs
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin.registry import Registry
 from prefixcap.testing.case import Case
-from prefixcap.testing.rules import BrokenRule, Check, CheckResult, Rule
+from prefixcap.testing.rules import configs
+from prefixcap.testing.rules.rule import BrokenRule, Check, CheckResult, Rule
 
 if TYPE_CHECKING:
     import pytest
@@ -30,7 +30,7 @@ _MODULES = {
 }
 
 
-def rules(kind: str) -> tuple[Rule, ...]:
+def rules_for(kind: str) -> tuple[Rule, ...]:
     """Returns the rules of a kind, those for every config first.
 
     Raises:
@@ -38,7 +38,7 @@ def rules(kind: str) -> tuple[Rule, ...]:
     """
     if kind not in _MODULES:
         raise PrefixcapError(f"no kind {kind!r}{nearest(kind, _MODULES)}")
-    own: tuple[Rule, ...] = import_module(f"prefixcap.testing.{_MODULES[kind]}").RULES
+    own: tuple[Rule, ...] = import_module(f"prefixcap.testing.rules.{_MODULES[kind]}").RULES
     return (*configs.RULES, *own)
 
 
@@ -49,7 +49,7 @@ def checks(case: Case) -> list[Check]:
         PrefixcapError: the case leaves out a rule that there is not, or says no reason.
     """
     # a config of no kind has its own rule that says so
-    known = rules(case.config.kind) if case.config.kind in _MODULES else configs.RULES
+    known = rules_for(case.config.kind) if case.config.kind in _MODULES else configs.RULES
     names = [rule.name for rule in known]
     for name, reason in case.without.items():
         if name not in names:

@@ -14,8 +14,8 @@ import attrs
 import numpy as np
 import torch
 
-from prefixcap import runs
 from prefixcap.errors import PrefixcapError
+from prefixcap.util import files
 
 FORMAT = 1
 SHARE = 0.01
@@ -59,7 +59,7 @@ class Checkpoint:
         torch.save({"format": FORMAT, "key": self.key, "state": state}, content)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            runs.replace(self.path, content.getvalue())
+            files.atomic_write(self.path, content.getvalue())
         except OSError as error:
             raise PrefixcapError(f"{self.path} cannot be written: {error.strerror}") from error
         self._last = time.monotonic()

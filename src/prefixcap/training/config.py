@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from prefixcap.config import above, at_least, between, one_of
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.interfaces.validators import above, at_least, between, one_of
 
 WIDTH_TIMES_RATE = 0.4
 

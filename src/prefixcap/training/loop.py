@@ -1,229 +1,192 @@
-"""`train`: a mapper, and what a tuning opens of the language model."""
+"""The epochs of a training: their losses, early stopping, the best weights, and going on."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from hashlib import sha256
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import torch
 from torch import Tensor
 
-from prefixcap import specs
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import LanguageModel, MapperConfig, TuningConfig
-from prefixcap.prefixes import Prefixer
-from prefixcap.training.beginning import build_prefixer
-from prefixcap.training.captions import End, Pair, find_end, tokenize
-from prefixcap.training.checkpoint import Checkpoint, own_randomness
-from prefixcap.training.config import TrainingConfig
-from prefixcap.training.epochs import Epochs, Progress
-from prefixcap.training.step import fused_activations
+from prefixcap.training.batches import Pair, batches, pad
+from prefixcap.training.checkpoint import random_state, set_random_state
+from prefixcap.training.trainer import Trainer
+from prefixcap.util.flops import counting
 
 if TYPE_CHECKING:
-    from prefixcap.captioner import Captioner
-    from prefixcap.kinds import EncoderConfig, LMConfig
+    from prefixcap.captioning.prefixer import Prefixer
+    from prefixcap.interfaces.language_model import LanguageModel
+    from prefixcap.training.checkpoint import Checkpoint
+    from prefixcap.training.config import TrainingConfig
+
+Progress = Callable[[int, int, Mapping[str, Any]], None]
 
 
-@attrs.frozen(kw_only=True)
-class Trained:
-    """What training gives.
-
-    Attributes:
-        lm: the language model, with its trained parameters where the tuning opened some.
-        lm_digest: the language model's digest before training.
-        prefixer: from features to prefixes, the trained mapper within.
-        mapper_config: what the mapper was built from.
-        tuning_config: what was trained of the language model.
-        config: how it was trained.
-        seed: of all randomness.
-        end: what ends a caption.
-        trained_parameters: how many numbers were trained.
-        history: "loss" of each step, and for each epoch "train_loss", "val_loss" (where val was
-            given) and "seconds"; "kept_epoch" (from 1); "flops" of all steps, forward and
-            backward; "features", what `FeatureNorm.measure` says of the training images'.
-    """
-
-    lm: LanguageModel
-    lm_digest: str
-    prefixer: Prefixer
-    mapper_config: MapperConfig
-    tuning_config: TuningConfig
-    config: TrainingConfig
-    seed: int
-    end: End
-    trained_parameters: int
-    history: dict[str, Any]
-
-    def captioner(
-        self,
-        *,
-        lm_config: LMConfig | None = None,
-        encoder_config: EncoderConfig | None = None,
-        encoder_digest: str | None = None,
-    ) -> Captioner:
-        """Makes a captioner, which can be saved where the configs are given."""
-        from prefixcap.captioner import Captioner
-
-        return Captioner(
-            lm=self.lm,
-            prefixer=self.prefixer,
-            mapper_config=self.mapper_config,
-            tuning_config=self.tuning_config,
-            lm_config=lm_config,
-            lm_digest=self.lm_digest,
-            encoder_config=encoder_config,
-            encoder_digest=encoder_digest,
-            training=self.config,
-            seed=self.seed,
-            stop_ids=(self.end.token,),
-            stop_visible=self.end.visible,
-            trained_parameters=self.trained_parameters,
-            history=self.history,
-        )
-
-
-def train(
-    lm: LanguageModel,
-    mapper_config: MapperConfig,
-    prefix_length: int,
-    tuning_config: TuningConfig,
-    features: Tensor,
-    captions: Sequence[Sequence[str]],
-    *,
-    config: TrainingConfig | None = None,
-    seed: int = 0,
-    val_features: Tensor | None = None,
-    val_captions: Sequence[Sequence[str]] | None = None,
-    progress: Progress | None = None,
-    on_epoch: Callable[[int, Trained], None] | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> Trained:
-    """Trains a mapper, and what the tuning opens of the language model.
-
-    The language model that is given stays as it is: one that is tuned is a copy. The global random
-    states (torch's, numpy's and Python's) are neither read nor changed.
+class Epochs:
+    """The epochs of one training, with its history and the best weights so far.
 
     Args:
-        lm: the language model.
-        mapper_config: the mapper.
-        prefix_length: P.
-        tuning_config: what is trained of the language model.
-        features: (B,D) or (B,N,D), one an image.
-        captions: B lists of captions.
+        lm: the language model, its tuning applied.
+        prefixer: from features to prefixes.
         config: how to train.
-        seed: of the mapper's initial weights and of the batches' order.
-        val_features: the same of the validation images, for early stopping.
-        val_captions: their captions.
-        progress: called after every step with the steps done, all steps, and what is known:
-            "epoch", "loss" and, once there is one, "val_loss".
-        on_epoch: called after every epoch with its number (from 1) and the model as it is.
-        checkpoint: where the state is kept, so that the same call goes on after it was killed, and
-            ends with the same bits. It is not removed at the end.
-
-    Returns:
-        The model of the epoch with the lowest loss on val, or of the last one without val.
-
-    Raises:
-        PrefixcapError: arguments do not fit each other, or the loss is not a number.
+        pairs: the captions.
+        features: (B,D) or (B,N,D).
+        seed: of the batches' order.
+        checkpoint: where the state is kept; what is there already is gone on from.
     """
-    config = config or TrainingConfig()
-    _check(lm, features, captions, val_features, val_captions)
-    device = next(lm.module.parameters()).device
-    with own_randomness(seed, device), ExitStack() as stack:
-        digest = lm.digest()
-        lm = _tuned(lm, tuning_config)
-        prefixer = build_prefixer(lm, mapper_config, prefix_length, features, config).to(device)
-        end = find_end(lm, config.end)
-        pairs = tokenize(lm, captions, config)[: config.max_train_captions]
-        val = None
-        if val_features is not None and val_captions is not None:
-            val = val_features, tokenize(lm, val_captions, config)
-        _check_lengths(lm, prefix_length, [*pairs, *(val[1] if val else ())])
-        stack.enter_context(fused_activations(lm.module))
-        if checkpoint is not None:
-            made_of = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
-            seen = [_content(*each) for each in ((features, pairs), val) if each is not None]
-            checkpoint.key = specs.digest(digest, *made_of, *seen)
-        run = Epochs(lm, prefixer, config, pairs, features, seed, checkpoint)
-        run.history["features"] = prefixer.norm.measure(features)
-        trained = Trained(
-            lm=lm,
-            lm_digest=digest,
-            prefixer=prefixer,
-            mapper_config=mapper_config,
-            tuning_config=tuning_config,
-            config=config,
-            seed=seed,
-            end=end,
-            trained_parameters=sum(p.numel() for p in run.trainer.parameters),
-            history=run.history,
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        prefixer: Prefixer,
+        config: TrainingConfig,
+        pairs: Sequence[Pair],
+        features: Tensor,
+        seed: int,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        self._modules = (lm.module, prefixer)
+        self._config = config
+        self._pairs = pairs
+        self._features = features
+        self._device = next(lm.module.parameters()).device
+        self._generator = torch.Generator().manual_seed(seed)
+        self._steps = math.ceil(len(pairs) / config.batch_size)
+        self._total = self._steps * config.epochs
+        self.trainer = Trainer(lm, prefixer, config, self._total)
+        self._tuned = any(p.requires_grad for p in lm.module.parameters())
+        self.history: dict[str, Any] = {"loss": [], "train_loss": [], "val_loss": [], "seconds": []}
+        self.history["flops"] = 0
+        self._flops: dict[str, int] = {}
+        self._best: list[Tensor] = []
+        self._checkpoint = checkpoint
+        self._epoch = 1
+        self._waited = 0
+        self._order = self._generator.get_state()
+        self._before = 0.0
+
+    def run(
+        self,
+        val: tuple[Tensor, Sequence[Pair]] | None,
+        progress: Progress | None,
+        on_epoch: Callable[[int], None] | None,
+    ) -> None:
+        """Trains until the last epoch, or until val has not improved for long enough.
+
+        The weights of the best epoch are put back, unless those of the last are to be kept.
+        """
+        found = self._checkpoint.read() if self._checkpoint is not None else None
+        if found is not None:
+            self._go_on(found)
+        while self._epoch <= self._config.epochs and not self._patient_no_more():
+            self._one(val, progress)
+            if on_epoch is not None:
+                on_epoch(self._epoch - 1)
+            if self._checkpoint is not None and self._checkpoint.due(epoch_ended=True):
+                self._keep(self._checkpoint)
+        with torch.no_grad():
+            for parameter, best in zip(self.trainer.parameters, self._best, strict=True):
+                parameter.copy_(best)
+
+    def _patient_no_more(self) -> bool:
+        return self._config.patience is not None and self._waited >= self._config.patience
+
+    def _one(self, val: tuple[Tensor, Sequence[Pair]] | None, progress: Progress | None) -> None:
+        self._begin = time.perf_counter() - self._before
+        self._train(progress)
+        if val is not None:
+            self.history["val_loss"].append(self._evaluate(*val))
+        self.history["seconds"].append(round(time.perf_counter() - self._begin, 3))
+        self._waited = 0 if self._is_best() else self._waited + 1
+        if not self._waited or self._config.keep == "last":
+            self.history["kept_epoch"] = self._epoch
+            self._best = [p.detach().clone() for p in self.trainer.parameters]
+        self._epoch += 1
+        self._before = 0.0
+        self._order = self._generator.get_state()
+
+    def _train(self, progress: Progress | None) -> None:
+        self._train_mode(True)
+        losses = self.history["loss"]
+        first = self._steps * (self._epoch - 1)
+        self._generator.set_state(self._order)
+        dealt = batches(self._pairs, self._config.batch_size, self._generator)
+        for batch in islice(dealt, len(losses) - first, None):
+            rows, ids, mask = pad(batch)
+            losses.append(self._step(self._features[rows], ids, mask))
+            if progress is not None:
+                info = {"epoch": self._epoch, "loss": losses[-1]}
+                if self.history["val_loss"]:
+                    info["val_loss"] = self.history["val_loss"][-1]
+                progress(len(losses), self._total, info)
+            if self._checkpoint is not None and self._checkpoint.due():
+                self._before = time.perf_counter() - self._begin
+                self._keep(self._checkpoint)
+        self._train_mode(False)
+        self.history["train_loss"].append(sum(losses[first:]) / (len(losses) - first))
+
+    def _step(self, features: Tensor, ids: Tensor, mask: Tensor) -> float:
+        """Takes a step; the first of each shape has its operations counted."""
+        shape = f"{ids.shape[0]}x{ids.shape[1]}"
+        if shape in self._flops:
+            loss = self.trainer.step(features, ids, mask)
+        else:
+            with counting() as flops:
+                loss = self.trainer.step(features, ids, mask)
+            self._flops[shape] = flops.count
+        self.history["flops"] += self._flops[shape]
+        return loss
+
+    def _keep(self, checkpoint: Checkpoint) -> None:
+        checkpoint.write(
+            {
+                "epoch": self._epoch,
+                "waited": self._waited,
+                "seconds": self._before,
+                "order": self._order,
+                "history": self.history,
+                "flops": self._flops,
+                "best": self._best,
+                "buffers": dict(self._modules[1].named_buffers()),
+                "trainer": self.trainer.state(),
+                "random": random_state(self._device),
+            }
         )
-        run.run(val, progress, (lambda n: on_epoch(n, trained)) if on_epoch else None)
-    return trained
 
+    def _go_on(self, state: dict[str, Any]) -> None:
+        self._epoch, self._waited = state["epoch"], state["waited"]
+        self._before, self._order = state["seconds"], state["order"]
+        self.history |= state["history"]
+        self._flops = state["flops"]
+        self._best = [best.to(self._device) for best in state["best"]]
+        for name, buffer in self._modules[1].named_buffers():
+            buffer.copy_(state["buffers"][name])
+        self.trainer.set_state(state["trainer"])
+        set_random_state(state["random"], self._device)
 
-def _content(features: Tensor, pairs: Sequence[Pair]) -> str:
-    """Returns a hash of what is trained on."""
-    found = sha256(features.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    for pair in pairs:
-        found.update(repr((pair.row, pair.ids)).encode())
-    return found.hexdigest()
+    def _evaluate(self, features: Tensor, pairs: Sequence[Pair]) -> float:
+        ordered = sorted(pairs, key=lambda pair: len(pair.ids))
+        total, count = 0.0, 0
+        with torch.no_grad():
+            for start in range(0, len(ordered), self._config.batch_size):
+                rows, ids, mask = pad(ordered[start : start + self._config.batch_size])
+                tokens = int(mask.sum())
+                total += self.trainer.loss(features[rows], ids, mask).item() * tokens
+                count += tokens
+        if not math.isfinite(total):
+            raise PrefixcapError("the loss on val is not a number: train in float32")
+        return total / count
 
+    def _is_best(self) -> bool:
+        losses = self.history["val_loss"]
+        return not losses or losses[-1] <= min(losses)
 
-def _tuned(lm: LanguageModel, tuning_config: TuningConfig) -> LanguageModel:
-    if tuning_config.trains_lm:
-        lm = copy.deepcopy(lm)
-    tuning_config.build().apply(lm.module)
-    opened = [p for p in lm.module.parameters() if p.requires_grad]
-    if opened and not tuning_config.trains_lm:
-        raise PrefixcapError(
-            f"the tuning {tuning_config.name!r} opened parameters of the language model although "
-            "its config says trains_lm = False"
-        )
-    if any(p.dtype != torch.float32 for p in opened):
-        raise PrefixcapError(
-            f"the tuning {tuning_config.name!r} trains the language model, and small steps are "
-            f"lost in {str(opened[0].dtype).removeprefix('torch.')}: use dtype float32"
-        )
-    return lm
-
-
-def _check_lengths(lm: LanguageModel, prefix_length: int, pairs: Sequence[Pair]) -> None:
-    longest = max(len(pair.ids) for pair in pairs)
-    if lm.max_positions is not None and prefix_length + longest > lm.max_positions:
-        raise PrefixcapError(
-            f"train: a prefix of {prefix_length} and a caption of {longest} tokens do not fit the "
-            f"language model's {lm.max_positions} positions: lower the training's max_tokens"
-        )
-
-
-def _check(
-    lm: LanguageModel,
-    features: Tensor,
-    captions: Sequence[Sequence[str]],
-    val_features: Tensor | None,
-    val_captions: Sequence[Sequence[str]] | None,
-) -> None:
-    if features.ndim not in (2, 3):
-        raise PrefixcapError(
-            f"features must be of shape (B,D) or (B,N,D), not {tuple(features.shape)}"
-        )
-    for split, found, texts in (
-        ("train", features, captions),
-        ("val", val_features, val_captions),
-    ):
-        if (found is None) != (texts is None):
-            raise PrefixcapError("val needs features and captions both")
-        if found is None or texts is None:
-            continue
-        if len(found) != len(texts):
-            raise PrefixcapError(
-                f"{split}: {len(found)} features were given for the captions of {len(texts)} images"
-            )
-        if not torch.isfinite(found).all():
-            row = int((~torch.isfinite(found)).flatten(1).any(1).nonzero()[0])
-            raise PrefixcapError(f"{split}: the feature in row {row} is not finite")
+    def _train_mode(self, on: bool) -> None:
+        module, prefixer = self._modules
+        prefixer.train(on)
+        # a frozen model stays as it will be used, without dropout
+        module.train(on and self._tuned)

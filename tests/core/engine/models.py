@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefixcap.runtime import prepare
+from prefixcap.util.runtime import prepare
 
 prepare()
 

@@ -8,8 +8,8 @@ from core.engine.models import PREFIX, VOCABULARY, made, prefixes
 from torch import Tensor
 
 from prefixcap import decode, from_transformers
-from prefixcap.engine.general import GeneralSession
-from prefixcap.engine.tree import TreeSession
+from prefixcap.engine.cache_session import GeneralSession
+from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
 
 torch.set_num_threads(1)

@@ -10,8 +10,8 @@ import torch
 from core.engine.models import made, prefixes
 
 from prefixcap import Hypothesis, decode, from_transformers
-from prefixcap.engine.choice import Choice
-from prefixcap.engine.tree import TreeSession
+from prefixcap.engine.network_selection import Choice
+from prefixcap.engine.tree_session import TreeSession
 
 torch.set_num_threads(1)
 

@@ -11,12 +11,12 @@ from core.engine.models import VOCABULARY, made, prefixes, uncached
 from torch import Tensor, nn
 
 from prefixcap import decode, from_transformers
-from prefixcap.engine import hf
-from prefixcap.engine.choice import Choice, agrees
-from prefixcap.engine.general import GeneralSession
-from prefixcap.engine.hf import HFNetwork
-from prefixcap.engine.native import GPT2Network, LlamaNetwork, OPTNetwork
-from prefixcap.engine.tree import TreeSession
+from prefixcap.engine import transformers_network as hf
+from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, OPTNetwork
+from prefixcap.engine.cache_session import GeneralSession
+from prefixcap.engine.network_selection import Choice, agrees
+from prefixcap.engine.transformers_network import HFNetwork
+from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
 
 torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import torch
 from core.engine.models import made, prefixes
 
 from prefixcap import decode, from_transformers
-from prefixcap.testing.table import TableLM
+from prefixcap.testing.table_lm import TableLM
 
 torch.set_num_threads(1)
 

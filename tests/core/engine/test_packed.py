@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from prefixcap.engine.packed import Linear, can_pack, function, gelu_
+from prefixcap.engine.linear import Linear, can_pack, function, gelu_
 
 torch.set_num_threads(1)
 

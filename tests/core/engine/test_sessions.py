@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from prefixcap import decode, from_transformers
-from prefixcap.engine.choice import Choice
-from prefixcap.engine.general import GeneralSession
-from prefixcap.engine.hf import HFNetwork
-from prefixcap.engine.native import GPT2Network, LlamaNetwork, OPTNetwork
-from prefixcap.engine.ranking import best, best_of
-from prefixcap.engine.tree import TreeSession
-from prefixcap.session import Session
+from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, OPTNetwork
+from prefixcap.engine.cache_session import GeneralSession
+from prefixcap.engine.network_selection import Choice
+from prefixcap.engine.top_tokens import best, best_of
+from prefixcap.engine.transformers_network import HFNetwork
+from prefixcap.engine.tree_session import TreeSession
+from prefixcap.interfaces.session import Session
 
 torch.set_num_threads(1)
 

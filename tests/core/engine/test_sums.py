@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefixcap.engine.sums import logsumexp, top
+from prefixcap.engine.reductions import logsumexp, top
 
 
 @pytest.mark.parametrize(("rows", "vocabulary"), [(0, 5), (1, 7), (600, 3000), (3, 600_000)])

@@ -8,9 +8,9 @@ from core.engine.models import made, prefixes
 from torch.nn import functional as F
 
 from prefixcap import from_transformers
-from prefixcap.engine.ranking import RankingSession, best, best_of, move
-from prefixcap.engine.vocabulary import Vocabulary
-from prefixcap.testing.table import TableLM
+from prefixcap.engine.lm_head import Vocabulary
+from prefixcap.engine.top_tokens import RankingSession, best, best_of, move
+from prefixcap.testing.table_lm import TableLM
 
 torch.set_num_threads(1)
 

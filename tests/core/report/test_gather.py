@@ -8,8 +8,9 @@ import pytest
 from prefixcap.errors import PrefixcapError
 from prefixcap.report.content import Cell, Estimate
 from prefixcap.report.gather import Wanted, _diversity, _pairs, _quality, _sentence
-from prefixcap.study.analysis import Analysis, Entry
-from prefixcap.study.finished import Finished
+from prefixcap.study.analysis.analysis import Analysis
+from prefixcap.study.analysis.reader import Finished
+from prefixcap.study.analysis.rows import Entry
 
 
 def cell(number: int, *scores: str, baseline: bool = False) -> Cell:

@@ -19,7 +19,7 @@ from prefixcap.report.figures import Figures, figures
 from prefixcap.report.gallery import _scores as gallery_scores
 from prefixcap.report.gallery import as_json
 from prefixcap.report.page import page
-from prefixcap.study.finished import Cell
+from prefixcap.study.analysis.reader import Cell
 
 UNDRAWN = Figures(prefix=None, frontier=None, differences=None, training=None)
 

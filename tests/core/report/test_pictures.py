@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import Example, ImageItem
+from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.report.gallery import thumbnail
-from prefixcap.study.finished import CaptionedImage, Finished
-from prefixcap.study.picture import draw, loaded
+from prefixcap.study.analysis.contact_sheet import draw, loaded
+from prefixcap.study.analysis.reader import CaptionedImage, Finished
 
 NOISE = Image.effect_noise((80, 60), 90).convert("RGB")
 

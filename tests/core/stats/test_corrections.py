@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.stats import benjamini_hochberg, holm
+from prefixcap.evaluation.stats import benjamini_hochberg, holm
 
 values = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, norm, t
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.stats import (
+from prefixcap.evaluation.stats import (
     Cells,
     Mean,
     Replicates,
@@ -18,8 +18,8 @@ from prefixcap.stats import (
     paired_bootstrap,
     replicate,
 )
-from prefixcap.stats.seeds import pooled_paired_variance, pooled_variance, t_draws
-from prefixcap.stats.tails import ENOUGH, p_values
+from prefixcap.evaluation.stats.seeds import pooled_paired_variance, pooled_variance, t_draws
+from prefixcap.evaluation.stats.tails import ENOUGH, p_values
 
 RUNS = 200
 

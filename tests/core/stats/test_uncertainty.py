@@ -10,12 +10,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from made_captions import corpus
+from prefixcap_metrics.resampling.bleu import BleuStatistic
+from prefixcap_metrics.resampling.cider import CiderStatistic
 from scipy.stats import binom
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.stats import (
-    BleuStatistic,
-    CiderStatistic,
+from prefixcap.evaluation.stats import (
     Mean,
     Statistic,
     bootstrap_interval,

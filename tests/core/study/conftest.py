@@ -5,8 +5,8 @@ import torch
 from cli_world import World, make_world
 
 from prefixcap.cli import options
-from prefixcap.registry import Registry
-from prefixcap.study.grid import Study
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.definition.study import Study
 
 torch.set_num_threads(1)
 

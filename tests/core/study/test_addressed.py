@@ -14,14 +14,14 @@ import torch
 from cli_world import draw, make_world
 
 from prefixcap.cli import options
-from prefixcap.config import Component
-from prefixcap.kinds import DecoderConfig
-from prefixcap.registry import Registry
-from prefixcap.study.cache import UNUSED, USED, of_study
-from prefixcap.study.grid import Study
-from prefixcap.study.layout import Made, Place, decoder_key, part_key, places
-from prefixcap.study.plan import plan
-from prefixcap.study.runner import run
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.artifacts.keys import Made, Place, decoder_key, part_key, places
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.plan import plan
+from prefixcap.study.execution.prune import UNUSED, USED, of_study
+from prefixcap.study.execution.runner import run
 
 IMAGES, TEST = 44, 8
 PLANNED = ("encoded_images", "trained_models", "decoded_images", "scored_metrics")
@@ -262,7 +262,7 @@ def test_captions_of_another_device_are_still_used(
         return places(study, folder, "cuda", *rest, here=device)
 
     with monkeypatch.context() as patch:
-        patch.setattr("prefixcap.study.runner.places", elsewhere)
+        patch.setattr("prefixcap.study.execution.runner.places", elsewhere)
         run(small, tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"ran_on": "cpu"', '"ran_on": "cuda"'))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prefixcap.cli.table import fitting
 from prefixcap.errors import PrefixcapError
-from prefixcap.stats import (
+from prefixcap.evaluation.stats import (
     Mean,
     Replicates,
     bootstrap_interval,
@@ -21,10 +21,11 @@ from prefixcap.stats import (
     paired_bootstrap,
     replicate,
 )
-from prefixcap.study.analysis import Analysis, analyse, compute, read, replicates
-from prefixcap.study.grid import Study
-from prefixcap.study.runner import run
-from prefixcap.study.tables import digits_of, legend, markdown, number, page, table
+from prefixcap.study.analysis.analysis import Analysis, analyse, compute, replicates
+from prefixcap.study.analysis.reader import read
+from prefixcap.study.analysis.tables import digits_of, legend, markdown, number, page, table
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.runner import run
 
 IMAGES = 40
 

@@ -11,15 +11,16 @@ import pytest
 from cli_world import World
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import MetricConfig, TuningConfig
-from prefixcap.registry import Registry
+from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.interfaces.tuning import TuningConfig
+from prefixcap.plugin.registry import Registry
 from prefixcap.report.training import curves
-from prefixcap.study import scoring
-from prefixcap.study.analysis import analyse, read
-from prefixcap.study.finished import Finished
-from prefixcap.study.grid import Study
-from prefixcap.study.results import Results
-from prefixcap.study.runner import Runner, run
+from prefixcap.study.analysis.analysis import analyse
+from prefixcap.study.analysis.reader import Finished, read
+from prefixcap.study.analysis.results import Results
+from prefixcap.study.artifacts import scores as scoring
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.runner import Runner, run
 
 
 @pytest.fixture(scope="module")

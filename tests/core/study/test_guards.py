@@ -14,12 +14,12 @@ import pytest
 import torch
 from cli_world import World
 
-from prefixcap.captioner import Captioner
-from prefixcap.kinds import Example, ImageItem
-from prefixcap.study import guards
-from prefixcap.study.grid import Study
-from prefixcap.study.progress import Silent, Task
-from prefixcap.study.runner import run
+from prefixcap.captioning.captioner import Captioner
+from prefixcap.interfaces.dataset import Example, ImageItem
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution import checks as guards
+from prefixcap.study.execution.runner import run
+from prefixcap.util.progress import Silent, Task
 
 
 class Told(Silent):

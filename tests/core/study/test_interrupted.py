@@ -16,13 +16,13 @@ import attrs
 import pytest
 from cli_world import World, outcome, run_and_tell
 
-from prefixcap import runs
 from prefixcap.cli import options
-from prefixcap.registry import Registry
-from prefixcap.study import captions
-from prefixcap.study.grid import Study
-from prefixcap.study.runner import run
-from prefixcap.study.store import lock_file, shared
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.artifacts import captions
+from prefixcap.study.artifacts.locks import lock_file, shared
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.runner import run
+from prefixcap.util import files as files_module
 
 
 class Killed(BaseException):
@@ -47,7 +47,7 @@ def killed(
     study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch, after: int, inside: str = ""
 ) -> bool:
     """Runs a study until so many files, in folders of that name, were written; whether it died."""
-    replace, countdown = runs.replace, killing(after)
+    replace, countdown = files_module.replace, killing(after)
 
     def deadly(path: Path, content: bytes) -> None:
         if not inside or path.parents[1].name == inside:
@@ -55,7 +55,7 @@ def killed(
         replace(path, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "replace", deadly)
+        patch.setattr(files_module, "atomic_write", deadly)
         try:
             run(study, folder)
         except Killed:
@@ -142,7 +142,7 @@ def test_captions_that_depend_on_all_images_are_made_at_once(
 def processes() -> multiprocessing.context.ForkServerContext:
     """Starts processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["prefixcap.study.runner", "prefixcap.training.loop"])
+    context.set_forkserver_preload(["prefixcap.study.execution.runner", "prefixcap.training.train"])
     return context
 
 

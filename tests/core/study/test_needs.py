@@ -9,12 +9,13 @@ import attrs
 import pytest
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import DecoderConfig, MetricConfig
-from prefixcap.registry import Registry
-from prefixcap.study.grid import Study
-from prefixcap.study.plan import plan
-from prefixcap.study.progress import Reporter, Silent, Task
-from prefixcap.study.runner import run
+from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.plan import plan
+from prefixcap.study.execution.runner import run
+from prefixcap.util.progress import Reporter, Silent, Task
 
 
 class Listening(Reporter):

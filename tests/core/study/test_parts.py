@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import Example, ImageItem
-from prefixcap.study import baselines, files, picture, store
+from prefixcap.interfaces.dataset import Example, ImageItem
+from prefixcap.study.analysis import contact_sheet
+from prefixcap.study.definition import toml
+from prefixcap.study.execution import baselines
+from prefixcap.util import files as store
 
 
 def example(number: int, *references: str, opened: bool = False) -> Example:
@@ -70,12 +73,12 @@ def test_a_picture_is_drawn_where_there_are_images(tmp_path: Path) -> None:
     lines = [{"captions": [{"text": f"caption {i} " * 9}]} for i in range(6)]
     file = tmp_path / "grid.png"
     cells = {"one": lines, "two": lines}
-    assert picture.draw(file, examples, cells, {"one": "mlp", "two": "linear"})
+    assert contact_sheet.draw(file, examples, cells, {"one": "mlp", "two": "linear"})
     with Image.open(file) as image:
-        assert image.width == 4 * (picture.TILE + picture.MARGIN) + picture.MARGIN
+        assert image.width == 4 * (contact_sheet.TILE + contact_sheet.MARGIN) + contact_sheet.MARGIN
         assert image.height > 2 * 200
     bare = [example(0, "x")]
-    assert not picture.draw(tmp_path / "no.png", bare, {"one": lines[:1]}, {"one": "mlp"})
+    assert not contact_sheet.draw(tmp_path / "no.png", bare, {"one": lines[:1]}, {"one": "mlp"})
     assert not (tmp_path / "no.png").exists()
 
 
@@ -115,5 +118,5 @@ def test_a_study_file_comes_back(
     tmp_path_factory: pytest.TempPathFactory, choices: dict[str, list[str]]
 ) -> None:
     file = tmp_path_factory.mktemp("study") / "s.toml"
-    files.write(file, choices)
-    assert files.read(file, choices) == choices
+    toml.write(file, choices)
+    assert toml.read(file, choices) == choices

@@ -11,19 +11,21 @@ from typing import Any
 import attrs
 import pytest
 
-from prefixcap import specs
 from prefixcap.errors import PrefixcapError
-from prefixcap.evaluation import score
-from prefixcap.kinds import Metric, MetricConfig, Record, Scores
-from prefixcap.registry import Registry
-from prefixcap.study import data, scoring, timings
-from prefixcap.study.grid import Study
-from prefixcap.study.images import Encoding, Images
-from prefixcap.study.layout import Cell
-from prefixcap.study.progress import Silent
-from prefixcap.study.results import Results
-from prefixcap.study.scorer import Scorer
-from prefixcap.study.store import locked
+from prefixcap.evaluation.evaluate import score
+from prefixcap.interfaces.metric import Metric, MetricConfig, Record, Scores
+from prefixcap.plugin import specs
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.analysis.results import Results
+from prefixcap.study.artifacts import scores as scores_module
+from prefixcap.study.artifacts.keys import Cell
+from prefixcap.study.artifacts.locks import locked
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution import checks as checks_module
+from prefixcap.study.execution import data, estimate
+from prefixcap.study.execution.encoding import Encoding, Images
+from prefixcap.study.execution.scoring import Scorer
+from prefixcap.util.progress import Silent
 
 
 def by(study: Study, *metrics: str) -> Study:
@@ -93,10 +95,10 @@ class Unmakeable(MetricConfig):
 
 def test_a_metric_that_cannot_be_made_is_said(small: Study) -> None:
     examples = data.load(small).test
-    assert scoring.check(small, examples) == []
+    assert checks_module.check(small, examples) == []
     study = attrs.evolve(small, metrics=(*small.metrics, Unmakeable()))
     with pytest.raises(PrefixcapError, match="its models are not there"):
-        scoring.check(study, examples)
+        checks_module.check(study, examples)
 
 
 @pytest.mark.parametrize(
@@ -116,18 +118,18 @@ def test_two_metrics_that_give_one_score_are_said(
     small: Study, metrics: tuple[str, ...], sentence: str
 ) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
-        scoring.check(by(small, *metrics), data.load(small).test)
+        checks_module.check(by(small, *metrics), data.load(small).test)
 
 
 def test_metrics_of_one_name_with_scores_of_their_own_go_together(small: Study) -> None:
     metrics = ("oracle:metric=length", "oracle:metric=repetition", "logprob")
-    assert scoring.check(by(small, *metrics), data.load(small).test) == []
+    assert checks_module.check(by(small, *metrics), data.load(small).test) == []
 
 
 def test_an_image_without_references_is_said(small: Study) -> None:
     one, *others = data.load(small).test
     with pytest.raises(PrefixcapError, match=r"'test-0\.png' has no reference captions"):
-        scoring.check(small, [attrs.evolve(one, references=()), *others])
+        checks_module.check(small, [attrs.evolve(one, references=()), *others])
 
 
 def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +139,7 @@ def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> 
     encoder = type(Registry().parse(MetricConfig, "clipscore:encoder=scenes-clip").parts()[0])
     monkeypatch.setattr(encoder, "build", loading)
     study = by(small, "clipscore", "clipscore:encoder=scenes-clip", "oracle:metric=clipscore")
-    assert scoring.check(study, data.load(small).test) == []
+    assert checks_module.check(study, data.load(small).test) == []
 
 
 # ----------------------------------------------------------------------- before anything is trained
@@ -166,7 +168,7 @@ def test_nothing_is_tried_where_everything_is_scored(
     scorer = encoded.scorer(metric)
     cells = [encoded.cell(), encoded.cell("another")]
     scorer.scores(cells[0].folder, "key", encoded.lines(), encoded.images, "these")
-    monkeypatch.setattr(scoring, "try_out", trying)
+    monkeypatch.setattr(checks_module, "try_out", trying)
     scorer.try_out(encoded.images, cells[:1])
     scorer.try_out(encoded.images, cells)
     assert tried == [[], [metric]]
@@ -184,7 +186,7 @@ def test_scores_are_never_mixed(encoded: Encoded) -> None:
 def test_few_references_are_a_warning_of_the_study(encoded: Encoded) -> None:
     first, *others = encoded.results.test
     encoded.results.test = [attrs.evolve(first, references=first.references[:1]), *others]
-    (warning,) = scoring.check(encoded.study, encoded.results.test)
+    (warning,) = checks_module.check(encoded.study, encoded.results.test)
     assert "1 of 8 images has fewer than 2, such as 'test-0.png' with 1" in warning
     scorer = encoded.scorer("length")
     for name in ("one", "two"):
@@ -199,16 +201,16 @@ def test_times_are_of_their_metrics_where_another_process_scored_some(
     cell = encoded.cell()
     metrics = ("length", "distinct", "repetition")
     scorer = encoded.scorer(*metrics)
-    score_cell = scoring.cell_scores
+    score_cell = scores_module.cell_scores
 
-    def late(*arguments: Any) -> scoring.CellScores:
+    def late(*arguments: Any) -> scores_module.CellScores:
         folder, key, found, configs, progress = arguments
         score_cell(folder, key, found, configs[:1])  # what the other process has just scored
         return score_cell(folder, key, found, configs, progress)
 
-    monkeypatch.setattr(scoring, "cell_scores", late)
+    monkeypatch.setattr(scores_module, "cell_scores", late)
     scorer.scores(cell.folder, "key", encoded.lines(), encoded.images, "these")
-    noted = (encoded.folder / timings.FILE).read_text().splitlines()
+    noted = (encoded.folder / estimate.FILE).read_text().splitlines()
     scored = [line["metric"] for line in map(json.loads, noted) if line["work"] == "scoring"]
     assert scored == ["distinct", "repetition"]
 
@@ -227,11 +229,11 @@ def test_the_seconds_are_those_of_the_metric(
         return locked(folder)
 
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("prefixcap.study.scoring.score", slow)
-    monkeypatch.setattr("prefixcap.study.scoring.locked", waited)
+    monkeypatch.setattr("prefixcap.study.artifacts.scores.score", slow)
+    monkeypatch.setattr("prefixcap.study.artifacts.scores.locked", waited)
     taken: list[float] = []
-    found = scoring.records(encoded.results.test, encoded.lines())
-    scoring.cell_scores(
+    found = scores_module.records(encoded.results.test, encoded.lines())
+    scores_module.cell_scores(
         encoded.cell().folder,
         "key",
         found,

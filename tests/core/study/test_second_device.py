@@ -10,11 +10,11 @@ import pytest
 import torch
 from second_device import PLACE, second_device
 
-from prefixcap.captioner import Captioner
+from prefixcap.captioning.captioner import Captioner
 from prefixcap.cli import options
-from prefixcap.registry import Registry
-from prefixcap.study.results import Results
-from prefixcap.study.runner import run
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.analysis.results import Results
+from prefixcap.study.execution.runner import run
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcap.cli import options
-from prefixcap.registry import Registry
-from prefixcap.study import files
-from prefixcap.study.ahead import PAUSE, Ahead
-from prefixcap.study.grid import Study
-from prefixcap.study.progress import Whole
-from prefixcap.study.store import locked, shared
-from prefixcap.study.timings import FILE, Timings, Work, duration, note
-from prefixcap.study.workers import at_work, others
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.artifacts.locks import locked, shared
+from prefixcap.study.definition import toml
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.ahead import PAUSE, Ahead
+from prefixcap.study.execution.estimate import FILE, Timings, Work, note
+from prefixcap.study.execution.workers import at_work, others
+from prefixcap.util.progress import Whole, duration
 
 HOLD = """
 import sys
@@ -190,8 +190,8 @@ def test_a_file_and_the_options_make_the_same_study(
     registry = Registry()
     study = options.study(choices, registry)
     file = tmp_path_factory.getbasetemp() / "a-study.toml"
-    files.write(file, choices)
-    found = options.study(files.read(file, (*options.GRID, *options.SINGLE)), registry)
+    toml.write(file, choices)
+    found = options.study(toml.read(file, (*options.GRID, *options.SINGLE)), registry)
     assert found == study
     assert found.labels == study.labels
     assert Study.from_json(study.to_json(), registry) == study

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from prefixcap_clip import CLIP
+from prefixcap_clip.configs import CLIP
 
+from prefixcap.captioning.encode_images import encode
 from prefixcap.errors import PrefixcapError
-from prefixcap.features import encode
-from prefixcap.kinds import Encoder, EncoderConfig, ImageItem
-from prefixcap.registry import Registry
-from prefixcap.runtime import prepare
+from prefixcap.interfaces.dataset import ImageItem
+from prefixcap.interfaces.encoder import Encoder, EncoderConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.util.runtime import prepare
 
 
 @pytest.fixture(scope="module")

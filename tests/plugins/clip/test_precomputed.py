@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from prefixcap_clip import Precomputed
+from prefixcap_clip.configs import Precomputed
 from safetensors.numpy import save_file
 
+from prefixcap.captioning.encode_images import encode, readable
 from prefixcap.errors import PrefixcapError
-from prefixcap.features import encode, readable
-from prefixcap.kinds import EncoderConfig, ImageItem
-from prefixcap.registry import Registry
+from prefixcap.interfaces.dataset import ImageItem
+from prefixcap.interfaces.encoder import EncoderConfig
+from prefixcap.plugin.registry import Registry
 
 
 def item(index: int, **options: object) -> ImageItem:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from decoder_models import small_model
 
-from prefixcap.engine.causal import CausalLM
+from prefixcap.engine.causal_lm import CausalLM
 
 
 @pytest.fixture(scope="session", params=["gpt2", "llama"])

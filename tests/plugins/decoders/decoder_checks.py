@@ -12,8 +12,8 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from prefixcap import Hypothesis
-from prefixcap.kinds import LanguageModel
-from prefixcap.testing.table import TableLM
+from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.testing.table_lm import TableLM
 
 # each test of a distribution calls a right sampler wrong once in this many seeds; seeds are fixed
 ERROR_RATE = 1e-4

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from prefixcap.runtime import prepare
-from prefixcap.testing.table import LetterTokenizer, TableLM
+from prefixcap.testing.table_lm import LetterTokenizer, TableLM
+from prefixcap.util.runtime import prepare
 
 
 def small_model(family: str, seed: int = 0, layers: int = 2) -> Any:

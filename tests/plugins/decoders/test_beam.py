@@ -12,13 +12,13 @@ from decoder_checks import rescore, texts, tokens_of
 from decoder_models import prefixes
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from prefixcap_decoders import Beam
-from prefixcap_decoders.lengths import divisor
+from prefixcap_decoders.beam.config import Beam
+from prefixcap_decoders.beam.length_penalty import divisor
 
 import prefixcap
 from prefixcap import Hypothesis
-from prefixcap.engine.causal import CausalLM
-from prefixcap.testing.table import TableLM
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.testing.table_lm import TableLM
 
 STOPS = [5, 11]
 STOP_SETS = ([], [5], STOPS)

@@ -11,16 +11,17 @@ from decoder_checks import rescore, texts, tokens_of
 from decoder_models import prefixes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prefixcap_decoders import Beam, Constrained
-from prefixcap_decoders.lengths import divisor
-from prefixcap_decoders.phrases import alternatives
-from prefixcap_decoders.words import Matcher
+from prefixcap_decoders.beam.config import Beam
+from prefixcap_decoders.beam.length_penalty import divisor
+from prefixcap_decoders.constrained.config import Constrained
+from prefixcap_decoders.logits.phrase_matcher import Matcher
+from prefixcap_decoders.logits.phrases import alternatives
 
 import prefixcap
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import LanguageModel, LMConfig, Tokenizer
-from prefixcap.registry import Registry
-from prefixcap.testing.table import TableLM
+from prefixcap.interfaces.language_model import LanguageModel, LMConfig, Tokenizer
+from prefixcap.plugin.registry import Registry
+from prefixcap.testing.table_lm import TableLM
 
 # "red" is one token or two, begins "redo", and stands first in capitals
 PIECES = (" red", " re", "d", "o", " a dog", "Red", "s", ".")

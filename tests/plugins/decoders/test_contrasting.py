@@ -14,19 +14,22 @@ import torch
 from core.test_captioner import lm_folder
 from decoder_checks import rescore, texts, tokens_of
 from decoder_models import Turned, prefixes, small_model
-from prefixcap_decoders import Beam, ContrastiveDecoding, DoLa, Greedy, Guidance
-from prefixcap_decoders.contrast import ContrastiveDecoder, GuidanceDecoder
-from prefixcap_decoders.dola_search import early_layers
-from prefixcap_decoders.pair import PairLM
+from prefixcap_decoders.beam.config import Beam
+from prefixcap_decoders.contrast.config import ContrastiveDecoding, DoLa, Guidance
+from prefixcap_decoders.contrast.decoder import ContrastiveDecoder, GuidanceDecoder
+from prefixcap_decoders.contrast.dola import early_layers
+from prefixcap_decoders.contrast.paired_lm import PairLM
+from prefixcap_decoders.greedy.config import Greedy
 from torch import Tensor
 
 import prefixcap
 from prefixcap import PrefixcapError
-from prefixcap.decoding import Task, collect
-from prefixcap.engine.causal import CausalLM
-from prefixcap.kinds import DecoderConfig, LanguageModel, LMConfig
-from prefixcap.registry import Registry
-from prefixcap.testing.table import TableLM
+from prefixcap.decoding.decode import collect
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.interfaces.decoder import DecoderConfig, Task
+from prefixcap.interfaces.language_model import LanguageModel, LMConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.testing.table_lm import TableLM
 
 STOP = 5
 LIMIT = 8

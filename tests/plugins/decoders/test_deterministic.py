@@ -6,13 +6,15 @@ import pytest
 import torch
 from decoder_checks import rescore, tokens_of
 from decoder_models import prefixes
-from prefixcap_decoders import Contrastive, DiverseBeam, HFGenerate
+from prefixcap_decoders.beam.config import DiverseBeam
+from prefixcap_decoders.contrastive_search.config import Contrastive
+from prefixcap_decoders.hf_generate.config import HFGenerate
 from torch import Tensor
 
 import prefixcap
 from prefixcap import Hypothesis, PrefixcapError
-from prefixcap.engine.causal import CausalLM
-from prefixcap.testing.table import TableLM
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.testing.table_lm import TableLM
 
 STOPS = [5, 11]
 Beam = tuple[float, tuple[int, ...]]
@@ -209,7 +211,7 @@ def test_generate_leaves_random_states_alone(
         monkeypatch.setattr(torch.random, "fork_rng", never)
     config = HFGenerate(options=("do_sample=true",) if sampled else (), batch=1)
     before = torch.random.get_rng_state()
-    for _ in prefixcap.decoding.iter_decode(lm, prefixes(2), config, max_new_tokens=3):
+    for _ in prefixcap.decoding.decode.iter_decode(lm, prefixes(2), config, max_new_tokens=3):
         assert torch.equal(torch.random.get_rng_state(), before)
 
 

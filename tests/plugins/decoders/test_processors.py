@@ -7,15 +7,15 @@ import math
 import pytest
 import torch
 from decoder_models import prefixes
-from prefixcap_decoders import Beam, Greedy
-from prefixcap_decoders.named import UNFIT, NamedProcessor
-from prefixcap_decoders.transforms import generation
+from prefixcap_decoders.beam.config import Beam
+from prefixcap_decoders.greedy.config import Greedy
+from prefixcap_decoders.logits.by_name import UNFIT, NamedProcessor, generation
 
 import prefixcap
 from prefixcap import DecoderConfig, PrefixcapError, Registry
-from prefixcap.engine.causal import CausalLM
-from prefixcap.specs import to_spec
-from prefixcap.testing.table import TableLM
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.plugin.specs import to_spec
+from prefixcap.testing.table_lm import TableLM
 
 STOPS = [5, 11]
 

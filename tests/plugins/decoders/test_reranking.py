@@ -11,15 +11,19 @@ import pytest
 import torch
 from decoder_checks import rescore, tokens_of
 from decoder_models import prefixes
-from prefixcap_decoders import MBR, BestOf, Mirostat, Sample
-from prefixcap_decoders.utility import UTILITIES
+from prefixcap_decoders.reranking.config import MBR, BestOf
+from prefixcap_decoders.reranking.mbr_utility import UTILITIES
+from prefixcap_decoders.sampling.config import Sample
+from prefixcap_decoders.sampling.mirostat_config import Mirostat
 from torch import Tensor
 
 import prefixcap
-from prefixcap.decoding import Task, collect
+from prefixcap.decoding.decode import collect
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import Encoder, ImageItem
-from prefixcap.testing.table import TableLM
+from prefixcap.interfaces.dataset import ImageItem
+from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.encoder import Encoder
+from prefixcap.testing.table_lm import TableLM
 
 LM = TableLM(vocab_size=5, seed=1)
 

@@ -9,18 +9,28 @@ import pytest
 import torch
 from decoder_checks import drawn_texts, fits, rescore, tokens_of, truncated
 from decoder_models import prefixes
-from prefixcap_decoders import Epsilon, Eta, MinP, Sample, TopH, TopK, TopP, Typical
-from prefixcap_decoders.draw import draw, draw_from_nucleus
-from prefixcap_decoders.sampler import drawing
-from prefixcap_decoders.sampling import Sampling
-from prefixcap_decoders.truncation import truncate, truncations
+from prefixcap_decoders.sampling.config import (
+    Epsilon,
+    Eta,
+    MinP,
+    Sample,
+    Sampling,
+    TopH,
+    TopK,
+    TopP,
+    Typical,
+)
+from prefixcap_decoders.sampling.decoder import drawing
+from prefixcap_decoders.sampling.inverse_cdf import draw, draw_from_nucleus
+from prefixcap_decoders.sampling.truncation import truncate, truncations
 from scipy.stats import chi2
 
 import prefixcap
 from prefixcap import DecoderConfig, Hypothesis, PrefixcapError
-from prefixcap.decoding import Task, collect
-from prefixcap.engine.causal import CausalLM
-from prefixcap.testing.table import TableLM
+from prefixcap.decoding.decode import collect
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.interfaces.decoder import Task
+from prefixcap.testing.table_lm import TableLM
 
 DRAWS = 20_000
 

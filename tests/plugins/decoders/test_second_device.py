@@ -13,13 +13,13 @@ from decoder_models import prefixes, small_model
 from second_device import PLACE, Elsewhere, moved, second_device
 
 import prefixcap
-from prefixcap.engine.causal import CausalLM
-from prefixcap.engine.choice import agrees
-from prefixcap.engine.hf import HFNetwork
-from prefixcap.engine.native import GPT2Network, LlamaNetwork
+from prefixcap.engine.architectures import GPT2Network, LlamaNetwork
+from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.engine.network import Network
-from prefixcap.kinds import Tokenizer
-from prefixcap.registry import Registry
+from prefixcap.engine.network_selection import agrees
+from prefixcap.engine.transformers_network import HFNetwork
+from prefixcap.interfaces.language_model import Tokenizer
+from prefixcap.plugin.registry import Registry
 
 torch.set_num_threads(1)
 END = 5

@@ -7,11 +7,13 @@ from typing import Any
 import attrs
 import pytest
 from decoder_models import prefixes
-from prefixcap_decoders import Greedy, Sample, prefixcap_components
+from prefixcap_decoders import prefixcap_components
+from prefixcap_decoders.greedy.config import Greedy
+from prefixcap_decoders.sampling.config import Sample
 
 import prefixcap
 from prefixcap import PrefixcapError
-from prefixcap.testing.table import TableLM
+from prefixcap.testing.table_lm import TableLM
 
 FLOATS = [
     (config, field.name)
@@ -39,7 +41,7 @@ def test_whole_numbers_are_passed_on_as_transformers_wants_them() -> None:
         (Sample(temperature=2, top_h=1), "sample:temperature=2.0"),
         (Greedy(repetition_penalty=2), "greedy:repetition_penalty=2.0"),
     ):
-        assert prefixcap.specs.to_spec(config) == same
+        assert prefixcap.plugin.specs.to_spec(config) == same
         assert prefixcap.decode(lm, prefix, config) == prefixcap.decode(lm, prefix, same)
 
 

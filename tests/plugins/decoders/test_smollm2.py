@@ -13,9 +13,9 @@ import torch
 from test_beam import check, oracle
 
 import prefixcap
-from prefixcap.engine.causal import CausalLM
-from prefixcap.engine.native import LlamaNetwork
-from prefixcap.engine.tree import TreeSession
+from prefixcap.engine.architectures import LlamaNetwork
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.engine.tree_session import TreeSession
 
 LIMIT = 6
 BEGINNINGS = ("A photo of a dog that", "There are two people on")

@@ -10,19 +10,21 @@ import torch
 from core.test_captioner import features, lm_folder, make
 from decoder_checks import drawn_texts, fits, rescore, tokens_of
 from decoder_models import Turned, prefixes, small_model
-from prefixcap_decoders import Speculative, acceptance
-from prefixcap_decoders.draft_sources import CountDrafter, LookupDrafter
-from prefixcap_decoders.drafts import Line
-from prefixcap_decoders.speculative_search import SpeculativeDecoder, Tally
+from prefixcap_decoders.speculative import acceptance
+from prefixcap_decoders.speculative.config import Speculative
+from prefixcap_decoders.speculative.decoder import SpeculativeDecoder, Tally
+from prefixcap_decoders.speculative.draft import Line
+from prefixcap_decoders.speculative.sources import CountDrafter, LookupDrafter
 from torch import Tensor
 
 import prefixcap
 from prefixcap import Hypothesis, PrefixcapError
-from prefixcap.decoding import Task, collect
-from prefixcap.engine.causal import CausalLM
-from prefixcap.kinds import LanguageModel
+from prefixcap.decoding.decode import collect
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.testing import Case, run_checks
-from prefixcap.testing.table import TableLM
+from prefixcap.testing.table_lm import TableLM
 
 STOPS = frozenset({3, 5, 11, 17})
 LIMIT = 9

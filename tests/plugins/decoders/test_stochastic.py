@@ -8,11 +8,11 @@ import pytest
 import torch
 from decoder_checks import fits, rescore, texts, tokens_of
 from decoder_models import prefixes
-from prefixcap_decoders import StochasticBeam
+from prefixcap_decoders.stochastic_beam.config import StochasticBeam
 
 import prefixcap
-from prefixcap.engine.causal import CausalLM
-from prefixcap.testing.table import TableLM
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.testing.table_lm import TableLM
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])

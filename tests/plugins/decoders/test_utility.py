@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prefixcap_decoders.utility import UTILITIES, Words
+from prefixcap_decoders.reranking.mbr_utility import UTILITIES, Words
 
 TEXTS = st.lists(
     st.lists(st.sampled_from("abcd"), max_size=7).map(tuple), min_size=1, max_size=6, unique=True

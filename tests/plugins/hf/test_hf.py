@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prefixcap_hf import HF
+from prefixcap_hf.configs import HF
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import LMConfig
-from prefixcap.registry import Registry
-from prefixcap.runtime import prepare
+from prefixcap.interfaces.language_model import LMConfig
+from prefixcap.plugin.registry import Registry
+from prefixcap.util.runtime import prepare
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz. ?", "th", "<end>"]
 SIZE, EOS = len(LETTERS), len(LETTERS) - 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from prefixcap_mappers import MLP, Linear, Transformer
+from prefixcap_mappers.configs import MLP, Linear, Transformer
 from torch import Tensor, nn
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import MapperConfig, MapperShape
-from prefixcap.registry import Registry
+from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.plugin.registry import Registry
 
 
 def shape(tokens: int | None = None, prefix: int = 3, width: int = 8) -> MapperShape:

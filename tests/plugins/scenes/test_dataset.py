@@ -3,11 +3,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from prefixcap_scenes import Scenes
+from prefixcap_scenes.configs import Scenes
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.kinds import DatasetConfig
-from prefixcap.registry import Registry
+from prefixcap.interfaces.dataset import DatasetConfig
+from prefixcap.plugin.registry import Registry
 from prefixcap.testing import Case, Check, parametrize
 
 SMALL = Scenes(train=20, val=5, test=6)

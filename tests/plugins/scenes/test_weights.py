@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from prefixcap_scenes import Scenes, ScenesClip, ScenesGPT2, configs
+from prefixcap_scenes import configs
+from prefixcap_scenes.configs import Scenes, ScenesClip, ScenesGPT2
 from prefixcap_scenes.pretrain import clip as pretrain_clip
 from prefixcap_scenes.pretrain import gpt2 as pretrain_gpt2
 from prefixcap_scenes.pretrain.texts import caption_sets
 
-from prefixcap import specs
-from prefixcap.config import Component
 from prefixcap.errors import PrefixcapError
-from prefixcap.runtime import prepare
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin import specs
 from prefixcap.testing import Case, Check, parametrize
+from prefixcap.util.runtime import prepare
 
 CHECKPOINT = configs.WEIGHTS / "clip" / pretrain_clip.NAME
 FOLDER = configs.WEIGHTS / "gpt2"

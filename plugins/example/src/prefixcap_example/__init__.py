@@ -8,7 +8,7 @@ from typing import ClassVar
 import attrs
 
 from prefixcap import Component, Decoder, DecoderConfig, hookimpl
-from prefixcap.config import at_least, between
+from prefixcap.interfaces.validators import at_least, between
 
 
 @attrs.frozen(kw_only=True)

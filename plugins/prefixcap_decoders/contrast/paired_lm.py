@@ -1,0 +1,119 @@
+"""Two sessions that go step by step together, their logits made into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.session import Session
+from prefixcap_decoders.contrast.wrapped_lm import ChangedLM
+from prefixcap_decoders.lockstep import Gate, admit_together
+
+Combine = Callable[[Tensor, Tensor], Tensor]
+Views = Callable[[int], Tensor]
+
+
+class PairLM(ChangedLM):
+    """A language model beside a second view of the same captions.
+
+    Args:
+        lm: the language model that captions.
+        other: the second one; it may be the same.
+        views: gives the second one's prefixes (B,P',E') of all B images.
+        combine: makes one logits (R,V) of both.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, other: LanguageModel, views: Views, combine: Combine
+    ) -> None:
+        super().__init__(lm)
+        self.other = other
+        self.views = views
+        self.combine = combine
+
+    def start(
+        self,
+        prefix: Tensor,
+        *,
+        rows_per_image: int = 1,
+        max_rows: int | None = None,
+        max_new_tokens: int = 64,
+        hidden_states: bool = False,
+    ) -> Session:
+        """Opens both sessions on the prefixes (B,P,E)."""
+        first = self.lm.start(
+            prefix,
+            rows_per_image=rows_per_image,
+            max_rows=max_rows,
+            max_new_tokens=max_new_tokens,
+            hidden_states=hidden_states,
+        )
+        second = self.other.start(
+            self.views(len(prefix)),
+            rows_per_image=rows_per_image,
+            max_rows=max_rows,
+            max_new_tokens=max_new_tokens,
+        )
+        gates = Gate(first, hidden_states=hidden_states), Gate(second)
+        return PairSession(*gates, self.combine)
+
+
+class PairSession(Session):
+    """Two sessions with the same rows.
+
+    They may admit images by different rules: one that came in early waits for its other half.
+    """
+
+    def __init__(self, first: Gate, second: Gate, combine: Combine) -> None:
+        self._first = first
+        self._second = second
+        self._combine = combine
+        self._logits: Tensor | None = None
+
+    @property
+    def images(self) -> list[int]:
+        """The image of each live row (R)."""
+        return self._first.images
+
+    @property
+    def logits(self) -> Tensor:
+        """The combined logits (R,V) of each live row, float32."""
+        if self._logits is None:
+            self._logits = self._combine(self._first.logits, self._second.logits)
+        return self._logits
+
+    @property
+    def waiting(self) -> int:
+        """How many images have not been admitted yet."""
+        return self._first.waiting
+
+    def admit(self) -> list[int]:
+        """Brings in waiting images as they fit into both sessions."""
+        new = admit_together((self._first, self._second))
+        if new:
+            self._logits = None
+        return new
+
+    def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
+        """Extends rows (R') of given parents in both sessions; returns logits (R',V)."""
+        self._first.advance(tokens, parents)
+        self._second.advance(tokens, parents)
+        self._logits = None
+        return self.logits
+
+    def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Extends rows by trees of tokens (R') in both sessions, beside rows (K) that stay."""
+        self._first.extend(tokens, parents, kept)
+        self._second.extend(tokens, parents, kept)
+        self._logits = None
+        return self.logits
+
+    def hidden(self) -> tuple[Tensor, ...]:
+        """Returns the first session's hidden states (R,E)."""
+        return self._first.hidden()
+
+    def prefix_hidden(self) -> Tensor:
+        """Returns the first session's hidden states (b,P,E) of the prefixes that came in last."""
+        return self._first.prefix_hidden()

@@ -1,0 +1,28 @@
+"""Greedy search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor
+
+from prefixcap.decoding.token_decoder import Row, decode_rows
+from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap_decoders.logits.processors import Transforms, controls
+from prefixcap_decoders.logits.settings import Controlled
+
+
+class GreedyDecoder(Decoder):
+    """Takes the token of the highest score at each step."""
+
+    def __init__(self, config: Controlled) -> None:
+        self.config = config
+
+    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each image's caption as it ends."""
+        transforms = Transforms(controls(self.config, task))
+
+        def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
+            return transforms.of_rows(logits, rows).argmax(-1)
+
+        return decode_rows(task, task.n or 1, choose)

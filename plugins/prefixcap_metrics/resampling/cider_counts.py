@@ -1,0 +1,134 @@
+"""The counts that CIDEr-D is made of, in sparse matrices."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from prefixcap.evaluation.stats.base import Array, Captions, Ints
+from prefixcap_metrics.resampling.ngrams import ORDERS, Entries, count_grams
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+SIGMA = 6.0
+
+
+@attrs.frozen(eq=False)
+class Tables:
+    """A row is a pair of a prediction and a reference and an order of n-grams that both have.
+
+    Attributes:
+        documents: (columns,I), in which images' references a column's n-grams stand.
+        products: (rows,columns), min(c,r) r.
+        references: (rows,columns), r^2.
+        predictions: (I*4,columns), c^2.
+        image: (rows), each row's image.
+        prediction: (rows), each row's row in `predictions`.
+        scale: (rows), the penalty of lengths that differ, and the means' divisors.
+    """
+
+    documents: csr_array
+    products: csr_array
+    references: csr_array
+    predictions: csr_array
+    image: Ints
+    prediction: Ints
+    scale: Array
+
+
+def tables(references: Captions, predictions: Captions) -> Tables:
+    """Counts the n-grams of I images' references and predictions."""
+    images = len(references)
+    texts = [text for each in references.values() for text in each]
+    image_of = np.repeat(np.arange(images), [len(each) for each in references.values()])
+    theirs, own = count_grams(texts, [each[0] for each in predictions.values()])
+    documents, column = _documents(image_of[theirs.caption], theirs.gram, images, own)
+    shared = _count_in(own, image_of[theirs.caption], theirs.gram)
+    # a row for every reference and order of which something is shared, in the references' order
+    row_key = theirs.caption * ORDERS + theirs.order
+    keys = np.unique(row_key[shared > 0])
+    row = np.minimum(np.searchsorted(keys, row_key), max(len(keys) - 1, 0))
+    kept = keys[row] == row_key if len(keys) else np.zeros(len(row_key), dtype=bool)
+    reference, order = keys // ORDERS, keys % ORDERS
+    image = image_of[reference]
+    shape = (len(keys), documents.shape[0])
+    both = shared > 0
+    return Tables(
+        documents=documents,
+        products=_matrix(
+            np.minimum(shared, theirs.count)[both] * theirs.count[both],
+            (row[both], column[theirs.gram[both]]),
+            shape,
+        ),
+        references=_matrix(theirs.count[kept] ** 2, (row[kept], column[theirs.gram[kept]]), shape),
+        predictions=_matrix(
+            own.count**2,
+            (own.caption * ORDERS + own.order, column[own.gram]),
+            (ORDERS * images, documents.shape[0]),
+        ),
+        image=image,
+        prediction=image * ORDERS + order,
+        scale=_scale(theirs, own, image_of)[reference],
+    )
+
+
+def _documents(image: Ints, gram: Ints, images: int, own: Entries) -> tuple[csr_array, Ints]:
+    """Gives n-grams that stand in the same images' references one column.
+
+    Args:
+        image: the image of each entry of the references.
+        gram: its n-gram.
+        images: I.
+        own: the entries of the predictions, which may have n-grams of their own.
+
+    Returns:
+        (columns,I), and each n-gram's column.
+    """
+    from scipy.sparse import csr_array
+
+    pairs = np.unique(gram * images + image)
+    grams = max(gram.max(initial=-1), own.gram.max(initial=-1)) + 1
+    starts = np.searchsorted(pairs // images, np.arange(grams + 1))
+    where = pairs % images
+    found: dict[bytes, int] = {}
+    column = np.empty(grams, dtype=np.int64)
+    lists: list[Ints] = []
+    for number, (start, end) in enumerate(pairwise(starts)):
+        each = where[start:end]
+        column[number] = found.setdefault(each.tobytes(), len(found))
+        if len(found) > len(lists):
+            lists.append(each)
+    rows = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
+    columns = np.concatenate([np.empty(0, dtype=np.int64), *lists])
+    ones = np.ones(len(rows), dtype=np.int64)
+    return csr_array((ones, (rows, columns)), shape=(len(lists), images)), column
+
+
+def _count_in(own: Entries, image: Ints, gram: Ints) -> Ints:
+    """Returns how often each entry's n-gram stands in the prediction of the entry's image."""
+    if not len(own.gram):
+        return np.zeros(len(gram), dtype=np.int64)
+    width = max(gram.max(initial=0), own.gram.max()) + 1
+    keys = own.caption * width + own.gram  # sorted, as entries are
+    wanted = image * width + gram
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, own.count[place], 0)
+
+
+def _scale(theirs: Entries, own: Entries, image_of: Ints) -> Array:
+    """Returns each reference's factor: the penalty, times 10, over the orders and references."""
+    # pycocoevalcap takes the number of 2-grams for the length
+    difference = own.bigrams()[image_of] - theirs.bigrams()
+    penalty = np.exp(-(difference.astype(np.float64) ** 2) / (2 * SIGMA**2))
+    factors: Array = penalty * 10 / (ORDERS * np.bincount(image_of)[image_of])
+    return factors
+
+
+def _matrix(values: Ints, places: tuple[Ints, Ints], shape: tuple[int, int]) -> csr_array:
+    from scipy.sparse import csr_array
+
+    return csr_array((values.astype(np.float64), places), shape=shape)

@@ -1,0 +1,78 @@
+"""SPICE 1.0, where its models have been downloaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.metric import Metric, Record, Scores
+from prefixcap_metrics.java import check, executable, jars, running
+from prefixcap_metrics.tokens import tokens
+
+MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+
+
+class SpiceMetric(Metric):
+    """SPICE, the mean over images of the F-score of scene graphs.
+
+    Args:
+        memory: the most memory for Java, in GB.
+
+    Raises:
+        PrefixcapError: as `java.check`; or the models are not there, which are never downloaded
+            unasked.
+    """
+
+    def __init__(self, memory: int) -> None:
+        check()
+        self._memory = memory
+        folder = jars() / "spice" / "lib"
+        missing = [name for name in MODELS if not (folder / name).is_file()]
+        if missing:
+            raise PrefixcapError(
+                f"spice needs {' and '.join(missing)} in {folder}; they come with "
+                "python -m pycocoevalcap.spice.get_stanford_models (a download of 385 MB)"
+            )
+
+    def score(self, records: Sequence[Record]) -> Scores:
+        """Scores all records together; an image whose graphs are empty counts as pycocoevalcap's.
+
+        Raises:
+            PrefixcapError: as `tokens`, or SPICE fails.
+        """
+        found = tokens(records)
+        data = [
+            {"image_id": i, "test": found.predictions[i][0], "refs": found.references[i]}
+            for i in range(len(records))
+        ]
+        with TemporaryDirectory(prefix="prefixcap-") as folder:
+            results = self._run(data, Path(folder))
+        by_image = {result["image_id"]: _f_score(result["scores"]) for result in results}
+        each = tuple(by_image[i] for i in range(len(records)))
+        return Scores(values={"SPICE": sum(each) / len(each)}, per_image={"SPICE": each})
+
+    def _run(self, data: object, folder: Path) -> list[dict[str, object]]:
+        given, answer = folder / "given.json", folder / "answer.json"
+        given.write_text(json.dumps(data), encoding="utf-8")
+        command = [executable(), f"-Xmx{self._memory}G"]
+        command += ["--add-opens=java.base/java.lang=ALL-UNNAMED", "-jar", "spice-1.0.jar"]
+        command += [str(given), "-out", str(answer), "-subset", "-silent"]
+        with running(command[0]):
+            done = subprocess.run(command, cwd=jars() / "spice", capture_output=True, check=False)
+        if done.returncode or not answer.is_file():
+            reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            raise PrefixcapError(f"SPICE failed on Java {command[0]}: {reason[0]}")
+        results: list[dict[str, object]] = json.loads(answer.read_text(encoding="utf-8"))
+        return results
+
+
+def _f_score(scores: object) -> float:
+    assert isinstance(scores, Mapping)
+    try:
+        return float(scores["All"]["f"])
+    except (TypeError, ValueError):
+        return float("nan")  # as pycocoevalcap has it

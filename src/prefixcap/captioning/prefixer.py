@@ -1,0 +1,138 @@
+"""From features to prefixes: a fixed normalisation, the mapper, and a fixed gain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from prefixcap.errors import PrefixcapError
+
+if TYPE_CHECKING:
+    from prefixcap.interfaces.mapper import MapperShape
+
+
+class FeatureNorm(nn.Module):
+    """Divides features by their norm (or not), subtracts a mean and multiplies by a scale.
+
+    Args:
+        mean: (D), what is subtracted.
+        scale: what the rest is multiplied by.
+        normalize: whether features are divided by their norm first.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    normalize: Tensor
+
+    def __init__(self, mean: Tensor, scale: float = 1.0, *, normalize: bool = False) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.detach().clone().float())
+        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("normalize", torch.tensor(normalize))
+
+    @classmethod
+    def fit(
+        cls,
+        features: Tensor,
+        *,
+        normalize: bool = False,
+        centre: bool = True,
+        scale: float | None = None,
+        rms: float | None = None,
+    ) -> FeatureNorm:
+        """Fits the mean and the scale to training features (B,D) or (B,N,D).
+
+        Args:
+            features: (B,D) or (B,N,D).
+            normalize: whether features are divided by their norm first.
+            centre: whether the mean is subtracted.
+            scale: what features are multiplied by afterwards; goes before `rms`.
+            rms: the root mean square that the training features are brought to.
+        """
+        flat = features.reshape(-1, features.shape[-1]).float()
+        flat = nn.functional.normalize(flat, dim=-1) if normalize else flat
+        mean = flat.mean(0) if centre else torch.zeros_like(flat[0])
+        found = (flat - mean).square().mean().sqrt().item()
+        if scale is None:
+            scale = 1.0 if rms is None or found == 0 else rms / found
+        return cls(mean, scale, normalize=normalize)
+
+    def measure(self, features: Tensor) -> dict[str, float]:
+        """Returns how large features (B,D) or (B,N,D) are.
+
+        Returns:
+            "norm", the mean of their norms as they are; "rms", the root mean square of what is
+            left after normalising, in which another mean shows too.
+        """
+        with torch.no_grad():
+            norm = features.float().norm(dim=-1).mean().item()
+            rms = self(features).square().mean().sqrt().item()
+        return {"norm": norm, "rms": rms}
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalises features (B,D) or (B,N,D)."""
+        features = features.to(self.mean)
+        if self.normalize:
+            features = nn.functional.normalize(features, dim=-1)
+        return (features - self.mean) * self.scale
+
+
+class Prefixer(nn.Module):
+    """Everything between the features (B,D) or (B,N,D) and the prefix (B,P,E).
+
+    Args:
+        norm: the features' normalisation.
+        mapper: what a mapper config built.
+        shape: what the mapper was built for.
+        gain: what the mapper's output is multiplied by.
+
+    Attributes:
+        noise: the deviation of the Gaussian noise that normalised features get in training mode.
+    """
+
+    gain: Tensor
+
+    def __init__(
+        self, norm: FeatureNorm, mapper: nn.Module, shape: MapperShape, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.noise = 0.0
+        self.norm = norm
+        self.mapper = mapper
+        self.shape = shape
+        self.register_buffer("gain", torch.tensor(float(gain)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Maps features (B,D) or (B,N,D) to prefixes (B,P,E).
+
+        Raises:
+            PrefixcapError: the features, or what the mapper makes of them, are of another shape.
+        """
+        self.check(features)
+        normed = self.norm(features)
+        if self.training and self.noise:
+            normed = normed + self.noise * torch.randn_like(normed)
+        prefix: Tensor = self.mapper(normed) * self.gain
+        expected = (len(features), self.shape.prefix_length, self.shape.embedding_width)
+        if tuple(prefix.shape) != expected:
+            raise PrefixcapError(f"the mapper made {tuple(prefix.shape)} instead of {expected}")
+        return prefix
+
+    def check(self, features: Tensor) -> None:
+        """Checks that features fit.
+
+        Raises:
+            PrefixcapError: they are of another width, or of another number of tokens.
+        """
+        shape = self.shape
+        per_image: tuple[int, ...] = (shape.feature_width,)
+        if shape.feature_tokens is not None:
+            per_image = (shape.feature_tokens, shape.feature_width)
+        if tuple(features.shape[1:]) != per_image:
+            known = ",".join(map(str, per_image))
+            raise PrefixcapError(
+                f"features of shape {tuple(features.shape)} do not fit: the mapper takes "
+                f"(B,{known})"
+            )

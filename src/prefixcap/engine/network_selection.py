@@ -1,0 +1,160 @@
+"""Which network serves a model: one written out, transformers' own code, or none."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, Native, OPTNetwork
+from prefixcap.engine.cache_session import GeneralSession
+from prefixcap.engine.eval_mode import evaluating
+from prefixcap.engine.network import Network
+from prefixcap.engine.transformers_network import HFNetwork
+from prefixcap.engine.tree_session import TreeSession
+from prefixcap.interfaces.session import Session
+
+_LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM")
+
+
+class Choice:
+    """Remembers which network serves a model, and makes it anew when the weights have changed.
+
+    A network is taken only after it gave the same logits as the general session on a short
+    text whose rows were repeated, reordered and dropped: a model that does something else with
+    its cache, its mask or its positions is noticed, and served by the general session.
+
+    Args:
+        model: the causal language model.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._stamp: object = None
+        self._kind: type[Network] | None = None
+        self._structure: object = None
+        self._network: Network | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Choice:
+        """Begins anew with the copied model: weights that oneDNN laid out cannot be copied."""
+        return Choice(copy.deepcopy(self._model, memo))
+
+    def network(self) -> Network | None:
+        """The network for the model as it is now; None where only the general session serves."""
+        structure = _structure(self._model)
+        stamp = (structure, _stamp(self._model))
+        if stamp == self._stamp:
+            return self._network
+        candidates = _candidates(self._model)
+        if structure == self._structure:
+            candidates = [self._kind] if self._kind else []
+        self._network = next(
+            (
+                network
+                for kind in candidates
+                if (network := _made(kind, self._model))
+                and (structure == self._structure or agrees(network, self._model))
+            ),
+            None,
+        )
+        self._kind = type(self._network) if self._network else None
+        self._stamp, self._structure = stamp, structure
+        return self._network
+
+
+def _candidates(model: Any) -> list[type[Network]]:
+    native = _native(model)
+    return [HFNetwork] if native is None else [native, HFNetwork]
+
+
+def _native(model: Any) -> type[Native] | None:
+    """The network that is written out for exactly this model's parts, where there is one."""
+    name, config = type(model).__name__, model.config
+    if not type(model).__module__.startswith("transformers.models."):
+        return None
+    # what is written out calls no module that somebody may be listening to, or speaking through
+    if any(_hooked(part) for part in model.modules()):
+        return None
+    # adapters put modules of their own in the linear layers' place
+    weights = (nn.Linear, Conv1D, nn.Embedding)
+    if any(isinstance(part, weights) and type(part) not in weights for part in model.modules()):
+        learnt_positions = "OPTLearnedPositionalEmbedding"
+        odd = {type(p).__name__ for p in model.modules() if isinstance(p, weights)}
+        if odd - {"Linear", "Conv1D", "Embedding", learnt_positions}:
+            return None
+    if name == "GPT2LMHeadModel":
+        return None if config.add_cross_attention else GPT2Network
+    if name in _LLAMAS:
+        kinds = getattr(config, "layer_types", None) or ["full_attention"]
+        windowed = name == "MistralForCausalLM" and config.sliding_window is not None
+        return None if windowed or set(kinds) != {"full_attention"} else LlamaNetwork
+    if name == "OPTForCausalLM":
+        body = model.model.decoder
+        plain = config.do_layer_norm_before and body.final_layer_norm is not None
+        return OPTNetwork if plain and body.project_in is None else None
+    return None
+
+
+def _made(kind: type[Network], model: Any) -> Network | None:
+    try:
+        with torch.no_grad():
+            return kind(model)  # type: ignore[call-arg]
+    except (NotImplementedError, AttributeError, TypeError):
+        return None
+
+
+@torch.inference_mode()
+def agrees(network: Network, model: Any) -> bool:
+    """Whether the network gives the general session's logits on a short text."""
+    weight = model.get_input_embeddings().weight
+    stream = torch.Generator().manual_seed(0)
+    prefix = torch.randn(2, 3, weight.shape[1], generator=stream) * float(weight.float().std())
+    try:
+        with evaluating(model):
+            fast = _trial(TreeSession(network, prefix, rows_per_image=3))
+            slow = _trial(GeneralSession(model, prefix, rows_per_image=3))
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError):
+        return False
+    allowed = 1e-3 if weight.dtype == torch.float32 else 0.15
+    return bool((fast - slow).abs().max() <= allowed * slow.std())
+
+
+def _trial(session: Session) -> Tensor:
+    device = session.logits.device
+    found = []
+    session.admit()
+    # towards the end three rows continue the last one, in columns before and after its own
+    for parents in ([0, 0, 1], [2, 1, 0, 2], [3, 0, 1], [1, 1, 1, 2], [2, 2, 2, 3, 3, 3]):
+        found.append(session.logits)
+        tokens = torch.arange(len(parents), device=device) + len(found)
+        tokens %= session.logits.shape[1]
+        session.advance(tokens, torch.tensor(parents, device=device))
+    return torch.cat([*found, session.logits])
+
+
+def _structure(model: Any) -> object:
+    """The kinds of all modules, and the numbers of the hooks that are called with them."""
+    return tuple(
+        (type(part), *part._forward_pre_hooks, *part._forward_hooks) for part in model.modules()
+    )
+
+
+def _hooked(module: nn.Module) -> bool:
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    # transformers' own ones put hidden states by, where these are asked for
+    return any(not getattr(h, "__module__", "").startswith("transformers.") for h in hooks)
+
+
+def _stamp(model: Any) -> object:
+    """What changes when any weight does, short of comparing them all."""
+    with torch.no_grad():
+        parts = [parameter.detach().reshape(-1)[:16] for parameter in model.parameters()]
+        sums = torch.stack([part.double().sum() for part in parts]).tolist() if parts else []
+    places = [
+        (None if parameter.is_inference() else parameter._version, parameter.data_ptr())
+        for parameter in model.parameters()
+    ]
+    return (tuple(sums), tuple(places))

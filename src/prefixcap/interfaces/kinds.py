@@ -1,0 +1,31 @@
+"""The seven kinds of component: the base classes of their configs and of what these build.
+
+Shapes, here and everywhere: B images, N feature tokens an image, D feature width, P prefix length,
+E embedding width, R live rows, T tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.dataset import DatasetConfig
+from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.interfaces.encoder import EncoderConfig
+from prefixcap.interfaces.language_model import LMConfig
+from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.interfaces.tuning import TuningConfig
+
+KINDS: Mapping[str, type[Component]] = {
+    base.kind: base
+    for base in (
+        EncoderConfig,
+        MapperConfig,
+        LMConfig,
+        TuningConfig,
+        DecoderConfig,
+        DatasetConfig,
+        MetricConfig,
+    )
+}

@@ -1,0 +1,217 @@
+"""Configs as text (`beam:num_beams=5,length_penalty=0.8`) and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
+from cattrs.v import transform_error
+
+from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.interfaces.component import Component
+
+C = TypeVar("C", bound=Component)
+
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+_FALSE = {"false", "no", "off", "0"}
+_TRUE = {"true", "yes", "on", "1"}
+
+
+def parts(text: str, marks: str = ",") -> list[str]:
+    """Splits a text at marks that no bracket is around; what stands between two is left out.
+
+    `a=[1,2],b=3` has two parts. Where brackets do not match, every mark counts.
+    """
+    closing: list[str] = []
+    cuts = [-1]
+    for place, letter in enumerate(text):
+        if letter in _BRACKETS:
+            closing.append(_BRACKETS[letter])
+        elif closing and letter == closing[-1]:
+            closing.pop()
+        elif letter in marks and not closing:
+            cuts.append(place)
+    if closing:
+        cuts = [-1, *(place for place, letter in enumerate(text) if letter in marks)]
+    ends = [*cuts[1:], len(text)]
+    return [text[cut + 1 : end] for cut, end in zip(cuts, ends, strict=True) if end > cut + 1]
+
+
+def split(spec: str) -> tuple[str, dict[str, str]]:
+    """Splits `name:key=value,key=value` into the name and its settings.
+
+    Raises:
+        PrefixcapError: a setting has no "=" or stands twice.
+    """
+    name, _, rest = spec.partition(":")
+    settings: dict[str, str] = {}
+    for part in parts(rest):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise PrefixcapError(f"{spec!r}: {part!r} is not of the form key=value")
+        if key in settings:
+            raise PrefixcapError(f"{spec!r}: {key!r} stands twice")
+        settings[key.strip().replace("-", "_")] = value
+    return name.strip(), settings
+
+
+def split_list(text: str) -> list[str]:
+    """Splits a comma list of specs: a part with "=" but no ":" before it belongs to the last spec.
+
+    `greedy,beam:num_beams=5,length_penalty=0.8` is two specs.
+    """
+    found: list[str] = []
+    for part in parts(text):
+        setting = "=" in part and ":" not in part.partition("=")[0]
+        if setting and found:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found
+
+
+def structure(config_class: type[C], settings: Mapping[str, object], place: str) -> C:
+    """Makes a config of its settings, texts allowed for every type.
+
+    Args:
+        config_class: the config class.
+        settings: its settings by field name.
+        place: what the settings came from, for the error's sentence.
+
+    Raises:
+        PrefixcapError: a setting is unknown, or a value is of the wrong type or out of range.
+    """
+    fields = [field.name for field in attrs.fields(config_class)]
+    for key in settings:
+        if key not in fields:
+            known = nearest(key, fields) or f"; {config_class.name!r} has no settings"
+            raise PrefixcapError(f"{place}: no setting {key!r}{known}")
+    try:
+        return _converter().structure(dict(settings), config_class)
+    except (BaseValidationError, ForbiddenExtraKeysError) as error:
+        raise PrefixcapError(f"{place}: {_first_reason(error)}") from error
+    except (ValueError, TypeError) as error:
+        raise PrefixcapError(f"{place}: {error}") from error
+
+
+def to_json(config: Component) -> dict[str, Any]:
+    """Returns a config as JSON data: its name and every setting."""
+    return {"name": config.name, **_converter().unstructure(config)}
+
+
+def to_spec(config: Component) -> str:
+    """Returns a config as text, with only the settings that differ from their defaults."""
+    data = to_json(config)
+    changed = []
+    for field in attrs.fields(type(config)):
+        default = field.default
+        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+            default = default.factory()
+        if getattr(config, field.name) != default:
+            changed.append(f"{field.name}={_text(data[field.name])}")
+    return f"{config.name}:{','.join(changed)}" if changed else config.name
+
+
+def digest(*parts: object) -> str:
+    """Hashes JSON data (and configs within) into 16 hexadecimal digits."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, Component):
+            return {"kind": value.kind, "version": value.version, **to_json(value)}
+        raise TypeError(f"{value!r} cannot be hashed")
+
+    text = json.dumps(parts, sort_keys=True, default=plain, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:16]
+
+
+def whole(config: Component) -> list[object]:
+    """Returns what a component is made by: itself, and all that its settings name, for `digest`."""
+    return [config, *(each for part in config.parts() for each in whole(part)), *config.contents()]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return "+".join(map(_text, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(bool, lambda value, _: _boolean(value))
+    converter.register_structure_hook(int, lambda value, _: _integer(value))
+    converter.register_structure_hook(float, lambda value, _: _number(value))
+    converter.register_structure_hook(str, lambda value, _: _string(value))
+    converter.register_structure_hook_func(_is_optional, _optional)
+    converter.register_structure_hook_func(_is_tuple, _tuple)
+    return converter
+
+
+def _is_optional(target: Any) -> bool:
+    return type(None) in getattr(target, "__args__", ()) and len(target.__args__) == 2
+
+
+def _optional(value: object, target: Any) -> object:
+    if value is None or value in ("", "none", "None"):
+        return None
+    (inner,) = (argument for argument in target.__args__ if argument is not type(None))
+    return _converter().structure(value, inner)
+
+
+def _is_tuple(target: Any) -> bool:
+    return getattr(target, "__origin__", None) is tuple and target.__args__[-1] is Ellipsis
+
+
+def _tuple(value: object, target: Any) -> tuple[object, ...]:
+    found = parts(value, "+") if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)):
+        raise ValueError(f"{value!r} is not a list (as text, its parts are joined by '+')")
+    return tuple(_converter().structure(part, target.__args__[0]) for part in found if part != "")
+
+
+def _boolean(value: object) -> bool:
+    text = str(value).lower()
+    if text not in _TRUE | _FALSE:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return text in _TRUE
+
+
+def _integer(value: object) -> int:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+        whole = not isinstance(value, bool) and number == int(number)
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{value!r} is not a whole number")
+    try:
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    except ValueError:  # a text such as "1e3"; a float does not hold every large number
+        return int(number)
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is not a number") from None
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    return value
+
+
+def _first_reason(error: Exception) -> str:
+    def sentence(inner: BaseException, _type: object) -> str:
+        return str(inner)
+
+    reason = transform_error(error, format_exception=sentence)[0]
+    return reason.replace(" @ $.", ", at ").replace(" @ $", "")

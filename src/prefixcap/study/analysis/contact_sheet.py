@@ -1,0 +1,122 @@
+"""A picture of images with their captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.dataset import Example
+from prefixcap.util import files
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+COLUMNS = 4
+IMAGES = 12
+TILE = 300
+MARGIN = 20
+LINE = 19
+CELLS = 4
+
+
+def draw(
+    path: Path,
+    examples: Sequence[Example],
+    captions: Mapping[str, Sequence[Mapping[str, Any]]],
+    labels: Mapping[str, str],
+) -> bool:
+    """Draws the first images with each cell's caption and the first reference.
+
+    Args:
+        path: the PNG file.
+        examples: the captioned examples, in the order of the captions.
+        captions: the lines of each cell, by cell; the first few cells are drawn.
+        labels: what each cell is called.
+
+    Returns:
+        Whether there was something to draw: a data set of features alone has no images, and files
+        that cannot be read are left out.
+    """
+    from io import BytesIO
+
+    shown = list(captions)[:CELLS]
+    tiles = []
+    for row, example in enumerate(examples[:IMAGES]):
+        picture = None if example.image.open is None else loaded(example.image.open)
+        if picture is not None:
+            said = [(labels[c], captions[c][row]["captions"][0]["text"]) for c in shown]
+            tiles.append(_tile(picture, example.references[0], said))
+    if not tiles:
+        return False
+    buffer = BytesIO()
+    _join(tiles).save(buffer, format="PNG", optimize=True)
+    files.atomic_write(path, buffer.getvalue())
+    return True
+
+
+def loaded(opener: Callable[[], Image.Image]) -> Image.Image | None:
+    """Reads a picture as RGB, the right way up, and closes its file; None where it cannot be read.
+
+    Args:
+        opener: opens (or draws) it.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with opener() as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, SyntaxError, ValueError, PrefixcapError, Image.DecompressionBombError):
+        return None
+
+
+def _join(tiles: Sequence[Image.Image]) -> Image.Image:
+    from PIL import Image
+
+    columns = min(COLUMNS, len(tiles))
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    heights = [max(tile.height for tile in row) for row in rows]
+    width = columns * (TILE + MARGIN) + MARGIN
+    sheet = Image.new("RGB", (width, sum(heights) + MARGIN * (len(rows) + 1)), "white")
+    top = MARGIN
+    for row, height in zip(rows, heights, strict=True):
+        for column, tile in enumerate(row):
+            sheet.paste(tile, (MARGIN + column * (TILE + MARGIN), top))
+        top += height + MARGIN
+    return sheet
+
+
+def _tile(picture: Image.Image, reference: str, captions: Sequence[tuple[str, str]]) -> Image.Image:
+    from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+    picture = ImageOps.contain(picture, (TILE, TILE))
+    font = ImageFont.load_default(15)
+    small = ImageFont.load_default(13)
+    scratch = ImageDraw.Draw(picture)
+    lines: list[tuple[str, str, Any]] = []
+    for label, text in captions:
+        if len(captions) > 1:
+            lines.append((label, "#3366aa", small))
+        lines += [(line, "#111111", font) for line in _wrap(scratch, text or "(empty)", font)]
+    lines.append(("a human's:", "#888888", small))
+    lines += [(line, "#888888", small) for line in _wrap(scratch, reference, small)]
+    tile = Image.new("RGB", (TILE, picture.height + 8 + LINE * len(lines)), "white")
+    tile.paste(picture, ((TILE - picture.width) // 2, 0))
+    pen = ImageDraw.Draw(tile)
+    for number, (text, colour, face) in enumerate(lines):
+        pen.text((2, picture.height + 6 + LINE * number), text, fill=colour, font=face)
+    return tile
+
+
+def _wrap(
+    pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and pen.textlength(longer, font=font) > TILE - 4:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -1,0 +1,77 @@
+"""Where training begins: fitted features, and prefixes as large as the model's embeddings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
+from prefixcap.interfaces.mapper import MapperShape
+
+if TYPE_CHECKING:
+    from prefixcap.interfaces.language_model import LanguageModel
+    from prefixcap.interfaces.mapper import MapperConfig
+    from prefixcap.training.config import TrainingConfig
+
+
+def build_prefixer(
+    lm: LanguageModel,
+    mapper_config: MapperConfig,
+    prefix_length: int,
+    features: Tensor,
+    config: TrainingConfig,
+) -> Prefixer:
+    """Makes an untrained prefixer whose normalisation and gain fit training features.
+
+    Args:
+        lm: the language model that will read the prefixes.
+        mapper_config: the mapper; its weights are drawn from torch's global random state.
+        prefix_length: P.
+        features: (B,D) or (B,N,D), the training features.
+        config: how features are normalised, and how large prefixes begin.
+    """
+    shape = MapperShape(
+        feature_width=features.shape[-1],
+        feature_tokens=features.shape[1] if features.ndim == 3 else None,
+        prefix_length=prefix_length,
+        embedding_width=lm.width,
+    )
+    norm = FeatureNorm.fit(
+        features,
+        normalize=config.normalize,
+        centre=config.centre,
+        scale=config.feature_scale,
+        rms=config.feature_rms,
+    )
+    prefixer = Prefixer(norm, mapper_config.build(shape), shape)
+    if config.prefix_scale is not None:
+        some = torch.arange(min(4096, lm.vocab_size), device=next(lm.module.parameters()).device)
+        with torch.no_grad():
+            target = config.prefix_scale * lm.embed(some).float().std().item()
+            _begin_at(prefixer, features[:64].float(), target)
+    prefixer.noise = config.feature_noise
+    return prefixer
+
+
+def _begin_at(prefixer: Prefixer, features: Tensor, target: float) -> None:
+    """Makes prefixes of features (B,D) or (B,N,D) begin with a standard deviation.
+
+    The mapper's last linear layer is scaled where this scales the output alike, because a gain
+    behind it would multiply Adam's steps too. For other mappers the gain is set.
+    """
+    before = prefixer(features)
+    deviation = before.std().item()
+    linear = [m for m in prefixer.mapper.modules() if isinstance(m, nn.Linear)]
+    if not (deviation > 0 and target > 0):
+        return
+    factor = target / deviation
+    if linear:
+        for parameter in linear[-1].parameters():
+            parameter.mul_(factor)
+        if torch.allclose(prefixer(features), before * factor, rtol=1e-3, atol=1e-3 * target):
+            return
+        for parameter in linear[-1].parameters():
+            parameter.div_(factor)
+    prefixer.gain.fill_(factor)

@@ -1,0 +1,200 @@
+"""On a small true copy of COCO's files: names, folders and JSON as downloaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import prefixcap_datasets as datasets
+import pytest
+from PIL import Image
+
+from prefixcap.errors import PrefixcapError
+
+# number, folder, split of Karpathy's file
+PHOTOS = (
+    (9, "train2014", "train"),
+    (42, "val2014", "test"),
+    (73, "val2014", "val"),
+    (74, "val2014", "restval"),
+    (133, "val2014", "restval"),
+)
+
+
+def name(number: int, folder: str) -> str:
+    return f"COCO_{folder}_{number:012d}.jpg"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "annotations").mkdir()
+    for folder in ("train2014", "val2014"):
+        (tmp_path / folder).mkdir()
+        numbers = [number for number, place, _ in PHOTOS if place == folder]
+        for number in numbers:
+            Image.new("L", (5, 4), number).save(tmp_path / folder / name(number, folder))
+        write(tmp_path / "annotations" / f"captions_{folder}.json", annotations(folder, numbers))
+    write(tmp_path / "dataset_coco.json", karpathy())
+    return tmp_path
+
+
+def annotations(folder: str, numbers: list[int]) -> dict[str, Any]:
+    images = [
+        {"license": 3, "file_name": name(n, folder), "height": 4, "width": 5, "id": n}
+        for n in numbers
+    ]
+    captions = [
+        {"image_id": n, "id": 10 * n + i, "caption": f"Caption {i} of {n}.\n"}
+        for i in range(5)
+        for n in numbers
+    ]
+    info = {"description": "COCO 2014 Dataset", "version": "1.0", "year": 2014}
+    return {"info": info, "images": images, "licenses": [], "annotations": captions}
+
+
+def karpathy() -> dict[str, Any]:
+    images = [
+        {
+            "filepath": folder,
+            "sentids": [10 * number],
+            "filename": name(number, folder),
+            "imgid": index,
+            "split": split,
+            "sentences": [{"tokens": ["caption"], "raw": "Caption", "imgid": index, "sentid": 1}],
+            "cocoid": number,
+        }
+        for index, (number, folder, split) in enumerate(PHOTOS)
+    ]
+    return {"images": images, "dataset": "coco"}
+
+
+def write(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data))
+
+
+def numbers(root: Path, **settings: str) -> dict[str, list[int]]:
+    dataset = datasets.Coco(path=str(root), **settings).build()
+    return {
+        split: [int(e.image.id[-16:-4]) for e in dataset.examples(split)]
+        for split in dataset.splits
+    }
+
+
+def sentence(root: Path, **settings: str) -> str:
+    with pytest.raises(PrefixcapError) as caught:
+        datasets.Coco(path=str(root), **settings).build()
+    return str(caught.value)
+
+
+def test_karpathy_splits_with_restval_in_train(root: Path) -> None:
+    assert numbers(root) == {"train": [9, 74, 133], "test": [42], "val": [73]}
+
+
+def test_restval_may_stay_apart_or_be_dropped(root: Path) -> None:
+    assert numbers(root, restval="keep")["restval"] == [74, 133]
+    assert numbers(root, restval="drop") == {"train": [9], "test": [42], "val": [73]}
+
+
+def test_an_image_keeps_its_number_whatever_is_left_out(root: Path) -> None:
+    data = karpathy()
+    data["images"].reverse()  # those of restval come first
+    write(root / "dataset_coco.json", data)
+
+    def indices(restval: str) -> dict[str, int]:
+        dataset = datasets.Coco(path=str(root), restval=restval).build()
+        return {
+            e.image.id: e.image.index for split in dataset.splits for e in dataset.examples(split)
+        }
+
+    dropped, kept = indices("drop"), indices("train")
+    assert dropped == {image: kept[image] for image in dropped}
+    assert sorted(dropped.values()) == [2, 3, 4]
+
+
+def test_official_splits_need_no_split_file(root: Path) -> None:
+    (root / "dataset_coco.json").unlink()
+    assert numbers(root, splits="official") == {"train": [9], "val": [42, 73, 74, 133]}
+    assert "dataset_coco.json; splits=official does without" in sentence(root)
+
+
+def test_captions_and_images_are_the_downloaded_ones(root: Path) -> None:
+    example = datasets.Coco(path=str(root)).build().examples("val")[0]
+    assert example.references == tuple(f"Caption {i} of 73." for i in range(5))
+    assert example.image.path == root / "val2014" / "COCO_val2014_000000000073.jpg"
+    assert example.image.open is not None
+    assert example.image.open().size == (5, 4)
+
+
+def test_other_usual_places_are_looked_at(root: Path) -> None:
+    (root / "images").mkdir()
+    for folder in ("train2014", "val2014"):
+        (root / folder).rename(root / "images" / folder)
+    (root / "dataset_coco.json").rename(root / "annotations" / "dataset_coco.json")
+    assert numbers(root)["test"] == [42]
+
+
+def test_every_image_has_its_own_index_and_id(root: Path) -> None:
+    dataset = datasets.Coco(path=str(root)).build()
+    items = [e.image for split in dataset.splits for e in dataset.examples(split)]
+    assert sorted(item.index for item in items) == list(range(5))
+    assert len({item.id for item in items}) == 5
+
+
+def test_the_digest_follows_the_files_and_the_settings(root: Path) -> None:
+    found = {datasets.Coco(path=str(root), restval=r).build().digest() for r in ("train", "drop")}
+    data = karpathy()
+    data["images"][1]["split"] = "val"
+    write(root / "dataset_coco.json", data)
+    found.add(datasets.Coco(path=str(root)).build().digest())
+    assert len(found) == 3
+
+
+def test_missing_files_are_said(root: Path) -> None:
+    assert "x, is not there" in sentence(root / "x")
+    (root / "val2014").rename(root / "val")
+    assert "neither the folder" in sentence(root)
+    (root / "annotations" / "captions_val2014.json").unlink()
+    assert "captions_val2014.json is not there" in sentence(root)
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value", "said"),
+    [
+        ("dataset_coco.json", ("images",), {}, "has no list 'images'"),
+        ("dataset_coco.json", ("images", 1, "cocoid"), None, "image 2: 'cocoid' must be a whole"),
+        ("dataset_coco.json", ("images", 1, "cocoid"), 5, "no captions of the image"),
+        ("dataset_coco.json", ("images", 1, "split"), 5, "image 2: 'split' must be a text, not 5"),
+        ("dataset_coco.json", ("images", 1, "filepath"), "test2014", "neither 'train2014' nor"),
+        ("annotations/captions_val2014.json", ("annotations",), None, "has no list 'annotations'"),
+        (
+            "annotations/captions_val2014.json",
+            ("annotations", 0, "caption"),
+            None,
+            "annotation 1: 'caption' must be a text",
+        ),
+        (
+            "annotations/captions_val2014.json",
+            ("images", 0),
+            "x",
+            "image 1: 'id' must be a whole number",
+        ),
+    ],
+)
+def test_files_of_another_format_are_said(
+    root: Path, file: str, keys: tuple[Any, ...], value: object, said: str
+) -> None:
+    data = json.loads((root / file).read_text())
+    place = data
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    write(root / file, data)
+    found = sentence(root)
+    assert said in found
+    assert str(root) in found
+
+
+def test_a_file_that_is_no_json_is_said(root: Path) -> None:
+    (root / "dataset_coco.json").write_text("PK")
+    assert "dataset_coco.json is no JSON" in sentence(root)

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import prefixcap_datasets as datasets
+import pytest
+import torch
+from PIL import Image
+from prefixcap_datasets.image_files import ImageFiles
+from safetensors.torch import save_file
+
+from prefixcap.errors import PrefixcapError
+
+SPLITS = ("train", "test", "train")
+
+
+def line(index: int, **changes: object) -> dict[str, object]:
+    entry = {"image": f"{index}.png", "split": SPLITS[index], "captions": [f"thing {index} ", "x"]}
+    return {**entry, **changes}
+
+
+def write(folder: Path, *lines: object) -> None:
+    texts = [entry if isinstance(entry, str) else json.dumps(entry) for entry in lines]
+    (folder / "captions.jsonl").write_text("\n".join(texts) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path, *(line(i) for i in range(3)))
+    np.save(tmp_path / "features.npy", np.arange(12, dtype=np.float16).reshape(3, 4))
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        Image.new("RGBA", (2 + i, 3), (i, 9, 9, 99)).save(tmp_path / "images" / f"{i}.png")
+    return tmp_path
+
+
+def config(folder: Path, **settings: str) -> datasets.Jsonl:
+    return datasets.Jsonl(path=str(folder), **settings)
+
+
+def sentence(folder: Path, **settings: str) -> str:
+    with pytest.raises(PrefixcapError) as caught:
+        config(folder, **settings).build()
+    return str(caught.value)
+
+
+def test_lines_become_examples_with_their_row_and_image(folder: Path) -> None:
+    dataset = config(folder).build()
+    assert dataset.splits == ("train", "test")
+    first, second = dataset.examples("train")
+    assert (first.image.id, second.image.id) == ("0.png", "2.png")
+    assert second.references == ("thing 2", "x")
+    assert second.image.index == 2
+    assert second.image.embedding is not None
+    row = second.image.embedding()
+    assert row.dtype == np.float32
+    assert row.tolist() == [8, 9, 10, 11]
+    assert second.image.open is not None
+    assert (second.image.open().size, second.image.open().mode) == ((4, 3), "RGB")
+
+
+def test_real_clip_features(shared: Path) -> None:
+    dataset = config(shared / "data" / "flickr8k_clip").build()
+    assert {s: len(dataset.examples(s)) for s in dataset.splits} == {
+        "train": 700,
+        "val": 100,
+        "test": 100,
+    }
+    for example in dataset.examples("test")[:5]:
+        assert len(example.references) == 5
+        assert example.image.embedding is not None
+        assert np.linalg.norm(example.image.embedding()) == pytest.approx(1, abs=1e-3)
+        assert example.image.open is not None
+        assert example.image.open().size == (224, 224)
+
+
+def test_the_encoder_that_fits_goes_along(folder: Path) -> None:
+    assert config(folder).companions == {"encoder": "precomputed"}
+    (folder / "features.npy").unlink()
+    assert config(folder).companions == {"encoder": "clip"}
+    assert config(folder).build().examples("test")[0].image.embedding is None
+
+
+def test_embeddings_do_without_images(folder: Path) -> None:
+    image = config(folder, images="elsewhere").build().examples("test")[0].image
+    assert (image.path, image.open) == (None, None)
+
+
+def test_embeddings_in_bfloat16_with_tokens(folder: Path) -> None:
+    (folder / "features.npy").unlink()
+    features = torch.arange(24.0).reshape(3, 2, 4).bfloat16()
+    save_file({"features": features}, folder / "features.safetensors")
+    reader = config(folder).build().examples("test")[0].image.embedding
+    assert reader is not None
+    assert reader().tolist() == features[1].tolist()
+
+
+def test_the_digest_follows_everything_that_the_data_set_gives(folder: Path) -> None:
+    digest = config(folder).build().digest()
+    assert config(folder).build().digest() == digest
+    found = {digest}
+    np.save(folder / "features.npy", np.zeros((3, 4), np.float16))
+    found.add(config(folder).build().digest())
+    write(folder, line(0, captions=["another"]), line(1), line(2))
+    found.add(config(folder).build().digest())
+    Image.new("RGB", (9, 9), "blue").save(folder / "images" / "1.png")
+    found.add(config(folder).build().digest())
+    assert len(found) == 4
+    os.utime(folder / "images" / "1.png", ns=(1, 1))
+    assert config(folder).build().digest() in found
+
+
+def test_an_images_digest_follows_its_file_and_its_embedding(folder: Path) -> None:
+    def digests() -> list[str]:
+        examples = config(folder).build().examples
+        return [e.image.digest() for split in ("train", "test") for e in examples(split)]
+
+    before = digests()
+    assert len(set(before)) == len(before) == 3
+    Image.new("RGB", (9, 9), "blue").save(folder / "images" / "1.png")
+    assert [a == b for a, b in zip(before, digests(), strict=True)] == [True, True, False]
+    before = digests()
+    rows = np.load(folder / "features.npy")
+    rows[2] += 1
+    np.save(folder / "features.npy", rows)
+    assert [a == b for a, b in zip(before, digests(), strict=True)] == [True, False, True]
+
+
+def test_many_bytes_of_images_are_told_apart_by_size_and_time(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(b"one")
+
+    def small() -> str:
+        return ImageFiles([file]).digest(file)
+
+    def large() -> str:
+        return ImageFiles([file], most=2).digest(file)
+
+    contents, states = small(), large()
+    os.utime(file, ns=(1, 1))
+    assert (small() == contents, large() == states) == (True, False)
+    states = large()
+    file.write_bytes(b"two")
+    assert (small() == contents, large() == states) == (False, False)
+    file.unlink()
+    assert small() == "missing"
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ("{nonsense", "line 2: no JSON: Expecting property name"),
+        ("[1]", "line 2: a list, not an object with 'image', 'split', 'captions'"),
+        ({"image": "1.png", "splitt": "test", "captions": ["x"]}, "line 2: no 'split'; did you"),
+        (line(1, captions="a dog"), "line 2: 'captions' must be a list of texts, not 'a dog'"),
+        (line(1, captions=[]), "line 2: 'captions' must be a list of texts, not []"),
+        (line(1, captions=["a", 5]), "line 2: 'captions' must be text, not 5"),
+        (line(1, captions=[" "]), "line 2: 'captions' has an empty text"),
+        (line(1, captions=["a dog \ud83d"]), "line 2: 'captions' holds half a character"),
+        (line(1, image=7), "line 2: 'image' must be text, not 7"),
+        (line(1, split=None), "line 2: 'split' must be text, not None"),
+        (line(1, image="0.png"), "line 2: the image '0.png' already stands in line 1"),
+        ("", "line 2: no JSON"),
+    ],
+)
+def test_a_broken_line_is_said_with_its_number(folder: Path, second: object, said: str) -> None:
+    write(folder, line(0), second, line(2))
+    assert f"captions.jsonl, {said}" in sentence(folder)
+
+
+def test_a_line_that_is_no_text_is_said(folder: Path) -> None:
+    (folder / "captions.jsonl").write_bytes(json.dumps(line(0)).encode() + b"\n\xff\xfe\n")
+    assert "line 2: no JSON: 'utf-8' codec can't decode" in sentence(folder)
+
+
+def test_missing_files_are_said(folder: Path) -> None:
+    assert "x, is not there" in sentence(folder / "x")
+    assert "captions.jsonl, is no folder" in sentence(folder / "captions.jsonl")
+    assert "caption file" in sentence(folder, captions="no.jsonl")
+    assert "no.npy are not there" in sentence(folder, embeddings="no.npy")
+    assert "neither .npy nor" in sentence(folder, embeddings="captions.jsonl")
+    (folder / "captions.jsonl").write_text("\n")
+    assert "captions.jsonl is empty" in sentence(folder)
+    (folder / "features.npy").unlink()
+    write(folder, line(0))
+    assert "neither the folder 'pictures' nor embeddings" in sentence(folder, images="pictures")
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((2, 4)), "has 2 rows, but .* has 3 lines"),
+        (np.zeros(3), r"has the shape \(3,\), not \(images, width\)"),
+        (np.zeros((3, 0)), r"has the shape \(3, 0\)"),
+        (np.array([["a"], ["b"], ["c"]]), "are of type <U1, not numbers"),
+        (np.array([[{}], [1], [2]]), "cannot be read: .*Python objects"),
+    ],
+)
+def test_embeddings_that_do_not_fit_are_said(folder: Path, array: np.ndarray, said: str) -> None:
+    np.save(folder / "features.npy", array)
+    with pytest.raises(PrefixcapError, match=said):
+        config(folder).build()
+
+
+def test_broken_embeddings_are_said(folder: Path) -> None:
+    (folder / "features.npy").write_bytes(b"\x93NUMPY")
+    assert "features.npy cannot be read" in sentence(folder)
+    (folder / "features.safetensors").write_bytes(b"x" * 20)
+    assert "more than one file of embeddings (features.npy, features.s" in sentence(folder)
+    assert "features.safetensors cannot be read" in sentence(
+        folder, embeddings="features.safetensors"
+    )
+    save_file({"a": torch.zeros(3, 1), "b": torch.zeros(1)}, folder / "features.safetensors")
+    assert "must hold one tensor, not 2: a, b" in sentence(
+        folder, embeddings="features.safetensors"
+    )
+
+
+def test_values_that_are_not_finite_are_said_when_read(folder: Path) -> None:
+    np.save(folder / "features.npy", np.array([[0.0], [np.nan], [0.0]]))
+    reader = config(folder).build().examples("test")[0].image.embedding
+    assert reader is not None
+    with pytest.raises(PrefixcapError, match="row 1 has values that are not finite"):
+        reader()
+
+
+def test_unreadable_images_are_said_with_their_path(folder: Path) -> None:
+    opener = config(folder).build().examples("test")[0].image.open
+    assert opener is not None
+    (folder / "images" / "1.png").write_bytes(b"no image")
+    with pytest.raises(PrefixcapError, match=r"the image .*1\.png cannot be read"):
+        opener()
+    (folder / "images" / "1.png").unlink()
+    with pytest.raises(PrefixcapError, match=r"the image .*1\.png is not there"):
+        opener()
+
+
+def test_an_unknown_split_is_said_with_the_nearest(folder: Path) -> None:
+    with pytest.raises(PrefixcapError, match="no split 'tset'; did you mean 'test'"):
+        config(folder).build().examples("tset")
