@@ -20,7 +20,9 @@ def records(*references: int) -> list[Record]:
 
 
 def test_a_metric_that_wants_more_references_is_warned_of() -> None:
-    (warning, unequal) = too_few(records(5, 1, 5), [prefixcap_metrics.Length(), prefixcap_metrics.Cider()])
+    (warning, unequal) = too_few(
+        records(5, 1, 5), [prefixcap_metrics.Length(), prefixcap_metrics.Cider()]
+    )
     assert warning == (
         "warning: 'cider' says little where images have few references: 1 of 3 images has fewer "
         "than 2, such as '1' with 1"
@@ -54,11 +56,19 @@ def test_examples_are_looked_at_as_records_are() -> None:
         Example(image=ImageItem(id=r.image, index=0), references=r.references)
         for r in records(3, 2)
     ]
-    assert too_few(examples, [prefixcap_metrics.Cider()]) == too_few(records(3, 2), [prefixcap_metrics.Cider()]) != []
+    assert (
+        too_few(examples, [prefixcap_metrics.Cider()])
+        == too_few(records(3, 2), [prefixcap_metrics.Cider()])
+        != []
+    )
 
 
 def test_two_metrics_that_give_one_score_are_named() -> None:
-    metrics = [prefixcap_metrics.Distinct(), prefixcap_metrics.Length(), prefixcap_metrics.Distinct(max_n=3)]
+    metrics = [
+        prefixcap_metrics.Distinct(),
+        prefixcap_metrics.Length(),
+        prefixcap_metrics.Distinct(max_n=3),
+    ]
     with pytest.raises(
         PrefixcapError,
         match="'distinct' and 'distinct:max_n=3' both give the score 'Distinct_1': leave one out",
