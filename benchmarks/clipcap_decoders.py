@@ -67,7 +67,7 @@ class Cell:
     def per_token(self) -> float:
         """Returns the mean, over images, of the mean log-probability of a token."""
         return mean(
-            h.logprob / (len(h.ids) + (h.finish == "stop")) for run in self.runs for h in run
+            h.logprob / (len(h.ids) + (h.finish_reason == "stop")) for run in self.runs for h in run
         )
 
     def differing(self, other: Cell) -> float:

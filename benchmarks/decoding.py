@@ -34,10 +34,10 @@ from torch import Tensor
 import prefixcap
 from prefixcap.engine.linear import Linear
 from prefixcap.util.flops import counting
-from prefixcap.util.runtime import dtype_named, keep_memory, prepare
+from prefixcap.util.runtime import dtype_named, patch_torchvision, tune_allocator
 
-keep_memory()
-prepare()
+tune_allocator()
+patch_torchvision()
 
 from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 

@@ -17,12 +17,12 @@ import time
 import attrs
 import torch
 from prefixcap_decoders.speculative.config import Speculative
-from prefixcap_decoders.speculative.decoder import SpeculativeDecoder, Tally
+from prefixcap_decoders.speculative.decoder import SpeculationStats, SpeculativeDecoder
 
 from prefixcap import DatasetConfig, DecoderConfig, Hypothesis, Registry
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.decoding.decode import collect
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.plugin.specs import to_spec
 
 Captions = list[list[Hypothesis]]
@@ -34,10 +34,10 @@ class Result:
 
     captions: Captions
     seconds: float
-    tally: Tally | None
+    tally: SpeculationStats | None
 
 
-def run(config: DecoderConfig, task: Task) -> Result:
+def run(config: DecoderConfig, task: DecodingTask) -> Result:
     """Decodes a task."""
     decoder = config.build()
     # a first image loads or counts the draft
@@ -51,7 +51,7 @@ def run(config: DecoderConfig, task: Task) -> Result:
     with torch.inference_mode():
         list(decoder.decode(first))
     if isinstance(decoder, SpeculativeDecoder):
-        decoder.tally = Tally()
+        decoder.tally = SpeculationStats()
     start = time.process_time()
     with torch.inference_mode():
         captions = collect(decoder.decode(task), len(task.prefix))
@@ -92,7 +92,7 @@ def main() -> None:
     dataset = registry.parse(DatasetConfig, given.dataset).build()
     examples = dataset.examples("test")[: given.images]
     features = captioner.encode([example.image for example in examples])
-    task = Task(
+    task = DecodingTask(
         lm=captioner.lm,
         prefix=captioner.prefixes(features),
         image_ids=[example.image.id for example in examples],

@@ -28,7 +28,7 @@ class CLIP(EncoderConfig):
     download_root: str = ""
 
     @property
-    def by_index(self) -> bool:
+    def depends_on_index(self) -> bool:
         """An image's embedding depends on nothing but the image."""
         return False
 
@@ -69,7 +69,7 @@ class Precomputed(EncoderConfig):
             )
 
     @property
-    def by_index(self) -> bool:
+    def depends_on_index(self) -> bool:
         """Rows without ids follow the data set's order."""
         return bool(self.path) and not self.ids
 

@@ -19,7 +19,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, Hypothesis
 
 if TYPE_CHECKING:
-    from prefixcap.interfaces.decoder import Task
+    from prefixcap.interfaces.decoder import DecodingTask
 
 _NEVER = float("-inf")
 
@@ -27,7 +27,7 @@ _NEVER = float("-inf")
 class ClipCapGenerate2Decoder(Decoder):
     """Takes the likeliest token at each step, which is what ClipCap's `generate2` does."""
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's caption, as often as captions are wanted."""
         for image, found in decode_rows(task, 1, lambda logits, _: logits.argmax(-1)):
             yield image, found * (task.n or 1)
@@ -43,7 +43,7 @@ class ClipCapBeamDecoder(Decoder):
     def __init__(self, num_beams: int) -> None:
         self.num_beams = num_beams
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's beams as soon as all of them have ended, best first.
 
         Raises:
@@ -184,7 +184,7 @@ class _Beams:
         """Returns (A), True where every beam has ended or the longest length is reached."""
         return self.stopped.all(1) | (self.steps == self.tokens.shape[2])
 
-    def hypotheses(self, number: int, task: Task) -> list[Hypothesis]:
+    def hypotheses(self, number: int, task: DecodingTask) -> list[Hypothesis]:
         """Returns the hypotheses of an image, best first."""
         found = [
             task.hypothesis(tokens[:length], logprob, logprob / length)

@@ -33,7 +33,7 @@ class Jsonl(DatasetConfig):
     embeddings: str | None = None
 
     @property
-    def companions(self) -> Mapping[str, str]:  # type: ignore[override]
+    def recommended(self) -> Mapping[str, str]:  # type: ignore[override]
         """The encoder that fits: `precomputed` where the folder has embeddings, else `clip`."""
         from prefixcap_datasets.jsonl import embeddings_file
 
@@ -61,7 +61,7 @@ class Coco(DatasetConfig):
     """
 
     name: ClassVar[str] = "coco"
-    companions: ClassVar[Mapping[str, str]] = {"encoder": "clip"}
+    recommended: ClassVar[Mapping[str, str]] = {"encoder": "clip"}
 
     path: str
     splits: str = attrs.field(default="karpathy", validator=one_of(("karpathy", "official")))

@@ -10,11 +10,11 @@ from torch import Tensor
 from prefixcap.interfaces.session import Session
 
 
-class Gate(Session):
+class LockstepSession(Session):
     """A session of which images are shown only as they are let in.
 
     Two sessions admit images by rules of their own. A gate keeps those that came in too early as
-    they are, at no cost in steps, until `let_in`.
+    they are, at no cost in steps, until `release`.
 
     Args:
         inner: the session.
@@ -51,7 +51,7 @@ class Gate(Session):
         """How many images have come in so far, those included that are not shown yet."""
         return self._came
 
-    def bring(self) -> None:
+    def prefetch(self) -> None:
         """Brings waiting images in as they fit, without showing them."""
         new = len(self._inner.admit())
         live = len(self._inner.images)
@@ -60,7 +60,7 @@ class Gate(Session):
         if new and self._hidden_states:
             self._prefixes += self._inner.prefix_hidden()
 
-    def let_in(self, count: int) -> list[int]:
+    def release(self, count: int) -> list[int]:
         """Shows images until `count` of all have been; returns the numbers of the new ones."""
         new = max(0, count - self._shown)
         rows, self._early = self._early[:new], self._early[new:]
@@ -73,8 +73,8 @@ class Gate(Session):
 
     def admit(self) -> list[int]:
         """Brings in waiting images as they fit, and shows them."""
-        self.bring()
-        return self.let_in(self._came)
+        self.prefetch()
+        return self.release(self._came)
 
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
@@ -111,7 +111,7 @@ class Gate(Session):
         return torch.tensor(rows, dtype=torch.long, device=self._inner.logits.device)
 
 
-def admit_together(gates: Sequence[Gate]) -> list[int]:
+def admit_in_lockstep(gates: Sequence[LockstepSession]) -> list[int]:
     """Brings waiting images into all sessions, and shows those that all of them have.
 
     Returns:
@@ -119,7 +119,7 @@ def admit_together(gates: Sequence[Gate]) -> list[int]:
         At least one comes in where no row is live and one waits.
     """
     for gate in gates:
-        gate.bring()
+        gate.prefetch()
     count = min(gate.came for gate in gates)
-    new = [gate.let_in(count) for gate in gates]
+    new = [gate.release(count) for gate in gates]
     return new[0]

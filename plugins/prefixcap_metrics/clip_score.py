@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.metric import Metric, Record, Scores
-from prefixcap.interfaces.text_encoder import TextSide
+from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
-from prefixcap.plugin.text_encoders import named_text_side
+from prefixcap.plugin.text_encoders import named_text_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,11 +59,11 @@ class ClipScoreMetric(Metric):
         per_image = {f"CLIPScore{which}": each, f"RefCLIPScore{which}": both}
         return Scores(values={k: fmean(v) for k, v in per_image.items()}, per_image=per_image)
 
-    def _side(self, records: Sequence[Record]) -> TextSide:
-        side = records[0].text_side
+    def _side(self, records: Sequence[Record]) -> TextEncoder:
+        side = records[0].text_encoder
         if self._encoder or self._text:
             device = "auto" if side is None else side.device
-            return named_text_side(self._encoder or self._text, device)
+            return named_text_encoder(self._encoder or self._text, device)
         if side is None:
             raise PrefixcapError(
                 f"the encoder of the image {records[0].image!r} was not given, so its caption "
@@ -71,7 +71,7 @@ class ClipScoreMetric(Metric):
             )
         return side
 
-    def _features(self, records: Sequence[Record], side: TextSide) -> Tensor:
+    def _features(self, records: Sequence[Record], side: TextEncoder) -> Tensor:
         import torch
 
         if self._encoder:
@@ -87,7 +87,7 @@ class ClipScoreMetric(Metric):
         return [[self._prompt + text for text in record.references] for record in records]
 
 
-def label(side: TextSide, prompt: str) -> str:
+def label(side: TextEncoder, prompt: str) -> str:
     """Returns what a score's name ends in: what differs from the paper, which CLIP and prompt.
 
     A checkpoint is told by its file's name and its weights, as another one may have the same name.
@@ -102,7 +102,7 @@ def label(side: TextSide, prompt: str) -> str:
     return f"[{';'.join(told).replace(',', ';')}]" if told else ""
 
 
-def _encoded(spec: str, side: TextSide, records: Sequence[Record]) -> Tensor:
+def _encoded(spec: str, side: TextEncoder, records: Sequence[Record]) -> Tensor:
     import torch
 
     from prefixcap.captioning.encode_images import encode
@@ -123,7 +123,9 @@ def _encoded(spec: str, side: TextSide, records: Sequence[Record]) -> Tensor:
     return torch.stack([_ENCODED[spec, id(item)][1] for item in items])
 
 
-def _nearest(side: TextSide, vectors: Tensor, references: Sequence[Sequence[str]]) -> list[float]:
+def _nearest(
+    side: TextEncoder, vectors: Tensor, references: Sequence[Sequence[str]]
+) -> list[float]:
     """Computes each caption's highest cosine, of vectors (T,D), with a reference; at least 0."""
     import torch
 

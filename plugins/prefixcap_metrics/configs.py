@@ -70,7 +70,7 @@ class Cider(MetricConfig):
     """
 
     name: ClassVar[str] = "cider"
-    least: ClassVar[Mapping[str, int]] = {"images": 2, "references": 2}
+    min_samples: ClassVar[Mapping[str, int]] = {"images": 2, "references": 2}
 
     def build(self) -> Metric:
         """Makes the metric; raises as `java.check`."""

@@ -33,7 +33,7 @@ class ClipScore(MetricConfig):
 
     name: ClassVar[str] = "clipscore"
     version: ClassVar[str] = "2"
-    needs: ClassVar[frozenset[str]] = frozenset({"image"})
+    requires: ClassVar[frozenset[str]] = frozenset({"image"})
 
     encoder: str = ""
     text: str = ""
@@ -49,7 +49,7 @@ class ClipScore(MetricConfig):
 
         return ClipScoreMetric(self.encoder, self.text, self.prompt)
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Returns the CLIP that is named, where one is."""
         spec = (self.encoder or self.text).replace(";", ",")
         return (Registry().parse(EncoderConfig, spec),) if spec else ()
@@ -70,7 +70,7 @@ class Diversity(MetricConfig):
 
     name: ClassVar[str] = "diversity"
     version: ClassVar[str] = "2"
-    needs: ClassVar[frozenset[str]] = frozenset({"several"})
+    requires: ClassVar[frozenset[str]] = frozenset({"several"})
 
     max_n: int = attrs.field(default=2, validator=at_least(1))
     order: int = attrs.field(default=4, validator=at_least(1))
@@ -100,14 +100,14 @@ class Oracle(MetricConfig):
     metric: tuple[str, ...] = attrs.field(default=("cider",), validator=attrs.validators.min_len(1))
 
     @property
-    def needs(self) -> frozenset[str]:  # type: ignore[override]
+    def requires(self) -> frozenset[str]:  # type: ignore[override]
         """Several captions, and what the other metrics need."""
-        return frozenset({"several"}.union(*(config.needs for config in self._metrics())))
+        return frozenset({"several"}.union(*(config.requires for config in self._metrics())))
 
     @property
-    def least(self) -> Mapping[str, int]:  # type: ignore[override]
+    def min_samples(self) -> Mapping[str, int]:  # type: ignore[override]
         """The most that any of the other metrics wants."""
-        wanted = [config.least for config in self._metrics()]
+        wanted = [config.min_samples for config in self._metrics()]
         return {
             what: max(least.get(what, 1) for least in wanted) for what in ("images", "references")
         }
@@ -118,9 +118,11 @@ class Oracle(MetricConfig):
 
         return OracleMetric([(config.name, config.build()) for config in self._metrics()])
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Returns the other metrics, and what they name."""
-        return tuple(part for config in self._metrics() for part in (config, *config.parts()))
+        return tuple(
+            part for config in self._metrics() for part in (config, *config.subcomponents())
+        )
 
     def _metrics(self) -> list[MetricConfig]:
         return [Registry().parse(MetricConfig, spec.replace(";", ",")) for spec in self.metric]
@@ -150,7 +152,7 @@ class Logprob(MetricConfig):
     """The language model's own log-probability of the predictions, in nats."""
 
     name: ClassVar[str] = "logprob"
-    needs: ClassVar[frozenset[str]] = frozenset({"search"})
+    requires: ClassVar[frozenset[str]] = frozenset({"search"})
 
     def build(self) -> Metric:
         """Makes the metric."""
@@ -164,7 +166,7 @@ class Finish(MetricConfig):
     """How the predictions ended, and how many tokens they have."""
 
     name: ClassVar[str] = "finish"
-    needs: ClassVar[frozenset[str]] = frozenset({"search"})
+    requires: ClassVar[frozenset[str]] = frozenset({"search"})
 
     def build(self) -> Metric:
         """Makes the metric."""

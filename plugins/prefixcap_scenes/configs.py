@@ -39,7 +39,7 @@ class Scenes(DatasetConfig):
     """
 
     name: ClassVar[str] = "scenes"
-    companions: ClassVar[Mapping[str, str]] = {
+    recommended: ClassVar[Mapping[str, str]] = {
         "encoder": "scenes-clip",
         "lm": "scenes-gpt2",
         "training": "epochs=3",
@@ -67,11 +67,11 @@ class ScenesClip(EncoderConfig):
     name: ClassVar[str] = "scenes-clip"
 
     @property
-    def by_index(self) -> bool:
+    def depends_on_index(self) -> bool:
         """An image's embedding depends on nothing but the image."""
         return False
 
-    def contents(self) -> Sequence[str]:
+    def external_digests(self) -> Sequence[str]:
         """Returns a digest of the encoder that loads the checkpoint; raises as `build` does."""
         return [_loader(self._made_by())]
 
@@ -96,7 +96,7 @@ class ScenesGPT2(LMConfig):
 
     name: ClassVar[str] = "scenes-gpt2"
 
-    def contents(self) -> Sequence[str]:
+    def external_digests(self) -> Sequence[str]:
         """Returns a digest of the language model that loads the folder; raises as `build` does."""
         return [_loader(self._made_by())]
 

@@ -47,8 +47,8 @@ _HOMES = {
     "Record": "interfaces.metric",
     "Registry": "plugin.registry",
     "Scores": "interfaces.metric",
-    "Task": "interfaces.decoder",
-    "TextSide": "interfaces.text_encoder",
+    "DecodingTask": "interfaces.decoder",
+    "TextEncoder": "interfaces.text_encoder",
     "TokenDecoder": "decoding.token_decoder",
     "TrainingConfig": "training.config",
     "Tuning": "interfaces.tuning",
@@ -63,7 +63,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         if _HOMES[name].startswith("engine"):
-            import_module("prefixcap.util.runtime").prepare()
+            import_module("prefixcap.util.runtime").patch_torchvision()
         return getattr(import_module(f"prefixcap.{_HOMES[name]}"), name)
     if name[:1].isupper():
         from prefixcap.errors import PrefixcapError

@@ -12,8 +12,8 @@ def test_lines_say_what_how_much_the_rate_and_the_time_left(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Lines(every=0).task("encoding", 4, "images") as task:
-        task.reach(2, note="loss 1.5")
-        task.reach(4)
+        task.update(2, note="loss 1.5")
+        task.update(4)
     out, err = capsys.readouterr()
     assert out == ""
     first, last = err.splitlines()
@@ -25,7 +25,7 @@ def test_lines_say_what_how_much_the_rate_and_the_time_left(
 def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     with Lines(every=60).task("encoding", 1000, "images") as task:
         for done in range(1000):
-            task.reach(done)
+            task.update(done)
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -33,9 +33,9 @@ def test_a_step_that_nobody_timed_says_no_rate(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Lines(every=0).task("training", 1, "steps") as task:
-        task.go_on(7)
-        task.reach(7, 9, note="loss 1.5")
-        task.reach(8, 9)
+        task.resume(7)
+        task.update(7, 9, note="loss 1.5")
+        task.update(8, 9)
     first, second, last = capsys.readouterr().err.splitlines()
     assert first == "training: 7/9 steps, loss 1.5"
     assert re.fullmatch(r"training: 8/9 steps, [\d.]+ steps/s, about \d+ s left", second)
@@ -44,7 +44,7 @@ def test_a_step_that_nobody_timed_says_no_rate(
 
 def test_bars_show_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     with Bars().task("training", 1, "steps") as task:
-        task.reach(5, 10, note="loss 2.5")
+        task.update(5, 10, note="loss 2.5")
     out, err = capsys.readouterr()
     assert out == ""
     assert "training" in err

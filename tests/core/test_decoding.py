@@ -18,7 +18,7 @@ from torch import Tensor
 import prefixcap
 from prefixcap import Decoder, DecoderConfig, PrefixcapError, TokenDecoder
 from prefixcap.decoding.decode import collect, iter_decode
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.testing.table_lm import TableLM
 
 LM = TableLM(vocab_size=5, seed=4)
@@ -52,7 +52,7 @@ class DrawingConfig(DecoderConfig):
 
 def plain(prefix: Tensor, image_id: str, samples: int, limit: int, stops: set[int]) -> list[object]:
     """What `Drawing` must give for one image, in plain loops."""
-    task = Task(
+    task = DecodingTask(
         lm=LM, prefix=prefix[None], image_ids=[image_id], max_new_tokens=limit,
         stop_ids=frozenset(stops), stream="drawing",
     )  # fmt: skip
@@ -90,13 +90,16 @@ def test_rows_come_and_go_without_a_trace(
     )  # fmt: skip
     for row, name, hypotheses in zip(prefix, names, found, strict=True):
         expected = plain(row, name, samples, limit, stops)
-        got = [(h.ids, pytest.approx(h.logprob, abs=1e-4), h.finish == "stop") for h in hypotheses]
+        got = [
+            (h.ids, pytest.approx(h.logprob, abs=1e-4), h.finish_reason == "stop")
+            for h in hypotheses
+        ]
         assert expected == got
 
 
 def test_a_stream_belongs_to_the_image_the_seed_and_the_decoder() -> None:
     def numbers(**changes: object) -> list[float]:
-        task = Task(
+        task = DecodingTask(
             lm=LM, prefix=prefixes(1), image_ids=["a"], max_new_tokens=1, stop_ids=frozenset(),
             seed=1, stream="s",
         )  # fmt: skip
@@ -122,7 +125,7 @@ def test_the_stop_token_and_its_text() -> None:
     )
     for (one,), (other,) in zip(hidden, shown, strict=True):
         assert one.ids == other.ids
-        assert one.finish == ("length" if one.stop_id is None else "stop")
+        assert one.finish_reason == ("length" if one.stop_id is None else "stop")
         letter = {None: "", 0: "a", 4: ""}[one.stop_id]
         assert other.text == one.text + letter
 

@@ -180,8 +180,8 @@ LISTING = """
 import json, sys
 {before}
 import prefixcap
-from prefixcap.kinds import KINDS
-from prefixcap.specs import to_spec
+from prefixcap.interfaces.kinds import KINDS
+from prefixcap.plugin.specs import to_spec
 registry = prefixcap.Registry()
 found = {{kind: registry.names(kind) for kind in KINDS}}
 to_spec(prefixcap.Greedy())

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.util.runtime import cache_dir, device_named, dtype_named, slowdown
+from prefixcap.util.runtime import cache_dir, device_named, dtype_named, dtype_slowdown
 
 
 def test_the_heavy_libraries_can_be_imported_once_prepared() -> None:
     program = """
-        from prefixcap.runtime import prepare
-        prepare()
-        prepare()
+        from prefixcap.util.runtime import patch_torchvision
+        patch_torchvision()
+        patch_torchvision()
         import clip, torchvision
         from transformers import GPT2LMHeadModel
     """
@@ -42,10 +42,10 @@ def test_a_name_that_torch_has_but_that_is_no_dtype_is_refused() -> None:
 
 
 def test_what_a_number_format_costs_is_measured_once() -> None:
-    assert slowdown("float16") > 0
-    assert slowdown("float16") == slowdown("float16")
+    assert dtype_slowdown("float16") > 0
+    assert dtype_slowdown("float16") == dtype_slowdown("float16")
     with pytest.raises(PrefixcapError, match="unknown dtype 'bfloat'"):
-        slowdown("bfloat")
+        dtype_slowdown("bfloat")
 
 
 def test_devices() -> None:
@@ -70,7 +70,7 @@ def test_what_is_freed_is_used_again_once_memory_is_kept() -> None:
         program = f"""
             import resource
             import numpy as np
-            from prefixcap.runtime import keep_memory
+            from prefixcap.util.runtime import tune_allocator
             {first}
             np.ones(1 << 24)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -87,4 +87,4 @@ def test_what_is_freed_is_used_again_once_memory_is_kept() -> None:
         )
         return int(done.stdout)
 
-    assert fresh_pages("assert keep_memory()") < fresh_pages("pass") / 10
+    assert fresh_pages("assert tune_allocator()") < fresh_pages("pass") / 10

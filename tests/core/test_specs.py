@@ -12,7 +12,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecoderConfig
 from prefixcap.interfaces.validators import between
 from prefixcap.plugin import specs
-from prefixcap.plugin.specs import parts
+from prefixcap.plugin.specs import split_top_level
 
 
 @attrs.frozen(kw_only=True)
@@ -181,4 +181,4 @@ def test_what_is_no_data_has_no_digest() -> None:
     ],
 )
 def test_a_mark_in_brackets_parts_nothing(text: str, marks: str, found: list[str]) -> None:
-    assert parts(text, marks) == found
+    assert split_top_level(text, marks) == found

@@ -24,7 +24,7 @@ from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.train import Trained, train
 from prefixcap.training.trainer import Trainer, fused_activations
-from prefixcap.util.runtime import prepare
+from prefixcap.util.runtime import patch_torchvision
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "red", "blue", ".", "two", "on", "grass", "snow")
 COLOURS = ("red", "blue")
@@ -47,7 +47,7 @@ class WordTokenizer:
 
 
 def gpt2(dropout: float = 0.0, eos: bool = True) -> LanguageModel:
-    prepare()
+    patch_torchvision()
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from prefixcap.engine.causal_lm import from_transformers
@@ -89,7 +89,7 @@ def world(images: int = 24) -> tuple[Tensor, list[list[str]]]:
 
 def trained(lm: LanguageModel | None = None, tuning: str = "full", **options: Any) -> Trained:
     features, captions = world()
-    settings = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-2, "lm_rate": 1.0, **options}
+    settings = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-2, "lm_lr_scale": 1.0, **options}
     extra = {
         k: settings.pop(k) for k in ("progress", "seed", "on_epoch", "checkpoint") if k in settings
     }
@@ -119,7 +119,7 @@ def test_a_trained_model_says_what_is_in_the_image() -> None:
     for number, found in enumerate(captions):
         assert COLOURS[number % 2] in found[0].text
         assert COLOURS[1 - number % 2] not in found[0].text
-        assert found[0].finish == "stop"
+        assert found[0].finish_reason == "stop"
     assert model.history["train_loss"][-1] < 0.3 * model.history["train_loss"][0]
 
 
@@ -181,7 +181,7 @@ def test_training_stops_early_and_keeps_an_epochs_weights(keep: str) -> None:
         features,
         captions,
         config=TrainingConfig(
-            epochs=40, batch_size=8, learning_rate=1e-2, lm_rate=1.0, patience=2, keep=keep
+            epochs=40, batch_size=8, learning_rate=1e-2, lm_lr_scale=1.0, patience=2, keep=keep
         ),
         val_features=features,
         val_captions=wrong,
@@ -191,7 +191,7 @@ def test_training_stops_early_and_keeps_an_epochs_weights(keep: str) -> None:
     best = losses.index(min(losses))
     assert len(losses) == best + 3 < 40
     index = best if keep == "best" else len(losses) - 1
-    assert model.history["kept_epoch"] == index + 1
+    assert model.history["best_epoch"] == index + 1
     found = list(model.prefixer.parameters())
     assert all(torch.equal(a, b) for a, b in zip(kept[index], found, strict=True))
     assert not torch.equal(kept[best][0], kept[-1][0])
@@ -265,7 +265,9 @@ def with_val(
         config_of(TuningConfig, tuning),
         features,
         captions,
-        config=TrainingConfig(epochs=4, batch_size=8, learning_rate=2e-2, lm_rate=1.0, patience=2),
+        config=TrainingConfig(
+            epochs=4, batch_size=8, learning_rate=2e-2, lm_lr_scale=1.0, patience=2
+        ),
         val_features=features.flip(0),
         val_captions=val_captions or captions,
         progress=progress,
@@ -398,7 +400,7 @@ def test_every_global_random_state_is_given_back() -> None:
 
 @pytest.mark.parametrize("name", ["gelu_new", "gelu_fast"])
 def test_activations_of_one_kernel_are_the_same_function(name: str) -> None:
-    prepare()
+    patch_torchvision()
     from transformers.activations import ACT2FN
 
     module = nn.Sequential(ACT2FN[name])

@@ -53,7 +53,9 @@ def test_a_small_model_from_scratch_beats_the_nearest_caption(shared: Path, tmp_
         registry.parse(TuningConfig, "full"),
         features["train"],
         captions["train"],
-        config=TrainingConfig(epochs=6, learning_rate=3e-3, lm_rate=1.0, warmup_steps=20, end="."),
+        config=TrainingConfig(
+            epochs=6, learning_rate=3e-3, lm_lr_scale=1.0, warmup_steps=20, end="."
+        ),
         val_features=features["val"],
         val_captions=captions["val"],
     )

@@ -209,7 +209,7 @@ DATASETS = [
         ("bytes", "digest"),
     )
 ]
-DATASETS.append(Mutant(Case(config=BadCompany(), registry=Registry()), "companions"))
+DATASETS.append(Mutant(Case(config=BadCompany(), registry=Registry()), "recommended"))
 METRICS = [
     mutant(TwistedMetric(twist=twist), breaks, *also)
     for twist, breaks, *also in (
@@ -217,12 +217,12 @@ METRICS = [
         ("needs two", "finite"),
         ("renames", "names", "record-order", "perfect-is-best"),
         ("loses one", "per-image", "record-order"),
-        ("nothing of an image", "per-image", "record-order", "needs", "repeatable"),
+        ("nothing of an image", "per-image", "record-order", "requires", "repeatable"),
         ("by position", "record-order"),
         ("unordered", "record-order"),
         ("loss", "perfect-is-best"),
-        ("peeks", "needs"),
-        ("noisy", "repeatable", "record-order", "needs"),
+        ("peeks", "requires"),
+        ("noisy", "repeatable", "record-order", "requires"),
         ("resamples halves", "resamplable"),
     )
 ]

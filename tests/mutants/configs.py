@@ -130,20 +130,20 @@ class TwistedTuning(tuning.TuningConfig):
 class Together(TwistedDecoder):
     """Says that an image's captions depend on those beside it."""
 
-    def together(self) -> bool:
+    def batch_dependent(self) -> bool:
         return True
 
 
 class ErrorRate(TwistedMetric):
     """Says that less is better."""
 
-    less_is_better: ClassVar[frozenset[str]] = frozenset({"share"})
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"share"})
 
 
 class Seeing(TwistedMetric):
     """Says that it looks at the image."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"image"})
+    requires: ClassVar[frozenset[str]] = frozenset({"image"})
 
 
 @attrs.frozen(kw_only=True)
@@ -180,7 +180,7 @@ class NoDtype(TwistedLM):
 class Misdeclared(TwistedMetric):
     """Says of a value that there is not that less of it is better."""
 
-    less_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
+    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
 
 
 class Undeclared(TwistedTuning):
@@ -192,7 +192,7 @@ class Undeclared(TwistedTuning):
 class BadCompany(TwistedDataset):
     """Wants a decoder that there is not."""
 
-    companions: ClassVar[Mapping[str, str]] = {"mapper": "mlp,linear", "decoder": "gredy"}
+    recommended: ClassVar[Mapping[str, str]] = {"mapper": "mlp,linear", "decoder": "gredy"}
 
 
 class Thawed(TwistedDecoder):

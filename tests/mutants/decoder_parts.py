@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.decoding.token_decoder import TokenDecoder
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 
 Found = Iterator[tuple[int, list[Hypothesis]]]
 
@@ -38,7 +38,7 @@ class Twisted(Decoder):
         self.twist = twist
         self.inner = Sampler(n)
 
-    def decode(self, task: Task) -> Found:
+    def decode(self, task: DecodingTask) -> Found:
         if self.twist in BEFORE:
             task = BEFORE[self.twist](task)
         for image, hypotheses in self.inner.decode(task):
@@ -58,41 +58,41 @@ class Twisted(Decoder):
             task.features.zero_()
 
 
-def _needs_image(task: Task) -> Task:
+def _needs_image(task: DecodingTask) -> DecodingTask:
     task.prefix[0]
     return task
 
 
-def _needs_second_position(task: Task) -> Task:
+def _needs_second_position(task: DecodingTask) -> DecodingTask:
     task.prefix[:, 1]
     return task
 
 
-def _crowds(task: Task) -> Task:
+def _crowds(task: DecodingTask) -> DecodingTask:
     session = task.lm.start(task.prefix, max_rows=task.max_rows)
     if session.admit():
         session.advance(torch.zeros(9).long(), torch.zeros(9).long())
     return task
 
 
-def _needs_stop(task: Task) -> Task:
+def _needs_stop(task: DecodingTask) -> DecodingTask:
     min(task.stop_ids)
     return task
 
 
-def _reads_random_state(task: Task) -> Task:
+def _reads_random_state(task: DecodingTask) -> DecodingTask:
     return attrs.evolve(task, seed=task.seed + int(torch.get_rng_state().sum()))
 
 
-def _seeds(seed: Callable[[int], object]) -> Callable[[Task], Task]:
-    def twist(task: Task) -> Task:
+def _seeds(seed: Callable[[int], object]) -> Callable[[DecodingTask], DecodingTask]:
+    def twist(task: DecodingTask) -> DecodingTask:
         seed(task.seed)
         return task
 
     return twist
 
 
-BEFORE: dict[str, Callable[[Task], Task]] = {
+BEFORE: dict[str, Callable[[DecodingTask], DecodingTask]] = {
     "one too many": lambda task: attrs.evolve(task, max_new_tokens=task.max_new_tokens + 1),
     "by batch size": lambda task: attrs.evolve(task, seed=task.seed + len(task.image_ids)),
     "by first image": lambda task: attrs.evolve(
@@ -111,15 +111,17 @@ BEFORE: dict[str, Callable[[Task], Task]] = {
     "needs stop": _needs_stop,
 }
 
-EACH: dict[str, Callable[[Task, Hypothesis], Hypothesis]] = {
+EACH: dict[str, Callable[[DecodingTask, Hypothesis], Hypothesis]] = {
     "mean logprob": lambda task, h: attrs.evolve(h, logprob=h.logprob / (len(h.ids) + 1)),
     "numpy's logprob": lambda task, h: attrs.evolve(h, logprob=np.float32(h.logprob)),
     "numpy's ids": lambda task, h: attrs.evolve(h, ids=tuple(np.asarray(h.ids, dtype=int))),
     "no stop id": lambda task, h: attrs.evolve(h, stop_id=None),
     "keeps stop": lambda task, h: (
-        attrs.evolve(h, ids=(*h.ids, min(task.stop_ids))) if h.finish == "stop" else h
+        attrs.evolve(h, ids=(*h.ids, min(task.stop_ids))) if h.finish_reason == "stop" else h
     ),
-    "always stops": lambda task, h: attrs.evolve(h, finish="stop" if task.stop_ids else h.finish),
+    "always stops": lambda task, h: attrs.evolve(
+        h, finish_reason="stop" if task.stop_ids else h.finish_reason
+    ),
     "text of stop": lambda task, h: attrs.evolve(h, text=f"{h.text}."),
     "never empty": lambda task, h: attrs.evolve(h, ids=h.ids or (0,)),
 }

@@ -10,10 +10,10 @@ from torch import Tensor
 from prefixcap.engine.reductions import logsumexp, top
 from prefixcap.engine.top_tokens import best, move
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.session import Session
 from prefixcap_decoders.beam.config import BeamBase
-from prefixcap_decoders.beam.deduplicate import different_first
+from prefixcap_decoders.beam.deduplicate import deduplicate
 from prefixcap_decoders.beam.length_penalty import divisor
 from prefixcap_decoders.beam.state import NONE, BeamState, take
 from prefixcap_decoders.logits.processors import Transforms, controls, keep, open_rows
@@ -33,7 +33,7 @@ class BeamDecoder(Decoder):
         self.groups = groups
         self.diversity = diversity
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's best hypotheses as soon as its search is over."""
         wanted = task.n or self.config.n
         if wanted > self.config.num_beams:
@@ -50,7 +50,7 @@ class BeamDecoder(Decoder):
                 for slot in done.nonzero().squeeze(1).tolist():
                     found = [h for search in searches for h in search.best(slot)]
                     # what one search finds differs in the stop token at least
-                    kept = found if self.groups == 1 else different_first(found, wanted)
+                    kept = found if self.groups == 1 else deduplicate(found, wanted)
                     yield searches[0].state.images[slot], kept[:wanted]
                 for search in searches:
                     search.state.drop(done)
@@ -107,7 +107,7 @@ class BeamSearch:
     ended hypotheses; the K best that do not end it go on.
     """
 
-    def __init__(self, config: BeamBase, task: Task, width: int) -> None:
+    def __init__(self, config: BeamBase, task: DecodingTask, width: int) -> None:
         self.config = config
         self.task = task
         self.stop_ids = sorted(task.stop_ids)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from prefixcap.interfaces.decoder import Hypothesis
 
 
-def different_first(hypotheses: Sequence[Hypothesis], kept: int) -> list[Hypothesis]:
+def deduplicate(hypotheses: Sequence[Hypothesis], kept: int) -> list[Hypothesis]:
     """Chooses the best hypotheses, of different captions before any comes twice; best first."""
     ranked = sorted(hypotheses, key=lambda h: (-h.score, -h.logprob))
     first: dict[tuple[int, ...], Hypothesis] = {}

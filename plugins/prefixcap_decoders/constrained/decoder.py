@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from prefixcap.engine.reductions import logsumexp
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.beam.decoder import BeamSearch, next_rows
 from prefixcap_decoders.beam.state import NONE, take
 from prefixcap_decoders.constrained.config import Constrained
@@ -24,7 +24,7 @@ class ConstrainedDecoder(Decoder):
     def __init__(self, config: Constrained) -> None:
         self.config = config
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's best hypotheses as soon as its search is over.
 
         Raises:
@@ -71,7 +71,7 @@ class ConstrainedSearch:
     which this search is where there are no words.
     """
 
-    def __init__(self, config: Constrained, task: Task) -> None:
+    def __init__(self, config: Constrained, task: DecodingTask) -> None:
         self.task = task
         self.beam = BeamSearch(attrs.evolve(config, without=()), task, config.num_beams)
         self.words = automaton(task.lm, config.words, config.without, self.beam.stop_ids)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel
 
 # how many tokens of two vocabularies are compared
 PROBES = 500
 
 
-def placed(task: Task) -> tuple[str, str]:
+def placed(task: DecodingTask) -> tuple[str, str]:
     """Returns the device and the dtype of the language model, by which a second one is built."""
     return str(task.prefix.device), str(next(task.lm.module.parameters()).dtype)[6:]
 
 
-def check_companion(lm: LanguageModel, task: Task, length: int, name: str) -> None:
+def check_shared_vocabulary(lm: LanguageModel, task: DecodingTask, length: int, name: str) -> None:
     """Checks that a second language model can write the captions of a task.
 
     Args:

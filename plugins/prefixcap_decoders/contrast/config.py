@@ -68,13 +68,13 @@ class Guidance(DecoderConfig):
 
         return GuidanceDecoder(self, inner_decoder(self.decoder))
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Returns the decoder that runs on the guided logits."""
         return (inner_config(self.decoder),)
 
-    def together(self) -> bool:
+    def batch_dependent(self) -> bool:
         """Says whether the mean of all prefixes stands for no image, here or within."""
-        return self.against == "mean" or super().together()
+        return self.against == "mean" or super().batch_dependent()
 
 
 @attrs.frozen(kw_only=True)
@@ -118,14 +118,14 @@ class ContrastiveDecoding(DecoderConfig):
 
         return ContrastiveDecoder(self, inner_decoder(self.decoder), self._amateur())
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Returns the decoder that runs on the contrasted logits, and the amateur."""
         amateur = self._amateur()
         return (inner_config(self.decoder), *([amateur] if amateur else []))
 
-    def together(self) -> bool:
+    def batch_dependent(self) -> bool:
         """Says whether the mean of all prefixes stands for no image, here or within."""
-        return self.against == "mean" or super().together()
+        return self.against == "mean" or super().batch_dependent()
 
     def _amateur(self) -> LMConfig | None:
         if not self.amateur:
@@ -168,6 +168,6 @@ class DoLa(DecoderConfig):
 
         return DoLaDecoder(self, inner_decoder(self.decoder))
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Returns the decoder that runs on the contrasted logits."""
         return (inner_config(self.decoder),)

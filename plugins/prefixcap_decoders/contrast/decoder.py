@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
-from prefixcap_decoders.contrast.compatibility import check_companion, placed
+from prefixcap_decoders.contrast.compatibility import check_shared_vocabulary, placed
 from prefixcap_decoders.contrast.config import ContrastiveDecoding, Guidance
-from prefixcap_decoders.contrast.paired_lm import PairLM, Views
+from prefixcap_decoders.contrast.paired_lm import ContrastLM, Views
 from prefixcap_decoders.contrast.plausibility import plausible
 from prefixcap_decoders.contrast.wrapped_lm import decode_changed
 
@@ -24,14 +24,14 @@ class GuidanceDecoder(Decoder):
         self.config = config
         self.decoder = decoder
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's hypotheses; `score` is of the guided logits."""
         scale = self.config.scale
 
         def combine(conditional: Tensor, alone: Tensor) -> Tensor:
             return scale * conditional.log_softmax(-1) + (1 - scale) * alone.log_softmax(-1)
 
-        pair = PairLM(task.lm, task.lm, _views(task, task.lm, self.config.against), combine)
+        pair = ContrastLM(task.lm, task.lm, _views(task, task.lm, self.config.against), combine)
         return decode_changed(task, pair, self.decoder)
 
 
@@ -55,7 +55,7 @@ class ContrastiveDecoder(Decoder):
         self.decoder = decoder
         self.amateur = amateur
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's hypotheses; `score` is of the contrasted logits."""
         if isinstance(self.amateur, LMConfig):
             self.amateur = self.amateur.build(*placed(task))
@@ -69,12 +69,12 @@ class ContrastiveDecoder(Decoder):
         views = _views(task, amateur, self.config.against)
         if amateur is not task.lm:
             length = views(1).shape[1]
-            check_companion(amateur, task, length, "contrastive-decoding: the amateur")
-        pair = PairLM(task.lm, amateur, views, combine)
+            check_shared_vocabulary(amateur, task, length, "contrastive-decoding: the amateur")
+        pair = ContrastLM(task.lm, amateur, views, combine)
         return decode_changed(task, pair, self.decoder)
 
 
-def _views(task: Task, lm: LanguageModel, against: str) -> Views:
+def _views(task: DecodingTask, lm: LanguageModel, against: str) -> Views:
     device = task.prefix.device
     if against == "prefix":
         if lm.width != task.prefix.shape[2]:

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.session import Session
 from prefixcap_decoders.contrast.config import LAYERS, DoLa
 from prefixcap_decoders.contrast.plausibility import plausible
-from prefixcap_decoders.contrast.wrapped_lm import ChangedLM, decode_changed
+from prefixcap_decoders.contrast.wrapped_lm import LogitsWrapper, decode_changed
 
 Head = Callable[[Tensor], Tensor]
 
@@ -30,7 +30,7 @@ class DoLaDecoder(Decoder):
         self.config = config
         self.decoder = decoder
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's hypotheses; `score` is of the contrasted logits."""
         head, tied = _head(task.lm)
 
@@ -107,7 +107,7 @@ def _head(lm: LanguageModel) -> tuple[Head, bool]:
     return cast(Head, found), tied
 
 
-class LayeredLM(ChangedLM):
+class LayeredLM(LogitsWrapper):
     """A language model whose logits are changed by its hidden states."""
 
     def __init__(

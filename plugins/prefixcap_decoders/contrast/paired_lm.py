@@ -8,14 +8,14 @@ from torch import Tensor
 
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.session import Session
-from prefixcap_decoders.contrast.wrapped_lm import ChangedLM
-from prefixcap_decoders.lockstep import Gate, admit_together
+from prefixcap_decoders.contrast.wrapped_lm import LogitsWrapper
+from prefixcap_decoders.lockstep import LockstepSession, admit_in_lockstep
 
 Combine = Callable[[Tensor, Tensor], Tensor]
 Views = Callable[[int], Tensor]
 
 
-class PairLM(ChangedLM):
+class ContrastLM(LogitsWrapper):
     """A language model beside a second view of the same captions.
 
     Args:
@@ -56,7 +56,7 @@ class PairLM(ChangedLM):
             max_rows=max_rows,
             max_new_tokens=max_new_tokens,
         )
-        gates = Gate(first, hidden_states=hidden_states), Gate(second)
+        gates = LockstepSession(first, hidden_states=hidden_states), LockstepSession(second)
         return PairSession(*gates, self.combine)
 
 
@@ -66,7 +66,7 @@ class PairSession(Session):
     They may admit images by different rules: one that came in early waits for its other half.
     """
 
-    def __init__(self, first: Gate, second: Gate, combine: Combine) -> None:
+    def __init__(self, first: LockstepSession, second: LockstepSession, combine: Combine) -> None:
         self._first = first
         self._second = second
         self._combine = combine
@@ -91,7 +91,7 @@ class PairSession(Session):
 
     def admit(self) -> list[int]:
         """Brings in waiting images as they fit into both sessions."""
-        new = admit_together((self._first, self._second))
+        new = admit_in_lockstep((self._first, self._second))
         if new:
             self._logits = None
         return new

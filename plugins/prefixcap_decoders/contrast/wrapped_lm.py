@@ -11,7 +11,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
 from prefixcap.interfaces.session import Session
 
@@ -20,7 +20,7 @@ LOGITS = 2**25
 IMAGES = 16
 
 
-class ChangedLM(LanguageModel):
+class LogitsWrapper(LanguageModel):
     """The base of language models that are another one but for the logits of their sessions."""
 
     def __init__(self, lm: LanguageModel) -> None:
@@ -68,9 +68,9 @@ class ChangedLM(LanguageModel):
         return self.lm.embed(ids)
 
     @final
-    def led(self, prefix: Tensor) -> Tensor:
+    def prepend_tokens(self, prefix: Tensor) -> Tensor:
         """Returns what the module itself is to read for prefixes (B,P,E)."""
-        return self.lm.led(prefix)
+        return self.lm.prepend_tokens(prefix)
 
     @final
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class ChangedLM(LanguageModel):
 
 
 def decode_changed(
-    task: Task, lm: LanguageModel, decoder: Decoder
+    task: DecodingTask, lm: LanguageModel, decoder: Decoder
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Runs a decoder on changed logits.
 
@@ -112,7 +112,7 @@ def decode_changed(
             yield image, [attrs.evolve(h, logprob=next(logprobs)) for h in hypotheses]
 
 
-def own_logprobs(task: Task, flat: Sequence[tuple[int, Hypothesis]]) -> list[float]:
+def own_logprobs(task: DecodingTask, flat: Sequence[tuple[int, Hypothesis]]) -> list[float]:
     """Computes the model's own log-probability of hypotheses by teacher forcing.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.session import Session
 from prefixcap_decoders.contrastive_search.config import Contrastive
 from prefixcap_decoders.logits.processors import Transforms, controls
@@ -24,7 +24,7 @@ class ContrastiveSearch(Decoder):
     def __init__(self, config: Contrastive) -> None:
         self.config = config
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's caption as it ends."""
         transforms = Transforms(controls(self.config, task))
         session = task.start(min(self.config.top_k, task.lm.vocab_size), hidden_states=True)

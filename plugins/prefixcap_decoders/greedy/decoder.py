@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from prefixcap.decoding.token_decoder import Row, decode_rows
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.logits.processors import Transforms, controls
 from prefixcap_decoders.logits.settings import Controlled
 
@@ -18,7 +18,7 @@ class GreedyDecoder(Decoder):
     def __init__(self, config: Controlled) -> None:
         self.config = config
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's caption as it ends."""
         transforms = Transforms(controls(self.config, task))
 

@@ -31,7 +31,7 @@ class HFGenerate(DecoderConfig):
     batch: int = attrs.field(default=32, validator=at_least(1))
     n: int = attrs.field(default=1, validator=at_least(1))
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Checks the options; no setting names a component."""
         if self.options:
             from prefixcap_decoders.hf_generate.decoder import options_of

@@ -12,8 +12,8 @@ import attrs
 import torch
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
-from prefixcap.util.runtime import prepare
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
+from prefixcap.util.runtime import patch_torchvision
 from prefixcap_decoders.contrast.wrapped_lm import own_logprobs
 from prefixcap_decoders.hf_generate.config import HFGenerate
 
@@ -38,7 +38,7 @@ class HFDecoder(Decoder):
         self.config = config
         self.options = options_of(config)
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's captions, batch by batch; `score` is transformers' own."""
         if not callable(getattr(task.lm.module, "generate", None)):
             raise PrefixcapError(
@@ -51,12 +51,14 @@ class HFDecoder(Decoder):
                 found = self._run(task, images)
             yield from found
 
-    def _run(self, task: Task, images: Sequence[int]) -> list[tuple[int, list[Hypothesis]]]:
+    def _run(self, task: DecodingTask, images: Sequence[int]) -> list[tuple[int, list[Hypothesis]]]:
         module: Any = task.lm.module
         n, stops = task.n or self.config.n, sorted(task.stop_ids)
         # greedy search has one caption to give; transformers refuses to give it twice
         alone = not self.options.get("do_sample") and self.options.get("num_beams", 1) == 1
-        prefix = task.lm.led(task.prefix[list(images)]).to(next(module.parameters()).dtype)
+        prefix = task.lm.prepend_tokens(task.prefix[list(images)]).to(
+            next(module.parameters()).dtype
+        )
         settings = {
             "do_sample": False,
             "max_new_tokens": task.max_new_tokens,
@@ -102,7 +104,7 @@ def options_of(config: HFGenerate) -> dict[str, Any]:
         raise PrefixcapError(
             "hf-generate: say n=... for several captions an image, not num_return_sequences"
         )
-    prepare()
+    patch_torchvision()
     from transformers import generation as module
 
     generation: Any = module
@@ -144,7 +146,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 @contextmanager
-def _seeded(task: Task, image: int) -> Iterator[None]:
+def _seeded(task: DecodingTask, image: int) -> Iterator[None]:
     """Seeds torch by an image's own stream for a while, where the task is, and nowhere else."""
     device, seed = task.prefix.device, int(task.generator(image).integers(2**63))
     cards = []

@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.plugin.specs import parts
-from prefixcap.util.runtime import prepare
+from prefixcap.plugin.specs import split_top_level
+from prefixcap.util.runtime import patch_torchvision
 
 OF_AN_ENCODER = "reads what an encoder was given, and a prefix has no tokens"
 OF_PAIRS = "wants two rows a caption; the decoders guidance and contrastive-decoding have them"
@@ -105,7 +105,7 @@ def _arguments(text: str, rest: str) -> dict[str, Any]:
     if rest and not rest.endswith(")"):
         raise PrefixcapError(f"the processor {text!r} lacks a closing parenthesis")
     found: dict[str, Any] = {}
-    for part in parts(rest.removesuffix(")"), ",;"):
+    for part in split_top_level(rest.removesuffix(")"), ",;"):
         key, equals, value = part.partition("=")
         if not equals:
             raise PrefixcapError(f"the processor {text!r}: {part!r} is not of the form key=value")
@@ -122,7 +122,7 @@ def generation() -> Any:
     Returns:
         The module `transformers.generation.logits_process`.
     """
-    prepare()
+    patch_torchvision()
     from transformers.generation import logits_process
 
     return logits_process

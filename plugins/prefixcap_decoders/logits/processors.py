@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from prefixcap.decoding.token_decoder import Row
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap_decoders.logits.by_name import generation, named_processor
 from prefixcap_decoders.logits.settings import Controlled
 from prefixcap_decoders.logits.word_automaton import WithoutWords, automaton
@@ -92,7 +92,7 @@ def keep(scores: Tensor, changed: Tensor, rows: Tensor) -> Tensor:
     return scores.where(rows[:, None], changed) if bool(rows.any()) else changed
 
 
-def controls(config: Controlled, task: Task) -> list[Processor]:
+def controls(config: Controlled, task: DecodingTask) -> list[Processor]:
     """Makes the processors of a config's settings, in the order of transformers' `generate`."""
     found: list[Processor] = []
     stops = sorted(task.stop_ids)

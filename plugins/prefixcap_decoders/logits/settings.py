@@ -51,7 +51,7 @@ class Controlled(DecoderConfig):
     processors: tuple[str, ...] = ()
     without: tuple[str, ...] = attrs.field(default=(), validator=are_words)
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Checks the processors; no setting of these names a component."""
         if self.processors:
             from prefixcap_decoders.logits.by_name import check_processors

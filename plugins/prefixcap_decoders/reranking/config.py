@@ -56,9 +56,9 @@ class BestOf(Truncated):
         score = by_clip(self) if self.by == "clip" else by_model(self)
         return Reranker(self, self.samples, self.n, score)
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Returns the encoder whose text side is used, where one is named."""
-        super().parts()
+        super().subcomponents()
         if self.by != "clip" or not self.text:
             return ()
         return (Registry().parse(EncoderConfig, self.text.replace(";", ",")),)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 import attrs
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
-from prefixcap.plugin.text_encoders import named_text_side
-from prefixcap_decoders.beam.deduplicate import different_first
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
+from prefixcap.plugin.text_encoders import named_text_encoder
+from prefixcap_decoders.beam.deduplicate import deduplicate
 from prefixcap_decoders.beam.length_penalty import divisor
 from prefixcap_decoders.reranking.config import MBR, BestOf
 from prefixcap_decoders.reranking.mbr_utility import UTILITIES
 from prefixcap_decoders.sampling.config import Drawing
 from prefixcap_decoders.sampling.decoder import Sampler
 
-Scorer = Callable[[Task, int, Sequence[Hypothesis]], Sequence[float]]
+Scorer = Callable[[DecodingTask, int, Sequence[Hypothesis]], Sequence[float]]
 
 
 class Reranker(Decoder):
@@ -35,7 +35,7 @@ class Reranker(Decoder):
         self.kept = kept
         self.score = score
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's best captions once all of its samples have ended."""
         kept = task.n or self.kept
         drawn = self.sampler.decode(attrs.evolve(task, n=max(kept, self.samples)))
@@ -46,16 +46,16 @@ class Reranker(Decoder):
                     hypotheses, self.score(task, image, hypotheses), strict=True
                 )
             ]
-            yield image, different_first(scored, kept)
+            yield image, deduplicate(scored, kept)
 
 
 def by_model(config: BestOf) -> Scorer:
     """Scores by log-probability against length."""
 
-    def score(task: Task, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
+    def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
         penalty, norm = config.length_penalty, config.length_norm
         return [
-            h.logprob / divisor(len(h.ids) + (h.finish == "stop"), penalty, norm)
+            h.logprob / divisor(len(h.ids) + (h.finish_reason == "stop"), penalty, norm)
             for h in hypotheses
         ]
 
@@ -65,10 +65,10 @@ def by_model(config: BestOf) -> Scorer:
 def by_clip(config: BestOf) -> Scorer:
     """Scores by the cosine of the image's feature and the caption."""
 
-    def score(task: Task, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
-        side = task.text_side
+    def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
+        side = task.text_encoder
         if config.text:
-            side = named_text_side(config.text, str(task.prefix.device))
+            side = named_text_encoder(config.text, str(task.prefix.device))
         if side is None or task.features is None:
             lacking = (
                 "its feature" if task.features is None else "the encoder that made the features"
@@ -88,7 +88,7 @@ def by_utility(config: MBR) -> Scorer:
     """Scores by the mean utility against every sample."""
     utility = UTILITIES[config.utility]
 
-    def score(task: Task, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
+    def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
         # equal captions are compared once and counted as often as they were drawn
         words = [words_of(hypothesis) for hypothesis in hypotheses]
         distinct = list(dict.fromkeys(words))

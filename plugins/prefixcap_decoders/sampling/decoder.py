@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.decoding.token_decoder import Row, decode_rows
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.logits.processors import Processor, Transforms, controls
 from prefixcap_decoders.sampling.config import Drawing
 from prefixcap_decoders.sampling.inverse_cdf import draw, draw_from_nucleus
@@ -31,7 +31,7 @@ class Sampler(Decoder):
         self.config = config
         self.samples = samples
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's captions, the likeliest first, once all of them have ended."""
         transforms = Transforms(controls(self.config, task))
         drawn = drawing(temperature=self.config.temperature, **self.config.truncation())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.decoding.token_decoder import Row, decode_rows
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.logits.processors import Transforms, controls
 from prefixcap_decoders.sampling.inverse_cdf import draw
 from prefixcap_decoders.sampling.mirostat_config import Mirostat
@@ -21,7 +21,7 @@ class MirostatSampler(Decoder):
     def __init__(self, config: Mirostat) -> None:
         self.config = config
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's captions, the likeliest first, once all of them have ended."""
         transforms = Transforms(controls(self.config, task))
 

@@ -13,10 +13,10 @@ from prefixcap_decoders.logits.processors import Transforms
 from prefixcap_decoders.sampling.config import Sample
 from prefixcap_decoders.sampling.inverse_cdf import invert
 from prefixcap_decoders.sampling.truncation import truncate, truncations
-from prefixcap_decoders.speculative.draft import Line
+from prefixcap_decoders.speculative.draft import DraftState
 
 
-class Rule(ABC):
+class AcceptanceRule(ABC):
     """What the captions are to be: greedy search's, or drawn from a distribution.
 
     Args:
@@ -27,11 +27,11 @@ class Rule(ABC):
         self.transforms = transforms
 
     @abstractmethod
-    def choose(self, logits: Tensor, lines: Sequence[Line]) -> Tensor:
+    def choose(self, logits: Tensor, lines: Sequence[DraftState]) -> Tensor:
         """Chooses the tokens (R) that follow captions without drafts, of logits (R,V)."""
 
     @abstractmethod
-    def draft(self, logits: Tensor, lines: Sequence[Line]) -> tuple[Tensor, Tensor | None]:
+    def draft(self, logits: Tensor, lines: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
         """Chooses the next drafted tokens (R) of the draft's logits (R,V).
 
         Returns:
@@ -39,8 +39,8 @@ class Rule(ABC):
         """
 
     @abstractmethod
-    def judge(
-        self, logits: Tensor, lines: Sequence[Line], weights: Tensor | None
+    def verify(
+        self, logits: Tensor, lines: Sequence[DraftState], weights: Tensor | None
     ) -> tuple[list[int], list[int]]:
         """Decides how many drafted tokens of each caption are kept, and what follows these.
 
@@ -55,7 +55,7 @@ class Rule(ABC):
             The number kept, and the token after them, of each caption.
         """
 
-    def _transformed(self, logits: Tensor, lines: Sequence[Line]) -> Tensor:
+    def _transformed(self, logits: Tensor, lines: Sequence[DraftState]) -> Tensor:
         """Transforms the logits after each caption's last token and each of its drafted ones."""
         texts = [
             [*line.tokens, *line.drafted[:count]]
@@ -65,20 +65,20 @@ class Rule(ABC):
         return self.transforms.of_texts(logits, texts)
 
 
-class GreedyRule(Rule):
+class GreedyRule(AcceptanceRule):
     """Keeps a token that is the likeliest one."""
 
-    def choose(self, logits: Tensor, lines: Sequence[Line]) -> Tensor:
+    def choose(self, logits: Tensor, lines: Sequence[DraftState]) -> Tensor:
         """Chooses the likeliest tokens (R)."""
         return self.transforms.of_texts(logits, [line.tokens for line in lines]).argmax(-1)
 
-    def draft(self, logits: Tensor, lines: Sequence[Line]) -> tuple[Tensor, Tensor | None]:
+    def draft(self, logits: Tensor, lines: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
         """Chooses the draft's likeliest tokens (R)."""
         texts = [[*line.tokens, *line.drafted] for line in lines]
         return self.transforms.of_texts(logits, texts).argmax(-1), None
 
-    def judge(
-        self, logits: Tensor, lines: Sequence[Line], weights: Tensor | None
+    def verify(
+        self, logits: Tensor, lines: Sequence[DraftState], weights: Tensor | None
     ) -> tuple[list[int], list[int]]:
         """Keeps drafted tokens as long as they are the likeliest; see the base class."""
         best = self._transformed(logits, lines).argmax(-1).tolist()
@@ -93,7 +93,7 @@ class GreedyRule(Rule):
         return kept, following
 
 
-class SamplingRule(Rule):
+class SamplingRule(AcceptanceRule):
     """Keeps a token with probability min(1, p / q), and makes up for it where it does not.
 
     Each place in a caption has three random numbers of its own: for the draft, for the decision,
@@ -108,21 +108,21 @@ class SamplingRule(Rule):
         super().__init__(transforms)
         self._warpers = truncations(temperature=config.temperature, **config.truncation())
 
-    def choose(self, logits: Tensor, lines: Sequence[Line]) -> Tensor:
+    def choose(self, logits: Tensor, lines: Sequence[DraftState]) -> Tensor:
         """Draws tokens (R)."""
         texts = [line.tokens for line in lines]
         weights = self._weights(self.transforms.of_texts(logits, texts))
         return invert(weights, _numbers([line.number(0, 2) for line in lines], logits))
 
-    def draft(self, logits: Tensor, lines: Sequence[Line]) -> tuple[Tensor, Tensor | None]:
+    def draft(self, logits: Tensor, lines: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
         """Draws the draft's tokens (R) from its own distributions (R,V)."""
         texts = [[*line.tokens, *line.drafted] for line in lines]
         weights = self._weights(self.transforms.of_texts(logits, texts))
         numbers = [line.number(len(line.drafted), 0) for line in lines]
         return invert(weights, _numbers(numbers, logits)), weights
 
-    def judge(
-        self, logits: Tensor, lines: Sequence[Line], weights: Tensor | None
+    def verify(
+        self, logits: Tensor, lines: Sequence[DraftState], weights: Tensor | None
     ) -> tuple[list[int], list[int]]:
         """Keeps drafted tokens by chance; see the base class."""
         own = self._weights(self._transformed(logits, lines))
@@ -164,7 +164,7 @@ def _left_over(own: Tensor, tokens: Tensor, drafted: Tensor | None) -> Tensor:
     return torch.where(left.sum(-1, keepdim=True) > 0, left, own)
 
 
-def _drafted(line: Line) -> range:
+def _drafted(line: DraftState) -> range:
     return range(len(line.drafted))
 
 

@@ -69,7 +69,7 @@ class Speculative(DecoderConfig):
         """Makes the decoder; the draft is loaded when it is first needed."""
         from prefixcap_decoders.speculative.decoder import SpeculativeDecoder
 
-        self.parts()
+        self.subcomponents()
         return SpeculativeDecoder(self)
 
     def inner(self) -> Greedy | Sample:
@@ -94,11 +94,11 @@ class Speculative(DecoderConfig):
         }
         return Sample(**shared)
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Returns what the captions are to be, and the draft where it has a spec."""
         return (self.inner(), *filter(None, (self.draft_model(), self.counted())))
 
-    def contents(self) -> Sequence[str]:
+    def external_digests(self) -> Sequence[str]:
         """Returns a digest of the run that drafts, where there is one."""
         if not self.run:
             return ()

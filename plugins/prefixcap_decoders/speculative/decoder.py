@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from prefixcap.engine.reductions import logsumexp
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.greedy.config import Greedy
-from prefixcap_decoders.lockstep import Gate, admit_together
+from prefixcap_decoders.lockstep import LockstepSession, admit_in_lockstep
 from prefixcap_decoders.logits.processors import Transforms, controls
 from prefixcap_decoders.sampling.config import Sample
-from prefixcap_decoders.speculative.acceptance import GreedyRule, Rule, SamplingRule
+from prefixcap_decoders.speculative.acceptance import AcceptanceRule, GreedyRule, SamplingRule
 from prefixcap_decoders.speculative.config import Speculative
-from prefixcap_decoders.speculative.draft import Line
+from prefixcap_decoders.speculative.draft import DraftState
 from prefixcap_decoders.speculative.drafters import Drafter
 from prefixcap_decoders.speculative.sources import Source, load, opened
 
 
 @attrs.define
-class Tally:
+class SpeculationStats:
     """What a decoder has done so far.
 
     Attributes:
@@ -54,20 +54,20 @@ class SpeculativeDecoder(Decoder):
         self.config = config
         self.draft = draft
         self.inner = config.inner()
-        self.tally = Tally()
+        self.tally = SpeculationStats()
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's captions, the likeliest first, once all of them have ended."""
         rule, samples = _rule(self.inner, task)
         # a caption takes as many rows as a round has tokens
         rows = samples * (self.config.tokens + 1)
-        target = Gate(task.start(rows))
+        target = LockstepSession(task.start(rows))
         if self.draft is None:
             self.draft = load(self.config, task)
         drafter = opened(self.draft, task, rule, rows)
-        lines: list[Line] = []
+        lines: list[DraftState] = []
         ended: dict[int, list[Hypothesis]] = {}
-        while (new := admit_together([target, *drafter.gates])) or lines:
+        while (new := admit_in_lockstep([target, *drafter.gates])) or lines:
             ended |= {image: [] for image in new}
             fresh = self._begin(task, target, rule, new, samples)
             drafter.begin(fresh, len(new))
@@ -83,14 +83,19 @@ class SpeculativeDecoder(Decoder):
                     gate.advance(nothing, nothing)
 
     def _begin(
-        self, task: Task, target: Gate, rule: Rule, new: Sequence[int], samples: int
-    ) -> list[Line]:
+        self,
+        task: DecodingTask,
+        target: LockstepSession,
+        rule: AcceptanceRule,
+        new: Sequence[int],
+        samples: int,
+    ) -> list[DraftState]:
         """Chooses the first token of new images, whose rows are the last ones."""
         if not new:
             return []
         first = len(target.images) - len(new)
         lines = [
-            Line(image, numbers, place=first + number)
+            DraftState(image, numbers, place=first + number)
             for number, image in enumerate(new)
             for numbers in task.generator(image).random((samples, task.max_new_tokens, 3)).tolist()
         ]
@@ -104,7 +109,12 @@ class SpeculativeDecoder(Decoder):
         return lines
 
     def _round(
-        self, task: Task, target: Gate, drafter: Drafter, rule: Rule, lines: Sequence[Line]
+        self,
+        task: DecodingTask,
+        target: LockstepSession,
+        drafter: Drafter,
+        rule: AcceptanceRule,
+        lines: Sequence[DraftState],
     ) -> None:
         """Proposes tokens for every caption, runs them, and keeps what is accepted."""
         room = [
@@ -114,7 +124,7 @@ class SpeculativeDecoder(Decoder):
         texts = [[line.tokens[-1], *line.drafted] for line in lines]
         logits = _run(target, texts, [line.place for line in lines])
         firsts = [0, *accumulate(map(len, texts))][:-1]
-        accepted, following = rule.judge(logits, lines, weights)
+        accepted, following = rule.verify(logits, lines, weights)
         news = [
             line.drafted[:count] + ([] if line.stops(count, task) else [token])
             for line, count, token in zip(lines, accepted, following, strict=True)
@@ -138,7 +148,7 @@ class SpeculativeDecoder(Decoder):
         self.tally.tokens += sum(map(len, news))
 
 
-def _rule(config: Greedy | Sample, task: Task) -> tuple[Rule, int]:
+def _rule(config: Greedy | Sample, task: DecodingTask) -> tuple[AcceptanceRule, int]:
     """Makes the rule of what the captions are to be, and tells how many an image there are."""
     transforms = Transforms(controls(config, task))
     if isinstance(config, Greedy):
@@ -146,7 +156,7 @@ def _rule(config: Greedy | Sample, task: Task) -> tuple[Rule, int]:
     return SamplingRule(transforms, config), task.n or config.n
 
 
-def _run(target: Gate, texts: Sequence[Sequence[int]], places: Sequence[int]) -> Tensor:
+def _run(target: LockstepSession, texts: Sequence[Sequence[int]], places: Sequence[int]) -> Tensor:
     """Runs a text on each row; gives the logits after each token, one text after the other."""
     live, device = len(target.images), target.logits.device
     parents: list[int] = []
@@ -158,7 +168,10 @@ def _run(target: Gate, texts: Sequence[Sequence[int]], places: Sequence[int]) ->
 
 
 def _ended(
-    task: Task, lines: Sequence[Line], ended: dict[int, list[Hypothesis]], samples: int
+    task: DecodingTask,
+    lines: Sequence[DraftState],
+    ended: dict[int, list[Hypothesis]],
+    samples: int,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     for line in lines:
         if line.over(task):

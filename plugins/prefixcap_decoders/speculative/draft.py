@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 
 if TYPE_CHECKING:
     pass
 
 
 @attrs.define(eq=False)
-class Line:
+class DraftState:
     """A caption that is being written.
 
     Attributes:
@@ -41,10 +41,10 @@ class Line:
         """Returns a random number of the place that many after the tokens."""
         return self.numbers[len(self.tokens) + ahead][use]
 
-    def stops(self, count: int, task: Task) -> bool:
+    def stops(self, count: int, task: DecodingTask) -> bool:
         """Whether the first `count` drafted tokens end the caption."""
         return count > 0 and self.drafted[count - 1] in task.stop_ids
 
-    def over(self, task: Task) -> bool:
+    def over(self, task: DecodingTask) -> bool:
         """Whether the caption has ended."""
         return self.tokens[-1] in task.stop_ids or len(self.tokens) >= task.max_new_tokens

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from prefixcap_decoders.lockstep import Gate
-from prefixcap_decoders.speculative.draft import Line
+from prefixcap_decoders.lockstep import LockstepSession
+from prefixcap_decoders.speculative.draft import DraftState
 
 if TYPE_CHECKING:
-    from prefixcap_decoders.speculative.acceptance import Rule
+    from prefixcap_decoders.speculative.acceptance import AcceptanceRule
 
 
 class Drafter(ABC):
@@ -21,15 +21,15 @@ class Drafter(ABC):
 
     @property
     @abstractmethod
-    def gates(self) -> Sequence[Gate]:
+    def gates(self) -> Sequence[LockstepSession]:
         """The sessions that must have an image before it is begun."""
 
     @abstractmethod
-    def begin(self, lines: Sequence[Line], images: int) -> None:
+    def begin(self, lines: Sequence[DraftState], images: int) -> None:
         """Takes in the captions of that many new images, which came in last."""
 
     @abstractmethod
-    def propose(self, lines: Sequence[Line], room: Sequence[int]) -> Tensor | None:
+    def propose(self, lines: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
         """Sets each caption's `drafted`, at most as many tokens as there is room for.
 
         Returns:
@@ -38,7 +38,7 @@ class Drafter(ABC):
         """
 
     @abstractmethod
-    def settle(self, line: Line, kept: int) -> None:
+    def settle(self, line: DraftState, kept: int) -> None:
         """Learns how many of a caption's drafted tokens were kept."""
 
 
@@ -51,24 +51,26 @@ class ModelDrafter(Drafter):
         stop_ids: the tokens after which nothing is proposed.
     """
 
-    def __init__(self, gate: Gate, rule: Rule, stop_ids: frozenset[int]) -> None:
+    def __init__(
+        self, gate: LockstepSession, rule: AcceptanceRule, stop_ids: frozenset[int]
+    ) -> None:
         self._gate = gate
         self._rule = rule
         self._stop_ids = stop_ids
 
     @property
-    def gates(self) -> Sequence[Gate]:
+    def gates(self) -> Sequence[LockstepSession]:
         """Its session."""
         return (self._gate,)
 
-    def begin(self, lines: Sequence[Line], images: int) -> None:
+    def begin(self, lines: Sequence[DraftState], images: int) -> None:
         """Gives new captions their images' rows."""
         first = len(self._gate.images) - images
         new = {image: first + n for n, image in enumerate(self._gate.images[first:])}
         for line in lines:
             line.states = [new[line.image]]
 
-    def propose(self, lines: Sequence[Line], room: Sequence[int]) -> Tensor | None:
+    def propose(self, lines: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
         """Sets each caption's `drafted`; see the base class."""
         for line in lines:
             line.drafted = []
@@ -96,13 +98,13 @@ class ModelDrafter(Drafter):
         flat = [row for each in weights for row in each]
         return torch.stack(flat) if flat else None
 
-    def settle(self, line: Line, kept: int) -> None:
+    def settle(self, line: DraftState, kept: int) -> None:
         """Goes back to the last row whose text stands."""
         count = min(kept, len(line.states) - 1)
         line.run = len(line.tokens) + count
         line.states = [line.states[count]]
 
-    def _catch_up(self, lines: Sequence[Line]) -> Tensor:
+    def _catch_up(self, lines: Sequence[DraftState]) -> Tensor:
         """Runs the tokens (one or two each) that the rows lack; gives the logits (R,V)."""
         live = len(self._gate.images)
         parents: list[int] = []
@@ -117,7 +119,7 @@ class ModelDrafter(Drafter):
         logits = self._gate.extend(self._index(tokens), self._index(parents))
         return logits[[line.states[0] for line in lines]]
 
-    def _step(self, lines: Sequence[Line]) -> Tensor:
+    def _step(self, lines: Sequence[DraftState]) -> Tensor:
         """Runs the last drafted tokens, beside all rows that one may have to go back to."""
         live = len(self._gate.images)
         tokens = self._index([line.drafted[-1] for line in lines])

@@ -12,16 +12,16 @@ from torch import Tensor
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Dataset
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.training.batches import sentence
-from prefixcap_decoders.contrast.compatibility import check_companion, placed
-from prefixcap_decoders.lockstep import Gate
-from prefixcap_decoders.speculative.draft import Line
+from prefixcap_decoders.contrast.compatibility import check_shared_vocabulary, placed
+from prefixcap_decoders.lockstep import LockstepSession
+from prefixcap_decoders.speculative.draft import DraftState
 from prefixcap_decoders.speculative.drafters import Drafter, ModelDrafter
 
 if TYPE_CHECKING:
-    from prefixcap_decoders.speculative.acceptance import Rule
+    from prefixcap_decoders.speculative.acceptance import AcceptanceRule
     from prefixcap_decoders.speculative.config import Speculative
 
 # how many tokens back counted captions, and lookups in a caption, go at most
@@ -44,14 +44,14 @@ class CountDrafter(Drafter):
         self._next = {context: found.most_common(1)[0][0] for context, found in counts.items()}
 
     @property
-    def gates(self) -> Sequence[Gate]:
+    def gates(self) -> Sequence[LockstepSession]:
         """None."""
         return ()
 
-    def begin(self, lines: Sequence[Line], images: int) -> None:
+    def begin(self, lines: Sequence[DraftState], images: int) -> None:
         """Needs nothing."""
 
-    def propose(self, lines: Sequence[Line], room: Sequence[int]) -> Tensor | None:
+    def propose(self, lines: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
         """Sets each caption's `drafted`; see the base class."""
         for line, most in zip(lines, room, strict=True):
             text = list(line.tokens)
@@ -60,7 +60,7 @@ class CountDrafter(Drafter):
             line.drafted = text[len(line.tokens) :]
         return None
 
-    def settle(self, line: Line, kept: int) -> None:
+    def settle(self, line: DraftState, kept: int) -> None:
         """Needs nothing."""
 
     def _after(self, text: Sequence[int]) -> int | None:
@@ -74,7 +74,7 @@ class LookupDrafter(CountDrafter):
     def __init__(self) -> None:
         super().__init__([])
 
-    def propose(self, lines: Sequence[Line], room: Sequence[int]) -> Tensor | None:
+    def propose(self, lines: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
         """Sets each caption's `drafted`; see the base class."""
         for line, most in zip(lines, room, strict=True):
             line.drafted = _looked_up(line.tokens)[:most]
@@ -92,7 +92,7 @@ def _looked_up(text: Sequence[int]) -> list[int]:
 Source = LanguageModel | Captioner | CountDrafter
 
 
-def load(config: Speculative, task: Task) -> Source:
+def load(config: Speculative, task: DecodingTask) -> Source:
     """Loads what a config drafts by, or counts it, on the language model's device."""
     if (counted := config.counted()) is not None:
         return CountDrafter(_training_captions(counted.build(), task))
@@ -103,7 +103,7 @@ def load(config: Speculative, task: Task) -> Source:
     return LookupDrafter() if named is None else named.build(device, dtype)
 
 
-def opened(source: Source, task: Task, rule: Rule, rows: int) -> Drafter:
+def opened(source: Source, task: DecodingTask, rule: AcceptanceRule, rows: int) -> Drafter:
     """Begins to draft the captions of a task.
 
     Args:
@@ -122,14 +122,14 @@ def opened(source: Source, task: Task, rule: Rule, rows: int) -> Drafter:
         lm, prefix = source.lm, _mapped(source, task)
     else:
         lm, prefix = source, _blind(source, task)
-    check_companion(lm, task, prefix.shape[1], "speculative: the draft")
+    check_shared_vocabulary(lm, task, prefix.shape[1], "speculative: the draft")
     session = lm.start(
         prefix, rows_per_image=rows, max_rows=task.max_rows, max_new_tokens=task.max_new_tokens
     )
-    return ModelDrafter(Gate(session), rule, task.stop_ids)
+    return ModelDrafter(LockstepSession(session), rule, task.stop_ids)
 
 
-def _training_captions(dataset: Dataset, task: Task) -> list[list[int]]:
+def _training_captions(dataset: Dataset, task: DecodingTask) -> list[list[int]]:
     """Tokenizes a data set's training captions as training does, each with its stop token."""
     tokenizer = task.lm.tokenizer
     if tokenizer is None:
@@ -143,7 +143,7 @@ def _training_captions(dataset: Dataset, task: Task) -> list[list[int]]:
     return found
 
 
-def _mapped(captioner: Captioner, task: Task) -> Tensor:
+def _mapped(captioner: Captioner, task: DecodingTask) -> Tensor:
     if task.features is None:
         raise PrefixcapError(
             "speculative: the draft's mapper needs the images' features, and this call has none: "
@@ -152,7 +152,7 @@ def _mapped(captioner: Captioner, task: Task) -> Tensor:
     return captioner.prefixes(task.features)
 
 
-def _blind(lm: LanguageModel, task: Task) -> Tensor:
+def _blind(lm: LanguageModel, task: DecodingTask) -> Tensor:
     if lm.eos_id is None:
         raise PrefixcapError(
             "speculative: the draft has no end-of-text token to begin from; give a run, whose "

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.beam.state import NONE, take
 from prefixcap_decoders.logits.processors import Transforms, controls
 from prefixcap_decoders.sampling.inverse_cdf import invert
@@ -22,7 +22,7 @@ class StochasticSearch(Decoder):
     def __init__(self, config: StochasticBeam) -> None:
         self.config = config
 
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's captions, by falling perturbed log-probability."""
         width = task.n or self.config.n
         transforms = Transforms(controls(self.config, task))
@@ -45,7 +45,7 @@ class StochasticSearch(Decoder):
                 session.advance(tokens, parents)
 
     def _step(
-        self, task: Task, state: Perturbed, logits: Tensor, transforms: Transforms
+        self, task: DecodingTask, state: Perturbed, logits: Tensor, transforms: Transforms
     ) -> tuple[Tensor, Tensor]:
         live = state.live
         count = min(state.width, logits.shape[1])
@@ -122,7 +122,9 @@ class Perturbed:
     numbers: Tensor
 
     @classmethod
-    def of(cls, task: Task, images: Sequence[int], width: int, device: torch.device) -> Perturbed:
+    def of(
+        cls, task: DecodingTask, images: Sequence[int], width: int, device: torch.device
+    ) -> Perturbed:
         """Makes new images, with one live row each."""
         limit, slots = task.max_new_tokens, (len(images), width)
         drawn = [task.generator(i).random((limit, width, width, 2)) for i in images]
@@ -150,7 +152,7 @@ class Perturbed:
         return (self.perturbed > NONE) & ~self.ended
 
     def extend(
-        self, task: Task, tokens: Tensor, gained: Tensor, values: Tensor, own: Tensor
+        self, task: DecodingTask, tokens: Tensor, gained: Tensor, values: Tensor, own: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Keeps the K best of the live rows' children (L,C) and of the ended hypotheses.
 
@@ -188,7 +190,7 @@ class Perturbed:
         self.ended = ~child | stopped | (self.lengths >= task.max_new_tokens)
         return token[self.live], rows.gather(1, parent)[self.live]
 
-    def hypotheses(self, task: Task, slot: int) -> list[Hypothesis]:
+    def hypotheses(self, task: DecodingTask, slot: int) -> list[Hypothesis]:
         """Returns an image's hypotheses, best first."""
         parts = (self.texts, self.lengths, self.own, self.perturbed)
         rows = zip(*(part[slot].tolist() for part in parts), strict=True)

@@ -150,7 +150,7 @@ def pretrain(
         count: how many train scenes there are.
         held_out: how many test scenes to measure the retrieval on at the end.
     """
-    runtime.prepare()
+    runtime.patch_torchvision()
     torch.manual_seed(0)
     data = Data(list(islice(scenes("train", SEED), count)))
     trainee = Trainee(len(data.words))
@@ -208,7 +208,7 @@ def retrieval(path: Path, count: int = 1000, among: int = 100) -> dict[str, floa
         count: how many test scenes to take.
         among: how many stand to choice each time.
     """
-    runtime.prepare()
+    runtime.patch_torchvision()
     import clip
 
     model, _ = clip.load(str(path), device="cpu")

@@ -33,7 +33,7 @@ def pretrain(out: Path, steps: int = 600, batch: int = 32, scenes: int = 30_000)
         batch: the rows of a batch.
         scenes: how many train scenes' captions to read.
     """
-    runtime.prepare()
+    runtime.patch_torchvision()
     torch.manual_seed(0)
     sets = caption_sets("train", scenes)
     tokenizer = train_tokenizer([text for texts in sets for text in texts])

@@ -21,7 +21,7 @@ from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
-from prefixcap.interfaces.text_encoder import TextSide
+from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry
 from prefixcap.plugin.specs import to_json, to_spec
@@ -101,7 +101,7 @@ class Captioner:
             parts = [self.prefixer(part.to(self.device)) for part in some]
             return torch.cat(parts)
 
-    def unlike_training(self, features: Tensor) -> str | None:
+    def check_feature_shift(self, features: Tensor) -> str | None:
         """Says that features (B,D) or (B,N,D) are plainly unlike those of the training, if so.
 
         What is compared is their size after the training's normalisation: another scale shows in
@@ -134,14 +134,14 @@ class Captioner:
         items = [_item(image, number) for number, image in enumerate(images)]
         return encode(self._built_encoder(), items, batch_size=batch_size)
 
-    def text_side(self) -> TextSide | None:
+    def text_encoder(self) -> TextEncoder | None:
         """Returns the texts' side of the encoder, built when first needed; None without encoder."""
         if self.encoder is None and self.encoder_config is None:
             return None
         name = type(self.encoder).__name__
         if self.encoder_config is not None:
             name = to_spec(self.encoder_config)
-        return TextSide(name, self._built_encoder, str(self.device))
+        return TextEncoder(name, self._built_encoder, str(self.device))
 
     def _built_encoder(self) -> Encoder:
         if self.encoder is None:
@@ -196,7 +196,7 @@ class Captioner:
             image_ids = image_ids or [_item(p, n).id for n, p in enumerate(pictures)]
         else:
             found = torch.as_tensor(features).float()
-        if unlike := self.unlike_training(found):
+        if unlike := self.check_feature_shift(found):
             warnings.warn(unlike, stacklevel=2)
         return decode(
             self.lm,
@@ -210,7 +210,7 @@ class Captioner:
             n=n,
             max_rows=max_rows,
             features=found,
-            encoder=self.text_side(),
+            encoder=self.text_encoder(),
         )
 
     def save(self, folder: str | Path) -> Path:

@@ -10,7 +10,7 @@ import typer
 
 from prefixcap.cli import bench, cache, caption, check, compare, components, evaluate, report, train
 from prefixcap.cli.errors import status_of
-from prefixcap.util.runtime import keep_memory
+from prefixcap.util.runtime import tune_allocator
 
 app = typer.Typer(
     name="prefixcap",
@@ -74,7 +74,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after `prefixcap`; those of this process unless given.
     """
-    keep_memory()
+    tune_allocator()
     words = list(sys.argv[1:] if argv is None else argv)
     _add_plugin_commands(words)
     try:

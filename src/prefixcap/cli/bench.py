@@ -120,9 +120,9 @@ def _name(study: Study) -> str:
 
 
 def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
-    from prefixcap.util.runtime import prepare
+    from prefixcap.util.runtime import patch_torchvision
 
-    prepare()
+    patch_torchvision()
     from prefixcap.study.execution.plan import plan
 
     found = plan(study, folder)
@@ -130,9 +130,9 @@ def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
-    from prefixcap.util.runtime import prepare
+    from prefixcap.util.runtime import patch_torchvision
 
-    prepare()
+    patch_torchvision()
     from prefixcap.cli.progress import reporter
     from prefixcap.cli.table import WIDE, text
     from prefixcap.study.execution.runner import run

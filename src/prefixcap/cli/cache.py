@@ -57,9 +57,9 @@ def cache(
 
 
 def _found(folder: Path | None, file: Path | None) -> list[Artifact]:
-    from prefixcap.util.runtime import prepare
+    from prefixcap.util.runtime import patch_torchvision
 
-    prepare()
+    patch_torchvision()
     from prefixcap.study.execution import prune as study_cache
 
     if folder is None:

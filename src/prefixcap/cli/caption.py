@@ -90,9 +90,9 @@ def _caption(
     how: dict[str, Any],
     encode_batch: int | None,
 ) -> list[list[Hypothesis]]:
-    from prefixcap.util.runtime import prepare
+    from prefixcap.util.runtime import patch_torchvision
 
-    prepare()
+    patch_torchvision()
     import torch
 
     from prefixcap.captioning.captioner import Captioner
@@ -104,14 +104,14 @@ def _caption(
     captioner = Captioner.load(run, *where)
     number_format = str(next(captioner.lm.module.parameters()).dtype).removeprefix("torch.")
     if slow := slow_dtype(str(captioner.device), number_format):
-        reporter().say(f"prefixcap: {slow}")
+        reporter().message(f"prefixcap: {slow}")
     if "images" in what:
         features = captioner.encode(what["images"], batch_size=encode_batch or ENCODE_BATCH)
         how["image_ids"] = [path.name for path in what["images"]]
     else:
         features = torch.from_numpy(what["features"])
-    if unlike := captioner.unlike_training(features):
-        reporter().say(f"prefixcap: warning: {unlike}")
+    if unlike := captioner.check_feature_shift(features):
+        reporter().message(f"prefixcap: warning: {unlike}")
     found: list[list[Hypothesis]] = [[] for _ in features]
     with reporter().task("captioning", len(features), "images") as task:
         decoded = iter_decode(
@@ -120,12 +120,12 @@ def _caption(
             stop_ids=captioner.stop_ids,
             stop_visible=captioner.stop_visible,
             features=features,
-            encoder=captioner.text_side(),
+            encoder=captioner.text_encoder(),
             **how,
         )
         for done, (number, hypotheses) in enumerate(decoded, 1):
             found[number] = hypotheses
-            task.reach(done)
+            task.update(done)
     return found
 
 

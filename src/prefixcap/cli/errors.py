@@ -21,7 +21,7 @@ class Stopped(Exception):  # noqa: N818  (stopping is no error)
     """Ctrl-C in a command that keeps what it has done: the text says what, and how to go on."""
 
 
-def say(message: str) -> None:
+def print_error(message: str) -> None:
     """Prints a sentence to standard error."""
     print(f"prefixcap: {message}", file=sys.stderr)
 
@@ -29,17 +29,17 @@ def say(message: str) -> None:
 def status_of(error: BaseException) -> int | None:
     """Says what an error means and returns the exit status; None for an error of the program."""
     if isinstance(error, Stopped):
-        say(str(error))
+        print_error(str(error))
         return INTERRUPTED
     if isinstance(error, KeyboardInterrupt):
-        say("stopped")
+        print_error("stopped")
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return 1
     sentence = sentence_of(error)
     if sentence is None:
         return None
-    say(sentence)
+    print_error(sentence)
     return BAD_INPUT
 
 

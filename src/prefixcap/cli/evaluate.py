@@ -54,16 +54,16 @@ def evaluate_file(
     configs = [registry.parse(MetricConfig, name) for name in names]
     records = read_records(file, references, split=split, common=common)
     for text in too_few(records, configs):
-        reporter().say(text)
+        reporter().message(text)
     with quiet_stdout(), reporter().task("scoring", len(configs), "metrics") as task:
         scored: list[tuple[MetricConfig, Scores]] = []
         scores = evaluate(
             records,
             configs,
-            progress=lambda done, _: task.reach(done),
+            progress=lambda done, _: task.update(done),
             scored=lambda config, found: scored.append((config, found)),
         )
-        task.reach(len(configs))
+        task.update(len(configs))
         ends = _intervals(records, scored) if intervals else {}
     if as_json:
         values = dict(scores.values)

@@ -142,7 +142,7 @@ def study(choices: Mapping[str, object], registry: Registry) -> Study:
 
     wanted = Choices(choices, registry)
     dataset = wanted.configs(DatasetConfig, "dataset")[0]
-    wanted.companions = dataset.companions
+    wanted.recommended = dataset.recommended
     whole = {
         key: _number(str(choices[key]), f"--{key.replace('_', '-')}", 1)
         for key in ("limit", "max_new_tokens", "encode_batch", "max_rows")
@@ -158,7 +158,7 @@ def study(choices: Mapping[str, object], registry: Registry) -> Study:
         decoders=wanted.configs(DecoderConfig, "decoder"),
         metrics=wanted.configs(MetricConfig, "metrics"),
         seeds=_numbers(wanted.texts("seed"), "--seed", 0),
-        training=training_config(choices, wanted.companions),
+        training=training_config(choices, wanted.recommended),
         dtype=wanted.texts("dtype")[0],
         device=wanted.texts("device")[0],
         skip_unreadable=bool(choices.get("skip_unreadable")),
@@ -183,12 +183,12 @@ class Choices:
     def __init__(self, choices: Mapping[str, object], registry: Registry) -> None:
         self._choices = choices
         self._registry = registry
-        self.companions: Mapping[str, str] = {}
+        self.recommended: Mapping[str, str] = {}
         self.labels: dict[str, str] = {}
 
     def texts(self, option: str) -> list[str]:
         """Returns an option's texts: as chosen, or the companions', or the default."""
-        companion = self.companions.get(option)
+        companion = self.recommended.get(option)
         default = DEFAULTS[option] if companion is None else (companion,)
         chosen = self._choices.get(option)
         if option in SINGLE:

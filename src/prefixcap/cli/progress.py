@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prefixcap.util.progress import Reporter, Task, Whole, duration
+from prefixcap.util.progress import ProgressTask, Reporter, Whole, duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -32,13 +32,13 @@ class Lines(Reporter):
         self._every = every
 
     @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
+    def task(self, what: str, total: int, unit: str) -> Iterator[ProgressTask]:
         """Opens a piece of work of `total` units."""
         task = _LinesTask(what, Pace(total, unit), self.whole, self._every)
         yield task
         task.end()
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Prints one line to standard error."""
         print(text, file=sys.stderr, flush=True)
 
@@ -56,7 +56,7 @@ class Pace:
         self.done = self.before = 0
         self.begin = time.monotonic()
 
-    def go_on(self, done: int) -> None:
+    def resume(self, done: int) -> None:
         """Begins anew after what was done before."""
         self.done = self.before = done
         self.begin = time.monotonic()
@@ -79,17 +79,17 @@ class Pace:
         return self.seconds / made * (self.total - self.done) if made > 0 else None
 
 
-class _LinesTask(Task):
+class _LinesTask(ProgressTask):
     def __init__(self, what: str, pace: Pace, whole: Whole | None, every: float) -> None:
         self._what, self._pace, self._whole, self._every = what, pace, whole, every
         self._note, self._reached = "", False
         self._last = time.monotonic()
 
-    def go_on(self, done: int) -> None:
+    def resume(self, done: int) -> None:
         """Begins after what was done before."""
-        self._pace.go_on(done)
+        self._pace.resume(done)
 
-    def reach(self, done: int, total: int | None = None, note: str = "") -> None:
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Prints a line where the last one is a while ago."""
         pace = self._pace
         pace.done, pace.total = done, pace.total if total is None else total
@@ -119,7 +119,7 @@ class Bars(Reporter):
     """A bar a piece of work: what, how much, the rate, the time left."""
 
     @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
+    def task(self, what: str, total: int, unit: str) -> Iterator[ProgressTask]:
         """Opens a piece of work of `total` units."""
         from rich.console import Console
         from rich.progress import (
@@ -146,23 +146,23 @@ class Bars(Reporter):
             identity = progress.add_task(what, total=total, rate="", note="", whole="")
             yield _BarTask(progress, identity, Pace(total, unit), self.whole)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Prints one line to standard error."""
         print(text, file=sys.stderr, flush=True)
 
 
-class _BarTask(Task):
+class _BarTask(ProgressTask):
     def __init__(
         self, progress: Progress, identity: TaskID, pace: Pace, whole: Whole | None
     ) -> None:
         self._progress, self._identity, self._pace, self._whole = progress, identity, pace, whole
 
-    def go_on(self, done: int) -> None:
+    def resume(self, done: int) -> None:
         """Begins after what was done before."""
-        self._pace.go_on(done)
+        self._pace.resume(done)
         self._progress.update(self._identity, completed=done)
 
-    def reach(self, done: int, total: int | None = None, note: str = "") -> None:
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Moves the bar."""
         pace = self._pace
         pace.done, pace.total = done, pace.total if total is None else total

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 from prefixcap.decoding.token_decoder import Row, TokenDecoder, decode_rows
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis, Task
+from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, DecodingTask, Hypothesis
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.interfaces.text_encoder import TextSide
+from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin.registry import Registry
 from prefixcap.plugin.specs import to_spec
-from prefixcap.plugin.text_encoders import text_side
+from prefixcap.plugin.text_encoders import text_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
     "DEFAULT_ROWS",
+    "DecodingTask",
     "Row",
-    "Task",
     "TokenDecoder",
     "collect",
     "decode",
@@ -43,7 +43,7 @@ def decode(
     stop_visible: bool = False,
     max_rows: int = DEFAULT_ROWS,
     features: Tensor | None = None,
-    encoder: str | EncoderConfig | Encoder | TextSide | None = None,
+    encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
     registry: Registry | None = None,
 ) -> list[list[Hypothesis]]:
     """Decodes a batch of prefixes.
@@ -103,7 +103,7 @@ def iter_decode(
     stop_visible: bool = False,
     max_rows: int = DEFAULT_ROWS,
     features: Tensor | None = None,
-    encoder: str | EncoderConfig | Encoder | TextSide | None = None,
+    encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
     registry: Registry | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Decodes as `decode` does, and yields each image's number and hypotheses as they end."""
@@ -113,7 +113,7 @@ def iter_decode(
     ids = [str(i) for i in range(len(prefix))] if image_ids is None else list(image_ids)
     stops = lm.eos_ids if stop_ids is None else stop_ids
     _check(lm, prefix, ids, max_new_tokens, stops, n, max_rows, features)
-    task = Task(
+    task = DecodingTask(
         lm=lm,
         prefix=prefix.to(next((p.device for p in lm.module.parameters()), prefix.device)),
         image_ids=ids,
@@ -124,10 +124,10 @@ def iter_decode(
         stream=to_spec(config),
         max_rows=max_rows,
         features=features,
-        text_side=(
+        text_encoder=(
             None
             if encoder is None
-            else text_side(encoder, device=str(prefix.device), registry=registry)
+            else text_encoder(encoder, device=str(prefix.device), registry=registry)
         ),
         n=n,
     )
@@ -168,7 +168,7 @@ def _check(
         raise PrefixcapError(
             f"a prefix must be of shape (B,P,{lm.width}), not {tuple(prefix.shape)}"
         )
-    if lm.led(prefix[:1]).shape[1] < 1:
+    if lm.prepend_tokens(prefix[:1]).shape[1] < 1:
         raise PrefixcapError("a prefix must have at least one position, and this one has none")
     if len(image_ids) != len(prefix):
         raise PrefixcapError(f"{len(image_ids)} image ids were given for {len(prefix)} prefixes")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
-from prefixcap.interfaces.decoder import Decoder, Hypothesis, Task
+from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,7 @@ class TokenDecoder(Decoder):
         """
 
     @final
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's hypotheses as soon as all of them have ended, likeliest first."""
 
         def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
@@ -82,7 +82,7 @@ def uniforms(rows: Sequence[Row], like: Tensor) -> Tensor:
 
 
 def decode_rows(
-    task: Task, samples: int, choose: Callable[[Tensor, Sequence[Row]], Tensor]
+    task: DecodingTask, samples: int, choose: Callable[[Tensor, Sequence[Row]], Tensor]
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Extends every row until it stops, and takes in waiting images as rows leave.
 
@@ -122,12 +122,12 @@ def decode_rows(
             session.advance(tokens, index)
 
 
-def _fresh(task: Task, image: int, samples: int) -> list[Row]:
+def _fresh(task: DecodingTask, image: int, samples: int) -> list[Row]:
     numbers = task.generator(image).random((samples, task.max_new_tokens))
     return [Row(image, row) for row in numbers.tolist()]
 
 
-def _extend(task: Task, rows: Sequence[Row], tokens: Tensor, logits: Tensor) -> list[int]:
+def _extend(task: DecodingTask, rows: Sequence[Row], tokens: Tensor, logits: Tensor) -> list[int]:
     import torch
 
     from prefixcap.engine.reductions import logsumexp

@@ -54,9 +54,9 @@ class CausalLM(LanguageModel):
         self._before = tuple(before)
         self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
         # imported here, as it imports transformers, which must be prepared before
-        from prefixcap.engine.network_selection import Choice
+        from prefixcap.engine.network_selection import NetworkSelector
 
-        self._choice = Choice(model)
+        self._choice = NetworkSelector(model)
 
     @property
     def width(self) -> int:
@@ -113,7 +113,7 @@ class CausalLM(LanguageModel):
         embeddings: Tensor = self.model.get_input_embeddings()(ids)
         return embeddings
 
-    def led(self, prefix: Tensor) -> Tensor:
+    def prepend_tokens(self, prefix: Tensor) -> Tensor:
         """Puts the tokens that stand before every prefix (B,P,E) there; see the base class."""
         if not self._before:
             return prefix
@@ -122,7 +122,7 @@ class CausalLM(LanguageModel):
 
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Computes logits (B,T,V) of tokens (B,T) given prefixes (B,P,E); see the base class."""
-        ids, prefix = ids.masked_fill(~mask, 0), self.led(prefix)
+        ids, prefix = ids.masked_fill(~mask, 0), self.prepend_tokens(prefix)
         inputs = torch.cat([prefix.to(self.model.dtype), self.embed(ids)[:, :-1]], 1)
         # captions are padded on the right and attention is causal, so no mask is needed
         # places as a tensor: a slice of the states is not contiguous, and torch would then multiply
@@ -145,7 +145,7 @@ class CausalLM(LanguageModel):
         hidden_states: bool = False,
     ) -> Session:
         """Opens a session on the prefixes (B,P,E); see the base class."""
-        network, prefix = self._choice.network(), self.led(prefix)
+        network, prefix = self._choice.network(), self.prepend_tokens(prefix)
         if network is not None:
             return TreeSession(
                 network,

@@ -20,7 +20,7 @@ from prefixcap.interfaces.session import Session
 _LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM")
 
 
-class Choice:
+class NetworkSelector:
     """Remembers which network serves a model, and makes it anew when the weights have changed.
 
     A network is taken only after it gave the same logits as the general session on a short
@@ -38,9 +38,9 @@ class Choice:
         self._structure: object = None
         self._network: Network | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Choice:
+    def __deepcopy__(self, memo: dict[int, Any]) -> NetworkSelector:
         """Begins anew with the copied model: weights that oneDNN laid out cannot be copied."""
-        return Choice(copy.deepcopy(self._model, memo))
+        return NetworkSelector(copy.deepcopy(self._model, memo))
 
     def network(self) -> Network | None:
         """The network for the model as it is now; None where only the general session serves."""

@@ -25,7 +25,7 @@ NEEDS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
         "needs two captions or more of every image, and {image!r} has {captions}",
     ),
 }
-"""What `MetricConfig.needs` may hold: how a record has it, and the sentence where one does not."""
+"""What `MetricConfig.requires` may hold: how a record has it, and the error if not."""
 MORE = 20
 """One image in so many may have more references than the others, as in COCO, without a warning."""
 
@@ -93,7 +93,7 @@ def check_references(found: Sequence[Record | Example]) -> None:
 
 def lacking(records: Sequence[Record], config: MetricConfig) -> str | None:
     """Says what a metric needs and some record lacks; None where it can score them."""
-    for need in sorted(config.needs):
+    for need in sorted(config.requires):
         has, sentence = NEEDS[need]
         bare = next((record for record in records if not has(record)), None)
         if bare is not None:
@@ -135,7 +135,7 @@ def too_few(found: Sequence[Record | Example], configs: Sequence[MetricConfig]) 
     counts = {_id(each): len(each.references) for each in found}
     warnings = []
     for config in configs:
-        images, references = (config.least.get(what, 1) for what in ("images", "references"))
+        images, references = (config.min_samples.get(what, 1) for what in ("images", "references"))
         name = specs.to_spec(config)
         if len(counts) < images:
             warnings.append(

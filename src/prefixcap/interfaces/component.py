@@ -24,7 +24,7 @@ class Component(ABC):
     name: ClassVar[str]
     version: ClassVar[str] = "1"
 
-    def parts(self) -> Sequence[Component]:
+    def subcomponents(self) -> Sequence[Component]:
         """Returns the components that its settings name by their specs.
 
         Their versions count to what features, models, captions and scores were made by, and so do
@@ -35,7 +35,7 @@ class Component(ABC):
         """
         return ()
 
-    def contents(self) -> Sequence[str]:
+    def external_digests(self) -> Sequence[str]:
         """Returns digests of what else its settings name, such as the files of a folder.
 
         They too count to what features, models, captions and scores were made by.

@@ -72,7 +72,7 @@ class DatasetConfig(Component):
     """The base of data set configs."""
 
     kind: ClassVar[str] = "dataset"
-    companions: ClassVar[Mapping[str, str]] = {}
+    recommended: ClassVar[Mapping[str, str]] = {}
     """Specs of the components (by kind) that `bench` uses with this data set unless told.
 
     The key "training" holds settings of the training, such as "epochs=3".

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.interfaces.session import Session
-    from prefixcap.interfaces.text_encoder import TextSide
+    from prefixcap.interfaces.text_encoder import TextEncoder
 
 
 @attrs.frozen(kw_only=True)
@@ -29,7 +29,7 @@ class Hypothesis:
         text: their text; "" where the language model has no tokenizer.
         logprob: the model's own sum of log-probabilities in nats, stop token included.
         score: what the decoder ranked by; higher is better.
-        finish: "stop" where a stop token ended it, "length" where the limit did.
+        finish_reason: "stop" where a stop token ended it, "length" where the limit did.
         stop_id: the stop token that ended it, where one did.
     """
 
@@ -37,7 +37,7 @@ class Hypothesis:
     text: str
     logprob: float
     score: float
-    finish: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length"]
     stop_id: int | None = attrs.field(default=None, eq=False, repr=False)
 
 
@@ -45,7 +45,7 @@ class Decoder(ABC):
     """A search or a sampler."""
 
     @abstractmethod
-    def decode(self, task: Task) -> Iterator[tuple[int, list[Hypothesis]]]:
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each image's number (0 to B-1) once, with its hypotheses, best first.
 
         Images may come in any order, as they finish.
@@ -64,20 +64,24 @@ class DecoderConfig(Component):
     def build(self) -> Decoder:
         """Makes the decoder."""
 
-    def together(self) -> bool:
+    def batch_dependent(self) -> bool:
         """Says whether an image's captions depend on the images that are decoded beside it.
 
         A study then decodes all of them at once, also after it was killed half-way. So it is of a
         decoder that runs another one of which it is so.
         """
-        return any(part.together() for part in self.parts() if isinstance(part, DecoderConfig))
+        return any(
+            part.batch_dependent()
+            for part in self.subcomponents()
+            if isinstance(part, DecoderConfig)
+        )
 
 
 DEFAULT_ROWS = 320
 
 
 @attrs.frozen(kw_only=True)
-class Task:
+class DecodingTask:
     """What a decoder is given.
 
     Attributes:
@@ -91,7 +95,7 @@ class Task:
         stream: the decoder's spec, which keys the random streams.
         max_rows: the most rows to hold at once.
         features: (B,D) or (B,N,D), where the caller has them.
-        text_side: the texts' side of the encoder that made them, likewise.
+        text_encoder: the texts' side of the encoder that made them, likewise.
         n: how many captions an image are wanted; None leaves it to the decoder's config.
     """
 
@@ -105,7 +109,7 @@ class Task:
     stream: str = ""
     max_rows: int = DEFAULT_ROWS
     features: Tensor | None = None
-    text_side: TextSide | None = None
+    text_encoder: TextEncoder | None = None
     n: int | None = None
 
     def start(self, rows_per_image: int = 1, *, hidden_states: bool = False) -> Session:
@@ -144,6 +148,6 @@ class Task:
             text=tokenizer.decode(visible).strip() if tokenizer else "",
             logprob=logprob,
             score=logprob if score is None else score,
-            finish="stop" if stopped else "length",
+            finish_reason="stop" if stopped else "length",
             stop_id=tokens[-1] if stopped else None,
         )

@@ -50,14 +50,14 @@ class EncoderConfig(Component):
     """The base of image encoder configs.
 
     Attributes:
-        by_index: whether a feature depends on its image's number in the data set, as that of a row
-            in a file does; where it does not, images may come and go beside it.
+        depends_on_index: whether a feature depends on its image's number in the data set, as
+            that of a row in a file does; where it does not, images may come and go beside it.
     """
 
     kind: ClassVar[str] = "encoder"
 
     @property
-    def by_index(self) -> bool:
+    def depends_on_index(self) -> bool:
         """See the attributes; to be on the safe side unless a config says otherwise."""
         return True
 

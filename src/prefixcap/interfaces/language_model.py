@@ -70,7 +70,7 @@ class LanguageModel(ABC):
     def embed(self, ids: Tensor) -> Tensor:
         """Looks up the embeddings (...,E) of token ids (...)."""
 
-    def led(self, prefix: Tensor) -> Tensor:
+    def prepend_tokens(self, prefix: Tensor) -> Tensor:
         """Returns what the module itself is to read for prefixes (B,P,E).
 
         These alone, unless the model wants something before every prefix, such as the

@@ -14,7 +14,7 @@ from prefixcap.interfaces.dataset import ImageItem
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prefixcap.interfaces.text_encoder import TextSide
+    from prefixcap.interfaces.text_encoder import TextEncoder
 
 
 @attrs.frozen(kw_only=True)
@@ -32,7 +32,7 @@ class Record:
         finishes: how each ended, "stop" or "length", likewise.
         item: the image itself, where it is at hand.
         feature: the image's feature (D) or (N,D) by the study's encoder, likewise.
-        text_side: the texts' side of that encoder, which compares the feature with captions.
+        text_encoder: the texts' side of that encoder, which compares the feature with captions.
     """
 
     image: str
@@ -44,7 +44,7 @@ class Record:
     finishes: tuple[str, ...] = ()
     item: ImageItem | None = attrs.field(default=None, eq=False, repr=False)
     feature: Tensor | None = attrs.field(default=None, eq=False, repr=False)
-    text_side: TextSide | None = attrs.field(default=None, eq=False, repr=False)
+    text_encoder: TextEncoder | None = attrs.field(default=None, eq=False, repr=False)
 
     def predicting(self, number: int) -> Record:
         """Returns the record with one of its captions as the prediction; the others follow it."""
@@ -92,15 +92,15 @@ class MetricConfig(Component):
     """The base of metric configs."""
 
     kind: ClassVar[str] = "metric"
-    needs: ClassVar[frozenset[str]] = frozenset()
+    requires: ClassVar[frozenset[str]] = frozenset()
     """What records must have besides texts, or the metric is not asked.
 
     "image": the image or its feature, with the encoder's text side; "search": what the decoder
     says of its captions (`logprobs`, `tokens`, `finishes`); "several": two captions or more.
     """
-    less_is_better: ClassVar[frozenset[str]] = frozenset()
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
     """The names of the values that are the better the smaller they are, such as an error rate."""
-    least: ClassVar[Mapping[str, int]] = {}
+    min_samples: ClassVar[Mapping[str, int]] = {}
     """How many "images", and "references" of each, its scores mean something from; 1 unless given.
 
     Where there are fewer, that is said in a warning.

@@ -18,7 +18,7 @@ BATCH = 256
 REMEMBERED = 100_000
 
 
-class TextSide:
+class TextEncoder:
     """The texts' side of an encoder, which compares image features with captions.
 
     Args:

@@ -90,8 +90,8 @@ class Registry:
         config_class = self.config_class(base.kind, name)
         found = cast(C, specs.structure(config_class, settings, f"{base.kind} {spec!r}"))
         try:  # what is unknown within is said now, and not after a training
-            found.parts()
-            found.contents()
+            found.subcomponents()
+            found.external_digests()
         except PrefixcapError as error:
             raise PrefixcapError(f"{base.kind} {spec!r}: {error}") from error
         return found

@@ -23,7 +23,7 @@ _FALSE = {"false", "no", "off", "0"}
 _TRUE = {"true", "yes", "on", "1"}
 
 
-def parts(text: str, marks: str = ",") -> list[str]:
+def split_top_level(text: str, marks: str = ",") -> list[str]:
     """Splits a text at marks that no bracket is around; what stands between two is left out.
 
     `a=[1,2],b=3` has two parts. Where brackets do not match, every mark counts.
@@ -51,7 +51,7 @@ def split(spec: str) -> tuple[str, dict[str, str]]:
     """
     name, _, rest = spec.partition(":")
     settings: dict[str, str] = {}
-    for part in parts(rest):
+    for part in split_top_level(rest):
         key, equals, value = part.partition("=")
         if not equals:
             raise PrefixcapError(f"{spec!r}: {part!r} is not of the form key=value")
@@ -67,7 +67,7 @@ def split_list(text: str) -> list[str]:
     `greedy,beam:num_beams=5,length_penalty=0.8` is two specs.
     """
     found: list[str] = []
-    for part in parts(text):
+    for part in split_top_level(text):
         setting = "=" in part and ":" not in part.partition("=")[0]
         if setting and found:
             found[-1] += f",{part}"
@@ -130,9 +130,13 @@ def digest(*parts: object) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def whole(config: Component) -> list[object]:
+def fingerprint_inputs(config: Component) -> list[object]:
     """Returns what a component is made by: itself, and all that its settings name, for `digest`."""
-    return [config, *(each for part in config.parts() for each in whole(part)), *config.contents()]
+    return [
+        config,
+        *(each for part in config.subcomponents() for each in fingerprint_inputs(part)),
+        *config.external_digests(),
+    ]
 
 
 def _text(value: object) -> str:
@@ -169,7 +173,7 @@ def _is_tuple(target: Any) -> bool:
 
 
 def _tuple(value: object, target: Any) -> tuple[object, ...]:
-    found = parts(value, "+") if isinstance(value, str) else value
+    found = split_top_level(value, "+") if isinstance(value, str) else value
     if not isinstance(found, (list, tuple)):
         raise ValueError(f"{value!r} is not a list (as text, its parts are joined by '+')")
     return tuple(_converter().structure(part, target.__args__[0]) for part in found if part != "")

@@ -14,7 +14,7 @@ from prefixcap.report.content import Gallery, Picture
 if TYPE_CHECKING:
     from PIL import Image
 
-    from prefixcap.study.analysis.reader import CaptionedImage, Cell, Finished
+    from prefixcap.study.analysis.reader import CaptionedImage, Cell, SavedStudy
 
 SIDE = 288  # pixels: sharp at the 160 that the page gives them, and small
 QUALITY = 68
@@ -22,7 +22,7 @@ DIGITS = 4
 
 
 def collect(
-    finished: Finished,
+    finished: SavedStudy,
     names: Mapping[str, str],
     order: Sequence[str],
     images: int,
@@ -92,7 +92,9 @@ def thumbnail(picture: Image.Image) -> tuple[str, tuple[int, int]]:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", small.size
 
 
-def _picture(finished: Finished, cells: Sequence[Cell], row: int, image: CaptionedImage) -> Picture:
+def _picture(
+    finished: SavedStudy, cells: Sequence[Cell], row: int, image: CaptionedImage
+) -> Picture:
     captions = tuple(
         tuple(caption["text"] for caption in cell.lines[row]["captions"]) for cell in cells
     )

@@ -18,7 +18,7 @@ from prefixcap.report.content import Cell, Content, Gallery, Measures, Pair
 from prefixcap.report.numbers import counted
 from prefixcap.study.analysis import analysis
 from prefixcap.study.analysis.analysis import CORRECTIONS, Analysis
-from prefixcap.study.analysis.reader import CONFIG, Finished
+from prefixcap.study.analysis.reader import CONFIG, SavedStudy
 from prefixcap.study.definition.study import HOLM
 from prefixcap.util import versions
 from prefixcap.util.progress import Reporter, Silent
@@ -49,7 +49,7 @@ class Wanted:
             hint = nearest(self.correction, CORRECTIONS)
             raise PrefixcapError(f"--correction cannot be {self.correction!r}{hint}")
 
-    def correction_of(self, found: Finished) -> str:
+    def correction_of(self, found: SavedStudy) -> str:
         """Returns how the p-values of a study are adjusted.
 
         Raises:
@@ -144,7 +144,7 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
 
 
-def _gaps(found: Finished) -> list[str]:
+def _gaps(found: SavedStudy) -> list[str]:
     """Says what of a study is not there."""
     notes = []
     if not found.complete:
@@ -164,14 +164,14 @@ def _gaps(found: Finished) -> list[str]:
     return notes
 
 
-def _analysis(found: Finished, reporter: Reporter, notes: list[str]) -> Analysis:
+def _analysis(found: SavedStudy, reporter: Reporter, notes: list[str]) -> Analysis:
     with reporter.task("comparing cells", len(found.cells), "cells") as task:
         try:
             made = analysis.analyse(found)
         except PrefixcapError as error:
             notes.append(f"There are no intervals and no comparisons: {error}.")
             made = analysis.compute(found.rows, found.baselines, {})
-        task.reach(len(found.cells))
+        task.update(len(found.cells))
     return made
 
 
@@ -197,7 +197,7 @@ def _correction(made: Analysis, correction: str, pairs: int) -> str:
 
 
 def _gallery(
-    found: Finished,
+    found: SavedStudy,
     made: Analysis,
     cells: Sequence[Cell],
     score: str,
@@ -210,7 +210,7 @@ def _gallery(
     shown = min(images, len(found.images))
     with reporter.task("reading images", shown, "images") as task:
         order = lines.contrasted(made, cells, score)
-        return gallery.collect(found, names, order, images, task.reach)
+        return gallery.collect(found, names, order, images, task.update)
 
 
 def _dataset(data: Mapping[str, Any]) -> str:
@@ -218,7 +218,7 @@ def _dataset(data: Mapping[str, Any]) -> str:
     return Path(str(path)).name if path else str(data["name"])
 
 
-def _versions(found: Finished) -> dict[str, str]:
+def _versions(found: SavedStudy) -> dict[str, str]:
     """Returns what the study ran with, and this version of prefixcap where it is another."""
     here = versions.versions()
     kept = {name: str(version) for name, version in found.config.get("versions", {}).items()}

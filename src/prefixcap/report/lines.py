@@ -7,7 +7,7 @@ from typing import Any
 
 from prefixcap.report.content import BEST, TIED, Cell, Estimate
 from prefixcap.study.analysis.analysis import Analysis
-from prefixcap.study.analysis.rows import Entry, varied
+from prefixcap.study.analysis.rows import TableRow, varied
 
 MORE_IS_BETTER = ("Bleu_", "METEOR", "ROUGE", "CIDEr", "SPICE", "CLIPScore", "RefCLIPScore")
 FACTS = {
@@ -15,7 +15,7 @@ FACTS = {
     "trained_parameters": "trained parameters",
     "training_seconds": "training, s",
 }
-NO_FACTS = ("prefix_length", "seed", "images", "epochs", "kept_epoch")
+NO_FACTS = ("prefix_length", "seed", "images", "epochs", "best_epoch")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -102,7 +102,7 @@ def facts(row: Mapping[str, Any]) -> dict[str, float]:
 
 def _cell(
     name: str,
-    entry: Entry,
+    entry: TableRow,
     rows: Rows,
     scores: Mapping[str, Estimate],
     more: Sequence[str],

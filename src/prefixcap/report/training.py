@@ -8,11 +8,11 @@ from typing import Any
 
 from prefixcap.report import lines
 from prefixcap.report.content import Curve
-from prefixcap.study.analysis.reader import Finished
+from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import varied
 
 
-def curves(found: Finished) -> tuple[list[Curve], list[str]]:
+def curves(found: SavedStudy) -> tuple[list[Curve], list[str]]:
     """Returns the trainings in the order of the study, and the models that have no record of it."""
     more = varied(found.rows)
     models = {row["model"]: row for row in found.rows}
@@ -40,6 +40,6 @@ def _curve(
         steps=tuple(history.get("loss", ())),
         train=tuple(history["train_loss"]),
         val=tuple(history.get("val_loss", ())),
-        best=history.get("kept_epoch", len(history["train_loss"])),
+        best=history.get("best_epoch", len(history["train_loss"])),
         facts={"epochs": float(len(history["train_loss"])), **numbers},
     )

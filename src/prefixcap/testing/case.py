@@ -64,9 +64,9 @@ def drawn_images() -> Sequence[ImageItem]:
 
 def small_gpt2() -> nn.Module:
     """Makes a GPT-2 of one layer with fixed random weights; no random state is touched."""
-    from prefixcap.util.runtime import prepare
+    from prefixcap.util.runtime import patch_torchvision
 
-    prepare()
+    patch_torchvision()
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 

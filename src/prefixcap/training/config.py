@@ -29,7 +29,7 @@ class TrainingConfig:
         batch_size: captions a step.
         learning_rate: the mapper's peak rate; unless given 0.4 / E, because Adam's best rate
             falls as the width grows (Yang et al. 2022, "Tensor Programs V").
-        lm_rate: the peak rate of the language model's open parameters, as a share of the mapper's.
+        lm_lr_scale: The peak rate of the trained LM parameters, as a fraction of the mapper's.
         warmup: the share of all steps in which the rate rises from zero.
         warmup_steps: the same as a number of steps; goes before `warmup` where it is given.
         schedule: how the rate falls afterwards: "cosine" or "linear" to zero, or "constant".
@@ -59,7 +59,7 @@ class TrainingConfig:
     epochs: int = attrs.field(default=10, validator=at_least(1))
     batch_size: int = attrs.field(default=40, validator=at_least(1))
     learning_rate: float | None = attrs.field(default=None, validator=above(0))
-    lm_rate: float = attrs.field(default=0.1, validator=above(0))
+    lm_lr_scale: float = attrs.field(default=0.1, validator=above(0))
     warmup: float = attrs.field(default=0.05, validator=between(0, 1))
     warmup_steps: int | None = attrs.field(default=None, validator=at_least(0))
     schedule: str = attrs.field(default="cosine", validator=one_of(_SCHEDULES))

@@ -103,7 +103,7 @@ class Epochs:
         self.history["seconds"].append(round(time.perf_counter() - self._begin, 3))
         self._waited = 0 if self._is_best() else self._waited + 1
         if not self._waited or self._config.keep == "last":
-            self.history["kept_epoch"] = self._epoch
+            self.history["best_epoch"] = self._epoch
             self._best = [p.detach().clone() for p in self.trainer.parameters]
         self._epoch += 1
         self._before = 0.0

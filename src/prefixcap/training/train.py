@@ -46,7 +46,7 @@ class Trained:
         end: what ends a caption.
         trained_parameters: how many numbers were trained.
         history: "loss" of each step, and for each epoch "train_loss", "val_loss" (where val was
-            given) and "seconds"; "kept_epoch" (from 1); "flops" of all steps, forward and
+            given) and "seconds"; "best_epoch" (from 1); "flops" of all steps, forward and
             backward; "features", what `FeatureNorm.measure` says of the training images'.
     """
 

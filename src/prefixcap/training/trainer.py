@@ -42,7 +42,10 @@ class Trainer:
         mapper = list(prefixer.parameters())
         self.parameters: list[nn.Parameter] = [*mapper, *opened]
         rate = config.rate(lm.width)
-        groups = [{"params": mapper, "lr": rate}, {"params": opened, "lr": rate * config.lm_rate}]
+        groups = [
+            {"params": mapper, "lr": rate},
+            {"params": opened, "lr": rate * config.lm_lr_scale},
+        ]
         self._optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             eps=config.eps,

@@ -32,15 +32,15 @@ class Whole:
         return f"{cells}, about {duration(left + self.after)} left"
 
 
-class Task(ABC):
+class ProgressTask(ABC):
     """One piece of long work."""
 
     @abstractmethod
-    def go_on(self, done: int) -> None:
+    def resume(self, done: int) -> None:
         """Says how much was done before, which counts neither for the rate nor the time left."""
 
     @abstractmethod
-    def reach(self, done: int, total: int | None = None, note: str = "") -> None:
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Says how much is done.
 
         Args:
@@ -60,11 +60,13 @@ class Reporter(ABC):
     whole: Whole | None = None
 
     @abstractmethod
-    def task(self, what: str, total: int, unit: str) -> contextlib.AbstractContextManager[Task]:
+    def task(
+        self, what: str, total: int, unit: str
+    ) -> contextlib.AbstractContextManager[ProgressTask]:
         """Opens a piece of work of `total` units."""
 
     @abstractmethod
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Says one line."""
 
 
@@ -72,19 +74,19 @@ class Silent(Reporter):
     """Says nothing."""
 
     @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
+    def task(self, what: str, total: int, unit: str) -> Iterator[ProgressTask]:
         """Opens a piece of work."""
         yield _SilentTask()
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Says nothing."""
 
 
-class _SilentTask(Task):
-    def go_on(self, done: int) -> None:
+class _SilentTask(ProgressTask):
+    def resume(self, done: int) -> None:
         """Says nothing."""
 
-    def reach(self, done: int, total: int | None = None, note: str = "") -> None:
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Says nothing."""
 
 

@@ -23,7 +23,7 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 @cache
-def prepare() -> None:
+def patch_torchvision() -> None:
     """Mends torchvision where its compiled operators do not load; call before heavy imports.
 
     A CPU-only torch has no matching torchvision in the Python package index. The ordinary one then
@@ -42,11 +42,11 @@ def prepare() -> None:
         library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        prepare.library = library  # type: ignore[attr-defined]  # it lives as long as its object
+        patch_torchvision.library = library  # type: ignore[attr-defined]  # it lives as long as its object
         importlib.import_module("torchvision")
 
 
-def keep_memory() -> bool:
+def tune_allocator() -> bool:
     """Lets the C library keep what is freed, for the whole process, where it is GNU's.
 
     It returns large pieces to the system as soon as they are free. A step that takes as many again
@@ -78,7 +78,7 @@ def dtype_named(name: str) -> torch.dtype:
 
 
 @cache
-def slowdown(name: str) -> float:
+def dtype_slowdown(name: str) -> float:
     """Measures how many times as long as float32's this processor's matrix products take.
 
     Processors without instructions for bfloat16 or float16 compute them one number at a time.

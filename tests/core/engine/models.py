@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefixcap.util.runtime import prepare
+from prefixcap.util.runtime import patch_torchvision
 
-prepare()
+patch_torchvision()
 
 import transformers  # noqa: E402
 

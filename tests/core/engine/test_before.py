@@ -67,7 +67,7 @@ def test_they_take_up_positions() -> None:
     plain, led = from_transformers(made("gpt2")), from_transformers(made("gpt2"), before=BEFORE)
     assert plain.max_positions == 64
     assert led.max_positions == 62
-    assert torch.equal(plain.led(prefixes(1)), prefixes(1))
+    assert torch.equal(plain.prepend_tokens(prefixes(1)), prefixes(1))
 
 
 def test_a_token_that_does_not_exist_is_said() -> None:

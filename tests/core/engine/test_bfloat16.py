@@ -10,7 +10,7 @@ import torch
 from core.engine.models import made, prefixes
 
 from prefixcap import Hypothesis, decode, from_transformers
-from prefixcap.engine.network_selection import Choice
+from prefixcap.engine.network_selection import NetworkSelector
 from prefixcap.engine.tree_session import TreeSession
 
 torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def test_captions_are_the_batchs_and_the_sessions_but_for_rounding(
             logits = lm.teacher_forced(prefix[image : image + 1], ids, torch.ones_like(ids).bool())
         each = logits.float().log_softmax(-1).gather(2, ids[..., None])
         assert hypothesis.logprob == pytest.approx(float(each.sum()), abs=0.25)
-    monkeypatch.setattr(Choice, "network", lambda _: None)
+    monkeypatch.setattr(NetworkSelector, "network", lambda _: None)
     general = decode(lm, prefix, decoder, **options)
     # a sample's number may fall on either side of a rounded probability
     assert agreement(found, general) >= 0.5

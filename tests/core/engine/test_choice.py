@@ -14,7 +14,7 @@ from prefixcap import decode, from_transformers
 from prefixcap.engine import transformers_network as hf
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, OPTNetwork
 from prefixcap.engine.cache_session import GeneralSession
-from prefixcap.engine.network_selection import Choice, agrees
+from prefixcap.engine.network_selection import NetworkSelector, agrees
 from prefixcap.engine.transformers_network import HFNetwork
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
@@ -48,7 +48,7 @@ torch.set_num_threads(1)
 def test_the_fastest_network_that_serves_is_chosen(
     name: str, options: dict[str, Any], kind: type
 ) -> None:
-    assert type(Choice(made(name, **options)).network()) is kind
+    assert type(NetworkSelector(made(name, **options)).network()) is kind
 
 
 def test_a_model_that_no_network_serves_gets_the_general_session() -> None:
@@ -70,7 +70,7 @@ def test_a_model_that_has_captioned_can_be_copied() -> None:
 
 def test_a_vocabulary_of_a_few_tokens_is_tried_too() -> None:
     model = made("gpt2", vocab_size=3)
-    assert type(Choice(model).network()) is GPT2Network
+    assert type(NetworkSelector(model).network()) is GPT2Network
     (found,) = decode(from_transformers(model), prefixes(1), "greedy", max_new_tokens=3)
     assert len(found[0].ids) <= 3
 
@@ -135,7 +135,7 @@ def test_a_model_with_parts_of_its_own_is_not_written_out() -> None:
     layer = model.model.layers[0].mlp
     louder = Louder(layer.down_proj.in_features, layer.down_proj.out_features, bias=False)
     layer.down_proj = louder
-    assert type(Choice(model).network()) is HFNetwork
+    assert type(NetworkSelector(model).network()) is HFNetwork
 
 
 @pytest.mark.parametrize("how", ["in place", "behind the version counter", "loaded", "replaced"])
@@ -240,4 +240,4 @@ def test_transformers_own_hooks_are_none() -> None:
     model = made("llama")
     model(inputs_embeds=prefixes(1), output_hidden_states=True)
     assert any(module._forward_hooks for module in model.modules())
-    assert type(Choice(model).network()) is LlamaNetwork
+    assert type(NetworkSelector(model).network()) is LlamaNetwork

@@ -16,7 +16,7 @@ from torch import Tensor
 from prefixcap import decode, from_transformers
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, OPTNetwork
 from prefixcap.engine.cache_session import GeneralSession
-from prefixcap.engine.network_selection import Choice
+from prefixcap.engine.network_selection import NetworkSelector
 from prefixcap.engine.top_tokens import best, best_of
 from prefixcap.engine.transformers_network import HFNetwork
 from prefixcap.engine.tree_session import TreeSession
@@ -175,7 +175,7 @@ def test_every_image_comes_in_once_and_rows_stay_within_the_limit(name: str, kin
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "opt", "gpt_neox"])
 def test_a_batch_is_refilled_while_rows_are_live(name: str) -> None:
-    network = Choice(model(name)).network()
+    network = NetworkSelector(model(name)).network()
     assert network is not None
     session = TreeSession(network, prefixes(3), max_rows=2)
     assert session.admit() == [0, 1]
@@ -264,7 +264,7 @@ def test_bfloat16_stays_near_float32(name: str, kind: Any) -> None:
     if kind is GeneralSession:
         session: Session = GeneralSession(half, prefix, rows_per_image=2)
     else:
-        network = Choice(half).network() if kind == "native" else kind(half)
+        network = NetworkSelector(half).network() if kind == "native" else kind(half)
         assert network is not None
         session = TreeSession(network, prefix, rows_per_image=2)
     session.admit()

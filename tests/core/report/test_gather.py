@@ -9,8 +9,8 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.report.content import Cell, Estimate
 from prefixcap.report.gather import Wanted, _diversity, _pairs, _quality, _sentence
 from prefixcap.study.analysis.analysis import Analysis
-from prefixcap.study.analysis.reader import Finished
-from prefixcap.study.analysis.rows import Entry
+from prefixcap.study.analysis.reader import SavedStudy
+from prefixcap.study.analysis.rows import TableRow
 
 
 def cell(number: int, *scores: str, baseline: bool = False) -> Cell:
@@ -37,7 +37,7 @@ def compared(count: int, numbers: list[int]) -> Analysis:
         resamples=0,
         images=0,
         scores=("CIDEr",),
-        entries=tuple(Entry(scores={}, **entry) for _ in range(count)),  # type: ignore[arg-type]
+        entries=tuple(TableRow(scores={}, **entry) for _ in range(count)),  # type: ignore[arg-type]
         pairs={"CIDEr": pairs},
     )
 
@@ -101,9 +101,9 @@ def test_a_warning_is_a_sentence(text: str) -> None:
 
 
 def test_the_correction_is_the_studys_unless_given(tmp_path: Path) -> None:
-    def study(**config: str) -> Finished:
+    def study(**config: str) -> SavedStudy:
         rest = {"rows": [], "baselines": [], "cells": {}, "images": [], "skipped": []}
-        return Finished(folder=tmp_path, config=config, complete=True, **rest)  # type: ignore[arg-type]
+        return SavedStudy(folder=tmp_path, config=config, complete=True, **rest)  # type: ignore[arg-type]
 
     other = study(correction="benjamini-hochberg")
     assert Wanted().correction_of(study()) == "holm"

@@ -13,7 +13,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.report.gallery import thumbnail
 from prefixcap.study.analysis.contact_sheet import draw, loaded
-from prefixcap.study.analysis.reader import CaptionedImage, Finished
+from prefixcap.study.analysis.reader import CaptionedImage, SavedStudy
 
 NOISE = Image.effect_noise((80, 60), 90).convert("RGB")
 
@@ -37,11 +37,11 @@ def refuses() -> Image.Image:
     raise PrefixcapError("the image is not there")
 
 
-def study(folder: Path, *paths: Path) -> Finished:
+def study(folder: Path, *paths: Path) -> SavedStudy:
     images = [CaptionedImage(id=p.name, references=("A dog.",), path=p) for p in paths]
     rest = {"rows": [], "baselines": [], "cells": {}, "skipped": [], "complete": True}
     config = {"dataset": {"name": "no such data set"}}
-    return Finished(folder=folder, config=config, images=images, **rest)  # type: ignore[arg-type]
+    return SavedStudy(folder=folder, config=config, images=images, **rest)  # type: ignore[arg-type]
 
 
 def test_a_study_has_no_picture_of_a_file_that_is_truncated_or_missing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from prefixcap.evaluation.stats import (
     Cells,
     Mean,
     Replicates,
-    Spread,
+    SeedVariance,
     bootstrap_interval,
     combined,
     holm,
@@ -112,14 +112,14 @@ def test_rare_p_values_are_those_of_the_tail() -> None:
     p = p_values(rng.normal(size=(4, 100_000)), value, np.ones(4), 10**6, None)
     assert p == pytest.approx(2 * norm.sf(value), rel=0.05)
     # seeds of two degrees of freedom and images: the sum's tail, by many draws
-    spread = Spread(error=np.full(4, 0.5), freedom=2)
+    spread = SeedVariance(error=np.full(4, 0.5), freedom=2)
     sums = rng.normal(size=10**6) + 0.5 * rng.standard_t(2, size=10**6)
     p = p_values(np.zeros((4, 1000)), value, np.ones(4), 10**6, spread)
     expected = [(np.abs(sums) >= each).mean() for each in value]
     least = ENOUGH / 1001
     assert p[2:] == pytest.approx(np.minimum(expected, least)[2:], rel=0.05)
     assert p[0] == pytest.approx(least)
-    tiny = Spread(error=np.full(4, 0.05), freedom=1)
+    tiny = SeedVariance(error=np.full(4, 0.05), freedom=1)
     sums = rng.normal(size=10**6) + 0.05 * rng.standard_t(1, size=10**6)
     p = p_values(np.zeros((4, 1000)), value, np.ones(4), 10**6, tiny)
     assert p[2:] == pytest.approx([(np.abs(sums) >= each).mean() for each in value[2:]], rel=0.2)

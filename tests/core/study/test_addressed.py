@@ -17,7 +17,7 @@ from prefixcap.cli import options
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.plugin.registry import Registry
-from prefixcap.study.artifacts.keys import Made, Place, decoder_key, part_key, places
+from prefixcap.study.artifacts.keys import InputDigests, PlannedModel, decoder_key, part_key, places
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.prune import UNUSED, USED, of_study
@@ -258,7 +258,7 @@ def test_captions_that_drafts_come_from_count(tmp_path: Path) -> None:
 def test_captions_of_another_device_are_still_used(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def elsewhere(study: Study, folder: Path, device: str, *rest: Any) -> list[Place]:
+    def elsewhere(study: Study, folder: Path, device: str, *rest: Any) -> list[PlannedModel]:
         return places(study, folder, "cuda", *rest, here=device)
 
     with monkeypatch.context() as patch:
@@ -271,7 +271,7 @@ def test_captions_of_another_device_are_still_used(
 
 
 def test_several_gpus_share_captions(small: Study, tmp_path: Path) -> None:
-    made = Made(training="a", test="b", references="c", lm="d")
+    made = InputDigests(training="a", test="b", references="c", lm="d")
     found = {
         device: [
             cell.key
@@ -298,7 +298,7 @@ def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -
     assert run(study, folder).work == NOTHING
     # the folder of a study with one model stands for the model
     whole = Registry().parse(DecoderConfig, f"speculative:run={first.folder}")
-    assert whole.contents() == study.decoders[0].contents()
+    assert whole.external_digests() == study.decoders[0].external_digests()
     # also where another decoder runs it
     outer = Registry().parse(DecoderConfig, f"guidance:decoder={spec}")
     before = decoder_key(outer, "cpu")

@@ -16,7 +16,7 @@ from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry
 from prefixcap.report.training import curves
 from prefixcap.study.analysis.analysis import analyse
-from prefixcap.study.analysis.reader import Finished, read
+from prefixcap.study.analysis.reader import SavedStudy, read
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.definition.study import Study
@@ -81,7 +81,9 @@ def test_a_model_that_captioned_can_then_be_tuned(small: Study, tmp_path: Path) 
     assert [row["tuning"] for row in found.rows] == [*["frozen"] * 4, *["full"] * 4]
 
 
-def killed_after_one_cell(study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Finished:
+def killed_after_one_cell(
+    study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> SavedStudy:
     score = scoring.cell_scores
     calls = []
 
@@ -163,7 +165,7 @@ def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
 
 def test_a_report_tells_the_epoch_that_was_kept(results: Results) -> None:
     found = read(results.folder)
-    history = {"train_loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.0, 4.0], "kept_epoch": 2}
+    history = {"train_loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.0, 4.0], "best_epoch": 2}
     vars(found)["histories"] = dict.fromkeys((row["model"] for row in found.rows), history)
     assert {curve.best for curve in curves(found)[0]} == {2}
 

@@ -19,7 +19,7 @@ from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks as guards
 from prefixcap.study.execution.runner import run
-from prefixcap.util.progress import Silent, Task
+from prefixcap.util.progress import ProgressTask, Silent
 
 
 class Told(Silent):
@@ -28,11 +28,11 @@ class Told(Silent):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.said.append(text)
 
     @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str) -> Iterator[Task]:
+    def task(self, what: str, total: int, unit: str) -> Iterator[ProgressTask]:
         with super().task(what, total, unit) as task:
             yield task
 
@@ -99,18 +99,18 @@ def test_features_unlike_those_of_the_training_are_said(
     results = run(small, tmp_path)
     captioner = Captioner.load(tmp_path / results.rows[0]["model"], device="cpu")
     features = torch.from_numpy(np.load(world.data / "features.npy"))
-    assert captioner.unlike_training(features[-8:]) is None
-    assert captioner.unlike_training(features[-1:]) is None
+    assert captioner.check_feature_shift(features[-8:]) is None
+    assert captioner.check_feature_shift(features[-1:]) is None
     norm = features.norm(dim=-1).mean().item()
-    said = captioner.unlike_training(10 * features[-8:])
+    said = captioner.check_feature_shift(10 * features[-8:])
     assert said is not None
     assert f"their mean norm is {10 * features[-8:].norm(dim=-1).mean():.3g} (in training" in said
     assert f"(in training {features[:30].norm(dim=-1).mean():.3g})" in said
-    assert captioner.unlike_training(features[-8:] / 10) is not None
+    assert captioner.check_feature_shift(features[-8:] / 10) is not None
     # another encoder: the same norm, another mean
     other = features[-8:].flip(1) * torch.tensor([1, -1, 1, -1, 1, -1, 1.0])
     assert other.norm(dim=-1).mean().item() == pytest.approx(norm, rel=0.1)
-    assert captioner.unlike_training(3 * other) is not None
+    assert captioner.check_feature_shift(3 * other) is not None
     with pytest.warns(UserWarning, match="unlike those that this run was trained on"):
         captioner.caption(features=20 * features[-2:], decoder="greedy", max_new_tokens=2)
 

@@ -15,17 +15,17 @@ from prefixcap.plugin.registry import Registry
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.runner import run
-from prefixcap.util.progress import Reporter, Silent, Task
+from prefixcap.util.progress import ProgressTask, Reporter, Silent
 
 
 class Listening(Reporter):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def task(self, what: str, total: int, unit: str) -> AbstractContextManager[Task]:
+    def task(self, what: str, total: int, unit: str) -> AbstractContextManager[ProgressTask]:
         return Silent().task(what, total, unit)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.said.append(text)
 
 

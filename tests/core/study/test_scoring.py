@@ -37,7 +37,7 @@ class Listening(Silent):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self.said.append(text)
 
 
@@ -136,7 +136,9 @@ def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> 
     def loading(*_: object) -> None:
         raise AssertionError
 
-    encoder = type(Registry().parse(MetricConfig, "clipscore:encoder=scenes-clip").parts()[0])
+    encoder = type(
+        Registry().parse(MetricConfig, "clipscore:encoder=scenes-clip").subcomponents()[0]
+    )
     monkeypatch.setattr(encoder, "build", loading)
     study = by(small, "clipscore", "clipscore:encoder=scenes-clip", "oracle:metric=clipscore")
     assert checks_module.check(study, data.load(small).test) == []

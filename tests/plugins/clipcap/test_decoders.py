@@ -85,7 +85,7 @@ def test_beam_is_the_plain_search_in_any_batch(
 
 
 def _tokens(hypothesis: Hypothesis, stops: set[int]) -> tuple[tuple[int, ...], bool]:
-    return hypothesis.ids, hypothesis.finish == "stop"
+    return hypothesis.ids, hypothesis.finish_reason == "stop"
 
 
 @settings(max_examples=40, deadline=None)
@@ -153,5 +153,5 @@ def test_the_text_holds_the_full_stop_where_stops_are_visible() -> None:
         lm, prefix, "clipcap-beam", max_new_tokens=6, stop_ids=[1], stop_visible=True
     ):
         for hypothesis in hypotheses:
-            assert (hypothesis.text[-1:] == "b") == (hypothesis.finish == "stop")
+            assert (hypothesis.text[-1:] == "b") == (hypothesis.finish_reason == "stop")
             assert math.isfinite(hypothesis.logprob)

@@ -52,7 +52,7 @@ def test_the_losses_are_the_recorded_ones(
     )
     config = TrainingConfig(
         learning_rate=recorded["lr"],
-        lm_rate=1.0,
+        lm_lr_scale=1.0,
         eps=recorded["eps"],
         weight_decay=recorded["weight_decay"],
         warmup_steps=recorded["warmup_steps"],

@@ -78,9 +78,9 @@ def test_real_clip_features(shared: Path) -> None:
 
 
 def test_the_encoder_that_fits_goes_along(folder: Path) -> None:
-    assert config(folder).companions == {"encoder": "precomputed"}
+    assert config(folder).recommended == {"encoder": "precomputed"}
     (folder / "features.npy").unlink()
-    assert config(folder).companions == {"encoder": "clip"}
+    assert config(folder).recommended == {"encoder": "clip"}
     assert config(folder).build().examples("test")[0].image.embedding is None
 
 

@@ -129,7 +129,7 @@ def test_greedy_has_the_log_probability_of_transformers(
     found = prefixcap.decode(lm, prefix, "greedy", max_new_tokens=limit, stop_ids=stops)
     for ids, values, (h,) in zip(out.sequences.tolist(), gained.tolist(), found, strict=True):
         assert tokens_of(h) == ids[: len(tokens_of(h))]
-        assert h.finish == ("stop" if h.stop_id is not None else "length")
+        assert h.finish_reason == ("stop" if h.stop_id is not None else "length")
         assert h.logprob == h.score == pytest.approx(sum(values[: len(tokens_of(h))]), abs=1e-4)
         assert len(tokens_of(h)) == limit or tokens_of(h)[-1] in stops
 

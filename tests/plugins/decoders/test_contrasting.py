@@ -18,7 +18,7 @@ from prefixcap_decoders.beam.config import Beam
 from prefixcap_decoders.contrast.config import ContrastiveDecoding, DoLa, Guidance
 from prefixcap_decoders.contrast.decoder import ContrastiveDecoder, GuidanceDecoder
 from prefixcap_decoders.contrast.dola import early_layers
-from prefixcap_decoders.contrast.paired_lm import PairLM
+from prefixcap_decoders.contrast.paired_lm import ContrastLM
 from prefixcap_decoders.greedy.config import Greedy
 from torch import Tensor
 
@@ -26,7 +26,7 @@ import prefixcap
 from prefixcap import PrefixcapError
 from prefixcap.decoding.decode import collect
 from prefixcap.engine.causal_lm import CausalLM
-from prefixcap.interfaces.decoder import DecoderConfig, Task
+from prefixcap.interfaces.decoder import DecoderConfig, DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin.registry import Registry
 from prefixcap.testing.table_lm import TableLM
@@ -111,7 +111,7 @@ def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, i
     other = {"itself": ended, "gpt2": CausalLM(small_model("gpt2", 9)), "bloom": bloom()}[amateur]
     decoder = Registry().parse(DecoderConfig, inner.replace(";", ","))
     config = ContrastiveDecoding(alpha=0.02, against="zero")
-    task = Task(
+    task = DecodingTask(
         lm=ended, prefix=prefixes(11), image_ids=list("abcdefghijk"), max_new_tokens=LIMIT,
         stop_ids=frozenset({STOP, 7, 9}),
     )  # fmt: skip
@@ -133,8 +133,8 @@ def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, i
 
 
 def test_a_pair_takes_waiting_images_in_as_others_leave(ended: CausalLM) -> None:
-    pair = PairLM(ended, ended, lambda images: torch.zeros(images, 1, 16), torch.add)
-    for lm, new in ((pair, [3]), (PairLM(ended, bloom(), pair.views, torch.add), [])):
+    pair = ContrastLM(ended, ended, lambda images: torch.zeros(images, 1, 16), torch.add)
+    for lm, new in ((pair, [3]), (ContrastLM(ended, bloom(), pair.views, torch.add), [])):
         with torch.inference_mode():
             session = lm.start(prefixes(7), max_rows=3)
             assert session.admit() == [0, 1, 2]
@@ -158,7 +158,7 @@ def test_a_wide_beam_finds_the_guided_optimum() -> None:
         return total
 
     inner = Beam(num_beams=4**3, length_norm="none", early_stopping="never").build()
-    task = Task(
+    task = DecodingTask(
         lm=lm, prefix=prefix, image_ids=["a", "b", "c"], max_new_tokens=limit,
         stop_ids=frozenset({3}), max_rows=400,
     )  # fmt: skip
@@ -176,7 +176,7 @@ def test_contrastive_decoding_is_its_formula(ended: CausalLM, own: bool) -> None
     amateur = ended if own else CausalLM(small_model("gpt2", seed=9))
     amateur.model.config.eos_token_id = STOP
     decoder = ContrastiveDecoder(config, Beam(num_beams=1).build(), None if own else amateur)
-    task = Task(
+    task = DecodingTask(
         lm=ended, prefix=prefix, image_ids=list("abcdef"), max_new_tokens=LIMIT,
         stop_ids=frozenset({STOP}),
     )  # fmt: skip
@@ -267,7 +267,7 @@ def test_what_does_not_fit_is_said(ended: CausalLM) -> None:
     with pytest.raises(ValueError, match="needs an amateur"):
         ContrastiveDecoding(against="prefix")
     config = ContrastiveDecoding()
-    task = Task(
+    task = DecodingTask(
         lm=ended, prefix=prefixes(1), image_ids=["a"], max_new_tokens=2, stop_ids=frozenset()
     )
     other = ContrastiveDecoder(config, Beam().build(), TableLM())
@@ -281,7 +281,7 @@ def test_what_does_not_fit_is_said(ended: CausalLM) -> None:
 
 def test_an_amateur_that_does_not_fit_is_said(ended: CausalLM) -> None:
     def run(lm: LanguageModel, amateur: LanguageModel, width: int, limit: int) -> None:
-        task = Task(
+        task = DecodingTask(
             lm=lm, prefix=prefixes(2, width=width), image_ids=["a", "b"], max_new_tokens=limit,
             stop_ids=frozenset(),
         )  # fmt: skip
@@ -303,7 +303,7 @@ def test_an_amateur_has_the_dtype_of_the_language_model(tmp_path: Path) -> None:
     large = Registry().parse(LMConfig, f"hf:model={lm_folder(tmp_path / 'large', n_embd=24)}")
     lm = large.build(dtype="bfloat16")
     decoder = ContrastiveDecoder(ContrastiveDecoding(), Greedy().build(), amateur)
-    task = Task(
+    task = DecodingTask(
         lm=lm, prefix=prefixes(2, width=24), image_ids=["a", "b"], max_new_tokens=4,
         stop_ids=frozenset(),
     )  # fmt: skip
@@ -325,7 +325,7 @@ def test_the_mean_of_one_image_is_refused(ended: CausalLM) -> None:
 def test_an_amateur_may_see_the_image(ended: CausalLM, against: str) -> None:
     prefix, config = prefixes(4), ContrastiveDecoding(amateur="scenes-gpt2", against=against)
     amateur = CausalLM(eos(small_model("gpt2", seed=9)))
-    task = Task(
+    task = DecodingTask(
         lm=ended, prefix=prefix, image_ids=list("abcd"), max_new_tokens=LIMIT,
         stop_ids=frozenset({STOP}),
     )  # fmt: skip
@@ -344,7 +344,7 @@ def test_an_amateur_may_see_the_image(ended: CausalLM, against: str) -> None:
 
 def test_a_decoder_within_says_that_captions_depend_on_each_other() -> None:
     def together(spec: str) -> bool:
-        return Registry().parse(DecoderConfig, spec).together()
+        return Registry().parse(DecoderConfig, spec).batch_dependent()
 
     assert together("guidance:against=mean")
     assert together("dola:decoder=guidance:against=mean")

@@ -124,7 +124,7 @@ def test_a_hypothesis_without_a_way_on_gives_way_to_others() -> None:
         assert len(hypotheses) == 4
         for h in hypotheses:
             assert 0 not in h.ids[:-1]
-            assert not (h.finish == "stop" and h.ids[-1:] == (0,))
+            assert not (h.finish_reason == "stop" and h.ids[-1:] == (0,))
 
 
 @pytest.mark.parametrize(

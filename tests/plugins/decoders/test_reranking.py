@@ -21,7 +21,7 @@ import prefixcap
 from prefixcap.decoding.decode import collect
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.testing.table_lm import TableLM
 
@@ -174,7 +174,7 @@ class Listed(TableLM):
 def test_mirostat_is_its_formula(temperature: float) -> None:
     stream = torch.Generator().manual_seed(0)
     logits = torch.randn(40, 9, generator=stream) * 2
-    task = Task(
+    task = DecodingTask(
         lm=Listed(logits), prefix=prefixes(1, width=4), image_ids=["a"], max_new_tokens=40,
         stop_ids=frozenset(),
     )  # fmt: skip

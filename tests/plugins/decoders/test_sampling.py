@@ -29,7 +29,7 @@ import prefixcap
 from prefixcap import DecoderConfig, Hypothesis, PrefixcapError
 from prefixcap.decoding.decode import collect
 from prefixcap.engine.causal_lm import CausalLM
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.testing.table_lm import TableLM
 
 DRAWS = 20_000
@@ -132,7 +132,7 @@ PLAIN: list[tuple[type[Sampling], dict[str, float], dict[str, float]]] = [
 def test_a_plain_name_is_sample_with_one_setting(
     plain: type[Sampling], settings: dict[str, Any], usual: dict[str, Any]
 ) -> None:
-    task = Task(
+    task = DecodingTask(
         lm=TableLM(vocab_size=26, sharpness=0.5), prefix=prefixes(3, width=4),
         image_ids=["a", "b", "c"], max_new_tokens=8, stop_ids=frozenset({3}), stream="the same",
     )  # fmt: skip

@@ -60,7 +60,9 @@ def captions(lm: Any, prefix: torch.Tensor, decoder: str) -> list[Any]:
         LettersLM(lm), prefix, decoder, n=2 if decoder == "sample" else 1, max_new_tokens=6,
         stop_ids=(END,), seed=1,
     )  # fmt: skip
-    return [[(each.ids, each.text, each.finish, each.score) for each in one] for one in found]
+    return [
+        [(each.ids, each.text, each.finish_reason, each.score) for each in one] for one in found
+    ]
 
 
 @pytest.mark.parametrize(

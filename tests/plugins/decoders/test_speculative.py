@@ -12,7 +12,7 @@ from decoder_checks import drawn_texts, fits, rescore, tokens_of
 from decoder_models import Turned, prefixes, small_model
 from prefixcap_decoders.speculative import acceptance
 from prefixcap_decoders.speculative.config import Speculative
-from prefixcap_decoders.speculative.decoder import SpeculativeDecoder, Tally
+from prefixcap_decoders.speculative.decoder import SpeculationStats, SpeculativeDecoder
 from prefixcap_decoders.speculative.draft import Line
 from prefixcap_decoders.speculative.sources import CountDrafter, LookupDrafter
 from torch import Tensor
@@ -21,7 +21,7 @@ import prefixcap
 from prefixcap import Hypothesis, PrefixcapError
 from prefixcap.decoding.decode import collect
 from prefixcap.engine.causal_lm import CausalLM
-from prefixcap.interfaces.decoder import Task
+from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.testing import Case, run_checks
 from prefixcap.testing.table_lm import TableLM
@@ -42,8 +42,8 @@ for made in MODELS.values():
 
 def run(
     lm: LanguageModel, draft: LanguageModel | None, config: Speculative, prefix: Tensor, **more: int
-) -> tuple[list[list[Hypothesis]], Tally]:
-    task = Task(
+) -> tuple[list[list[Hypothesis]], SpeculationStats]:
+    task = DecodingTask(
         lm=lm, prefix=prefix, image_ids=[str(n) for n in range(len(prefix))],
         max_new_tokens=LIMIT, stop_ids=STOPS if lm.vocab_size > 11 else frozenset({lm.eos_id}),
     )  # fmt: skip
@@ -74,13 +74,13 @@ def test_captions_are_those_of_greedy_search(
     plain = prefixcap.decode(
         lm, prefix, inner.replace(";", ","), max_new_tokens=LIMIT, stop_ids=sorted(STOPS)
     )
-    assert len({hyps[0].finish for hyps in plain}) == 2
+    assert len({hyps[0].finish_reason for hyps in plain}) == 2
     config = Speculative(tokens=tokens, decoder=inner)
     for rows in (320, 2 * tokens + 3):
         found, tally = run(lm, FAMILIES[draft] if draft else None, config, prefix, max_rows=rows)
         assert [hyps[0].ids for hyps in found] == [hyps[0].ids for hyps in plain]
         for one, two in zip(found, plain, strict=True):
-            assert one[0].finish == two[0].finish
+            assert one[0].finish_reason == two[0].finish_reason
             assert one[0].logprob == pytest.approx(two[0].logprob, abs=1e-3)
         assert tally.tokens == sum(len(tokens_of(hyps[0])) for hyps in plain)
         assert 0 <= tally.accepted <= tally.drafted

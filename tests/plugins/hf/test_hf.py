@@ -14,7 +14,7 @@ from prefixcap_hf.configs import HF
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.plugin.registry import Registry
-from prefixcap.util.runtime import prepare
+from prefixcap.util.runtime import patch_torchvision
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz. ?", "th", "<end>"]
 SIZE, EOS = len(LETTERS), len(LETTERS) - 1
@@ -33,7 +33,7 @@ def save_tokenizer(folder: Path) -> None:
 
 
 def save_model(folder: Path, architecture: str) -> Any:
-    prepare()
+    patch_torchvision()
     import transformers
 
     small: dict[str, Any] = {
@@ -97,7 +97,7 @@ def test_what_stands_before_every_prefix(tmp_path: Path) -> None:
     assert led.tokenizer is not None
     tokens = torch.tensor([EOS, *led.tokenizer.encode("a dog")])
     first = plain.embed(tokens).expand(2, -1, -1)
-    torch.testing.assert_close(led.led(prefix), torch.cat([first, prefix], 1))
+    torch.testing.assert_close(led.prepend_tokens(prefix), torch.cat([first, prefix], 1))
     assert led.max_positions == 64 - len(tokens)
     with pytest.raises(PrefixcapError, match="this tokenizer has no beginning-of-text token"):
         HF(model=str(tmp_path), before="bos").build()

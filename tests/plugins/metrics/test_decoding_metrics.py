@@ -23,7 +23,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.evaluate import lacking, score
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
-from prefixcap.interfaces.text_encoder import TextSide
+from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.testing.rules.metrics import PERFECT
 from prefixcap.testing.word_encoder import WordsEncoder
 
@@ -178,12 +178,12 @@ def test_the_oracle_is_the_score_of_the_best_captions(metric: MetricConfig) -> N
 
 
 def test_an_oracle_needs_what_its_metrics_need_and_scores_of_images() -> None:
-    assert metrics.Oracle(metric=("cider", "clipscore")).needs == {"several", "image"}
+    assert metrics.Oracle(metric=("cider", "clipscore")).requires == {"several", "image"}
     with pytest.raises(PrefixcapError, match="'distinct' has no scores of single images"):
         metrics.Oracle(metric=("distinct",)).build().score(records(0))
-    assert [part.name for part in metrics.Oracle(metric=("cider",)).parts()] == ["cider"]
-    assert metrics.Oracle(metric=("length", "cider")).least == metrics.Cider().least
-    assert metrics.Oracle(metric=("length",)).least == {"images": 1, "references": 1}
+    assert [part.name for part in metrics.Oracle(metric=("cider",)).subcomponents()] == ["cider"]
+    assert metrics.Oracle(metric=("length", "cider")).min_samples == metrics.Cider().min_samples
+    assert metrics.Oracle(metric=("length",)).min_samples == {"images": 1, "references": 1}
 
 
 # -------------------------------------------------------------------------------------- CLIPScore
@@ -191,9 +191,9 @@ def test_an_oracle_needs_what_its_metrics_need_and_scores_of_images() -> None:
 
 def clip_records(seed: int, encoder: WordsEncoder) -> list[Record]:
     stream = torch.Generator().manual_seed(seed)
-    side = TextSide("clip", lambda: encoder)
+    side = TextEncoder("clip", lambda: encoder)
     return [
-        attrs.evolve(r, feature=torch.randn(64, generator=stream) + 0.3, text_side=side)
+        attrs.evolve(r, feature=torch.randn(64, generator=stream) + 0.3, text_encoder=side)
         for r in records(seed)
     ]
 
@@ -243,7 +243,7 @@ def test_clip_score_is_its_formula(prompt: str) -> None:
 def test_scores_are_named_by_their_clip_and_their_prompt(
     name: str, prompt: str, shown: str
 ) -> None:
-    assert label(TextSide(name, WordsEncoder), prompt) == shown
+    assert label(TextEncoder(name, WordsEncoder), prompt) == shown
 
 
 def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
         file = tmp_path / folder / "mine.bin"
         file.parent.mkdir()
         file.touch()
-        side = TextSide(f"clip:model={file}", partial(WordsEncoder, width))
+        side = TextEncoder(f"clip:model={file}", partial(WordsEncoder, width))
         names.append(label(side, "A photo depicts"))
     assert names[0].startswith("[mine.bin@")
     assert names[0] == names[2] != names[1]
@@ -267,24 +267,24 @@ def test_a_clip_that_is_named_encodes_the_images_itself_once(monkeypatch: Any) -
             seen.append(image.id)
             return super().preprocess(image)
 
-    side = TextSide("mine", Counting)
+    side = TextEncoder("mine", Counting)
     asked: list[tuple[str, str]] = []
 
-    def named(*told: str) -> TextSide:
+    def named(*told: str) -> TextEncoder:
         asked.append((told[0], told[1]))
         return side
 
     monkeypatch.setattr(clip_score, "named_text_side", named)
-    bare = [attrs.evolve(r, feature=None, text_side=None) for r in PERFECT]
-    of_study = TextSide("mine", lambda: encoder, "cuda:1")
-    usual = [attrs.evolve(r, text_side=of_study) for r in PERFECT]
+    bare = [attrs.evolve(r, feature=None, text_encoder=None) for r in PERFECT]
+    of_study = TextEncoder("mine", lambda: encoder, "cuda:1")
+    usual = [attrs.evolve(r, text_encoder=of_study) for r in PERFECT]
     config = metrics.ClipScore(encoder="mine")
     own = metrics.ClipScore().build().score(usual)
     assert score(bare, config) == own == score(bare, config)
     assert list(own.values) == ["CLIPScore[mine]", "RefCLIPScore[mine]"]
     assert len(seen) == len(PERFECT)
     # only the text side is another's
-    told = [attrs.evolve(r, text_side=None) for r in PERFECT]
+    told = [attrs.evolve(r, text_encoder=None) for r in PERFECT]
     assert score(told, metrics.ClipScore(text="mine")) == own
     # it goes where the study's own encoder is
     assert {device for _, device in asked} == {"auto"}
@@ -299,10 +299,10 @@ def test_what_clip_score_lacks_is_said() -> None:
     with pytest.raises(PrefixcapError, match="width 3 and the texts of 'clip' 64"):
         score([short], metrics.ClipScore())
     with pytest.raises(PrefixcapError, match="the encoder of the image '0' was not given"):
-        score([attrs.evolve(record, text_side=None)], metrics.ClipScore())
+        score([attrs.evolve(record, text_encoder=None)], metrics.ClipScore())
     with pytest.raises(ValueError, match="give either encoder or text"):
         metrics.ClipScore(encoder="clip", text="clip")
-    assert metrics.ClipScore(text="clip:model=ViT-L/14;download_root=x").parts()
+    assert metrics.ClipScore(text="clip:model=ViT-L/14;download_root=x").subcomponents()
 
 
 # ------------------------------------------------------------------------- what the decoder says

@@ -85,4 +85,4 @@ def test_a_size_out_of_range_is_said() -> None:
 
 def test_bench_gets_the_worlds_own_encoder_and_language_model() -> None:
     companions = {"encoder": "scenes-clip", "lm": "scenes-gpt2", "training": "epochs=3"}
-    assert Scenes.companions == companions
+    assert Scenes.recommended == companions

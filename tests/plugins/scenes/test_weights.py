@@ -17,7 +17,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin import specs
 from prefixcap.testing import Case, Check, parametrize
-from prefixcap.util.runtime import prepare
+from prefixcap.util.runtime import patch_torchvision
 
 CHECKPOINT = configs.WEIGHTS / "clip" / pretrain_clip.NAME
 FOLDER = configs.WEIGHTS / "gpt2"
@@ -35,7 +35,7 @@ def test_the_weights_are_small() -> None:
 
 
 def test_clip_loads_the_checkpoint_and_every_word_is_there() -> None:
-    prepare()
+    patch_torchvision()
     import clip
 
     model, _ = clip.load(str(CHECKPOINT), device="cpu")
@@ -78,7 +78,7 @@ def test_a_linear_probe_reads_places_and_times() -> None:
 
 
 def test_gpt2_knows_the_language() -> None:
-    prepare()
+    patch_torchvision()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
@@ -111,7 +111,7 @@ def test_what_loads_the_weights_counts_but_not_where_they_are(
     config: Component, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def digest() -> str:
-        return specs.digest(*specs.whole(config))
+        return specs.digest(*specs.fingerprint_inputs(config))
 
     before = digest()
     shutil.copytree(configs.WEIGHTS, tmp_path / "elsewhere")
@@ -123,16 +123,16 @@ def test_what_loads_the_weights_counts_but_not_where_they_are(
 
 
 def test_images_may_come_and_go_beside_an_image() -> None:
-    assert ScenesClip().by_index is False
+    assert ScenesClip().depends_on_index is False
 
 
 def test_the_loader_is_prepared_for_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepare() -> None:
+    def patch_torchvision() -> None:
         assert "clip" not in sys.modules
         raise InterruptedError
 
     monkeypatch.delitem(sys.modules, "clip", raising=False)
-    monkeypatch.setattr(pretrain_clip.runtime, "prepare", prepare)
+    monkeypatch.setattr(pretrain_clip.runtime, "patch_torchvision", patch_torchvision)
     with pytest.raises(InterruptedError):
         pretrain_clip.retrieval(CHECKPOINT, count=100)
 

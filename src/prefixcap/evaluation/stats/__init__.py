@@ -11,7 +11,7 @@ from prefixcap.evaluation.stats.correct import benjamini_hochberg, holm
 from prefixcap.evaluation.stats.interval import Interval, bootstrap_interval
 from prefixcap.evaluation.stats.pairs import Cells, Pairs
 from prefixcap.evaluation.stats.replicates import Replicates, combined, replicate
-from prefixcap.evaluation.stats.seeds import Spread
+from prefixcap.evaluation.stats.seeds import SeedVariance
 
 __all__ = [
     "Additive",
@@ -23,7 +23,7 @@ __all__ = [
     "Pairs",
     "Replicates",
     "Resamplable",
-    "Spread",
+    "SeedVariance",
     "Statistic",
     "benjamini_hochberg",
     "bootstrap_interval",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from prefixcap.evaluation.stats.replicates import Replicates, ends, errors
-from prefixcap.evaluation.stats.seeds import Spread, own_spread
+from prefixcap.evaluation.stats.seeds import SeedVariance, own_spread
 
 
 @attrs.frozen(kw_only=True)
@@ -28,7 +28,7 @@ class Interval:
 
 
 def bootstrap_interval(
-    replicates: Replicates, *, level: float = 0.95, spread: Spread | None = None
+    replicates: Replicates, *, level: float = 0.95, spread: SeedVariance | None = None
 ) -> list[Interval]:
     """Gives each score of a cell its confidence interval, by its replicates' quantiles.
 

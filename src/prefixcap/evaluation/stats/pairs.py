@@ -15,7 +15,7 @@ from prefixcap.evaluation.stats.replicates import (
     check_resamples,
 )
 from prefixcap.evaluation.stats.seeds import (
-    Spread,
+    SeedVariance,
     pooled_paired_variance,
     pooled_variance,
     t_draws,
@@ -76,12 +76,12 @@ class Cells:
         pairs = zip(self.replicates, self.fixed, strict=True)
         return [0 if fixed else len(each.observed) for each, fixed in pairs]
 
-    def spread(self, cell: int) -> Spread | None:
+    def spread(self, cell: int) -> SeedVariance | None:
         """Returns what seeds bring to a cell's mean; None where no cell of the table has two."""
         variance, freedom = self._within()
         if not freedom or not self.seeds[cell]:
             return None
-        return Spread(error=np.sqrt(self._of_mean(cell, variance)), freedom=freedom)
+        return SeedVariance(error=np.sqrt(self._of_mean(cell, variance)), freedom=freedom)
 
     def pairs(self, *, level: float = 0.95) -> Pairs:
         """Compares all pairs, each cell with those after it; raises as `compare`."""
@@ -121,7 +121,9 @@ class Cells:
             level=level,
         )
 
-    def _tested(self, value: Array, moved: Array, spread: Spread | None, level: float) -> Array:
+    def _tested(
+        self, value: Array, moved: Array, spread: SeedVariance | None, level: float
+    ) -> Array:
         """Returns the ends of intervals and p-values (3,M,K) of differences (M,K)."""
         error = moved.std(axis=-1, ddof=1)
         if spread is not None:
@@ -131,11 +133,13 @@ class Cells:
         images = len(self.replicates[0].images)
         return np.stack([*(value + ends), p_values(moved, value, error, images, spread)])
 
-    def _spreads(self, cell: int, pairs: Ints, second: Ints) -> list[tuple[Ints, Spread | None]]:
+    def _spreads(
+        self, cell: int, pairs: Ints, second: Ints
+    ) -> list[tuple[Ints, SeedVariance | None]]:
         """Parts a cell's pairs by how the seeds of their differences are known."""
         seeds = np.array(self.seeds)
         alike = (seeds[second[pairs]] == seeds[cell]) & (seeds[cell] > 1)
-        found: list[tuple[Ints, Spread | None]] = []
+        found: list[tuple[Ints, SeedVariance | None]] = []
         if alike.any():
             found.append((pairs[alike], self._paired(cell, second[pairs[alike]])))
         rest = pairs[~alike]
@@ -144,15 +148,15 @@ class Cells:
             return [*found, (rest, None)]
         own = self._of_mean(cell, variance)
         error = np.sqrt([own + self._of_mean(other, variance) for other in second[rest]])
-        return [*found, (rest, Spread(error=error, freedom=freedom))]
+        return [*found, (rest, SeedVariance(error=error, freedom=freedom))]
 
-    def _paired(self, cell: int, others: Ints) -> Spread:
+    def _paired(self, cell: int, others: Ints) -> SeedVariance:
         seeds = self.seeds[cell]
         table = [r.observed for r, n in zip(self.replicates, self.seeds, strict=True) if n == seeds]
         pooled, freedom = pooled_paired_variance(table)
         each = np.stack([self.replicates[i].observed for i in others])
         own = (self.replicates[cell].observed - each).var(axis=1, ddof=1)
-        return Spread(error=np.sqrt(np.maximum(own, pooled) / seeds), freedom=freedom)
+        return SeedVariance(error=np.sqrt(np.maximum(own, pooled) / seeds), freedom=freedom)
 
     def _within(self) -> tuple[Array, int]:
         several = [r.observed for r, n in zip(self.replicates, self.seeds, strict=True) if n]

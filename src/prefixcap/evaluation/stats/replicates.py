@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats.base import Array, Statistic
-from prefixcap.evaluation.stats.seeds import Spread, t_draws
+from prefixcap.evaluation.stats.seeds import SeedVariance, t_draws
 
 Cell: TypeAlias = Statistic | Sequence[Statistic]
 """One cell of a study: its statistic, or one a seed (same settings, same images)."""
@@ -120,7 +120,7 @@ def combined(replicates: Sequence[Replicates]) -> Replicates:
     )
 
 
-def errors(drawn: Array, spread: Spread | None, seed: int) -> Array:
+def errors(drawn: Array, spread: SeedVariance | None, seed: int) -> Array:
     """Draws errors (S,K) of scores (or differences), from images and from seeds.
 
     The replicates' own mean is taken off: a resample holds some images twice, which moves CIDEr's

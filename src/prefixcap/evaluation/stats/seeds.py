@@ -12,7 +12,7 @@ from prefixcap.evaluation.stats.base import Array
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Spread:
+class SeedVariance:
     """The standard error that seeds bring to K means over seeds, or to differences of such.
 
     Attributes:
@@ -24,7 +24,7 @@ class Spread:
     freedom: int
 
 
-def own_spread(observed: Array) -> Spread | None:
+def own_spread(observed: Array) -> SeedVariance | None:
     """Estimates the spread of the mean of n seeds (n,K) from these seeds alone; None where n = 1.
 
     For a difference of two cells, `observed` are the differences seed by seed.
@@ -32,7 +32,7 @@ def own_spread(observed: Array) -> Spread | None:
     seeds = len(observed)
     if seeds < 2:
         return None
-    return Spread(error=observed.std(axis=0, ddof=1) / np.sqrt(seeds), freedom=seeds - 1)
+    return SeedVariance(error=observed.std(axis=0, ddof=1) / np.sqrt(seeds), freedom=seeds - 1)
 
 
 def pooled_variance(cells: Sequence[Array]) -> tuple[Array, int]:

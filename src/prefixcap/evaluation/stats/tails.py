@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefixcap.evaluation.stats.base import Array
-from prefixcap.evaluation.stats.seeds import Spread
+from prefixcap.evaluation.stats.seeds import SeedVariance
 
 ENOUGH = 10
 """Resamples that must be as far out as a difference for their share to be taken for its p."""
@@ -28,7 +28,9 @@ def far_out(drawn: Array, value: Array) -> NDArray[np.int64]:
     return counts
 
 
-def p_values(drawn: Array, value: Array, error: Array, images: int, spread: Spread | None) -> Array:
+def p_values(
+    drawn: Array, value: Array, error: Array, images: int, spread: SeedVariance | None
+) -> Array:
     """Returns two-sided p-values (M) of differences from zero.
 
     The p-value is the share of the errors that are as far out as the difference. Of 1,000 errors

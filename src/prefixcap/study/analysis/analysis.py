@@ -26,8 +26,8 @@ from prefixcap.evaluation.stats import (
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.interfaces.metric import MetricConfig, Record
 from prefixcap.plugin import specs
-from prefixcap.study.analysis.reader import CaptionedImage, Cell, Finished, read
-from prefixcap.study.analysis.rows import FIELDS, Entry, entries
+from prefixcap.study.analysis.reader import CaptionedImage, Cell, SavedStudy, read
+from prefixcap.study.analysis.rows import FIELDS, TableRow, entries
 from prefixcap.study.artifacts import replicates as resampling
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.util.files import read_json, write_text
@@ -38,8 +38,8 @@ __all__ = [
     "CaptionedImage",
     "Cell",
     "Contrast",
-    "Entry",
-    "Finished",
+    "SavedStudy",
+    "TableRow",
     "analyse",
     "compute",
     "joined",
@@ -100,7 +100,7 @@ class Analysis:
     resamples: int
     images: int
     scores: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[TableRow, ...]
     pairs: Mapping[str, Mapping[str, Sequence[Any]]]
     family: Mapping[str, int] = attrs.field(factory=dict)
 
@@ -203,7 +203,7 @@ class Analysis:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Analysis:
         """Turns what `to_json` returned back."""
-        lines = tuple(Entry.from_json(each) for each in data["entries"])
+        lines = tuple(TableRow.from_json(each) for each in data["entries"])
         return cls(**{**data, "scores": tuple(data["scores"]), "entries": lines})
 
     def summary(self, correction: str) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class Analysis:
         return {"mark": mark, "against_best": found}
 
 
-def analyse(finished: Finished, *, level: float = LEVEL) -> Analysis:
+def analyse(finished: SavedStudy, *, level: float = LEVEL) -> Analysis:
     """Computes a study's numbers, or reads them where they were kept.
 
     Args:
@@ -253,7 +253,7 @@ def analyse(finished: Finished, *, level: float = LEVEL) -> Analysis:
     return found
 
 
-def metrics_of(finished: Finished) -> list[MetricConfig]:
+def metrics_of(finished: SavedStudy) -> list[MetricConfig]:
     """Returns the study's metrics.
 
     Raises:
@@ -265,7 +265,7 @@ def metrics_of(finished: Finished) -> list[MetricConfig]:
     return [registry.from_json(MetricConfig, data) for data in finished.config["metrics"]]
 
 
-def replicates(finished: Finished) -> dict[str, Replicates]:
+def replicates(finished: SavedStudy) -> dict[str, Replicates]:
     """Returns the replicates of every cell, and computes what was not kept; raises as `analyse`."""
     metrics = metrics_of(finished)
     found = {}
@@ -276,7 +276,7 @@ def replicates(finished: Finished) -> dict[str, Replicates]:
     return found
 
 
-def records(finished: Finished, cell: Cell) -> list[Record]:
+def records(finished: SavedStudy, cell: Cell) -> list[Record]:
     """Puts a cell's captions beside their references."""
     examples = [
         Example(image=ImageItem(id=image.id, index=n), references=image.references)

@@ -15,8 +15,8 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Array, Cells, Replicates, replicate
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, MAIN, joined, metrics_of, records
-from prefixcap.study.analysis.reader import Finished
-from prefixcap.study.analysis.rows import Entry
+from prefixcap.study.analysis.reader import SavedStudy
+from prefixcap.study.analysis.rows import TableRow
 from prefixcap.study.artifacts import replicates
 
 SAME = 1e-12
@@ -37,12 +37,12 @@ class Side:
 
     label: str
     seeds: list[list[Record]]
-    finished: Finished | None = None
-    entry: Entry | None = None
+    finished: SavedStudy | None = None
+    entry: TableRow | None = None
     images: frozenset[str] | None = None
 
     @classmethod
-    def of_entry(cls, finished: Finished, entry: Entry) -> Side:
+    def of_entry(cls, finished: SavedStudy, entry: TableRow) -> Side:
         """Makes a side of an entry."""
         seeds = [records(finished, finished.cells[cell]) for cell in entry.cells]
         label = f"{finished.folder}::{entry.label}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from prefixcap.study.analysis.reader import Finished
-from prefixcap.study.analysis.rows import FIELDS, Entry
+from prefixcap.study.analysis.reader import SavedStudy
+from prefixcap.study.analysis.rows import FIELDS, TableRow
 
 _ABOUT_TABLES = {
     "format",
@@ -27,7 +27,7 @@ Differences = dict[str, tuple[str, str]]
 
 
 def between(
-    first: Finished, second: Finished, one: Entry | None = None, two: Entry | None = None
+    first: SavedStudy, second: SavedStudy, one: TableRow | None = None, two: TableRow | None = None
 ) -> Differences:
     """Says what differs between two studies, or between an entry of each.
 
@@ -51,13 +51,13 @@ def _unequal(one: Mapping[str, str], two: Mapping[str, str]) -> Differences:
     }
 
 
-def _setting(finished: Finished) -> dict[str, str]:
+def _setting(finished: SavedStudy) -> dict[str, str]:
     """Flattens what all entries of a study share."""
     rest = {k: v for k, v in finished.config.items() if k not in _GRID and k not in _ABOUT_TABLES}
     return dict(_flat({**rest, "dataset": finished.rows[0]["dataset"]}))
 
 
-def _study(finished: Finished) -> dict[str, str]:
+def _study(finished: SavedStudy) -> dict[str, str]:
     grid = {field: ", ".join(_values(finished.rows, field)) for field in (*FIELDS, "seed")}
     models = finished.models.values()
     weights = {key: ", ".join(_values(models, key)) for key in ("encoder_digest", "lm_digest")}
@@ -68,7 +68,7 @@ def _values(rows: Iterable[Mapping[str, Any]], key: str) -> list[str]:
     return list(dict.fromkeys(str(row[key]) for row in rows if key in row))
 
 
-def _entry(finished: Finished, entry: Entry) -> dict[str, str]:
+def _entry(finished: SavedStudy, entry: TableRow) -> dict[str, str]:
     if entry.baseline:
         return {"captions": entry.label}
     rows = {row["cell"]: row for row in finished.rows}

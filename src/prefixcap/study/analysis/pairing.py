@@ -9,7 +9,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.study.analysis import comparison
 from prefixcap.study.analysis.comparison import Side
-from prefixcap.study.analysis.rows import FIELDS, Entry
+from prefixcap.study.analysis.rows import FIELDS, TableRow
 from prefixcap.study.analysis.selectors import SEPARATOR, Part
 
 
@@ -23,7 +23,7 @@ def _name(one: Part) -> str:
     return one.text if one.finished is None else f"{one.path}{SEPARATOR}{one.single().label}"
 
 
-def _all(one: Part) -> Sequence[Entry]:
+def _all(one: Part) -> Sequence[TableRow]:
     from prefixcap.study.analysis.rows import entries
 
     assert one.finished is not None
@@ -55,8 +55,8 @@ def _metrics(
 
 
 def _likes(
-    one: Sequence[Entry], two: Sequence[Entry]
-) -> tuple[list[tuple[Entry, Entry]], tuple[list[str], list[str]]]:
+    one: Sequence[TableRow], two: Sequence[TableRow]
+) -> tuple[list[tuple[TableRow, TableRow]], tuple[list[str], list[str]]]:
     """Pairs entries that are alike in all fields but those that only tell the studies apart."""
     apart = [
         field
@@ -65,12 +65,12 @@ def _likes(
         and all(len(each) == 1 for each in found)
     ]
 
-    def key(entry: Entry) -> tuple[str, ...]:
+    def key(entry: TableRow) -> tuple[str, ...]:
         if entry.baseline:
             return (entry.label,)
         return tuple(str(entry.fields[field]) for field in FIELDS if field not in apart)
 
-    second: Mapping[tuple[str, ...], Entry] = {key(entry): entry for entry in two}
+    second: Mapping[tuple[str, ...], TableRow] = {key(entry): entry for entry in two}
     likes = [(entry, second[key(entry)]) for entry in one if key(entry) in second]
     taken = [{entry.label for entry, _ in likes}, {entry.label for _, entry in likes}]
     alone = [
@@ -80,5 +80,5 @@ def _likes(
     return likes, (alone[0], alone[1])
 
 
-def _values(entries: Sequence[Entry], field: str) -> set[str]:
+def _values(entries: Sequence[TableRow], field: str) -> set[str]:
     return {str(entry.fields[field]) for entry in entries if not entry.baseline}

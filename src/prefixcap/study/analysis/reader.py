@@ -87,7 +87,7 @@ class Cell:
 
 
 @attrs.define(kw_only=True, slots=False)
-class Finished:
+class SavedStudy:
     """What a study's folder holds: of an unfinished study, the cells that are finished.
 
     Attributes:
@@ -117,7 +117,7 @@ class Finished:
         """How each model was trained, by a row's `model`.
 
         `loss` (of every step), `train_loss`, `val_loss` and `seconds` (of every epoch),
-        `kept_epoch`.
+        `best_epoch`.
         """
         names = dict.fromkeys(row["model"] for row in self.rows)
         return {name: self.models[name].get("history", {}) for name in names}
@@ -153,7 +153,7 @@ class Finished:
             return {}
 
 
-def read(folder: Path) -> Finished:
+def read(folder: Path) -> SavedStudy:
     """Reads a study's folder; nothing is computed.
 
     Raises:
@@ -170,7 +170,7 @@ def read(folder: Path) -> Finished:
         )
     cells = [_cell(folder / "cells", row) for row in rows]
     cells += [_cell(folder / "baselines", row, baseline=True) for row in baselines if _kept(row)]
-    finished = Finished(
+    finished = SavedStudy(
         folder=folder,
         config=config,
         rows=rows,

@@ -69,7 +69,7 @@ class Results:
         """Keeps a warning, and says it, once."""
         if text not in self.warnings:
             self.warnings.append(text)
-            reporter.say(text)
+            reporter.message(text)
 
     def to_json(self) -> dict[str, Any]:
         """Returns what `bench --json` prints."""

@@ -14,7 +14,7 @@ SHOWN = ("mapper", "prefix_length", "decoder")
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class TableRow:
     """One line of a table.
 
     Attributes:
@@ -43,7 +43,7 @@ class Entry:
         return {**found, "intervals": {k: list(v) for k, v in self.intervals.items()}}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Entry:
+    def from_json(cls, data: Mapping[str, Any]) -> TableRow:
         """Turns what `to_json` returned back."""
         intervals = {name: (low, high) for name, (low, high) in data["intervals"].items()}
         lists = {name: tuple(data[name]) for name in ("seeds", "cells")}
@@ -52,7 +52,7 @@ class Entry:
 
 def entries(
     rows: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
-) -> list[Entry]:
+) -> list[TableRow]:
     """Groups a study's rows by all but their seeds, in their order, and adds the baselines."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -74,13 +74,13 @@ def label_of(fields: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     return f"{fields['mapper']} P={fields['prefix_length']} {fields['decoder']}{more}"
 
 
-def _entry(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Entry:
+def _entry(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> TableRow:
     rows = sorted(rows, key=lambda row: int(row["seed"]))
     scores = [row["scores"] for row in rows]
     shared = [name for name in scores[0] if all(name in each for each in scores)]
     values = {name: [float(each[name]) for each in scores] for name in shared}
     several = len(rows) > 1
-    return Entry(
+    return TableRow(
         label=label_of(rows[0], names),
         fields={field: rows[0][field] for field in FIELDS},
         baseline=False,
@@ -91,8 +91,8 @@ def _entry(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Entry:
     )
 
 
-def _baseline(row: Mapping[str, Any]) -> Entry:
-    return Entry(
+def _baseline(row: Mapping[str, Any]) -> TableRow:
+    return TableRow(
         label=f"({row['name']})",
         fields={},
         baseline=True,

@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.study.analysis.reader import CONFIG, Finished, read
-from prefixcap.study.analysis.rows import FIELDS, Entry, entries
+from prefixcap.study.analysis.reader import CONFIG, SavedStudy, read
+from prefixcap.study.analysis.rows import FIELDS, TableRow, entries
 
 SEPARATOR = "::"
 KEYS = {
@@ -38,12 +38,12 @@ class Part:
 
     text: str
     path: Path
-    finished: Finished | None = None
-    entries: tuple[Entry, ...] = ()
+    finished: SavedStudy | None = None
+    entries: tuple[TableRow, ...] = ()
     whole: bool = True
     references: Path | None = None
 
-    def single(self) -> Entry:
+    def single(self) -> TableRow:
         """Returns the one entry.
 
         Raises:
@@ -84,7 +84,7 @@ def part(text: str, beside: Part | None = None, references: Path | None = None) 
     return _chosen(text, path, study or read(path), words.split())
 
 
-def _chosen(text: str, path: Path, finished: Finished, words: Sequence[str]) -> Part:
+def _chosen(text: str, path: Path, finished: SavedStudy, words: Sequence[str]) -> Part:
     rows: list[Mapping[str, Any]] = [*finished.rows]
     rows += (row for row in finished.baselines if "cell" in row)
     left = rows
@@ -110,7 +110,7 @@ def _chosen(text: str, path: Path, finished: Finished, words: Sequence[str]) -> 
     )
 
 
-def _kept(entry: Entry, cells: set[str]) -> Entry | None:
+def _kept(entry: TableRow, cells: set[str]) -> TableRow | None:
     """Returns an entry with those of its seeds that were chosen; None where none was."""
     numbers = [n for n, cell in enumerate(entry.cells) if cell in cells]
     if len(numbers) in (0, len(entry.cells)):

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from prefixcap.study.analysis.analysis import Analysis
-from prefixcap.study.analysis.rows import Entry, varied
+from prefixcap.study.analysis.rows import TableRow, varied
 
 Table = tuple[list[str], list[list[str]]]
 """The names of the columns, and the lines."""
@@ -146,7 +146,7 @@ def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*varied(rows), "mapper", "prefix_length", "decoder"]
 
 
-def _fields(lines: Sequence[Entry], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def _fields(lines: Sequence[TableRow], rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     columns = {}
     for key in _keys(rows):
         columns[HEADS.get(key, key)] = [
@@ -157,7 +157,7 @@ def _fields(lines: Sequence[Entry], rows: Sequence[Mapping[str, Any]]) -> dict[s
     return columns
 
 
-def _scores(lines: Sequence[Entry], name: str, *, with_ends: bool) -> list[str]:
+def _scores(lines: Sequence[TableRow], name: str, *, with_ends: bool) -> list[str]:
     ends = [line.intervals.get(name) if with_ends else None for line in lines]
     return _numbers([line.scores.get(name) for line in lines], ends)
 
@@ -167,14 +167,14 @@ def _numbers(values: Sequence[float | None], ends: Sequence[Sequence[float] | No
     return [number(value, end, digits) for value, end in zip(values, ends, strict=True)]
 
 
-def _seeds_std(lines: Sequence[Entry], name: str) -> list[str]:
+def _seeds_std(lines: Sequence[TableRow], name: str) -> list[str]:
     found = [line.seed_std.get(name) for line in lines]
     digits = digits_of([value for value in found if value is not None])
     return ["" if value is None else f"{value:.{digits}f}" for value in found]
 
 
 def _work(
-    lines: Sequence[Entry], rows: Sequence[Mapping[str, Any]], work: Mapping[str, str]
+    lines: Sequence[TableRow], rows: Sequence[Mapping[str, Any]], work: Mapping[str, str]
 ) -> dict[str, list[str]]:
     by_cell = {row["cell"]: row for row in rows}
     columns = {}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.captioning.captioner import Captioner
-    from prefixcap.interfaces.text_encoder import TextSide
+    from prefixcap.interfaces.text_encoder import TextEncoder
 
 FINAL = "captions.jsonl"
 PARTIAL = "captions.partial.jsonl"
@@ -70,7 +70,7 @@ def make(
     decoder: DecoderConfig,
     features: Tensor,
     prefix: Tensor,
-    text_side: TextSide,
+    text_encoder: TextEncoder,
     image_ids: Sequence[str],
     *,
     max_new_tokens: int,
@@ -89,7 +89,7 @@ def make(
         decoder: the decoder.
         features: (B,D) or (B,N,D) of the images.
         prefix: (B,P,E), what the captioner makes of them.
-        text_side: the texts' side of the encoder that made the features.
+        text_encoder: the texts' side of the encoder that made the features.
         image_ids: B names.
         max_new_tokens: the most tokens a caption may have.
         max_rows: the most hypotheses that are extended at once.
@@ -108,7 +108,7 @@ def make(
         if done is not None:
             return done, 0
         partial = folder / PARTIAL
-        if decoder.together():
+        if decoder.batch_dependent():
             partial.unlink(missing_ok=True)
 
         def decoded(
@@ -126,7 +126,7 @@ def make(
                 seed=seed,
                 max_rows=max_rows,
                 features=chosen,
-                encoder=text_side,
+                encoder=text_encoder,
             )
             for number, hypotheses in found:
                 yield image_ids[which[number]], hypotheses
@@ -134,7 +134,7 @@ def make(
         known = {line["image"]: line for line in read_lines(partial)}
         rows = [row for row, image in enumerate(image_ids) if image not in known]
         with appending(partial) as file, reporter.task(what, len(image_ids), "images") as task:
-            task.go_on(len(known))
+            task.resume(len(known))
             since = time.perf_counter()
             for image, hypotheses in decoded(rows, prefix):
                 now = time.perf_counter()
@@ -146,7 +146,7 @@ def make(
                 since = now
                 file.write(json.dumps(known[image], ensure_ascii=False) + "\n")
                 file.flush()
-                task.reach(len(known))
+                task.update(len(known))
         lost = [image for image in image_ids if not known.get(image, {}).get("captions")]
         if lost:
             raise PrefixcapError(
@@ -182,8 +182,8 @@ def as_json(hypothesis: Hypothesis) -> dict[str, Any]:
         "text": hypothesis.text,
         "logprob": hypothesis.logprob,
         "score": hypothesis.score,
-        "finish": hypothesis.finish,
-        "tokens": len(hypothesis.ids) + (hypothesis.finish == "stop"),
+        "finish": hypothesis.finish_reason,
+        "tokens": len(hypothesis.ids) + (hypothesis.finish_reason == "stop"),
     }
 
 

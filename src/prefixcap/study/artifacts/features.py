@@ -18,7 +18,7 @@ from prefixcap.plugin import specs
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.study.definition.study import Study
 from prefixcap.util import files
-from prefixcap.util.progress import Reporter, Silent, Task
+from prefixcap.util.progress import ProgressTask, Reporter, Silent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ class Features:
     batch_size: int = ENCODE_BATCH
     took: Callable[[int, float], None] = lambda _images, _seconds: None
     encoded: int = 0
-    _files: dict[Path, Kept] = attrs.field(factory=dict, init=False, repr=False)
+    _files: dict[Path, FeatureShard] = attrs.field(factory=dict, init=False, repr=False)
     _digests: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
@@ -91,7 +91,9 @@ class Features:
     @cached_property
     def key(self) -> str:
         """A digest of the encoder; its weights are hashed once."""
-        return specs.digest("features", *specs.whole(self.config), self.encoder.digest())
+        return specs.digest(
+            "features", *specs.fingerprint_inputs(self.config), self.encoder.digest()
+        )
 
     @property
     def place(self) -> Path:
@@ -102,7 +104,7 @@ class Features:
         """Returns a digest of what makes an image's features, the encoder apart."""
         if image.id not in self._digests:
             shown = image.digest() if image.digest is not None else self._everything
-            number = image.index if self.config.by_index else None
+            number = image.index if self.config.depends_on_index else None
             self._digests[image.id] = specs.digest(image.id, number, shown, self.source)
         return self._digests[image.id]
 
@@ -161,7 +163,7 @@ class Features:
         """Returns the keys of the images that need not be encoded, by whichever process."""
         for file in self.place.glob("*.safetensors"):
             if file not in self._files:
-                self._files[file] = Kept.of(file)
+                self._files[file] = FeatureShard.of(file)
         known = {key for kept in self._files.values() for key in kept.images}
         if self.skip_unreadable:
             known |= {key for kept in self._files.values() for key in kept.unreadable}
@@ -183,7 +185,7 @@ class Features:
         self.encoded += len(chunk)
         keys = [self.image_key(example.image) for example in chunk]
         file = self.place / f"{specs.digest(keys)}.safetensors"
-        Kept.write(file, dict(zip(keys, found, strict=True)))
+        FeatureShard.write(file, dict(zip(keys, found, strict=True)))
         self.took(len(chunk), time.perf_counter() - begin)
 
     def _gather(self, split: str, examples: Sequence[Example]) -> Tensor:
@@ -203,14 +205,14 @@ class Features:
 
 
 @attrs.frozen
-class Kept:
+class FeatureShard:
     """What a file of features says of itself: the keys of its rows, and of unreadable images."""
 
     images: tuple[str, ...]
     unreadable: tuple[str, ...]
 
     @classmethod
-    def of(cls, file: Path) -> Kept:
+    def of(cls, file: Path) -> FeatureShard:
         """Reads a file's heading.
 
         Raises:
@@ -242,8 +244,8 @@ class Kept:
         files.atomic_write(file, save({"features": stacked}, {"images": said}))
 
 
-def _after(before: int, task: Task) -> Callable[[int, int], None]:
-    return lambda done, _: task.reach(before + done)
+def _after(before: int, task: ProgressTask) -> Callable[[int, int], None]:
+    return lambda done, _: task.update(before + done)
 
 
 def _read(path: Path) -> Tensor:

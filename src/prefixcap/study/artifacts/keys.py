@@ -53,7 +53,7 @@ class Cell:
 
 
 @attrs.frozen(kw_only=True)
-class Place:
+class PlannedModel:
     """A model to train, with its cells.
 
     Attributes:
@@ -75,7 +75,7 @@ class Place:
 
 
 @attrs.frozen(kw_only=True)
-class Made:
+class InputDigests:
     """What the models of one encoder and one language model are made of, as digests.
 
     Attributes:
@@ -97,9 +97,9 @@ def places(
     device: str,
     encoder: EncoderConfig,
     lm: LMConfig,
-    made: Made,
+    made: InputDigests,
     here: str | None = None,
-) -> list[Place]:
+) -> list[PlannedModel]:
     """Lays out the models of one encoder and one language model.
 
     Args:
@@ -133,7 +133,7 @@ def places(
                     model_folder=place,
                 )
             )
-        found.append(Place(model=model, key=key, folder=place, cells=tuple(cells)))
+        found.append(PlannedModel(model=model, key=key, folder=place, cells=tuple(cells)))
     return found
 
 
@@ -143,11 +143,11 @@ def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> 
         FORMAT,
         "model",
         training_key,
-        *specs.whole(model.lm),
+        *specs.fingerprint_inputs(model.lm),
         lm_digest,
-        *specs.whole(model.mapper),
+        *specs.fingerprint_inputs(model.mapper),
         model.prefix_length,
-        *specs.whole(model.tuning),
+        *specs.fingerprint_inputs(model.tuning),
         model.seed,
         study.training.to_json(),
         study.dtype,
@@ -156,8 +156,8 @@ def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> 
 
 def decoder_key(decoder: DecoderConfig, device: str) -> str:
     """Returns a digest of a decoder and of all that its settings name."""
-    parts = (part_key(part, device) for part in decoder.parts())
-    return specs.digest(decoder, *parts, *decoder.contents())
+    parts = (part_key(part, device) for part in decoder.subcomponents())
+    return specs.digest(decoder, *parts, *decoder.external_digests())
 
 
 def part_key(config: Component, device: str) -> str:
@@ -171,7 +171,7 @@ def part_key(config: Component, device: str) -> str:
         weights = config.build().digest()
     elif isinstance(config, DecoderConfig):
         return decoder_key(config, device)
-    return specs.digest(config, weights, *config.contents())
+    return specs.digest(config, weights, *config.external_digests())
 
 
 def scores_key(captions_key: str, references_key: str) -> str:
@@ -179,7 +179,7 @@ def scores_key(captions_key: str, references_key: str) -> str:
     return specs.digest("scores", captions_key, references_key)
 
 
-def in_order(found: Sequence[Place]) -> list[Cell]:
+def in_order(found: Sequence[PlannedModel]) -> list[Cell]:
     """Returns the cells in the order of the grid."""
     return [cell for place in found for cell in place.cells]
 

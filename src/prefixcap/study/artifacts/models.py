@@ -45,5 +45,5 @@ def about(folder: Path) -> dict[str, Any]:
         "training_seconds": round(sum(history.get("seconds", [])), 3),
         "training_flops": history.get("flops"),
         "epochs": len(history.get("train_loss", [])) or None,
-        "kept_epoch": history.get("kept_epoch"),
+        "best_epoch": history.get("best_epoch"),
     }

@@ -29,7 +29,7 @@ SEED = 0
 
 
 @attrs.frozen
-class Kept:
+class StoredReplicates:
     """One metric's replicates.
 
     Attributes:
@@ -124,23 +124,25 @@ def statistic(metric: MetricConfig, scores: Scores, records: Sequence[Record]) -
     return Mean(means, [record.image for record in records]) if means else None
 
 
-def _resample(key: str, prepared: Statistic | None, values: Mapping[str, float]) -> Kept:
+def _resample(
+    key: str, prepared: Statistic | None, values: Mapping[str, float]
+) -> StoredReplicates:
     if prepared is None:
-        return Kept(key, (), np.zeros(0), np.zeros((RESAMPLES, 0)))
+        return StoredReplicates(key, (), np.zeros(0), np.zeros((RESAMPLES, 0)))
     made = replicate(prepared, resamples=RESAMPLES, seed=SEED)
     unknown = [name for name in made.names if name not in values]
     if unknown:
         raise PrefixcapError(
             f"a metric resamples {unknown[0]!r}, which is none of its scores {list(values)}"
         )
-    return Kept(key, made.names, made.observed[0], made.drawn)
+    return StoredReplicates(key, made.names, made.observed[0], made.drawn)
 
 
 def _key(scores_key: str) -> str:
     return specs.digest(FORMAT, scores_key, RESAMPLES, SEED)
 
 
-def _read(folder: Path) -> dict[str, Kept]:
+def _read(folder: Path) -> dict[str, StoredReplicates]:
     from safetensors import SafetensorError, safe_open
 
     path = folder / FILE
@@ -150,7 +152,7 @@ def _read(folder: Path) -> dict[str, Kept]:
         with safe_open(path, framework="numpy") as file:
             about = json.loads(file.metadata()["kept"])
             return {
-                name: Kept(
+                name: StoredReplicates(
                     each["key"],
                     tuple(each["names"]),
                     file.get_tensor(f"{name}/observed"),
@@ -162,7 +164,7 @@ def _read(folder: Path) -> dict[str, Kept]:
         raise PrefixcapError(f"{path} is broken ({error}): delete it to make it anew") from error
 
 
-def _write(folder: Path, found: Mapping[str, Kept]) -> None:
+def _write(folder: Path, found: Mapping[str, StoredReplicates]) -> None:
     from safetensors.numpy import save
 
     about = {name: {"key": kept.key, "names": kept.names} for name, kept in found.items()}

@@ -27,7 +27,7 @@ from prefixcap.util.files import read_json, write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prefixcap.interfaces.text_encoder import TextSide
+    from prefixcap.interfaces.text_encoder import TextEncoder
 
 SCORES = "scores.json"
 
@@ -51,7 +51,7 @@ def records(
     examples: Sequence[Example],
     lines: Sequence[dict[str, Any]],
     features: Tensor | None = None,
-    text_side: TextSide | None = None,
+    text_encoder: TextEncoder | None = None,
 ) -> list[Record]:
     """Puts captions beside their references and their images.
 
@@ -59,7 +59,7 @@ def records(
         examples: B examples.
         lines: `image` and `captions` of each.
         features: (B,D) or (B,N,D) of the images.
-        text_side: the texts' side of the encoder that made the features.
+        text_encoder: the texts' side of the encoder that made the features.
     """
     found = []
     for row, (example, line) in enumerate(zip(examples, lines, strict=True)):
@@ -70,7 +70,7 @@ def records(
                 **of_captions(line["captions"]),
                 item=example.image,
                 feature=None if features is None else features[row],
-                text_side=text_side,
+                text_encoder=text_encoder,
             )
         )
     return found
@@ -87,7 +87,9 @@ def missing(folder: Path, key: str, metrics: Sequence[MetricConfig]) -> list[Met
 
 
 def _key(key: str, metric: MetricConfig) -> str:
-    return specs.digest(key, metric, *map(_part, metric.parts()), *metric.contents())
+    return specs.digest(
+        key, metric, *map(_part, metric.subcomponents()), *metric.external_digests()
+    )
 
 
 @cache

@@ -103,7 +103,7 @@ def choices(config: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
 
 def _training(found: Mapping[str, Any], dataset: DatasetConfig) -> str:
     """Writes the settings that differ from the defaults or that the data set would advise."""
-    advised = specs.split(f"training:{dataset.companions.get('training', '')}")[1]
+    advised = specs.split(f"training:{dataset.recommended.get('training', '')}")[1]
     defaults = attrs.asdict(TrainingConfig())
     changed = [key for key, value in found.items() if key in advised or value != defaults.get(key)]
     return ",".join(f"{key}={_text(found[key])}" for key in changed)

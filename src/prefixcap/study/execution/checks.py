@@ -14,12 +14,12 @@ from prefixcap.evaluation.evaluate import (
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.study.artifacts.scores import records
-from prefixcap.util.runtime import slowdown
+from prefixcap.util.runtime import dtype_slowdown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prefixcap.interfaces.text_encoder import TextSide
+    from prefixcap.interfaces.text_encoder import TextEncoder
     from prefixcap.study.definition.study import Study
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +45,7 @@ def check(study: Study, examples: Sequence[Example]) -> list[str]:
     """
     check_references(examples)
     several = Counter(metric.name for metric in study.metrics)
-    twice = [m for m in study.metrics if several[m.name] > 1 and "image" not in m.needs]
+    twice = [m for m in study.metrics if several[m.name] > 1 and "image" not in m.requires]
     for metric in study.metrics:
         metric.build()
     try_out(twice, examples[:TRIED])
@@ -56,7 +56,7 @@ def try_out(
     metrics: Sequence[MetricConfig],
     examples: Sequence[Example],
     features: Tensor | None = None,
-    text_side: TextSide | None = None,
+    text_encoder: TextEncoder | None = None,
 ) -> None:
     """Scores references in the place of captions, so that what fails does so before the training.
 
@@ -64,7 +64,7 @@ def try_out(
         metrics: what to try out.
         examples: B examples, a few.
         features: (B,D) or (B,N,D) of the images.
-        text_side: the texts' side of the encoder that made the features.
+        text_encoder: the texts' side of the encoder that made the features.
 
     Raises:
         PrefixcapError: a metric lacks what it needs, or two give one score.
@@ -73,7 +73,7 @@ def try_out(
         {"captions": [{"text": text, "logprob": -1.0, "tokens": 1, "finish": "stop"}] * 2}
         for text in (example.references[0] for example in examples)
     ]
-    evaluate(records(examples, lines, features, text_side), metrics)
+    evaluate(records(examples, lines, features, text_encoder), metrics)
 
 
 SHOWN = 5
@@ -97,7 +97,11 @@ def slow_dtype(device: str, dtype: str) -> str | None:
     Returns:
         The warning, or None where there is nothing to warn of.
     """
-    if dtype == "float32" or not device.startswith("cpu") or (times := slowdown(dtype)) < SLOW:
+    if (
+        dtype == "float32"
+        or not device.startswith("cpu")
+        or (times := dtype_slowdown(dtype)) < SLOW
+    ):
         return None
     return (
         f"warning: --dtype {dtype}: this processor takes {times:.0f} times as long for matrix "

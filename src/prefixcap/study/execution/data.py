@@ -93,16 +93,16 @@ def load(study: Study) -> Data:
     return data
 
 
-def readable(
+def drop_failed(
     examples: Sequence[Example], features: Tensor
 ) -> tuple[list[Example], Tensor, list[Example]]:
     """Parts examples into those with features, their features, and those that were unreadable."""
-    from prefixcap.captioning.encode_images import readable as rows
+    from prefixcap.captioning.encode_images import readable
 
-    good = rows(features).tolist()
+    good = readable(features).tolist()
     kept = [example for example, well in zip(examples, good, strict=True) if well]
     lost = [example for example, well in zip(examples, good, strict=True) if not well]
-    return kept, features[rows(features)], lost
+    return kept, features[readable(features)], lost
 
 
 @attrs.frozen(kw_only=True)
@@ -130,10 +130,10 @@ def training_data(features: Features, data: Data) -> tuple[TrainingData, list[st
     Returns:
         The training data, and the ids of images that could not be read.
     """
-    train, found, lost = readable(data.train, features.of(data.splits[0], data.train))
+    train, found, lost = drop_failed(data.train, features.of(data.splits[0], data.train))
     val, val_found, val_lost = list[Example](), None, list[Example]()
     if data.val:
-        val, val_found, val_lost = readable(data.val, features.of(data.splits[1], data.val))
+        val, val_found, val_lost = drop_failed(data.val, features.of(data.splits[1], data.val))
     made = TrainingData(
         features=found,
         examples=train,

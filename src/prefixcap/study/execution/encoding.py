@@ -10,7 +10,7 @@ import attrs
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.encoder import EncoderConfig
-from prefixcap.interfaces.text_encoder import TextSide
+from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import features as features_module
@@ -34,7 +34,7 @@ class Images:
         training: what mappers are trained on.
         test: (B,D) or (B,N,D) of the test images.
         test_key: a digest of these.
-        text_side: the texts' side of the encoder.
+        text_encoder: the texts' side of the encoder.
     """
 
     config: EncoderConfig
@@ -42,7 +42,7 @@ class Images:
     training: data.TrainingData
     test: Tensor
     test_key: str
-    text_side: TextSide
+    text_encoder: TextEncoder
 
 
 class Encoding:
@@ -84,7 +84,7 @@ class Encoding:
         )
         training, lost = data.training_data(features, self._data)
         test = self._data.test
-        kept, found, missing = data.readable(test, features.of(self._data.splits[2], test))
+        kept, found, missing = data.drop_failed(test, features.of(self._data.splits[2], test))
         self._left_out([*lost, *(example.image.id for example in missing)])
         self._results.work["encoded_images"] += features.encoded
         self._same_test(kept)
@@ -96,7 +96,7 @@ class Encoding:
             training=training,
             test=found,
             test_key=keys.test_key(features, kept),
-            text_side=TextSide(specs.to_spec(config), lambda: encoder, self._device),
+            text_encoder=TextEncoder(specs.to_spec(config), lambda: encoder, self._device),
         )
 
     def _left_out(self, ids: list[str]) -> None:
@@ -104,7 +104,7 @@ class Encoding:
         if new:
             self._results.skipped += new
             shown = ", ".join(new[:5])
-            self._reporter.say(f"left out {len(new)} images that could not be read: {shown}")
+            self._reporter.message(f"left out {len(new)} images that could not be read: {shown}")
 
     def _same_test(self, test: list[Example]) -> None:
         before = [example.image.id for example in self._results.test]

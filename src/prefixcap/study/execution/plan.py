@@ -9,7 +9,7 @@ from typing import Any
 from prefixcap.study.artifacts import captions, models, scores
 from prefixcap.study.artifacts import features as features_module
 from prefixcap.study.artifacts import keys as keys_module
-from prefixcap.study.artifacts.keys import Made, in_order, places
+from prefixcap.study.artifacts.keys import InputDigests, in_order, places
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, work
 from prefixcap.study.execution.estimate import Timings, Work
@@ -58,7 +58,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
         left.append(work.encoding(study, encoder_config, missing[KINDS[0]] - encoded))
         encoded = missing[KINDS[0]]
         for lm_config in study.lms:
-            made = Made(
+            made = InputDigests(
                 training=keys[0],
                 test=keys[1],
                 references=keys_module.references_key(test),

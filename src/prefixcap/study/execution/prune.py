@@ -16,7 +16,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.study.analysis.reader import SCORES, read_config
 from prefixcap.study.artifacts import captions, keys, models
 from prefixcap.study.artifacts import features as features_module
-from prefixcap.study.artifacts.keys import Made, in_order, places
+from prefixcap.study.artifacts.keys import InputDigests, in_order, places
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import data
@@ -131,7 +131,7 @@ def _used(folder: Path, study: Study, config: dict[str, Any] | None) -> set[Path
         found |= features.files(example for split in splits for example in split)
         train, val, test = map(features.known_readable, splits)
         for number, lm in enumerate(study.lms):
-            made = Made(
+            made = InputDigests(
                 training=keys.training_key(features, train, val),
                 test=keys.test_key(features, test),
                 references=keys.references_key(test),

@@ -18,7 +18,14 @@ from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, keys, models
 from prefixcap.study.artifacts import features as features_module
-from prefixcap.study.artifacts.keys import Cell, Made, Place, in_order, model_key, places
+from prefixcap.study.artifacts.keys import (
+    Cell,
+    InputDigests,
+    PlannedModel,
+    in_order,
+    model_key,
+    places,
+)
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.study.definition.study import FORMAT, Study
 from prefixcap.study.execution import checks, data, training, work
@@ -63,7 +70,7 @@ class Group:
 
     images: Images
     lm: LMConfig
-    places: list[Place]
+    places: list[PlannedModel]
 
 
 class Runner:
@@ -108,7 +115,7 @@ class Runner:
         if self.data.warning:
             self.results.warn(self.data.warning, self.reporter)
         if slow := checks.slow_dtype(self.device, self.study.dtype):
-            self.reporter.say(slow)  # of this machine, not of the results
+            self.reporter.message(slow)  # of this machine, not of the results
         self._encode()
         for group in self._groups:
             self._scorer.try_out(group.images, in_order(group.places))
@@ -159,7 +166,7 @@ class Runner:
         for lm_config in self.study.lms:
             lm = models.lm_key(self._language_model(lm_config))
             for images in seen:
-                made = Made(
+                made = InputDigests(
                     training=images.training.key,
                     test=images.test_key,
                     references=references,
@@ -198,7 +205,9 @@ class Runner:
         for cell in shared(left, lambda cell: cell.folder, wait=wait, waiting=self._waits_for_cell):
             self._cell(group, cell)
 
-    def _next_trained(self, group: Group, untrained: list[Place], *, wait: bool) -> Place | None:
+    def _next_trained(
+        self, group: Group, untrained: list[PlannedModel], *, wait: bool
+    ) -> PlannedModel | None:
         """Trains a model that no other process is at; its cells may be shared then."""
         works = shared(untrained, lambda p: p.folder, wait=wait, waiting=self._waits_for_model)
         with contextlib.closing(works):
@@ -208,11 +217,11 @@ class Runner:
                 return place
         return None
 
-    def _waits_for_model(self, place: Place) -> None:
-        self.reporter.say(f"waiting for another process, which trains {place.model.name}")
+    def _waits_for_model(self, place: PlannedModel) -> None:
+        self.reporter.message(f"waiting for another process, which trains {place.model.name}")
 
     def _waits_for_cell(self, cell: Cell) -> None:
-        self.reporter.say(f"waiting for another process, which captions {cell.name}")
+        self.reporter.message(f"waiting for another process, which captions {cell.name}")
 
     def _missing(self, group: Group) -> list[Cell]:
         return [cell for cell in in_order(group.places) if cell.name not in self._rows]
@@ -249,7 +258,7 @@ class Runner:
         configs = [study.dataset, *(c for kind in kinds for c in kind), *study.metrics]
         return versions.versions() | {f"{c.kind} {c.name}": c.version for c in configs}
 
-    def _train(self, group: Group, place: Place) -> None:
+    def _train(self, group: Group, place: PlannedModel) -> None:
         steps = work.training(self.study, group.images.training, place)
         self._whole([steps])
         captioner, trained = training.train(
@@ -287,7 +296,7 @@ class Runner:
                 cell.decoder,
                 images.test,
                 prefix,
-                images.text_side,
+                images.text_encoder,
                 ids,
                 max_new_tokens=study.max_new_tokens,
                 max_rows=study.max_rows,
@@ -334,7 +343,7 @@ class Runner:
             self._captioner = folder, Captioner.load(folder, self.device, self.study.dtype)
         captioner = self._captioner[1]
         if self._prefix is None or self._prefix[0] != folder:
-            if unlike := captioner.unlike_training(images.test):
+            if unlike := captioner.check_feature_shift(images.test):
                 self.results.warn(f"warning: {folder.name}: {unlike}", self.reporter)
             self._prefix = folder, captioner.prefixes(images.test)
             self.results.work["mapped_images"] += len(images.test)
@@ -380,7 +389,7 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """
     device = device_named(study.device)
     if slow := checks.slow_dtype(device, study.dtype):
-        reporter.say(slow)
+        reporter.message(slow)
     loaded = data.load(study)
     encoder = study.encoders[0].build(device)
     lm = study.lms[0].build(device, study.dtype)
@@ -399,7 +408,9 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     found, lost = data.training_data(features, loaded)
     key = model_key(study, model, lm_key, found.key)
     if lost:
-        reporter.say(f"left out {len(lost)} images that could not be read: {', '.join(lost[:5])}")
+        reporter.message(
+            f"left out {len(lost)} images that could not be read: {', '.join(lost[:5])}"
+        )
     training.train(
         folder, key, model, study, lm, encoder.digest(), found, reporter, f"training {model.name}"
     )

@@ -19,7 +19,7 @@ from prefixcap.study.execution import baselines, checks, work
 from prefixcap.study.execution.encoding import Images
 from prefixcap.study.execution.estimate import Work, note
 from prefixcap.util.files import write_lines
-from prefixcap.util.progress import Reporter, Silent, Task
+from prefixcap.util.progress import ProgressTask, Reporter, Silent
 
 
 class Scorer:
@@ -58,11 +58,11 @@ class Scorer:
         wanted = [
             metric
             for metric in self._study.metrics
-            if "image" in metric.needs
+            if "image" in metric.requires
             and any(scores_module.missing(cell.folder, cell.scores_key, [metric]) for cell in cells)
         ]
         test, features = self._results.test[: checks.TRIED], images.test[: checks.TRIED]
-        checks.try_out(wanted, test, features, images.text_side)
+        checks.try_out(wanted, test, features, images.text_encoder)
 
     def scores(
         self, folder: Path, key: str, lines: list[dict[str, Any]], images: Images, what: str
@@ -87,14 +87,14 @@ class Scorer:
         if missing:
             self._begin(works)
         reporter = self._reporter if missing else Silent()
-        records = scores_module.records(self._results.test, lines, images.test, images.text_side)
+        records = scores_module.records(self._results.test, lines, images.test, images.text_encoder)
         with reporter.task(f"scoring {what}", len(missing), "metrics") as task:
             reached = self._noting(len(lines), task)
             scores = scores_module.cell_scores(folder, key, records, metrics, reached)
         for metric, reason in scores.left_out.items():
             if (metric, reason) not in self._told:
                 self._told.add((metric, reason))
-                self._reporter.say(f"left out {metric} of {what} and its like: it {reason}")
+                self._reporter.message(f"left out {metric} of {what} and its like: it {reason}")
         self._results.work["scored_metrics"] += scores.scored
         drawn = replicates.replicates(folder, records, metrics)
         if drawn is None:
@@ -141,12 +141,14 @@ class Scorer:
                 }
             )
 
-    def _noting(self, images: int, task: Task) -> Callable[[int, MetricConfig, float], None]:
+    def _noting(
+        self, images: int, task: ProgressTask
+    ) -> Callable[[int, MetricConfig, float], None]:
         """Notes how long each of the metrics took; another process may have scored some of them."""
 
         def reached(done: int, metric: MetricConfig, seconds: float) -> None:
             (piece,) = work.scoring([metric], images)
             note(self._folder, piece, seconds)
-            task.reach(done)
+            task.update(done)
 
         return reached

@@ -59,10 +59,10 @@ def train(
             def progress(done: int, total: int, info: Mapping[str, Any]) -> None:
                 nonlocal went_on
                 if not went_on and done > 1:
-                    task.go_on(done)  # nobody timed the step that this process began with
+                    task.resume(done)  # nobody timed the step that this process began with
                 went_on = True
                 losses = [f"{k} {info[k]:.3f}" for k in ("loss", "val_loss") if k in info]
-                task.reach(done, total, note=f"epoch {info['epoch']}, {', '.join(losses)}")
+                task.update(done, total, note=f"epoch {info['epoch']}, {', '.join(losses)}")
 
             trained = fit(
                 lm,

@@ -11,7 +11,7 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import captions, scores
-from prefixcap.study.artifacts.keys import Cell, Place, in_order
+from prefixcap.study.artifacts.keys import Cell, PlannedModel, in_order
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.data import TrainingData
 from prefixcap.study.execution.estimate import Work
@@ -23,7 +23,7 @@ def encoding(study: Study, encoder: EncoderConfig, images: int) -> Work:
     return Work(kind="encoding", units=images, by=by)
 
 
-def training(study: Study, data: TrainingData | Sequence[Example], place: Place) -> Work:
+def training(study: Study, data: TrainingData | Sequence[Example], place: PlannedModel) -> Work:
     """Returns the training of a model: the most steps that it may take."""
     examples = data.examples if isinstance(data, TrainingData) else data
     found = sum(len(example.references) for example in examples)
@@ -68,7 +68,7 @@ def scoring(metrics: Sequence[MetricConfig], images: int) -> list[Work]:
 def left(
     study: Study,
     data: TrainingData | Sequence[Example],
-    places: Sequence[Place],
+    places: Sequence[PlannedModel],
     image_ids: Sequence[str],
     done: Collection[str] = (),
 ) -> list[Work]:

@@ -122,17 +122,19 @@ def image_digests(case: Case) -> str | None:
     return None
 
 
-@rule("companions")
-def companions(case: Case) -> str | None:
+@rule("recommended")
+def recommended(case: Case) -> str | None:
     """The components that a data set is used with are known, where the case has a registry."""
-    found = cast(DatasetConfig, case.config).companions
+    found = cast(DatasetConfig, case.config).recommended
     if not found or case.registry is None:
-        return "no companions" if not found else "the case has no registry"
+        return "nothing is recommended" if not found else "the case has no registry"
     for kind, spec in found.items():
         if kind == "training":
             specs.split(f"training:{spec}")
             continue
-        require(kind in KINDS, f"companions: no kind {kind!r}; known: training, {', '.join(KINDS)}")
+        require(
+            kind in KINDS, f"recommended: no kind {kind!r}; known: training, {', '.join(KINDS)}"
+        )
         for one in specs.split_list(spec):
             case.registry.parse(KINDS[kind], one)
     return None
@@ -181,6 +183,6 @@ RULES = (
     references,
     readable_images,
     image_digests,
-    companions,
+    recommended,
     digest,
 )

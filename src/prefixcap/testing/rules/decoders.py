@@ -121,7 +121,7 @@ def logprob(case: Case) -> None:
     prefix, stop = prefixes(case).to(device), settings(case, ())["stop_ids"]
     for number, hypotheses in enumerate(usual(case)):
         for h in hypotheses:
-            text = [*h.ids, *(stop if h.finish == "stop" else ())]
+            text = [*h.ids, *(stop if h.finish_reason == "stop" else ())]
             ids = torch.tensor([text], device=device)
             with torch.inference_mode():
                 logits = lm.teacher_forced(prefix[number : number + 1], ids, ids >= 0)
@@ -136,7 +136,7 @@ def limit(case: Case) -> None:
     """No caption has more than `max_new_tokens` tokens, the stop token included."""
     for most in (1, 2, LIMIT):
         captions = found(case, max_new_tokens=most)
-        longest = max(len(h.ids) + (h.finish == "stop") for hyps in captions for h in hyps)
+        longest = max(len(h.ids) + (h.finish_reason == "stop") for hyps in captions for h in hyps)
         require(longest <= most, f"a caption has {longest} tokens where {most} are allowed")
 
 
@@ -160,9 +160,12 @@ def finish(case: Case) -> None:
     for most in (1, LIMIT):
         for h in (h for hypotheses in found(case, max_new_tokens=most) for h in hypotheses):
             right = "length" if len(h.ids) >= most else "stop"
-            require(h.finish == right, f"{h.ids} of at most {most} finished by {h.finish!r}")
-            said = f"{h.ids} finished by {h.finish!r} has the stop_id {h.stop_id!r}"
-            known = h.stop_id in stops if h.finish == "stop" else h.stop_id is None
+            require(
+                h.finish_reason == right,
+                f"{h.ids} of at most {most} finished by {h.finish_reason!r}",
+            )
+            said = f"{h.ids} finished by {h.finish_reason!r} has the stop_id {h.stop_id!r}"
+            known = h.stop_id in stops if h.finish_reason == "stop" else h.stop_id is None
             require(known, f"{said}; the stop tokens are {stops}")
 
 
@@ -172,7 +175,7 @@ def text(case: Case) -> None:
     tokenizer, (stop,) = case.language_model().tokenizer, settings(case, ())["stop_ids"]
     for visible, captions in ((False, usual(case)), (True, found(case, stop_visible=True))):
         for h in (h for hypotheses in captions for h in hypotheses):
-            shown = [*h.ids, stop] if visible and h.finish == "stop" else h.ids
+            shown = [*h.ids, stop] if visible and h.finish_reason == "stop" else h.ids
             right = tokenizer.decode(shown).strip() if tokenizer else ""
             require(h.text == right, f"the text of {h.ids} is {h.text!r}, not {right!r}")
 
@@ -180,8 +183,8 @@ def text(case: Case) -> None:
 @rule("batch-alone")
 def batch_alone(case: Case) -> str | None:
     """An image alone gets the captions that it gets in a batch."""
-    if cast(DecoderConfig, case.config).together():
-        return "its captions depend on the images beside them, as `together` says"
+    if cast(DecoderConfig, case.config).batch_dependent():
+        return "its captions depend on the images beside them, as `batch_dependent` says"
     alone = [found(case, [number])[0] for number in range(IMAGES)]
     same(case, usual(case), alone, "alone")
     return None
@@ -288,15 +291,15 @@ def stop_at_once(case: Case) -> None:
     for hypotheses in found(case, stop_ids=range(case.language_model().vocab_size)):
         require(bool(hypotheses), "an image has no caption")
         for h in hypotheses:
-            require(h.ids == () and h.finish == "stop", f"the caption is {h}")
+            require(h.ids == () and h.finish_reason == "stop", f"the caption is {h}")
 
 
 @rule("no-stop")
 def no_stop(case: Case) -> None:
     """Without stop tokens every caption has all the tokens it may have."""
     for h in (h for hypotheses in found(case, stop_ids=()) for h in hypotheses):
-        full = len(h.ids) == LIMIT and h.finish == "length"
-        require(full, f"of {LIMIT} tokens, {len(h.ids)} came, ended by {h.finish!r}")
+        full = len(h.ids) == LIMIT and h.finish_reason == "length"
+        require(full, f"of {LIMIT} tokens, {len(h.ids)} came, ended by {h.finish_reason!r}")
 
 
 @rule("inputs-untouched")

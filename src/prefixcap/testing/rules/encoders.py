@@ -72,7 +72,7 @@ def images_matter(case: Case) -> None:
 
 
 @rule("text-side")
-def text_side(case: Case) -> str | None:
+def text_encoder(case: Case) -> str | None:
     """Texts, where the encoder has a text side, become float32 features (B,D) of their own."""
     found = encoder(case).encode_text(TEXTS)
     if found is None:
@@ -97,4 +97,4 @@ def digest(case: Case) -> None:
     same_digest(case)
 
 
-RULES = (feature_shape, frozen, image_alone, images_matter, text_side, digest)
+RULES = (feature_shape, frozen, image_alone, images_matter, text_encoder, digest)

@@ -12,7 +12,7 @@ import numpy as np
 from prefixcap.evaluation.stats import Resamplable
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.metric import Metric, MetricConfig, Record, Scores
-from prefixcap.interfaces.text_encoder import TextSide
+from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.testing.case import Case, drawn_images
 from prefixcap.testing.rules.helpers import near
 from prefixcap.testing.rules.rule import require, rule
@@ -44,13 +44,13 @@ PERFECT = tuple(
         finishes=("stop" if i else "length", "stop"),
         item=_item(i),
         feature=SEEN[i],
-        text_side=TextSide("words", lambda: ENCODER),
+        text_encoder=TextEncoder("words", lambda: ENCODER),
     )
     for i, texts in enumerate(TEXTS)
 )
 # what is left of a record where a need is not declared
 LESS: Mapping[str, Mapping[str, Any]] = {
-    "image": {"item": None, "feature": None, "text_side": None},
+    "image": {"item": None, "feature": None, "text_encoder": None},
     "search": {"logprobs": (), "tokens": (), "finishes": ()},
     "several": {"captions": ()},
 }
@@ -157,26 +157,26 @@ def record_order(case: Case) -> None:
 def perfect_is_best(case: Case) -> None:
     """Perfect predictions score no worse than the same ones on the wrong images."""
     right, wrong = scored(case, PERFECT), scored(case, on_the_wrong_images())
-    less = cast(MetricConfig, case.config).less_is_better
+    less = cast(MetricConfig, case.config).lower_is_better
     unknown = sorted(less - right.values.keys())
-    require(not unknown, f"less_is_better names {unknown}; the values are {list(right.values)}")
+    require(not unknown, f"lower_is_better names {unknown}; the values are {list(right.values)}")
     for name, value in right.values.items():
         other = wrong.values[name]
         no_worse = near(value, other) or (value <= other if name in less else value >= other)
         better = "less" if name in less else "more"
-        cure = "" if name in less else "; where less is better, `less_is_better` says so"
+        cure = "" if name in less else "; where less is better, `lower_is_better` says so"
         said = f"{name} is {value} where right and {other} where wrong, and {better} is better"
         require(no_worse, said + cure)
 
 
-@rule("needs")
-def needs(case: Case) -> None:
+@rule("requires")
+def requires(case: Case) -> None:
     """Records that have nothing but texts and what the metric says it needs score the same."""
     config = cast(MetricConfig, case.config)
-    unknown = sorted(set(config.needs) - set(LESS))
+    unknown = sorted(set(config.requires) - set(LESS))
     require(not unknown, f"the needs {unknown} are not among {sorted(LESS)}")
     less = {
-        k: v for need, kept in LESS.items() if need not in config.needs for k, v in kept.items()
+        k: v for need, kept in LESS.items() if need not in config.requires for k, v in kept.items()
     }
     bare = [attrs.evolve(record, **less) for record in PERFECT]
     own = cast(Metric, case.built()).score(bare)
@@ -223,7 +223,7 @@ RULES = (
     per_image,
     record_order,
     perfect_is_best,
-    needs,
+    requires,
     repeatable,
     resamplable,
 )
