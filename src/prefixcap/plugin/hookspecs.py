@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pluggy
 
 from prefixcap.interfaces.component import Component
-
-if TYPE_CHECKING:
-    import typer
 
 PROJECT = "prefixcap"
 
@@ -27,9 +24,12 @@ def prefixcap_components() -> Iterable[type[Component]]:  # type: ignore[empty-b
 
 
 @hookspec
-def prefixcap_commands(app: typer.Typer) -> None:
+def prefixcap_commands(app: Any) -> None:
     """Add commands to the shell.
 
     Called once, before the command line is parsed, unless a built-in command is called. It must
     import nothing heavy: commands import what they need when they run.
+
+    Args:
+        app: The `typer.Typer` of the shell.
     """

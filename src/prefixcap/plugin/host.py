@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract, isclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import attrs
 import pluggy
@@ -13,9 +13,6 @@ import pluggy
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.plugin import hookspecs
-
-if TYPE_CHECKING:
-    import typer
 
 GROUP = "prefixcap"
 
@@ -36,7 +33,7 @@ class Plugin:
     distribution: str
     components: tuple[type[Component], ...] = ()
     error: str = ""
-    add_commands: Callable[[typer.Typer], None] | None = None
+    add_commands: Callable[[Any], None] | None = None
 
 
 def installed() -> list[Plugin]:
