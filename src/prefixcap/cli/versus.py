@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from prefixcap.cli.options import DEFAULT_EVAL_METRICS
 from prefixcap.cli.table import wrapped
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.metric import MetricConfig
@@ -169,7 +170,7 @@ def single(
     whole = _side(one), _side(two)
     sides = comparison.same_images(*whole, common=common)
     kept = metrics is None and all(s is w and s.entry for s, w in zip(sides, whole, strict=True))
-    used = _metrics(sides, metrics)
+    used = _metrics(sides, metrics, DEFAULT_EVAL_METRICS)
     beside = []
     if kept and one.path == two.path and one.finished is not None:
         entries = [e for e in _all(one) if not {*e.cells} & {*_cells(sides[0]), *_cells(sides[1])}]
@@ -214,7 +215,7 @@ def matched(
         sides = comparison.same_images(*whole, common=common)
         kept = kept and sides[0] is whole[0] and sides[1] is whole[1]
         pairs.append(sides)
-    used = _metrics(pairs[0], metrics)
+    used = _metrics(pairs[0], metrics, DEFAULT_EVAL_METRICS)
     found = comparison.compare(pairs, used, kept=kept, correction=correction, across=True)
     return Matched(
         names=(one.text, two.text),

@@ -1,10 +1,9 @@
-"""TODO."""
+"""Which rows of two studies are compared with each other, and by which metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from prefixcap.cli.options import DEFAULT_EVAL_METRICS
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.study.analysis import comparison
@@ -36,7 +35,7 @@ def _cells(side: Side) -> tuple[str, ...]:
 
 
 def _metrics(
-    sides: tuple[Side, Side], metrics: Sequence[MetricConfig] | None
+    sides: tuple[Side, Side], metrics: Sequence[MetricConfig] | None, default: Sequence[str]
 ) -> Sequence[MetricConfig]:
     if metrics is not None:
         return metrics
@@ -44,7 +43,7 @@ def _metrics(
         from prefixcap.plugin.registry import Registry
 
         registry = Registry()
-        return [registry.parse(MetricConfig, name) for name in DEFAULT_EVAL_METRICS]
+        return [registry.parse(MetricConfig, name) for name in default]
     shared = comparison.shared_metrics(*sides)
     if not shared:
         raise PrefixcapError(
