@@ -171,7 +171,7 @@ def test_an_out_that_is_a_file(shell: Shell, world: World, tmp_path: Path) -> No
 def test_no_room_on_the_disk(
     shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = files_module.replace
+    replace = files_module.atomic_write
 
     def full(path: Path, content: bytes) -> None:
         if "captions" in path.name and path.parents[1].name == "cells":

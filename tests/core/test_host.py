@@ -63,7 +63,7 @@ def plugin(name: str) -> host.Plugin:
 
 def test_the_built_in_plugins_are_loaded_without_an_error() -> None:
     built_in = [p for p in host.installed() if p.distribution.startswith("prefixcap ")]
-    assert {p.name for p in built_in} >= {"clip", "coco", "decoders", "hf", "mappers", "scenes"}
+    assert {p.name for p in built_in} >= {"clip", "datasets", "decoders", "hf", "mappers", "scenes"}
     assert [p for p in built_in if p.error] == []
 
 

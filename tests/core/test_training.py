@@ -376,7 +376,7 @@ def test_a_checkpoint_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
         def slow(path: Path, content: bytes) -> None:
             clock[0] += 3.0
 
-        patch.setattr(checkpoint.runs, "replace", slow)
+        patch.setattr(checkpoint.files, "atomic_write", slow)
         found.write({})
         for passed, expected in ((299.0, False), (2.0, True)):
             clock[0] += passed

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.util.files import atomic_write
+from prefixcap.util import files
 from prefixcap.util.versions import version_of
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def write(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]
     text = json.dumps(full, indent=1, ensure_ascii=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / WEIGHTS, content)
-        atomic_write(folder / CONFIG, text.encode())
+        files.atomic_write(folder / WEIGHTS, content)
+        files.atomic_write(folder / CONFIG, text.encode())
     except OSError as error:
         raise PrefixcapError(f"{folder}: the model cannot be saved: {error.strerror}") from error
 

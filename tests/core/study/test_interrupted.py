@@ -47,7 +47,7 @@ def killed(
     study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch, after: int, inside: str = ""
 ) -> bool:
     """Runs a study until so many files, in folders of that name, were written; whether it died."""
-    replace, countdown = files_module.replace, killing(after)
+    replace, countdown = files_module.atomic_write, killing(after)
 
     def deadly(path: Path, content: bytes) -> None:
         if not inside or path.parents[1].name == inside:

@@ -25,7 +25,7 @@ from prefixcap.util.progress import Whole, duration
 HOLD = """
 import sys
 from pathlib import Path
-from prefixcap.study.store import locked
+from prefixcap.study.artifacts.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
