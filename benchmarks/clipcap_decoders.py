@@ -23,11 +23,12 @@ from prefixcap_clipcap.convert import import_checkpoint
 from prefixcap_metrics.resampling.cider import CiderStatistic
 from prefixcap_metrics.tokens import tokens
 
-from prefixcap import Hypothesis, MetricConfig, Record, Registry
+from prefixcap import Hypothesis, MetricConfig, Record
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.evaluation.evaluate import evaluate
 from prefixcap.evaluation.stats import paired_bootstrap, replicate
 from prefixcap.interfaces.dataset import DatasetConfig, Example
+from prefixcap.plugin.registry import default_registry
 
 CAPTIONERS = ("mlp_k10", "transformer_k10")
 COLUMNS = {"CIDEr": "cider", "Bleu_4": "bleu", "METEOR": "meteor"}
@@ -122,7 +123,7 @@ def statistics(cell: Cell, examples: Sequence[Example], seeds: int) -> list[Cide
 @cache
 def score(records: tuple[Record, ...], metrics: tuple[str, ...]) -> Mapping[str, float]:
     """Scores captions; those of `generate2` and of greedy search, say, are scored once."""
-    registry = Registry()
+    registry = default_registry()
     return evaluate(records, [registry.parse(MetricConfig, metric) for metric in metrics]).values
 
 
@@ -161,7 +162,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     data = options.shared / "data"
-    registry = Registry()
+    registry = default_registry()
     config = registry.from_json(
         DatasetConfig, {"name": "jsonl", "path": str(data / "flickr8k_clip")}
     )

@@ -19,10 +19,11 @@ import torch
 from prefixcap_decoders.speculative.config import Speculative
 from prefixcap_decoders.speculative.decoder import SpeculationStats, SpeculativeDecoder
 
-from prefixcap import DatasetConfig, DecoderConfig, Hypothesis, Registry
+from prefixcap import DatasetConfig, DecoderConfig, Hypothesis
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.decoding.decode import collect
 from prefixcap.interfaces.decoder import DecodingTask
+from prefixcap.plugin.registry import default_registry
 from prefixcap.plugin.specs import to_spec
 
 Captions = list[list[Hypothesis]]
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--dtype", help="of the language model; the training's unless given")
     parser.add_argument("--max-new-tokens", type=int, default=40)
     given = parser.parse_args()
-    captioner, registry = Captioner.load(given.run, "cpu", given.dtype), Registry()
+    captioner, registry = Captioner.load(given.run, "cpu", given.dtype), default_registry()
     dataset = registry.parse(DatasetConfig, given.dataset).build()
     examples = dataset.examples("test")[: given.images]
     features = captioner.encode([example.image for example in examples])

@@ -8,10 +8,10 @@ import attrs
 import pytest
 from conformance_cases import CASES, make_case
 
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.testing import checks, run_check
 
-REGISTRY = Registry()
+REGISTRY = default_registry()
 BUILT_IN = sorted(
     (component.kind, component.name)
     for plugin in REGISTRY.plugins

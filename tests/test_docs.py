@@ -16,7 +16,7 @@ import prefixcap
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.plugin import hookspecs
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.plugin.specs import to_json
 from prefixcap.testing import rules_for
 
@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLE = Path(__file__).parents[1] / "plugins" / "example"
 BUILT_IN = [
     component
-    for plugin in Registry().plugins
+    for plugin in default_registry().plugins
     for component in plugin.components
     if plugin.distribution.startswith("prefixcap ")
 ]

@@ -18,7 +18,7 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.interfaces.tuning import TuningConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap_clipcap.checkpoint import Checkpoint, read
 
 # ClipCap fixes the transformer mapper's heads; they cannot be read from shapes
@@ -68,7 +68,7 @@ def import_checkpoint(
         PrefixcapError: the file is no such checkpoint, or something does not fit it.
     """
     path = Path(path)
-    registry = registry or Registry()
+    registry = registry or default_registry()
     models: dict[str, LanguageModel] = {}
     folder = str(Path(lm).resolve()) if Path(lm).is_dir() else lm
 

@@ -11,7 +11,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.metric import Metric, MetricConfig
 from prefixcap.interfaces.validators import at_least
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +52,7 @@ class ClipScore(MetricConfig):
     def subcomponents(self) -> Sequence[Component]:
         """Returns the CLIP that is named, where one is."""
         spec = (self.encoder or self.text).replace(";", ",")
-        return (Registry().parse(EncoderConfig, spec),) if spec else ()
+        return (default_registry().parse(EncoderConfig, spec),) if spec else ()
 
 
 @attrs.frozen(kw_only=True)
@@ -125,7 +125,9 @@ class Oracle(MetricConfig):
         )
 
     def _metrics(self) -> list[MetricConfig]:
-        return [Registry().parse(MetricConfig, spec.replace(";", ",")) for spec in self.metric]
+        return [
+            default_registry().parse(MetricConfig, spec.replace(";", ",")) for spec in self.metric
+        ]
 
 
 @attrs.frozen(kw_only=True)

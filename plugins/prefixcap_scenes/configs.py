@@ -16,7 +16,7 @@ from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.validators import between
 from prefixcap.plugin import specs
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 
 WEIGHTS = Path(__file__).parent / "weights"
 # the shares of the splits are 80, 10 and 10 percent, and new scenes become rarer as more are drawn
@@ -131,7 +131,7 @@ def _made_by(base: type[C], name: str, path: Path) -> C:
 @cache
 def _config_class(kind: str, name: str) -> type[Component]:
     # asked for once a model of a study: looking through all plugins takes a while
-    return Registry().config_class(kind, name)
+    return default_registry().config_class(kind, name)
 
 
 def _loader(config: Component) -> str:

@@ -67,10 +67,10 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"prefixcap.{_HOMES[name]}"), name)
     if name[:1].isupper():
         from prefixcap.errors import PrefixcapError
-        from prefixcap.plugin.registry import Registry
+        from prefixcap.plugin.registry import default_registry
 
         try:
-            return Registry().class_named(name)
+            return default_registry().class_named(name)
         except PrefixcapError as error:
             raise AttributeError(f"module 'prefixcap' has no attribute {name!r}: {error}") from None
     raise AttributeError(f"module 'prefixcap' has no attribute {name!r}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from prefixcap.interfaces.kinds import KINDS
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -42,7 +42,7 @@ def test_show_says_settings_defaults_and_who_brings_it(shell: Shell) -> None:
 
 
 def test_show_says_what_every_setting_means(shell: Shell) -> None:
-    registry = Registry()
+    registry = default_registry()
     missing = []
     for kind in KINDS:
         for name in registry.names(kind):

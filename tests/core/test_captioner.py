@@ -18,7 +18,7 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.train import train
 from prefixcap.util.runtime import patch_torchvision
@@ -52,7 +52,7 @@ def features() -> Tensor:
 
 
 def make(folder: Path, tuning: str = "frozen", dtype: str = "float32") -> Captioner:
-    registry = Registry()
+    registry = default_registry()
     lm_config = registry.parse(LMConfig, f"hf:model={folder}")
     model = train(
         lm_config.build(dtype=dtype),
@@ -109,7 +109,7 @@ def test_a_tuned_model_is_saved_whole_after_a_frozen_training_of_it(
 ) -> None:
     first = make(lm, "full")
     wanted = first.caption(features=features())
-    registry = Registry()
+    registry = default_registry()
     train(
         first.lm,
         registry.parse(MapperConfig, "linear"),
@@ -125,7 +125,7 @@ def test_a_tuned_model_is_saved_whole_after_a_frozen_training_of_it(
 
 def test_a_tuned_run_needs_only_the_config_and_the_tokenizer(lm: Path, tmp_path: Path) -> None:
     first = make(lm, "full")
-    first.lm_config = Registry().parse(LMConfig, f"hf:model={lm},init=random,seed=5")
+    first.lm_config = default_registry().parse(LMConfig, f"hf:model={lm},init=random,seed=5")
     second = Captioner.load(first.save(tmp_path / "run"))
     assert first.caption(features=features()) == second.caption(features=features())
 

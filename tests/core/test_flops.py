@@ -12,7 +12,7 @@ from prefixcap.engine.causal_lm import from_transformers
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.trainer import Trainer
@@ -75,7 +75,7 @@ def test_decoding_is_counted_as_the_formula_says(dtype: torch.dtype, beams: int)
 @pytest.mark.parametrize("tuning", ["frozen", "full"])
 def test_training_is_counted_as_the_formula_says(tuning: str) -> None:
     lm = gpt2()
-    registry = Registry()
+    registry = default_registry()
     registry.parse(TuningConfig, tuning).build().apply(lm.module)
     features = torch.randn(8, D)
     mapper = registry.parse(MapperConfig, "linear")

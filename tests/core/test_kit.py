@@ -27,7 +27,7 @@ from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.testing import (
     BrokenRule,
     Case,
@@ -139,7 +139,7 @@ def test_what_is_left_out_is_a_rule_and_has_a_reason(
 def test_rules_that_do_not_apply_say_why() -> None:
     together = run_rule(Case(config=Together(twist="by batch size")), "batch-alone")
     assert "depend on the images beside them" in together.left_out
-    greedy = Registry().parse(DecoderConfig, "greedy")
+    greedy = default_registry().parse(DecoderConfig, "greedy")
     assert "do not change with the seed" in run_rule(Case(config=greedy), "streams").left_out
     assert run_rule(Case(config=TwistedDecoder()), "streams").left_out == ""
     registered = run_rule(Case(config=greedy), "config-registered")
@@ -227,18 +227,18 @@ def test_shapes_that_a_mapper_refuses_are_left_out_unless_it_refuses_all() -> No
 
 @pytest.mark.parametrize("spec", ["transformer:heads=5,num_layers=1", "mlp:parameters=500"])
 def test_mappers_of_unusual_sizes_pass(spec: str) -> None:
-    results = run_checks(Registry().parse(MapperConfig, spec))
+    results = run_checks(default_registry().parse(MapperConfig, spec))
     assert {r.name: r.problem for r in results if not r.ok} == {}
 
 
 @pytest.mark.parametrize("spec", ["guidance:against=mean", "best-of:by=clip"])
 def test_decoders_that_look_at_features_or_at_other_images_pass(spec: str) -> None:
-    results = run_checks(Registry().parse(DecoderConfig, spec))
+    results = run_checks(default_registry().parse(DecoderConfig, spec))
     assert {r.name: r.problem for r in results if not r.ok} == {}
 
 
 def test_log_probabilities_are_compared_where_the_language_model_is() -> None:
-    config = Registry().parse(DecoderConfig, "greedy")
+    config = default_registry().parse(DecoderConfig, "greedy")
     with second_device():
         result = run_rule(Case(config=config, lm=lambda: CausalLM(moved(small_gpt2()))), "logprob")
     assert result.problem == ""
@@ -288,6 +288,6 @@ def test_a_model_whose_output_layer_is_apart_passes_the_rules_of_tunings() -> No
             torch.manual_seed(3)
             return LlamaForCausalLM(config).eval()
 
-    config = Registry().parse(TuningConfig, "full")
+    config = default_registry().parse(TuningConfig, "full")
     for check in checks(Case(config=config, module=untied)):
         check()

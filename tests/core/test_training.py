@@ -16,7 +16,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.interfaces.tuning import TuningConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.training import checkpoint
 from prefixcap.training.batches import Pair, batches, find_end, pad, sentence, tokenize
 from prefixcap.training.checkpoint import Checkpoint
@@ -74,7 +74,7 @@ def gpt2(dropout: float = 0.0, eos: bool = True) -> LanguageModel:
 
 
 def config_of(base: type[Any], spec: str) -> Any:
-    return Registry().parse(base, spec)
+    return default_registry().parse(base, spec)
 
 
 def world(images: int = 24) -> tuple[Tensor, list[list[str]]]:
@@ -457,7 +457,7 @@ def test_a_loss_that_is_not_a_number_is_a_sentence() -> None:
         name = "broken"
 
         def build(self, shape: MapperShape) -> nn.Module:
-            module = Registry().parse(MapperConfig, "linear").build(shape)
+            module = default_registry().parse(MapperConfig, "linear").build(shape)
             next(iter(module.parameters())).data.fill_(math.nan)
             return module
 

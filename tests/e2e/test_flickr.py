@@ -17,7 +17,7 @@ from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.metric import MetricConfig, Record
 from prefixcap.interfaces.tuning import TuningConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.train import train
 
@@ -30,13 +30,13 @@ def cider(examples: Sequence[Example], captions: Sequence[str]) -> float:
         Record(image=e.image.id, references=e.references, prediction=caption)
         for e, caption in zip(examples, captions, strict=True)
     ]
-    scores = Registry().parse(MetricConfig, "cider").build().score(records)
+    scores = default_registry().parse(MetricConfig, "cider").build().score(records)
     return scores.values["CIDEr"]
 
 
 @pytest.mark.timeout(600)
 def test_a_small_model_from_scratch_beats_the_nearest_caption(shared: Path, tmp_path: Path) -> None:
-    registry = Registry()
+    registry = default_registry()
     folder = shared / "data" / "flickr8k_clip"
     data = registry.parse(DatasetConfig, f"jsonl:path={folder}").build()
     encoder_config = registry.parse(EncoderConfig, "precomputed")

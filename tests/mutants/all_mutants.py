@@ -37,7 +37,7 @@ from mutants.configs import (
 from mutants.heavy import Heavy
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin.host import Plugin
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.testing import Case, rules_for
 
 
@@ -209,7 +209,7 @@ DATASETS = [
         ("bytes", "digest"),
     )
 ]
-DATASETS.append(Mutant(Case(config=BadCompany(), registry=Registry()), "recommended"))
+DATASETS.append(Mutant(Case(config=BadCompany(), registry=default_registry()), "recommended"))
 METRICS = [
     mutant(TwistedMetric(twist=twist), breaks, *also)
     for twist, breaks, *also in (

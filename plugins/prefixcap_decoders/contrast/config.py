@@ -12,7 +12,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import Decoder, DecoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.validators import above, at_least, between, one_of
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap_decoders.logits.settings import TEMPERATURE
 
 VIEWS = ("start", "zero", "mean")
@@ -39,7 +39,7 @@ def inner_decoder(spec: str) -> Decoder:
 
 def inner_config(spec: str) -> DecoderConfig:
     """Reads the config of such a decoder; raises as `inner_decoder` does."""
-    return Registry().parse(DecoderConfig, spec.replace(";", ","))
+    return default_registry().parse(DecoderConfig, spec.replace(";", ","))
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +131,7 @@ class ContrastiveDecoding(DecoderConfig):
         if not self.amateur:
             return None
         try:
-            return Registry().parse(LMConfig, self.amateur.replace(";", ","))
+            return default_registry().parse(LMConfig, self.amateur.replace(";", ","))
         except PrefixcapError as error:
             raise PrefixcapError(f"amateur: {error}") from error
 

@@ -11,7 +11,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import Decoder
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.validators import at_least, one_of
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap_decoders.beam.length_penalty import LENGTH_NORMS, PENALTY
 from prefixcap_decoders.sampling.config import Truncated
 
@@ -61,7 +61,7 @@ class BestOf(Truncated):
         super().subcomponents()
         if self.by != "clip" or not self.text:
             return ()
-        return (Registry().parse(EncoderConfig, self.text.replace(";", ",")),)
+        return (default_registry().parse(EncoderConfig, self.text.replace(";", ",")),)
 
 
 @attrs.frozen(kw_only=True)

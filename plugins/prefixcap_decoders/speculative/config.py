@@ -16,7 +16,7 @@ from prefixcap.interfaces.decoder import Decoder, DecoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.validators import at_least
 from prefixcap.plugin import specs
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap_decoders.contrast.config import inner_config
 from prefixcap_decoders.greedy.config import Greedy
 from prefixcap_decoders.sampling.config import Epsilon, Eta, MinP, Sample, TopH, TopK, TopP, Typical
@@ -121,6 +121,6 @@ def _part(base: type[C], spec: str, setting: str) -> C | None:
     if not spec:
         return None
     try:
-        return Registry().parse(base, spec.replace(";", ","))
+        return default_registry().parse(base, spec.replace(";", ","))
     except PrefixcapError as error:
         raise PrefixcapError(f"{setting}: {error}") from error

@@ -23,7 +23,7 @@ from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.interfaces.tuning import TuningConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.plugin.specs import to_json, to_spec
 from prefixcap.training.config import TrainingConfig
 from prefixcap.util.runtime import device_named, dtype_named
@@ -299,7 +299,7 @@ def _load(
     dtype: str | None,
     registry: Registry | None,
 ) -> Captioner:
-    registry = registry or Registry()
+    registry = registry or default_registry()
     encoder = config["encoder"]
     lm_config = registry.from_json(LMConfig, config["lm"])
     tuning_config = registry.from_json(TuningConfig, config["tuning"])

@@ -61,9 +61,9 @@ def _add_plugin_commands(words: Sequence[str]) -> None:
     """Let plugins add commands, unless a built-in one is called, which need not wait for them."""
     if any(word in BUILT_IN for word in words[:1]) or len(app.registered_commands) > len(BUILT_IN):
         return
-    from prefixcap.plugin.registry import Registry
+    from prefixcap.plugin.registry import default_registry
 
-    for plugin in Registry().plugins:
+    for plugin in default_registry().plugins:
         if plugin.add_commands is not None:
             plugin.add_commands(app)
 

@@ -93,10 +93,10 @@ def bench(
     with quiet_stdout():
         plan = _study(choices)
         if save_study is not None:
-            from prefixcap.plugin.registry import Registry
+            from prefixcap.plugin.registry import default_registry
             from prefixcap.study.definition import toml
 
-            toml.write(save_study, toml.choices(plan.to_json(), Registry()))
+            toml.write(save_study, toml.choices(plan.to_json(), default_registry()))
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
         answer, text = _plan(plan, folder) if dry_run else _run(plan, folder)
     typer.echo(json.dumps(answer) if as_json else text)
@@ -110,9 +110,9 @@ def _with_file(path: Path | None, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _study(choices: dict[str, Any]) -> Study:
-    from prefixcap.plugin.registry import Registry
+    from prefixcap.plugin.registry import default_registry
 
-    return options.study(choices, Registry())
+    return options.study(choices, default_registry())
 
 
 def _name(study: Study) -> str:

@@ -68,10 +68,10 @@ def _found(folder: Path | None, file: Path | None) -> list[Artifact]:
 
 
 def _study(file: Path) -> Study:
-    from prefixcap.plugin.registry import Registry
+    from prefixcap.plugin.registry import default_registry
     from prefixcap.study.definition import toml
 
-    return options.study(toml.read(file, bench.KEYS), Registry())
+    return options.study(toml.read(file, bench.KEYS), default_registry())
 
 
 def _answer(

@@ -131,9 +131,9 @@ def _caption(
 
 def _check_decoder(spec: str) -> None:
     from prefixcap.interfaces.decoder import DecoderConfig
-    from prefixcap.plugin.registry import Registry
+    from prefixcap.plugin.registry import default_registry
 
-    Registry().parse(DecoderConfig, spec)
+    default_registry().parse(DecoderConfig, spec)
 
 
 def _features(path: Path) -> Any:

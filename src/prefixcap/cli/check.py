@@ -9,7 +9,7 @@ import typer
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.kinds import KINDS
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 
 
 def check(
@@ -17,7 +17,7 @@ def check(
     name: Annotated[str, typer.Argument(help="The component, such as beam:num_beams=3.")],
 ) -> None:
     """Hold a component against the conformance kit; the exit status is 1 where a rule is broken."""
-    registry = Registry()
+    registry = default_registry()
     registry.names(kind)  # says which kinds there are
     config = registry.parse(KINDS[kind], name)
     with quiet_stdout():

@@ -124,9 +124,9 @@ def _versus(
 
     configs = None
     if metrics:
-        from prefixcap.plugin.registry import Registry
+        from prefixcap.plugin.registry import default_registry
 
-        registry = Registry()
+        registry = default_registry()
         configs = [registry.parse(MetricConfig, name) for name in options.many(metrics, ())]
     found: Versus | Matched
     if one.finished is not None and two.finished is not None and len(one.entries) > 1:

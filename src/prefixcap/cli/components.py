@@ -15,14 +15,14 @@ import typer
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.kinds import KINDS
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import Registry, default_registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 
 
 def plugins(as_json: AsJson = False) -> None:
     """Show every plugin: what it brings, and what went wrong where something did."""
-    found = Registry().plugins
+    found = default_registry().plugins
     if as_json:
         rows = [
             {
@@ -50,7 +50,7 @@ def list_components(
     as_json: AsJson = False,
 ) -> None:
     """List the components by kind, each with its first line of documentation."""
-    registry = Registry()
+    registry = default_registry()
     kinds = [kind] if kind else list(KINDS)
     names = {each: registry.names(each) for each in kinds}
     if as_json:
@@ -69,7 +69,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a component: what it does, its settings with their defaults, and who brings it."""
-    registry = Registry()
+    registry = default_registry()
     component = registry.config_class(kind, name)
     plugin = registry.plugin_of(kind, name)
     meanings = _meanings(component)

@@ -47,9 +47,9 @@ def evaluate_file(
     from prefixcap.cli.progress import reporter
     from prefixcap.evaluation.evaluate import evaluate, too_few
     from prefixcap.evaluation.readers import read_records
-    from prefixcap.plugin.registry import Registry
+    from prefixcap.plugin.registry import default_registry
 
-    registry = Registry()
+    registry = default_registry()
     names = options.many(metrics, options.DEFAULT_EVAL_METRICS)
     configs = [registry.parse(MetricConfig, name) for name in names]
     records = read_records(file, references, split=split, common=common)

@@ -36,7 +36,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Train one captioner, into a folder that `prefixcap caption` reads."""
-    from prefixcap.plugin.registry import Registry
+    from prefixcap.plugin.registry import default_registry
 
     choices = {
         "mapper": mapper,
@@ -55,7 +55,7 @@ def train(
         "encode_batch": encode_batch,
     }
     with quiet_stdout():
-        study = options.study(choices, Registry())
+        study = options.study(choices, default_registry())
         _check_single(study)
         answer = _train(study, out)
     if as_json:

@@ -11,7 +11,7 @@ from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, DecodingTa
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.text_encoder import TextEncoder
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.plugin.specs import to_spec
 from prefixcap.plugin.text_encoders import text_encoder
 
@@ -109,7 +109,7 @@ def iter_decode(
     """Decodes as `decode` does, and yields each image's number and hypotheses as they end."""
     import torch
 
-    config = (registry or Registry()).parse(DecoderConfig, decoder)
+    config = (registry or default_registry()).parse(DecoderConfig, decoder)
     ids = [str(i) for i in range(len(prefix))] if image_ids is None else list(image_ids)
     stops = lm.eos_ids if stop_ids is None else stop_ids
     _check(lm, prefix, ids, max_new_tokens, stops, n, max_rows, features)

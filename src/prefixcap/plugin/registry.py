@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TypeVar, cast
 
 from prefixcap.errors import PrefixcapError, nearest
@@ -122,6 +122,12 @@ class Registry:
     def _failed(self) -> str:
         failed = [f"{p.name} ({p.error})" for p in self.plugins if p.error]
         return f"; plugins that failed to load: {'; '.join(failed)}" if failed else ""
+
+
+@cache
+def default_registry() -> Registry:
+    """Return the registry of the installed plugins, loaded once per process."""
+    return Registry()
 
 
 def _check_kind(kind: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.util.runtime import device_named
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def text_encoder(
         return encoder
     if isinstance(encoder, Encoder):
         return TextEncoder(type(encoder).__name__, lambda: encoder)
-    config = (registry or Registry()).parse(EncoderConfig, encoder)
+    config = (registry or default_registry()).parse(EncoderConfig, encoder)
     return TextEncoder(specs.to_spec(config), lambda: config.build(device), device)
 
 

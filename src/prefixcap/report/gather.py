@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.report import findings, gallery, lines, reproduce, training
 from prefixcap.report.content import Cell, Content, Gallery, Measures, Pair
 from prefixcap.report.numbers import counted
@@ -104,7 +104,7 @@ def gather(folder: Path, wanted: Wanted, reporter: Reporter | None = None) -> Co
         curves=curves,
         settings=reproduce.settings(found.config),
         config=json.dumps(found.config, indent=1, ensure_ascii=False),
-        study_file=reproduce.study_file(found.config, Registry()),
+        study_file=reproduce.study_file(found.config, default_registry()),
         folder=str(found.folder),
         versions=_versions(found),
         date=time.strftime("%Y-%m-%d"),

@@ -5,7 +5,7 @@ import torch
 from cli_world import World, make_world
 
 from prefixcap.cli import options
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.definition.study import Study
 
 torch.set_num_threads(1)
@@ -30,4 +30,4 @@ def small(world: World) -> Study:
         "metrics": "length",
         "max_new_tokens": 6,
     }
-    return options.study(choices, Registry())
+    return options.study(choices, default_registry())

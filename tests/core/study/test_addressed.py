@@ -16,7 +16,7 @@ from cli_world import draw, make_world
 from prefixcap.cli import options
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.keys import InputDigests, PlannedModel, decoder_key, part_key, places
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
@@ -44,7 +44,11 @@ class Base:
         (self.data / "features.npy").unlink()
         shipped = Path(__file__).parents[3] / "plugins/prefixcap_scenes/weights/clip/scenes-clip.pt"
         self.clip.write_bytes(shipped.read_bytes())
-        lm = options.study({"lm": f"hf:model={world.lm},init=random"}, Registry()).lms[0].build()
+        lm = (
+            options.study({"lm": f"hf:model={world.lm},init=random"}, default_registry())
+            .lms[0]
+            .build()
+        )
         lm.module.save_pretrained(self.lm)
         for file in ("tokenizer.json", "tokenizer_config.json"):
             (self.lm / file).write_bytes((world.lm / file).read_bytes())
@@ -65,7 +69,7 @@ class Base:
         }
 
     def study(self, **more: object) -> Study:
-        return options.study(self.choices(**more), Registry())
+        return options.study(self.choices(**more), default_registry())
 
 
 @contextlib.contextmanager
@@ -128,7 +132,7 @@ def test_a_change_makes_anew_exactly_what_depends_on_it(
         return changed()
 
     def config(kind: str, name: str) -> type[Component]:
-        return Registry().config_class(kind, name)
+        return default_registry().config_class(kind, name)
 
     assert work() == EVERYTHING
     assert work() == NOTHING
@@ -207,7 +211,7 @@ def test_a_change_makes_anew_exactly_what_depends_on_it(
 def test_what_a_decoder_names_counts_to_what_made_its_captions(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = Registry()
+    registry = default_registry()
     lm = tmp_path / "amateur"
     small.lms[0].build().module.save_pretrained(lm)
     for file in ("tokenizer.json", "tokenizer_config.json"):
@@ -245,7 +249,7 @@ def test_captions_that_drafts_come_from_count(tmp_path: Path) -> None:
     base = Base(tmp_path)
     spec = f"speculative:captions=jsonl:path={base.data}"
     inner, outer = (
-        Registry().parse(DecoderConfig, each) for each in (spec, f"guidance:decoder={spec}")
+        default_registry().parse(DecoderConfig, each) for each in (spec, f"guidance:decoder={spec}")
     )
     before = decoder_key(inner, "cpu"), decoder_key(outer, "cpu")
     captions = base.data / "captions.jsonl"
@@ -291,16 +295,16 @@ def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -
     shutil.copytree(model, tmp_path / "draft")
     spec = f"speculative:run={tmp_path / 'draft'}"
     study = attrs.evolve(
-        small, decoders=(Registry().parse(DecoderConfig, spec),), baselines=False, labels={}
+        small, decoders=(default_registry().parse(DecoderConfig, spec),), baselines=False, labels={}
     )
     folder = tmp_path / "study"
     assert run(study, folder).work["decoded_images"] == 8
     assert run(study, folder).work == NOTHING
     # the folder of a study with one model stands for the model
-    whole = Registry().parse(DecoderConfig, f"speculative:run={first.folder}")
+    whole = default_registry().parse(DecoderConfig, f"speculative:run={first.folder}")
     assert whole.external_digests() == study.decoders[0].external_digests()
     # also where another decoder runs it
-    outer = Registry().parse(DecoderConfig, f"guidance:decoder={spec}")
+    outer = default_registry().parse(DecoderConfig, f"guidance:decoder={spec}")
     before = decoder_key(outer, "cpu")
     # another model at the same place
     other = run(attrs.evolve(small, seeds=(1,), baselines=False), tmp_path / "other")

@@ -13,7 +13,7 @@ from cli_world import World
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.interfaces.tuning import TuningConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.report.training import curves
 from prefixcap.study.analysis.analysis import analyse
 from prefixcap.study.analysis.reader import SavedStudy, read
@@ -74,7 +74,7 @@ def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_pat
 
 
 def test_a_model_that_captioned_can_then_be_tuned(small: Study, tmp_path: Path) -> None:
-    tunings = tuple(Registry().parse(TuningConfig, name) for name in ("frozen", "full"))
+    tunings = tuple(default_registry().parse(TuningConfig, name) for name in ("frozen", "full"))
     study = attrs.evolve(small, tunings=tunings, seeds=(0, 1), baselines=False, labels={})
     found = run(study, tmp_path)
     assert found.work["trained_models"] == 4
@@ -148,7 +148,7 @@ def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
 ) -> None:
     run(small, tmp_path)
     assert read(tmp_path).complete
-    metrics = (*small.metrics, Registry().parse(MetricConfig, "distinct"))
+    metrics = (*small.metrics, default_registry().parse(MetricConfig, "distinct"))
     more = attrs.evolve(small, metrics=metrics)
 
     def killed(_: Runner) -> None:

@@ -17,7 +17,7 @@ import pytest
 from cli_world import World, outcome, run_and_tell
 
 from prefixcap.cli import options
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts import captions
 from prefixcap.study.artifacts.locks import lock_file, shared
 from prefixcap.study.definition.study import Study
@@ -120,7 +120,7 @@ def test_killed_in_the_middle_of_a_line(
 def test_captions_that_depend_on_all_images_are_made_at_once(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoders = options.study({"decoder": "guidance:against=mean"}, Registry()).decoders
+    decoders = options.study({"decoder": "guidance:against=mean"}, default_registry()).decoders
     study = attrs.evolve(small, decoders=decoders)
     run(study, tmp_path / "whole")
     as_json = captions.as_json
@@ -150,7 +150,7 @@ def processes() -> multiprocessing.context.ForkServerContext:
 def wide(small: Study) -> Study:
     """A study of four models and eight cells, with trainings of several epochs."""
     training = attrs.evolve(small.training, epochs=6, patience=None)
-    mappers = tuple(options.study({"mapper": "linear,mlp"}, Registry()).mappers)
+    mappers = tuple(options.study({"mapper": "linear,mlp"}, default_registry()).mappers)
     return attrs.evolve(small, mappers=mappers, seeds=(0, 1), training=training)
 
 

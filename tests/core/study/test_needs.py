@@ -11,7 +11,7 @@ import pytest
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.metric import MetricConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.runner import run
@@ -30,7 +30,7 @@ class Listening(Reporter):
 
 
 def parsed(study: Study, decoders: list[str], metrics: list[str]) -> Study:
-    registry = Registry()
+    registry = default_registry()
     return attrs.evolve(
         study,
         decoders=tuple(registry.parse(DecoderConfig, spec) for spec in decoders),
@@ -66,7 +66,9 @@ def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_pa
     assert not any(plan(study, tmp_path / "s")["missing"].values())
     assert run(study, tmp_path / "s").work["scored_metrics"] == 0
     # another metric costs its own scoring alone: two cells and four baselines
-    more = attrs.evolve(study, metrics=(*study.metrics, Registry().parse(MetricConfig, "distinct")))
+    more = attrs.evolve(
+        study, metrics=(*study.metrics, default_registry().parse(MetricConfig, "distinct"))
+    )
     work = run(more, tmp_path / "s").work
     assert (work["trained_models"], work["decoded_images"], work["scored_metrics"]) == (0, 0, 6)
 

@@ -15,7 +15,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.evaluate import score
 from prefixcap.interfaces.metric import Metric, MetricConfig, Record, Scores
 from prefixcap.plugin import specs
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scores_module
 from prefixcap.study.artifacts.keys import Cell
@@ -29,7 +29,7 @@ from prefixcap.util.progress import Silent
 
 
 def by(study: Study, *metrics: str) -> Study:
-    parsed = tuple(Registry().parse(MetricConfig, spec) for spec in metrics)
+    parsed = tuple(default_registry().parse(MetricConfig, spec) for spec in metrics)
     return attrs.evolve(study, metrics=parsed, labels={})
 
 
@@ -137,7 +137,7 @@ def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> 
         raise AssertionError
 
     encoder = type(
-        Registry().parse(MetricConfig, "clipscore:encoder=scenes-clip").subcomponents()[0]
+        default_registry().parse(MetricConfig, "clipscore:encoder=scenes-clip").subcomponents()[0]
     )
     monkeypatch.setattr(encoder, "build", loading)
     study = by(small, "clipscore", "clipscore:encoder=scenes-clip", "oracle:metric=clipscore")

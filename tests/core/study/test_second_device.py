@@ -12,7 +12,7 @@ from second_device import PLACE, second_device
 
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.cli import options
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.execution.runner import run
 
@@ -38,7 +38,7 @@ def results(folder: Path, device: str, tuning: str) -> Results:
         "max_new_tokens": 8,
         "device": device,
     }
-    return run(options.study(choices, Registry()), folder)
+    return run(options.study(choices, default_registry()), folder)
 
 
 @pytest.mark.usefixtures("replaced_parameters")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcap.cli import options
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.locks import locked, shared
 from prefixcap.study.definition import toml
 from prefixcap.study.definition.study import Study
@@ -187,7 +187,7 @@ def test_a_file_and_the_options_make_the_same_study(
 ) -> None:
     every = {**LISTS, **SINGLES}
     choices = {key: every[key] for key in chosen}
-    registry = Registry()
+    registry = default_registry()
     study = options.study(choices, registry)
     file = tmp_path_factory.getbasetemp() / "a-study.toml"
     toml.write(file, choices)
@@ -198,7 +198,7 @@ def test_a_file_and_the_options_make_the_same_study(
 
 
 def test_everything_at_once_is_the_whole_product() -> None:
-    study = options.study({**LISTS, **SINGLES}, Registry())
+    study = options.study({**LISTS, **SINGLES}, default_registry())
     assert study.cells == 3 * 2 * 3 * 2 * 2 * 2 * 2
     models = [
         model

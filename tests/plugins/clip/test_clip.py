@@ -14,7 +14,7 @@ from prefixcap.captioning.encode_images import encode
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.util.runtime import patch_torchvision
 
 
@@ -43,7 +43,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def encoder(checkpoint: Path) -> Encoder:
-    return Registry().parse(EncoderConfig, f"clip:model={checkpoint}").build()
+    return default_registry().parse(EncoderConfig, f"clip:model={checkpoint}").build()
 
 
 def images(folder: Path, count: int = 3) -> list[ImageItem]:

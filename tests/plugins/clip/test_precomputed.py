@@ -12,7 +12,7 @@ from prefixcap.captioning.encode_images import encode, readable
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import EncoderConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 
 
 def item(index: int, **options: object) -> ImageItem:
@@ -27,7 +27,7 @@ ROWS = np.arange(20, dtype=np.float16).reshape(5, 4)
 def test_rows_follow_the_data_sets_order(suffix: str, rows: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / f"features{suffix}"
     np.save(path, rows) if suffix == ".npy" else save_file({"x": rows}, path)
-    encoder = Registry().parse(EncoderConfig, f"precomputed:path={path}").build()
+    encoder = default_registry().parse(EncoderConfig, f"precomputed:path={path}").build()
     found = encode(encoder, [item(3), item(0)], batch_size=1)
     assert found.dtype == torch.float32
     assert torch.equal(found, torch.from_numpy(rows[[3, 0]]).float())
@@ -39,7 +39,7 @@ def test_rows_are_found_by_the_images_names(tmp_path: Path) -> None:
     path, ids = tmp_path / "x.npy", tmp_path / "ids.txt"
     np.save(path, ROWS)
     ids.write_text("".join(f"image{n}\n" for n in (4, 2, 0, 1, 3)))
-    encoder = Registry().parse(EncoderConfig, f"precomputed:path={path},ids={ids}").build()
+    encoder = default_registry().parse(EncoderConfig, f"precomputed:path={path},ids={ids}").build()
     found = encode(encoder, [item(3), item(0)])
     assert torch.equal(found, torch.from_numpy(ROWS[[4, 2]]).float())
     assert encoder.digest() != Precomputed(path=str(path)).build().digest()

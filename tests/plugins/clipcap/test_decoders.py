@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from prefixcap_clipcap.configs import ClipCapBeam, ClipCapGenerate2
 from prefixcap_decoders.greedy.config import Greedy
 
-from prefixcap import DecoderConfig, Hypothesis, PrefixcapError, Registry, decode
+from prefixcap import DecoderConfig, Hypothesis, PrefixcapError, decode
+from prefixcap.plugin.registry import default_registry
 from prefixcap.testing.table_lm import TableLM
 
 
@@ -130,7 +131,7 @@ def test_more_captions_than_beams_is_an_error_with_its_cure() -> None:
 @pytest.mark.parametrize("spec", ["clipcap-beam:num_beams=0", "clipcap-generate2:top_p=1.5"])
 def test_values_out_of_range_are_refused(spec: str) -> None:
     with pytest.raises(PrefixcapError, match="must be"):
-        Registry().parse(DecoderConfig, spec)
+        default_registry().parse(DecoderConfig, spec)
 
 
 def test_an_ended_caption_can_fall_out_and_is_not_remembered() -> None:

@@ -20,7 +20,7 @@ from prefixcap_decoders.logits.phrases import alternatives
 import prefixcap
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig, Tokenizer
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.testing.table_lm import TableLM
 
 # "red" is one token or two, begins "redo", and stands first in capitals
@@ -206,7 +206,7 @@ def test_settings_that_bar_the_words_are_said() -> None:
 
 
 def test_words_of_many_tokens_on_a_real_vocabulary() -> None:
-    lm = Registry().parse(LMConfig, "scenes-gpt2").build()
+    lm = default_registry().parse(LMConfig, "scenes-gpt2").build()
     prefix = torch.randn(6, 4, lm.width, generator=torch.Generator().manual_seed(0)) * 0.1
     config = Constrained(words=("snowman|umbrella", "Unicorn", "at dusk"), without=("a",), n=3)
     for hypotheses in prefixcap.decode(lm, prefix, config, max_new_tokens=24):

@@ -28,7 +28,7 @@ from prefixcap.decoding.decode import collect
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.interfaces.decoder import DecoderConfig, DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.testing.table_lm import TableLM
 
 STOP = 5
@@ -109,7 +109,7 @@ def test_guidance_of_scale_one_is_the_decoder_itself(ended: CausalLM) -> None:
 def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, inner: str) -> None:
     # bloom is served by the general session, which takes new images in at other times
     other = {"itself": ended, "gpt2": CausalLM(small_model("gpt2", 9)), "bloom": bloom()}[amateur]
-    decoder = Registry().parse(DecoderConfig, inner.replace(";", ","))
+    decoder = default_registry().parse(DecoderConfig, inner.replace(";", ","))
     config = ContrastiveDecoding(alpha=0.02, against="zero")
     task = DecodingTask(
         lm=ended, prefix=prefixes(11), image_ids=list("abcdefghijk"), max_new_tokens=LIMIT,
@@ -299,8 +299,12 @@ def test_an_amateur_that_does_not_fit_is_said(ended: CausalLM) -> None:
 
 
 def test_an_amateur_has_the_dtype_of_the_language_model(tmp_path: Path) -> None:
-    amateur = Registry().parse(LMConfig, f"hf:model={lm_folder(tmp_path / 'small', seed=1)}")
-    large = Registry().parse(LMConfig, f"hf:model={lm_folder(tmp_path / 'large', n_embd=24)}")
+    amateur = default_registry().parse(
+        LMConfig, f"hf:model={lm_folder(tmp_path / 'small', seed=1)}"
+    )
+    large = default_registry().parse(
+        LMConfig, f"hf:model={lm_folder(tmp_path / 'large', n_embd=24)}"
+    )
     lm = large.build(dtype="bfloat16")
     decoder = ContrastiveDecoder(ContrastiveDecoding(), Greedy().build(), amateur)
     task = DecodingTask(
@@ -344,7 +348,7 @@ def test_an_amateur_may_see_the_image(ended: CausalLM, against: str) -> None:
 
 def test_a_decoder_within_says_that_captions_depend_on_each_other() -> None:
     def together(spec: str) -> bool:
-        return Registry().parse(DecoderConfig, spec).batch_dependent()
+        return default_registry().parse(DecoderConfig, spec).batch_dependent()
 
     assert together("guidance:against=mean")
     assert together("dola:decoder=guidance:against=mean")

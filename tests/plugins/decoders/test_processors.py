@@ -12,8 +12,9 @@ from prefixcap_decoders.greedy.config import Greedy
 from prefixcap_decoders.logits.by_name import UNFIT, NamedProcessor, generation
 
 import prefixcap
-from prefixcap import DecoderConfig, PrefixcapError, Registry
+from prefixcap import DecoderConfig, PrefixcapError
 from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.plugin.registry import default_registry
 from prefixcap.plugin.specs import to_spec
 from prefixcap.testing.table_lm import TableLM
 
@@ -147,7 +148,7 @@ def test_a_wrong_processor_is_said(text: str, sentence: str) -> None:
         prefixcap.decode(TableLM(), prefixes(1, width=4), Greedy(processors=(text,)))
     for decoder in ("greedy:", "best-of:", "beam:", "guidance:decoder=top-k:"):
         with pytest.raises(PrefixcapError, match=sentence):
-            Registry().parse(DecoderConfig, f"{decoder}processors={text}")
+            default_registry().parse(DecoderConfig, f"{decoder}processors={text}")
 
 
 @pytest.mark.parametrize("name", UNFIT)
@@ -156,7 +157,7 @@ def test_what_cannot_be_used_is_refused_with_what_can(name: str) -> None:
     with pytest.raises(
         PrefixcapError, match=f"'{name}' cannot be used: it .*; these can: "
     ) as info:
-        Registry().parse(DecoderConfig, f"greedy:processors={name}")
+        default_registry().parse(DecoderConfig, f"greedy:processors={name}")
     can = str(info.value).partition("these can: ")[2].split(", ")
     assert "TopKLogitsWarper" in can
     assert not set(can) & UNFIT.keys()

@@ -19,7 +19,7 @@ from prefixcap.engine.network import Network
 from prefixcap.engine.network_selection import agrees
 from prefixcap.engine.transformers_network import HFNetwork
 from prefixcap.interfaces.language_model import Tokenizer
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 
 torch.set_num_threads(1)
 END = 5
@@ -29,7 +29,7 @@ SETTINGS = {
     "constrained": "words=b|c,without=d",
     "mbr": "samples=4",
 }
-NAMES = Registry().names("decoder")
+NAMES = default_registry().names("decoder")
 DECODERS = [f"{name}:{SETTINGS[name]}" if name in SETTINGS else name for name in NAMES]
 # of the ways in which sessions are used
 SESSIONS = ("beam", "top-p", "contrastive", "dola", "speculative")

@@ -13,7 +13,7 @@ from prefixcap_hf.configs import HF
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LMConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.util.runtime import patch_torchvision
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz. ?", "th", "<end>"]
@@ -69,7 +69,7 @@ def save_model(folder: Path, architecture: str) -> Any:
 @pytest.mark.parametrize("architecture", ["GPT2", "Llama", "OPT"])
 def test_a_folder_is_the_model_that_was_saved(architecture: str, tmp_path: Path) -> None:
     model = save_model(tmp_path, architecture)
-    lm = Registry().parse(LMConfig, f"hf:model={tmp_path}").build()
+    lm = default_registry().parse(LMConfig, f"hf:model={tmp_path}").build()
     assert (lm.width, lm.vocab_size, lm.eos_id) == (16, SIZE, EOS)
     assert lm.tokenizer is not None
     assert lm.tokenizer.decode(lm.tokenizer.encode("a dog.")) == "a dog."
@@ -221,4 +221,4 @@ def test_models_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_settings_that_are_not_there() -> None:
     with pytest.raises(PrefixcapError, match="init cannot be 'randon'; did you mean 'random'"):
-        Registry().parse(LMConfig, "hf:init=randon")
+        default_registry().parse(LMConfig, "hf:init=randon")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 
 
 def shape(tokens: int | None = None, prefix: int = 3, width: int = 8) -> MapperShape:
@@ -68,7 +68,7 @@ def test_an_mlp_cannot_be_smaller_than_its_outputs() -> None:
     with pytest.raises(PrefixcapError, match=r"parameters=20 cannot be met .* sizes are 55, 86"):
         MLP(parameters=20).build(shape())
     with pytest.raises(PrefixcapError, match="both say how wide"):
-        Registry().parse(MapperConfig, "mlp:hidden=3,parameters=100")
+        default_registry().parse(MapperConfig, "mlp:hidden=3,parameters=100")
 
 
 def test_a_linear_mapper_of_low_rank() -> None:
@@ -124,4 +124,4 @@ def test_heads_that_do_not_divide_the_width() -> None:
 @pytest.mark.parametrize("spec", ["transformer:heads=0", "mlp:hidden=0", "mlp:hiden=4"])
 def test_settings_out_of_range(spec: str) -> None:
     with pytest.raises(PrefixcapError, match=r"must be at least 1|did you mean 'hidden'"):
-        Registry().parse(MapperConfig, spec)
+        default_registry().parse(MapperConfig, spec)

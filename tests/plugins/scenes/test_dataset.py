@@ -7,7 +7,7 @@ from prefixcap_scenes.configs import Scenes
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import DatasetConfig
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import default_registry
 from prefixcap.testing import Case, Check, parametrize
 
 SMALL = Scenes(train=20, val=5, test=6)
@@ -73,14 +73,14 @@ def test_an_unknown_split_is_said_with_the_nearest() -> None:
 
 def test_a_size_out_of_range_is_said() -> None:
     with pytest.raises(PrefixcapError, match="train must be between 1 and 1000000, not 0"):
-        Registry().parse(DatasetConfig, "scenes:train=0")
+        default_registry().parse(DatasetConfig, "scenes:train=0")
     with pytest.raises(PrefixcapError, match="train must be between 1 and 1000000, not 100000000"):
-        Registry().parse(DatasetConfig, "scenes:train=100000000")
+        default_registry().parse(DatasetConfig, "scenes:train=100000000")
     for split in ("val", "test"):
         with pytest.raises(
             PrefixcapError, match=f"{split} must be between 1 and 100000, not 100001"
         ):
-            Registry().parse(DatasetConfig, f"scenes:{split}=100001")
+            default_registry().parse(DatasetConfig, f"scenes:{split}=100001")
 
 
 def test_bench_gets_the_worlds_own_encoder_and_language_model() -> None:

@@ -259,9 +259,9 @@ def metrics_of(finished: SavedStudy) -> list[MetricConfig]:
     Raises:
         PrefixcapError: one is not installed.
     """
-    from prefixcap.plugin.registry import Registry
+    from prefixcap.plugin.registry import default_registry
 
-    registry = Registry()
+    registry = default_registry()
     return [registry.from_json(MetricConfig, data) for data in finished.config["metrics"]]
 
 

@@ -40,9 +40,9 @@ def _metrics(
     if metrics is not None:
         return metrics
     if sides[0].finished is None and sides[1].finished is None:
-        from prefixcap.plugin.registry import Registry
+        from prefixcap.plugin.registry import default_registry
 
-        registry = Registry()
+        registry = default_registry()
         return [registry.parse(MetricConfig, name) for name in default]
     shared = comparison.shared_metrics(*sides)
     if not shared:

@@ -219,9 +219,11 @@ def dataset_config(config: Mapping[str, Any], registry: Registry | None = None) 
     Raises:
         PrefixcapError: its plugin is not installed.
     """
-    from prefixcap.plugin.registry import Registry
+    from prefixcap.plugin.registry import default_registry
 
-    found: DatasetConfig = (registry or Registry()).from_json(DatasetConfig, config["dataset"])
+    found: DatasetConfig = (registry or default_registry()).from_json(
+        DatasetConfig, config["dataset"]
+    )
     return found
 
 

@@ -177,9 +177,9 @@ class Study:
         Raises:
             PrefixcapError: a component is not known, or a setting is not.
         """
-        from prefixcap.plugin.registry import Registry
+        from prefixcap.plugin.registry import default_registry
 
-        known = registry or Registry()
+        known = registry or default_registry()
         kinds: dict[str, type[Component]] = {
             "encoders": EncoderConfig,
             "lms": LMConfig,
