@@ -40,7 +40,7 @@ def test_a_built_in_component_conforms(kind: str, name: str, tmp_path: Path) -> 
 
 def test_a_language_model_with_a_token_before_every_prefix_conforms(tmp_path: Path) -> None:
     case = make_case(REGISTRY, "lm", "hf", tmp_path)
-    led = attrs.evolve(case, config=attrs.evolve(case.config, before="bos"))
+    led = attrs.evolve(case, config=attrs.evolve(case.config, prepend="bos"))
     results = [run_check(check) for check in checks(led)]
     assert {result.name: result.problem for result in results if not result.ok} == {}
 

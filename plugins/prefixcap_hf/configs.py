@@ -23,7 +23,7 @@ class HF(LMConfig):
         init: "random" takes only the config and the tokenizer, and draws fresh weights.
         seed: of those fresh weights.
         revision: a branch, tag or commit on the hub.
-        before: a text whose tokens stand before every prefix, special tokens by their names, such
+        prepend: a text whose tokens stand before every prefix, special tokens by their names, such
             as `<|endoftext|>`; "bos" is the tokenizer's own beginning-of-text token. Models that
             were always trained with one (Llama, Gemma) may read a text without it badly.
     """
@@ -36,7 +36,7 @@ class HF(LMConfig):
     init: str = attrs.field(default="pretrained", validator=one_of(("pretrained", "random")))
     seed: int = 0
     revision: str = ""
-    before: str = ""
+    prepend: str = ""
 
     def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
         """Loads the model and its tokenizer.

@@ -31,7 +31,9 @@ def load(config: HF, device: str, dtype: str) -> LanguageModel:
     from prefixcap.engine.causal_lm import from_transformers
 
     _repair_special_tokens(tokenizer, model.config.get_text_config())
-    return from_transformers(model.to(device), tokenizer, _before(config.before, tokenizer))
+    return from_transformers(
+        model.to(device), tokenizer, _prepended_tokens(config.prepend, tokenizer)
+    )
 
 
 def _place(name: str) -> str:
@@ -40,13 +42,13 @@ def _place(name: str) -> str:
     return str(path) if path.exists() else name
 
 
-def _before(text: str, tokenizer: Any) -> list[int]:
+def _prepended_tokens(text: str, tokenizer: Any) -> list[int]:
     """Returns the tokens that stand before every prefix."""
     if text != "bos":
         return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
     if tokenizer.bos_token_id is None:
         raise PrefixcapError(
-            "lm 'hf': before='bos': this tokenizer has no beginning-of-text token; give a token's "
+            "lm 'hf': prepend='bos': this tokenizer has no beginning-of-text token; give a token's "
             "name or a text instead"
         )
     return [int(tokenizer.bos_token_id)]

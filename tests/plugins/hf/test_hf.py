@@ -92,7 +92,7 @@ def test_a_folder_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_what_stands_before_every_prefix(tmp_path: Path) -> None:
     save_model(tmp_path, "GPT2")
-    plain, led = (HF(model=str(tmp_path), before=b).build() for b in ("", "<end>a dog"))
+    plain, led = (HF(model=str(tmp_path), prepend=b).build() for b in ("", "<end>a dog"))
     prefix = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0))
     assert led.tokenizer is not None
     tokens = torch.tensor([EOS, *led.tokenizer.encode("a dog")])
@@ -100,7 +100,7 @@ def test_what_stands_before_every_prefix(tmp_path: Path) -> None:
     torch.testing.assert_close(led.prepend_tokens(prefix), torch.cat([first, prefix], 1))
     assert led.max_positions == 64 - len(tokens)
     with pytest.raises(PrefixcapError, match="this tokenizer has no beginning-of-text token"):
-        HF(model=str(tmp_path), before="bos").build()
+        HF(model=str(tmp_path), prepend="bos").build()
 
 
 def test_dtypes_and_random_weights(tmp_path: Path) -> None:
