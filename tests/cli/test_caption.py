@@ -75,7 +75,7 @@ def test_rows_may_have_names(shell: Shell, study: Path, world: World, tmp_path: 
     ids.write_text("0.jpg\n")
     assert f"there are 1 ids for {count} rows of features" in shell(*words, "--ids", ids)[2]
     assert "cannot be read" in shell(*words, "--ids", tmp_path / "no")[2]
-    assert "give these too" in shell("caption", "x.png", "--run", study, "--ids", ids)[2]
+    assert "needs --features too" in shell("caption", "x.png", "--run", study, "--ids", ids)[2]
 
 
 def test_a_study_of_several_models_names_them(shell: Shell, world: World, tmp_path: Path) -> None:

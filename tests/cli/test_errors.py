@@ -114,7 +114,7 @@ def test_features_of_another_width(shell: Shell, study: Path, tmp_path: Path) ->
     ("array", "sentence"),
     [
         (np.zeros(7), "expected numbers (B,D) or (B,N,D), found float64 of shape (7,)"),
-        (np.zeros((0, 7)), "there are no rows in it"),
+        (np.zeros((0, 7)), "the file has no rows"),
         (np.array([[0.0] * 7, [np.nan] * 7]), "row 1 is not finite"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from prefixcap.captioning import checkpoint
 from prefixcap.captioning.encode_images import ENCODE_BATCH, encode
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
-from prefixcap.decoding.decode import decode
+from prefixcap.decoding.decode import collect, iter_decode
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import LOOSE, ImageItem
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
@@ -192,15 +192,44 @@ class Captioner:
         if images is not None:
             one = isinstance(images, (str, Path, ImageItem)) or not isinstance(images, Sequence)
             pictures: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
-            found = self.encode(pictures)
+            inputs = self.encode(pictures)
             image_ids = image_ids or [_item(p, n).id for n, p in enumerate(pictures)]
         else:
-            found = torch.as_tensor(features).float()
-        if unlike := self.check_feature_shift(found):
-            warnings.warn(unlike, stacklevel=2)
-        return decode(
+            inputs = torch.as_tensor(features).float()
+        if shift := self.check_feature_shift(inputs):
+            warnings.warn(shift, stacklevel=2)
+        captions = self.iter_caption(
+            inputs,
+            decoder,
+            n=n,
+            seed=seed,
+            max_new_tokens=max_new_tokens,
+            image_ids=image_ids,
+            max_rows=max_rows,
+        )
+        return collect(captions, len(inputs))
+
+    def iter_caption(
+        self,
+        features: Tensor,
+        decoder: str | DecoderConfig = "beam",
+        *,
+        prefix: Tensor | None = None,
+        text_encoder: TextEncoder | None = None,
+        n: int | None = None,
+        seed: int = 0,
+        max_new_tokens: int = 40,
+        image_ids: Sequence[str] | None = None,
+        max_rows: int = DEFAULT_ROWS,
+    ) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Caption features (B,D) or (B,N,D); yield each image's number and hypotheses when done.
+
+        A `prefix` (B,P,E) saves computing `prefixes(features)` again, and `text_encoder` replaces
+        the captioner's own; the other arguments are those of `caption`.
+        """
+        return iter_decode(
             self.lm,
-            self.prefixes(found),
+            self.prefixes(features) if prefix is None else prefix,
             decoder,
             max_new_tokens=max_new_tokens,
             stop_ids=self.stop_ids,
@@ -209,8 +238,8 @@ class Captioner:
             seed=seed,
             n=n,
             max_rows=max_rows,
-            features=found,
-            encoder=self.text_encoder(),
+            features=features,
+            encoder=text_encoder or self.text_encoder(),
         )
 
     def save(self, folder: str | Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -39,6 +39,16 @@ class Hypothesis:
     score: float
     finish_reason: Literal["stop", "length"]
     stop_id: int | None = attrs.field(default=None, eq=False, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what studies store and the shell prints of a caption."""
+        return {
+            "text": self.text,
+            "logprob": self.logprob,
+            "score": self.score,
+            "finish": self.finish_reason,
+            "tokens": len(self.ids) + (self.finish_reason == "stop"),
+        }
 
 
 class Decoder(ABC):

@@ -17,6 +17,7 @@ import pytest
 from cli_world import World, outcome, run_and_tell
 
 from prefixcap.cli import options
+from prefixcap.interfaces.decoder import Hypothesis
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts import captions
 from prefixcap.study.artifacts.locks import lock_file, shared
@@ -98,14 +99,14 @@ def test_killed_in_the_middle_of_a_line(
     monkeypatch: pytest.MonkeyPatch,
     after: int,
 ) -> None:
-    as_json = captions.as_json
+    to_json = Hypothesis.to_json
     countdown = killing(after)
 
-    def deadly(hypothesis: object) -> dict[str, object]:
+    def deadly(hypothesis: Hypothesis) -> dict[str, object]:
         next(countdown)
-        return as_json(hypothesis)  # type: ignore[arg-type]
+        return to_json(hypothesis)
 
-    monkeypatch.setattr(captions, "as_json", deadly)
+    monkeypatch.setattr(Hypothesis, "to_json", deadly)
     with pytest.raises(Killed):
         run(small, tmp_path)
     monkeypatch.undo()
@@ -123,14 +124,14 @@ def test_captions_that_depend_on_all_images_are_made_at_once(
     decoders = options.study({"decoder": "guidance:against=mean"}, default_registry()).decoders
     study = attrs.evolve(small, decoders=decoders)
     run(study, tmp_path / "whole")
-    as_json = captions.as_json
+    to_json = Hypothesis.to_json
     countdown = killing(3)
 
-    def deadly(hypothesis: object) -> dict[str, object]:
+    def deadly(hypothesis: Hypothesis) -> dict[str, object]:
         next(countdown)
-        return as_json(hypothesis)  # type: ignore[arg-type]
+        return to_json(hypothesis)
 
-    monkeypatch.setattr(captions, "as_json", deadly)
+    monkeypatch.setattr(Hypothesis, "to_json", deadly)
     with pytest.raises(Killed):
         run(study, tmp_path / "killed")
     monkeypatch.undo()
@@ -207,18 +208,18 @@ def test_a_model_is_free_while_its_captions_are_made(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fcntl = pytest.importorskip("fcntl")
-    as_json = captions.as_json
+    to_json = Hypothesis.to_json
     looks = 0
 
-    def looking(hypothesis: Any) -> dict[str, Any]:
+    def looking(hypothesis: Hypothesis) -> dict[str, Any]:
         nonlocal looks
         (key,) = tmp_path.glob("models/*/key.json")
         with lock_file(key.parent).open("w") as opened:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         looks += 1
-        return as_json(hypothesis)
+        return to_json(hypothesis)
 
-    monkeypatch.setattr(captions, "as_json", looking)
+    monkeypatch.setattr(Hypothesis, "to_json", looking)
     run(small, tmp_path)
     assert looks == 16
 

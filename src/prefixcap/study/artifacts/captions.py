@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from prefixcap.decoding.decode import iter_decode
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
 from prefixcap.study.artifacts.locks import locked
@@ -112,24 +111,20 @@ def make(
             partial.unlink(missing_ok=True)
 
         def decoded(
-            which: Sequence[int], made: Tensor | None
+            rows: Sequence[int], prefix: Tensor | None
         ) -> Iterator[tuple[str, list[Hypothesis]]]:
-            chosen = features[list(which)]
-            found = iter_decode(
-                captioner.lm,
-                captioner.prefixes(chosen) if made is None else made[list(which)],
+            captions = captioner.iter_caption(
+                features[list(rows)],
                 decoder,
-                max_new_tokens=max_new_tokens,
-                stop_ids=captioner.stop_ids,
-                stop_visible=captioner.stop_visible,
-                image_ids=[image_ids[row] for row in which],
+                prefix=None if prefix is None else prefix[list(rows)],
+                text_encoder=text_encoder,
+                image_ids=[image_ids[row] for row in rows],
                 seed=seed,
+                max_new_tokens=max_new_tokens,
                 max_rows=max_rows,
-                features=chosen,
-                encoder=text_encoder,
             )
-            for number, hypotheses in found:
-                yield image_ids[which[number]], hypotheses
+            for number, hypotheses in captions:
+                yield image_ids[rows[number]], hypotheses
 
         known = {line["image"]: line for line in read_lines(partial)}
         rows = [row for row, image in enumerate(image_ids) if image not in known]
@@ -140,7 +135,7 @@ def make(
                 now = time.perf_counter()
                 known[image] = {
                     "image": image,
-                    "captions": [as_json(hypothesis) for hypothesis in hypotheses],
+                    "captions": [hypothesis.to_json() for hypothesis in hypotheses],
                     "seconds": now - since,
                 }
                 since = now
@@ -174,17 +169,6 @@ def _join(lines: Sequence[Mapping[str, Any]]) -> Captions:
     made = sum(len(line["captions"]) for line in lines)
     bare = [{"image": line["image"], "captions": line["captions"]} for line in lines]
     return Captions(bare, made / max(seconds, 1e-9))
-
-
-def as_json(hypothesis: Hypothesis) -> dict[str, Any]:
-    """Returns what is kept and printed of a hypothesis."""
-    return {
-        "text": hypothesis.text,
-        "logprob": hypothesis.logprob,
-        "score": hypothesis.score,
-        "finish": hypothesis.finish_reason,
-        "tokens": len(hypothesis.ids) + (hypothesis.finish_reason == "stop"),
-    }
 
 
 def missing(folder: Path, key: str, image_ids: Sequence[str]) -> int:
