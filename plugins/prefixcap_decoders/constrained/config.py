@@ -22,16 +22,16 @@ class Constrained(BeamBase):
     words: the search never takes a token after which the limit would be too short for them.
 
     Attributes:
-        words: what every caption has, in small letters or capitals and wherever in it; several are
-            joined by "+", forms of which one will do by "|": `red+dog|dogs`. Phrases have spaces.
-            A word counts where it stands alone: "red" is not in "reddish".
+        force_words: words or phrases that every caption contains, in any case and anywhere, joined
+            by "+"; alternatives are joined by "|": `red+dog|dogs`. Only whole words count: "red"
+            is not in "reddish".
         length_penalty: as in `beam`, but the plain sum unless given: a mean makes little of the one
             bad step by which a caption goes on behind its end to fetch a word.
     """
 
     name: ClassVar[str] = "constrained"
 
-    words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
+    force_words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
     length_penalty: float = attrs.field(default=0.0, converter=float, validator=PENALTY)
 
     def build(self) -> Decoder:

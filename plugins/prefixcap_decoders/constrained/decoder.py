@@ -73,15 +73,15 @@ class ConstrainedSearch:
 
     def __init__(self, config: Constrained, task: DecodingTask) -> None:
         self.task = task
-        self.beam = BeamSearch(attrs.evolve(config, without=()), task, config.num_beams)
-        self.words = automaton(task.lm, config.words, config.without, self.beam.stop_ids)
+        self.beam = BeamSearch(attrs.evolve(config, bad_words=()), task, config.num_beams)
+        self.words = automaton(task.lm, config.force_words, config.bad_words, self.beam.stop_ids)
         self.words = self.words.to(task.prefix.device)
         self.stops = torch.tensor(self.beam.stop_ids, device=task.prefix.device, dtype=torch.long)
         least = int(self.words.needed[0])
         if least > task.max_new_tokens:
             raise PrefixcapError(
-                f"constrained: {' and '.join(map(repr, config.words))} take {least} tokens, and "
-                f"a caption may have {task.max_new_tokens}: raise max_new_tokens"
+                f"constrained: {' and '.join(map(repr, config.force_words))} take {least} tokens, "
+                f"and a caption may have {task.max_new_tokens}: raise max_new_tokens"
             )
         known = self.words.needed[self.words.needed <= task.max_new_tokens]
         self.banks = int(known.max()) + 1

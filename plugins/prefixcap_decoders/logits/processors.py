@@ -110,7 +110,7 @@ def controls(config: Controlled, task: DecodingTask) -> list[Processor]:
         named_processor(generation(), text, stops, str(task.prefix.device))
         for text in config.processors
     ]
-    if config.without:
-        barred = automaton(task.lm, (), config.without, stops).to(task.prefix.device)
+    if config.bad_words:
+        barred = automaton(task.lm, (), config.bad_words, stops).to(task.prefix.device)
         found.append(WithoutWords(barred, stops, task.max_new_tokens))
     return found

@@ -41,7 +41,7 @@ class Controlled(DecoderConfig):
             in parentheses: `SuppressTokensLogitsProcessor(suppress_tokens=[13])`. Several are
             joined by "+", arguments by "," or ";". Stop tokens and device are filled in; some that
             want more than tokens and scores cannot be used, and the error names those that can.
-        without: words or phrases that no caption has, in small letters or capitals; several are
+        bad_words: words or phrases that no caption has, in small letters or capitals; several are
             joined by "+". A word counts where it stands alone: "red" is not in "reddish".
     """
 
@@ -49,7 +49,7 @@ class Controlled(DecoderConfig):
     repetition_penalty: float = attrs.field(default=1.0, converter=float, validator=above(0))
     no_repeat_ngram_size: int = attrs.field(default=0, validator=at_least(0))
     processors: tuple[str, ...] = ()
-    without: tuple[str, ...] = attrs.field(default=(), validator=are_words)
+    bad_words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
 
     def subcomponents(self) -> Sequence[Component]:
         """Checks the processors; no setting of these names a component."""

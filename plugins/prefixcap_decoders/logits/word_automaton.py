@@ -67,14 +67,14 @@ class Automaton:
 
 
 def automaton(
-    lm: LanguageModel, words: Sequence[str], without: Sequence[str], stop_ids: Sequence[int]
+    lm: LanguageModel, force_words: Sequence[str], bad_words: Sequence[str], stop_ids: Sequence[int]
 ) -> Automaton:
     """Makes the automaton of words on a language model's tokens.
 
     Args:
         lm: the language model, with a tokenizer.
-        words: what must appear, each "dog" or "dog|dogs" for one of these.
-        without: what must not appear.
+        force_words: what must appear, each "dog" or "dog|dogs" for one of these.
+        bad_words: what must not appear.
         stop_ids: the tokens that end a caption.
 
     Raises:
@@ -82,15 +82,17 @@ def automaton(
             many of them.
     """
     if lm.tokenizer is None:
-        raise PrefixcapError("the language model has no tokenizer, so no words can be told")
+        raise PrefixcapError(
+            "the language model has no tokenizer, so its captions cannot be checked for words"
+        )
     texts = _token_texts(lm.tokenizer, lm.vocab_size)
-    matchers = [Matcher(alternatives(word)) for word in words]
-    if without:
-        matchers.append(Matcher([p for word in without for p in alternatives(word)]))
-    ends = [matcher.whole for matcher in matchers[: len(words)]]
-    ends += [~matcher.whole for matcher in matchers[len(words) :]]
+    matchers = [Matcher(alternatives(word)) for word in force_words]
+    if bad_words:
+        matchers.append(Matcher([p for word in bad_words for p in alternatives(word)]))
+    ends = [matcher.whole for matcher in matchers[: len(force_words)]]
+    ends += [~matcher.whole for matcher in matchers[len(force_words) :]]
     tables = [_on_tokens(matcher, texts) for matcher in matchers]
-    if without:
+    if bad_words:
         tables[-1] = np.where(matchers[-1].found[tables[-1]], -1, tables[-1])
     classes, shown = _classes(tables, len(texts), stop_ids)
     next_states, may_end = _joined(tables, shown, ends)
@@ -102,14 +104,14 @@ def automaton(
         cost=torch.from_numpy(cost),
     )
     if needed[0] >= FAR:
-        raise PrefixcapError(_impossible(words, without))
+        raise PrefixcapError(_impossible(force_words, bad_words))
     return found
 
 
-def _impossible(words: Sequence[str], without: Sequence[str]) -> str:
-    barred = f" and without {', '.join(map(repr, without))}" if without else ""
+def _impossible(force_words: Sequence[str], bad_words: Sequence[str]) -> str:
+    barred = f" and without {', '.join(map(repr, bad_words))}" if bad_words else ""
     return (
-        f"no caption can be written with {', '.join(map(repr, words))}{barred}: the language "
+        f"no caption can be written with {', '.join(map(repr, force_words))}{barred}: the language "
         "model's tokens do not spell the words, or what must appear must not"
     )
 

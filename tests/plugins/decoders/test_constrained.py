@@ -94,8 +94,8 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_caption_with_the_words(
 ) -> None:
     lm, prefix = PiecesLM(vocab_size=8, seed=seed), prefixes(2, width=4)
     config = Constrained(
-        words=tuple(words),
-        without=tuple(without),
+        force_words=tuple(words),
+        bad_words=tuple(without),
         num_beams=400,
         n=400,
         length_penalty=penalty,
@@ -125,7 +125,9 @@ def test_every_caption_of_a_narrow_beam_has_the_words(
     seed: int, words: list[str], without: list[str], beams: int, limit: int
 ) -> None:
     lm, prefix = PiecesLM(vocab_size=9, seed=seed), prefixes(3, width=4)
-    config = Constrained(words=tuple(words), without=tuple(without), num_beams=beams, n=beams)
+    config = Constrained(
+        force_words=tuple(words), bad_words=tuple(without), num_beams=beams, n=beams
+    )
     if {*without} & {*words} or ("reds" in without and "reds" in words):
         return
     found = prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
@@ -170,18 +172,28 @@ def test_every_decoder_leaves_words_out(spec: str) -> None:
     lm, prefix = PiecesLM(vocab_size=9, seed=5), prefixes(8, width=4)
     join = "," if ":" in spec else ":"
     for limit in (1, 3, 8):
-        found = prefixcap.decode(lm, prefix, f"{spec}{join}without=red+a dog", max_new_tokens=limit)
+        found = prefixcap.decode(
+            lm, prefix, f"{spec}{join}bad_words=red+a dog", max_new_tokens=limit
+        )
         assert all(holds(h.text, (), ("red", "a dog")) for hs in found for h in hs)
     free = prefixcap.decode(lm, prefix, spec, max_new_tokens=8)
     assert not all(holds(h.text, (), ("red", "a dog")) for hs in free for h in hs)
 
 
 def specs() -> Iterator[tuple[str, int, str]]:
-    yield "words=red+dog", 1, "'red' and 'dog' take 2 tokens, and a caption may have 1: raise max"
-    yield "words=cat", 9, "no caption can be written with 'cat': the language model's tokens do not"
-    yield "words=red,without=red", 9, "with 'red' and without 'red'"
-    yield "words=red|", 9, r"words: 'red\|' has a phrase without letters: ''"
-    yield "without=.", 9, r"without: '\.' has a phrase without letters"
+    yield (
+        "force_words=red+dog",
+        1,
+        "'red' and 'dog' take 2 tokens, and a caption may have 1: raise max",
+    )
+    yield (
+        "force_words=cat",
+        9,
+        "no caption can be written with 'cat': the language model's tokens do not",
+    )
+    yield "force_words=red,bad_words=red", 9, "with 'red' and without 'red'"
+    yield "force_words=red|", 9, r"force_words: 'red\|' has a phrase without letters: ''"
+    yield "bad_words=.", 9, r"bad_words: '\.' has a phrase without letters"
     yield "n=6", 9, "n must be at most num_beams"
 
 
@@ -194,13 +206,13 @@ def test_what_cannot_be_is_said(spec: str, limit: int, sentence: str) -> None:
 
 def test_a_model_without_a_tokenizer_is_said(lm: LanguageModel) -> None:
     with pytest.raises(PrefixcapError, match="has no tokenizer"):
-        prefixcap.decode(lm, prefixes(1), "constrained:words=red", max_new_tokens=3)
+        prefixcap.decode(lm, prefixes(1), "constrained:force_words=red", max_new_tokens=3)
 
 
 def test_settings_that_bar_the_words_are_said() -> None:
     lm, prefix = PiecesLM(vocab_size=9), prefixes(1, width=4)
     bars = "SuppressTokensLogitsProcessor(suppress_tokens=[0,2,5])"
-    config = Constrained(words=("red",), processors=(bars,))
+    config = Constrained(force_words=("red",), processors=(bars,))
     with pytest.raises(PrefixcapError, match="image '0' has no caption with the words"):
         prefixcap.decode(lm, prefix, config, max_new_tokens=6)
 
@@ -208,8 +220,10 @@ def test_settings_that_bar_the_words_are_said() -> None:
 def test_words_of_many_tokens_on_a_real_vocabulary() -> None:
     lm = default_registry().parse(LMConfig, "scenes-gpt2").build()
     prefix = torch.randn(6, 4, lm.width, generator=torch.Generator().manual_seed(0)) * 0.1
-    config = Constrained(words=("snowman|umbrella", "Unicorn", "at dusk"), without=("a",), n=3)
+    config = Constrained(
+        force_words=("snowman|umbrella", "Unicorn", "at dusk"), bad_words=("a",), n=3
+    )
     for hypotheses in prefixcap.decode(lm, prefix, config, max_new_tokens=24):
         assert len(hypotheses) == 3
         for h in hypotheses:
-            assert holds(h.text, config.words, config.without)
+            assert holds(h.text, config.force_words, config.bad_words)

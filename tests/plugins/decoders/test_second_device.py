@@ -26,7 +26,7 @@ END = 5
 SETTINGS = {
     "beam": "num_beams=3",
     "best-of": "samples=4",
-    "constrained": "words=b|c,without=d",
+    "constrained": "force_words=b|c,bad_words=d",
     "mbr": "samples=4",
 }
 NAMES = default_registry().names("decoder")
