@@ -226,7 +226,6 @@ def test_an_encoder_with_other_weights_is_noticed(lm: Path, tmp_path: Path) -> N
         ({"mapper": {"name": "mlpp"}}, "no mapper 'mlpp'; did you mean 'mlp'"),
         ({"mapper": {"name": "linear"}}, "the weights do not fit the mapper"),
         ({"shape": {}}, "the run's config is broken"),
-        ({"training": {"epoch": 1}}, "no setting 'epoch'; did you mean 'epochs'"),
     ],
 )
 def test_configs_that_do_not_fit(change: dict[str, Any], reason: str, run: Path) -> None:

@@ -25,7 +25,6 @@ from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.plugin.specs import to_json, to_spec
-from prefixcap.training.config import TrainingConfig
 from prefixcap.util.runtime import device_named, dtype_named
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Captioner:
         encoder_config: what the encoder is built from, where images are to be captioned.
         encoder_digest: the encoder's digest.
         encoder: the encoder, built when it is first needed.
-        training: how it was trained, where it was.
+        training: The training's settings, as JSON data.
         seed: of the training.
         stop_ids: the tokens that end a caption.
         stop_visible: whether the stop token's text belongs to the caption.
@@ -77,7 +76,7 @@ class Captioner:
     encoder_config: EncoderConfig | None = None
     encoder_digest: str | None = None
     encoder: Encoder | None = None
-    training: TrainingConfig | None = None
+    training: dict[str, Any] | None = None
     seed: int = 0
     stop_ids: tuple[int, ...] = ()
     stop_visible: bool = False
@@ -280,7 +279,7 @@ class Captioner:
             "lm_digest": None if complete else self.lm_digest,
             "lm_probe": None if tokenizer is None else tokenizer.encode(_PROBE),
             "encoder_digest": self.encoder_digest,
-            "training": None if self.training is None else self.training.to_json(),
+            "training": self.training,
             "seed": self.seed,
             "trained_parameters": self.trained_parameters,
             "history": self.history,
@@ -351,7 +350,6 @@ def _load(
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise PrefixcapError(f"{folder}: the weights do not fit the mapper: {reason}") from error
-    training = config["training"]
     return cls(
         lm=lm,
         prefixer=prefixer.eval().to(device),
@@ -361,7 +359,7 @@ def _load(
         lm_digest=config["lm_digest"],
         encoder_config=None if encoder is None else registry.from_json(EncoderConfig, encoder),
         encoder_digest=config["encoder_digest"],
-        training=None if training is None else TrainingConfig.from_json(training, str(folder)),
+        training=config["training"],
         seed=config["seed"],
         stop_ids=tuple(config["stop_ids"]),
         stop_visible=config["stop_visible"],

@@ -80,7 +80,7 @@ class Trained:
             lm_digest=self.lm_digest,
             encoder_config=encoder_config,
             encoder_digest=encoder_digest,
-            training=self.config,
+            training=self.config.to_json(),
             seed=self.seed,
             stop_ids=(self.end.token,),
             stop_visible=self.end.visible,
