@@ -39,7 +39,7 @@ format: $(VENV)/.lint ## format the code and apply automatic fixes
 	$(BIN)/ruff check --fix
 
 docs: $(VENV)/.docs ## build the documentation into site/, warnings as errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean: ## remove what the other targets created
 	rm -rf $(VENV) site build dist
