@@ -133,6 +133,26 @@ def test_the_names_in_the_json_of_a_config_are_those_of_the_reference() -> None:
         assert list(to_json(config)) == ["name", *(f.name for f in attrs.fields(component))]
 
 
+def test_the_architecture_page_names_files_and_classes_that_exist() -> None:
+    text = page("architecture.md")
+    paths = re.findall(r"`((?:src|plugins|tests)/[\w./]+)`", text)
+    assert paths
+    assert [path for path in paths if not (DOCS.parent / path).exists()] == []
+    sources = [file.read_text("utf-8") for file in DOCS.parent.glob("*/**/*.py")]
+    defined = set(re.findall(r"^class (\w+)", "\n".join(sources), re.MULTILINE))
+    glossary = set(re.findall(r"^\| [a-z ]+ \| `(\w+)` \|", text, re.MULTILINE))
+    assert glossary
+    assert glossary - defined == set()
+
+
+def test_the_tree_on_the_architecture_page_has_every_folder_of_the_source() -> None:
+    text = page("architecture.md")
+    for top in ("src/prefixcap", "plugins"):
+        for folder in (DOCS.parent / top).iterdir():
+            if folder.is_dir() and folder.name != "__pycache__":
+                assert f"\n  {folder.name}/ " in text
+
+
 @pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.stem)
 def test_links_between_pages_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
