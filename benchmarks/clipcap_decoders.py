@@ -20,8 +20,8 @@ from statistics import mean
 import attrs
 import torch
 from prefixcap_clipcap.convert import import_checkpoint
+from prefixcap_metrics.ptb_tokenizer import tokens
 from prefixcap_metrics.resampling.cider import CiderStatistic
-from prefixcap_metrics.tokens import tokens
 
 from prefixcap import Hypothesis, MetricConfig, Record
 from prefixcap.captioning.captioner import Captioner

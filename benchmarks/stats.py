@@ -65,7 +65,7 @@ def once(references: Captions, predictions: Captions) -> float:
 
 
 def read(path: Path) -> tuple[Captions, Captions]:
-    from prefixcap_metrics.tokens import tokens
+    from prefixcap_metrics.ptb_tokenizer import tokens
 
     from prefixcap.interfaces.metric import Record
 

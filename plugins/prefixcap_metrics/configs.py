@@ -1,25 +1,29 @@
-"""TODO."""
+"""Configs of the metrics. The COCO metrics come first, then those for comparing decoders."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.metric import Metric, MetricConfig
 from prefixcap.interfaces.validators import at_least
+from prefixcap.plugin.registry import default_registry
 
 
 @attrs.frozen(kw_only=True)
 class Bleu(MetricConfig):
-    """BLEU 1 to 4 of the corpus (Papineni et al. 2002), as pycocoevalcap counts it."""
+    """Corpus BLEU-1 to BLEU-4 (Papineni et al. 2002), as in pycocoevalcap."""
 
     name: ClassVar[str] = "bleu"
 
+    @override
     def build(self) -> Metric:
-        """Makes the metric; raises as `java.check`."""
         from prefixcap_metrics.java import check
         from prefixcap_metrics.overlap import BleuMetric
 
@@ -34,12 +38,8 @@ class Meteor(MetricConfig):
     name: ClassVar[str] = "meteor"
     version: ClassVar[str] = "2"
 
+    @override
     def build(self) -> Metric:
-        """Gives the metric, always the same one: its Java process takes long to load.
-
-        Raises:
-            PrefixcapError: as `java.check`.
-        """
         from prefixcap_metrics.java import check
         from prefixcap_metrics.meteor import shared_metric
 
@@ -49,12 +49,12 @@ class Meteor(MetricConfig):
 
 @attrs.frozen(kw_only=True)
 class Rouge(MetricConfig):
-    """ROUGE-L with beta 1.2 (Lin 2004), as pycocoevalcap counts it."""
+    """ROUGE-L with beta 1.2 (Lin 2004), as in pycocoevalcap."""
 
     name: ClassVar[str] = "rouge"
 
+    @override
     def build(self) -> Metric:
-        """Makes the metric; raises as `java.check`."""
         from prefixcap_metrics.java import check
         from prefixcap_metrics.overlap import RougeMetric
 
@@ -64,16 +64,16 @@ class Rouge(MetricConfig):
 
 @attrs.frozen(kw_only=True)
 class Cider(MetricConfig):
-    """CIDEr-D (Vedantam et al. 2015) with document frequencies of the references at hand.
+    """CIDEr-D (Vedantam et al. 2015, arXiv:1411.5726), as in pycocoevalcap.
 
-    They make it 0 of a single image; and a consensus wants two references or more.
+    Document frequencies come from the given references, so a single image always scores 0.
     """
 
     name: ClassVar[str] = "cider"
     min_samples: ClassVar[Mapping[str, int]] = {"images": 2, "references": 2}
 
+    @override
     def build(self) -> Metric:
-        """Makes the metric; raises as `java.check`."""
         from prefixcap_metrics.java import check
         from prefixcap_metrics.overlap import CiderMetric
 
@@ -83,22 +83,18 @@ class Cider(MetricConfig):
 
 @attrs.frozen(kw_only=True)
 class Spice(MetricConfig):
-    """SPICE (Anderson et al. 2016); its models must have been downloaded before.
+    """SPICE (Anderson et al. 2016, arXiv:1607.08822); its models are downloaded separately.
 
     Attributes:
-        memory: the most memory that its Java process may take, in GB.
+        memory: Maximum heap of its Java process, in GB.
     """
 
     name: ClassVar[str] = "spice"
 
     memory: int = attrs.field(default=8, validator=at_least(1))
 
+    @override
     def build(self) -> Metric:
-        """Makes the metric.
-
-        Raises:
-            PrefixcapError: the models of the parser are not there.
-        """
         from prefixcap_metrics.spice import SpiceMetric
 
         return SpiceMetric(self.memory)
@@ -106,33 +102,200 @@ class Spice(MetricConfig):
 
 @attrs.frozen(kw_only=True)
 class Length(MetricConfig):
-    """The mean and the standard deviation of the predictions' number of words."""
+    """Mean and standard deviation of the predictions' number of words."""
 
     name: ClassVar[str] = "length"
 
+    @override
     def build(self) -> Metric:
-        """Makes the metric."""
-        from prefixcap_metrics.surface import LengthMetric
+        from prefixcap_metrics.word_statistics import LengthMetric
 
         return LengthMetric()
 
 
 @attrs.frozen(kw_only=True)
 class Distinct(MetricConfig):
-    """Distinct-n, the vocabulary, and the share of distinct captions.
+    """Distinct-n, vocabulary size and share of distinct captions.
 
-    Distinct-n is after Li et al. 2016, but over the number of n-grams, not of words.
+    Distinct-n (Li et al. 2016, arXiv:1510.03055) is divided by the number of n-grams, not of words.
 
     Attributes:
-        max_n: the longest n-grams to count.
+        max_n: Length of the longest n-grams.
     """
 
     name: ClassVar[str] = "distinct"
 
     max_n: int = attrs.field(default=2, validator=at_least(1))
 
+    @override
     def build(self) -> Metric:
-        """Makes the metric."""
-        from prefixcap_metrics.surface import DistinctMetric
+        from prefixcap_metrics.word_statistics import DistinctMetric
 
         return DistinctMetric(self.max_n)
+
+
+@attrs.frozen(kw_only=True)
+class Repetition(MetricConfig):
+    """Repetition within a prediction: seq-rep-n (Welleck et al. 2020, arXiv:1908.04319).
+
+    Attributes:
+        max_n: Length of the longest n-grams, at least 2.
+    """
+
+    name: ClassVar[str] = "repetition"
+
+    max_n: int = attrs.field(default=4, validator=at_least(2))
+
+    @override
+    def build(self) -> Metric:
+        from prefixcap_metrics.word_statistics import RepetitionMetric
+
+        return RepetitionMetric(self.max_n)
+
+
+@attrs.frozen(kw_only=True)
+class Diversity(MetricConfig):
+    """Diversity of the captions of one image.
+
+    Distinct n-grams per word (Shetty et al. 2017, arXiv:1703.10476; Aneja et al. 2019,
+    arXiv:1908.08529), self-BLEU (Zhu et al. 2018, arXiv:1802.01886) and mBLEU (Shetty et al. 2017).
+    The two BLEUs are lower for more diverse captions.
+
+    Attributes:
+        max_n: Length of the longest n-grams of the distinct counts.
+        order: Length of the longest n-grams of self-BLEU and mBLEU.
+    """
+
+    name: ClassVar[str] = "diversity"
+    version: ClassVar[str] = "2"
+    requires: ClassVar[frozenset[str]] = frozenset({"several"})
+
+    max_n: int = attrs.field(default=2, validator=at_least(1))
+    order: int = attrs.field(default=4, validator=at_least(1))
+
+    @override
+    def build(self) -> Metric:
+        from prefixcap_metrics.caption_sets import DiversityMetric
+        from prefixcap_metrics.java import check
+
+        check()
+        return DiversityMetric(self.max_n, self.order)
+
+
+@attrs.frozen(kw_only=True)
+class Oracle(MetricConfig):
+    """Best and average score of an image's captions by other metrics.
+
+    The best is the oracle accuracy of Vijayakumar et al. 2016, arXiv:1610.02424: the score of the
+    captions that have the highest score of their image.
+
+    Attributes:
+        metric: Specs of the metrics, joined by "+", with ";" in place of "," in their settings.
+    """
+
+    name: ClassVar[str] = "oracle"
+
+    metric: tuple[str, ...] = attrs.field(default=("cider",), validator=attrs.validators.min_len(1))
+
+    @property
+    @override
+    def requires(self) -> frozenset[str]:  # type: ignore[override]
+        return frozenset({"several"}.union(*(config.requires for config in self._metrics())))
+
+    @property
+    @override
+    def min_samples(self) -> Mapping[str, int]:  # type: ignore[override]
+        needs = [config.min_samples for config in self._metrics()]
+        return {unit: max(need.get(unit, 1) for need in needs) for unit in ("images", "references")}
+
+    @override
+    def build(self) -> Metric:
+        from prefixcap_metrics.caption_sets import OracleMetric
+
+        return OracleMetric([(config.name, config.build()) for config in self._metrics()])
+
+    @override
+    def subcomponents(self) -> Sequence[Component]:
+        return tuple(
+            part for config in self._metrics() for part in (config, *config.subcomponents())
+        )
+
+    def _metrics(self) -> list[MetricConfig]:
+        return [
+            default_registry().parse(MetricConfig, spec.replace(";", ",")) for spec in self.metric
+        ]
+
+
+@attrs.frozen(kw_only=True)
+class ClipScore(MetricConfig):
+    """CLIPScore and RefCLIPScore (Hessel et al. 2021, arXiv:2104.08718).
+
+    CLIPScore is 2.5 max(cos(image, caption), 0) in CLIP's embedding space, RefCLIPScore its
+    harmonic mean with the highest cosine between the caption and a reference. Scores of different
+    CLIPs or prompts are not comparable: unless both are the paper's (OpenAI's ViT-B/32 and the
+    default prompt), the names of the scores contain them.
+
+    Attributes:
+        encoder: Spec of a CLIP that encodes the images again, such as `clip:model=ViT-B/32`, with
+            ";" in place of ","; default: the study's encoder and its features.
+        text: Spec of the CLIP whose text encoder is applied to the study's own features, for
+            features that come from a file.
+        prompt: Text before every caption and reference; default: the paper's.
+    """
+
+    name: ClassVar[str] = "clipscore"
+    version: ClassVar[str] = "2"
+    requires: ClassVar[frozenset[str]] = frozenset({"image"})
+
+    encoder: str = ""
+    text: str = ""
+    prompt: str = "A photo depicts"
+
+    def __attrs_post_init__(self) -> None:
+        if self.encoder and self.text:
+            raise ValueError("encoder has a text encoder of its own: give either encoder or text")
+
+    @override
+    def build(self) -> Metric:
+        from prefixcap_metrics.clip_score import ClipScoreMetric
+
+        return ClipScoreMetric(self.encoder, self.text, self.prompt)
+
+    @override
+    def subcomponents(self) -> Sequence[Component]:
+        spec = (self.encoder or self.text).replace(";", ",")
+        return (default_registry().parse(EncoderConfig, spec),) if spec else ()
+
+
+@attrs.frozen(kw_only=True)
+class Logprob(MetricConfig):
+    """The language model's log-probability of the predictions, in nats."""
+
+    name: ClassVar[str] = "logprob"
+    requires: ClassVar[frozenset[str]] = frozenset({"search"})
+
+    @override
+    def build(self) -> Metric:
+        from prefixcap_metrics.decoder_outputs import LogprobMetric
+
+        return LogprobMetric()
+
+
+@attrs.frozen(kw_only=True)
+class Finish(MetricConfig):
+    """How predictions end (stop token or length limit), and their number of tokens."""
+
+    name: ClassVar[str] = "finish"
+    requires: ClassVar[frozenset[str]] = frozenset({"search"})
+
+    @override
+    def build(self) -> Metric:
+        from prefixcap_metrics.decoder_outputs import FinishMetric
+
+        return FinishMetric()
+
+
+METRICS = (
+    Bleu, Meteor, Rouge, Cider, Spice, Length, Distinct, Repetition, Diversity, Oracle, ClipScore,
+    Logprob, Finish,
+)  # fmt: skip

@@ -17,8 +17,8 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Resamplable, Statistic
 from prefixcap.interfaces.metric import Metric, Record, Scores
 from prefixcap_metrics.java import executable, jars, running
+from prefixcap_metrics.ptb_tokenizer import tokens
 from prefixcap_metrics.resampling.meteor import MeteorStatistic
-from prefixcap_metrics.tokens import tokens
 
 Pairs = list[tuple[str, Sequence[str]]]
 """Tokenised predictions, each with its tokenised references."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from prefixcap.evaluation.stats import Resamplable
 from prefixcap.interfaces.metric import Metric, Record, Scores
+from prefixcap_metrics.ptb_tokenizer import by_image, tokens
 from prefixcap_metrics.resampling.bleu import BleuStatistic
 from prefixcap_metrics.resampling.cider import CiderStatistic
-from prefixcap_metrics.tokens import by_image, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

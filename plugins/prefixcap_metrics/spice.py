@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
 from prefixcap_metrics.java import check, executable, jars, running
-from prefixcap_metrics.tokens import tokens
+from prefixcap_metrics.ptb_tokenizer import tokens
 
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 

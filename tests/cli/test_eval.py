@@ -92,7 +92,7 @@ def test_several_captions_and_what_a_decoder_said_of_them(shell: Shell, tmp_path
     found = json.loads(out)
     assert found["Logprob"] == -5.0
     assert found["Logprob_per_token"] == -2.0
-    assert found["Ended_by_stop"] == 0.5
+    assert found["eos_rate"] == 0.5
     assert found["Div_1"] == 0.75
     texts = [{**row, "captions": ["a cat", "a cat sits"]} for row in rows]
     file = write(tmp_path / "t.jsonl", *texts)

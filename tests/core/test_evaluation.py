@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import attrs
-import prefixcap_metrics
 import pytest
+from prefixcap_metrics import configs as metrics
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.evaluate import evaluate, too_few
@@ -20,9 +20,7 @@ def records(*references: int) -> list[Record]:
 
 
 def test_a_metric_that_wants_more_references_is_warned_of() -> None:
-    (warning, unequal) = too_few(
-        records(5, 1, 5), [prefixcap_metrics.Length(), prefixcap_metrics.Cider()]
-    )
+    (warning, unequal) = too_few(records(5, 1, 5), [metrics.Length(), metrics.Cider()])
     assert warning == (
         "warning: 'cider' says little where images have few references: 1 of 3 images has fewer "
         "than 2, such as '1' with 1"
@@ -31,23 +29,23 @@ def test_a_metric_that_wants_more_references_is_warned_of() -> None:
         "warning: scores are lower where images have fewer references than others: 1 of 3 images "
         "has fewer than 5, such as '1' with 1"
     )
-    assert too_few(records(1, 1), [prefixcap_metrics.Length()]) == []
-    assert too_few(records(2, 2), [prefixcap_metrics.Cider()]) == []
-    assert len(too_few(records(1, 1), [prefixcap_metrics.Oracle(metric=("length", "cider"))])) == 1
+    assert too_few(records(1, 1), [metrics.Length()]) == []
+    assert too_few(records(2, 2), [metrics.Cider()]) == []
+    assert len(too_few(records(1, 1), [metrics.Oracle(metric=("length", "cider"))])) == 1
 
 
 def test_cider_of_one_image_is_nothing_and_that_is_said() -> None:
     one = attrs.evolve(records(2)[0], prediction="a dog")
-    assert prefixcap_metrics.Cider().build().score([one]).values == {"CIDEr": 0.0}
-    (warning,) = too_few([one], [prefixcap_metrics.Cider(), prefixcap_metrics.Length()])
+    assert metrics.Cider().build().score([one]).values == {"CIDEr": 0.0}
+    (warning,) = too_few([one], [metrics.Cider(), metrics.Length()])
     assert warning == "warning: 'cider' says nothing of fewer than 2 images: 1 given"
 
 
 def test_a_few_images_with_more_references_are_no_warning() -> None:
-    assert too_few(records(*[5] * 99, 6), [prefixcap_metrics.Cider()]) == []
-    (warning,) = too_few(records(*[5] * 90, *[6] * 10), [prefixcap_metrics.Cider()])
+    assert too_few(records(*[5] * 99, 6), [metrics.Cider()]) == []
+    (warning,) = too_few(records(*[5] * 90, *[6] * 10), [metrics.Cider()])
     assert "90 of 100 images have fewer than 6, such as '0' with 5" in warning
-    (warning,) = too_few(records(*[5] * 99, 4), [prefixcap_metrics.Cider()])
+    (warning,) = too_few(records(*[5] * 99, 4), [metrics.Cider()])
     assert "1 of 100 images has fewer than 5, such as '99' with 4" in warning
 
 
@@ -56,26 +54,18 @@ def test_examples_are_looked_at_as_records_are() -> None:
         Example(image=ImageItem(id=r.image, index=0), references=r.references)
         for r in records(3, 2)
     ]
-    assert (
-        too_few(examples, [prefixcap_metrics.Cider()])
-        == too_few(records(3, 2), [prefixcap_metrics.Cider()])
-        != []
-    )
+    assert too_few(examples, [metrics.Cider()]) == too_few(records(3, 2), [metrics.Cider()]) != []
 
 
 def test_two_metrics_that_give_one_score_are_named() -> None:
-    metrics = [
-        prefixcap_metrics.Distinct(),
-        prefixcap_metrics.Length(),
-        prefixcap_metrics.Distinct(max_n=3),
-    ]
+    clash = [metrics.Distinct(), metrics.Length(), metrics.Distinct(max_n=3)]
     with pytest.raises(
         PrefixcapError,
         match="'distinct' and 'distinct:max_n=3' both give the score 'Distinct_1': leave one out",
     ):
-        evaluate(records(1), metrics)
+        evaluate(records(1), clash)
 
 
 def test_an_image_without_references_is_named() -> None:
     with pytest.raises(PrefixcapError, match="the image '1' has no reference captions"):
-        evaluate(records(1, 0), [prefixcap_metrics.Length()])
+        evaluate(records(1, 0), [metrics.Length()])

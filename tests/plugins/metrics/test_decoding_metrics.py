@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import attrs
-import prefixcap_metrics as metrics
+import prefixcap_metrics.configs as metrics
 import pytest
 import torch
 from hypothesis import given, settings
@@ -274,7 +274,7 @@ def test_a_clip_that_is_named_encodes_the_images_itself_once(monkeypatch: Any) -
         asked.append((told[0], told[1]))
         return side
 
-    monkeypatch.setattr(clip_score, "named_text_side", named)
+    monkeypatch.setattr(clip_score, "named_text_encoder", named)
     bare = [attrs.evolve(r, feature=None, text_encoder=None) for r in PERFECT]
     of_study = TextEncoder("mine", lambda: encoder, "cuda:1")
     usual = [attrs.evolve(r, text_encoder=of_study) for r in PERFECT]
@@ -318,8 +318,8 @@ def test_what_the_decoder_says() -> None:
     ratio = fmean(a / b for a, b in zip(logprobs, tokens, strict=True))
     assert found["logprob"].values["Logprob_per_token"] == pytest.approx(ratio)
     assert found["finish"].values == {
-        "Ended_by_stop": 0.75,
-        "Ended_by_length": 0.25,
+        "eos_rate": 0.75,
+        "length_limit_rate": 0.25,
         "Tokens": fmean(tokens),
     }
 

@@ -4,11 +4,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import prefixcap_metrics as metrics
+import prefixcap_metrics.configs as metrics
 import pytest
 from prefixcap_metrics.java import executable
 from prefixcap_metrics.meteor import MeteorProcess
-from prefixcap_metrics.tokens import tokenise
+from prefixcap_metrics.ptb_tokenizer import tokenise
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import MetricConfig

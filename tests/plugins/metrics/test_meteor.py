@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-import prefixcap_metrics as metrics
+import prefixcap_metrics.configs as metrics
 import pytest
 from golden_files import golden, read
 from prefixcap_metrics.meteor import MeteorMetric, MeteorProcess

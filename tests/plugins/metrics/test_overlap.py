@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import prefixcap_metrics as metrics
+import prefixcap_metrics.configs as metrics
 import pytest
 from golden_files import golden, read
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prefixcap_metrics.java import jars
-from prefixcap_metrics.tokens import tokenise, tokens
+from prefixcap_metrics.ptb_tokenizer import tokenise, tokens
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Record

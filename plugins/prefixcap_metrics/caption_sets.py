@@ -8,8 +8,8 @@ from statistics import fmean
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
-from prefixcap_metrics.surface import grams, words
-from prefixcap_metrics.tokens import tokenise
+from prefixcap_metrics.ptb_tokenizer import tokenise
+from prefixcap_metrics.word_statistics import grams, words
 
 
 class DiversityMetric(Metric):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import prefixcap_metrics as metrics
+import prefixcap_metrics.configs as metrics
 import pytest
 
 from prefixcap.errors import PrefixcapError
