@@ -26,6 +26,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.session import SessionOptions
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.testing import (
@@ -251,7 +252,7 @@ def test_a_drawn_image_is_greyscale_and_the_others_are_in_colour() -> None:
 
 def test_hidden_states_of_the_table_are_as_wide_as_its_embeddings() -> None:
     lm = TableLM(vocab_size=5, width=8)
-    session = lm.start(torch.zeros(2, 3, 8), hidden_states=True)
+    session = lm.start(torch.zeros(2, 3, 8), SessionOptions(hidden_states=True))
     session.admit()
     assert [layer.shape for layer in session.hidden()] == [(2, 8)] * 3
     assert session.prefix_hidden().shape == (2, 3, 8)

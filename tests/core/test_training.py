@@ -15,6 +15,7 @@ from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.interfaces.session import SessionOptions
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training import checkpoint
@@ -442,7 +443,7 @@ def test_the_loss_is_the_cross_entropy_of_plain_steps() -> None:
     loss = Trainer(lm, prefixer, TrainingConfig(), 1).loss(
         features[:1], ids, torch.ones(1, 3, dtype=torch.bool)
     )
-    session = lm.start(prefixer(features[:1]).detach())
+    session = lm.start(prefixer(features[:1]).detach(), SessionOptions())
     session.admit()
     total = 0.0
     for token in ids[0].tolist():

@@ -69,7 +69,7 @@ def _needs_second_position(task: DecodingTask) -> DecodingTask:
 
 
 def _crowds(task: DecodingTask) -> DecodingTask:
-    session = task.lm.start(task.prefix, max_rows=task.max_rows)
+    session = task.start()
     if session.admit():
         session.advance(torch.zeros(9).long(), torch.zeros(9).long())
     return task

@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import Any, ClassVar
 from uuid import uuid4
 
+import attrs
 import torch
 from torch import Tensor, nn
 
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.interfaces.language_model import Tokenizer
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 from prefixcap.testing import LetterTokenizer
 from prefixcap.testing.case import small_gpt2
 
@@ -176,8 +177,8 @@ class WrapsSession(Letters):
     session: type[Wrapped] = Wrapped
     changes: ClassVar[dict[str, Any]] = {}
 
-    def start(self, prefix: Tensor, **options: Any) -> Session:
-        return self.session(self, super().start(prefix, **{**options, **self.changes}))
+    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
+        return self.session(self, super().start(prefix, attrs.evolve(options, **self.changes)))
 
 
 class Stale(Wrapped):

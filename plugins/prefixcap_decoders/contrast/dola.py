@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+import attrs
 import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 from prefixcap_decoders.contrast.config import LAYERS, DoLa
 from prefixcap_decoders.contrast.plausibility import plausible
 from prefixcap_decoders.contrast.wrapped_lm import LogitsWrapper, decode_changed
@@ -116,23 +117,9 @@ class LayeredLM(LogitsWrapper):
         super().__init__(lm)
         self.change = change
 
-    def start(
-        self,
-        prefix: Tensor,
-        *,
-        rows_per_image: int = 1,
-        max_rows: int | None = None,
-        max_new_tokens: int = 64,
-        hidden_states: bool = False,
-    ) -> Session:
+    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         """Opens a session with changed logits on the prefixes (B,P,E)."""
-        inner = self.lm.start(
-            prefix,
-            rows_per_image=rows_per_image,
-            max_rows=max_rows,
-            max_new_tokens=max_new_tokens,
-            hidden_states=True,
-        )
+        inner = self.lm.start(prefix, attrs.evolve(options, hidden_states=True))
         return LayeredSession(inner, self.change)
 
 

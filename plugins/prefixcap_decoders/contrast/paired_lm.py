@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 from torch import Tensor
 
 from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 from prefixcap_decoders.contrast.wrapped_lm import LogitsWrapper
 from prefixcap_decoders.lockstep import LockstepSession, admit_in_lockstep
 
@@ -33,31 +34,14 @@ class ContrastLM(LogitsWrapper):
         self.views = views
         self.combine = combine
 
-    def start(
-        self,
-        prefix: Tensor,
-        *,
-        rows_per_image: int = 1,
-        max_rows: int | None = None,
-        max_new_tokens: int = 64,
-        hidden_states: bool = False,
-    ) -> Session:
+    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         """Opens both sessions on the prefixes (B,P,E)."""
-        first = self.lm.start(
-            prefix,
-            rows_per_image=rows_per_image,
-            max_rows=max_rows,
-            max_new_tokens=max_new_tokens,
-            hidden_states=hidden_states,
-        )
+        first = self.lm.start(prefix, options)
         second = self.other.start(
-            self.views(len(prefix)),
-            rows_per_image=rows_per_image,
-            max_rows=max_rows,
-            max_new_tokens=max_new_tokens,
+            self.views(len(prefix)), attrs.evolve(options, hidden_states=False)
         )
-        gates = LockstepSession(first, hidden_states=hidden_states), LockstepSession(second)
-        return PairSession(*gates, self.combine)
+        first_gate = LockstepSession(first, hidden_states=options.hidden_states)
+        return PairSession(first_gate, LockstepSession(second), self.combine)
 
 
 class PairSession(Session):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 
 # at most so many logits are held at once when captions are scored anew
 LOGITS = 2**25
@@ -83,15 +83,7 @@ class LogitsWrapper(LanguageModel):
         return self.lm.digest()
 
     @abstractmethod
-    def start(
-        self,
-        prefix: Tensor,
-        *,
-        rows_per_image: int = 1,
-        max_rows: int | None = None,
-        max_new_tokens: int = 64,
-        hidden_states: bool = False,
-    ) -> Session:
+    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         """Opens a session with changed logits on the prefixes (B,P,E)."""
 
 

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -123,9 +124,7 @@ def opened(source: Source, task: DecodingTask, rule: AcceptanceRule, rows: int) 
     else:
         lm, prefix = source, _blind(source, task)
     check_shared_vocabulary(lm, task, prefix.shape[1], "speculative: the draft")
-    session = lm.start(
-        prefix, rows_per_image=rows, max_rows=task.max_rows, max_new_tokens=task.max_new_tokens
-    )
+    session = attrs.evolve(task, lm=lm, prefix=prefix).start(rows)
     return ModelDrafter(LockstepSession(session), rule, task.stop_ids)
 
 

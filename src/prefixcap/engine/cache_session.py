@@ -14,7 +14,7 @@ from prefixcap.engine.eval_mode import evaluating
 from prefixcap.engine.network import Output, joined, require_hidden
 from prefixcap.engine.token_trees import generations
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 
 
 @attrs.frozen(eq=False)
@@ -37,28 +37,19 @@ class GeneralSession(Session):
     Args:
         model: the causal language model.
         prefix: (B,P,E), after what stands before every prefix.
+        options: How the session is opened.
         before: how many of the P positions are not the image's own.
-        rows_per_image: the most rows a decoder will hold for an image.
-        max_rows: the most rows at once; no limit unless given.
-        hidden_states: whether `hidden` is wanted.
 
     The first `admit` raises a `PrefixcapError` where the model gives no cache whose rows move.
     """
 
     def __init__(
-        self,
-        model: Any,
-        prefix: Tensor,
-        *,
-        before: int = 0,
-        rows_per_image: int = 1,
-        max_rows: int | None = None,
-        hidden_states: bool = False,
+        self, model: Any, prefix: Tensor, options: SessionOptions, *, before: int = 0
     ) -> None:
         self._model = model
         self._prefix = prefix.to(model.device, model.dtype)
-        self._batch = max(1, (max_rows or len(prefix) * rows_per_image) // rows_per_image)
-        self._hidden_states = hidden_states
+        self._batch = options.images_at_once(len(prefix))
+        self._hidden_states = options.hidden_states
         self._before = before
         self._next = 0
         self._images: list[int] = []

@@ -17,7 +17,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
 
 if TYPE_CHECKING:
-    from prefixcap.interfaces.session import Session
+    from prefixcap.interfaces.session import Session, SessionOptions
 
 
 class HFTokenizer(Tokenizer):
@@ -135,34 +135,12 @@ class CausalLM(LanguageModel):
             ).logits
         return logits
 
-    def start(
-        self,
-        prefix: Tensor,
-        *,
-        rows_per_image: int = 1,
-        max_rows: int | None = None,
-        max_new_tokens: int = 64,
-        hidden_states: bool = False,
-    ) -> Session:
+    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         """Opens a session on the prefixes (B,P,E); see the base class."""
         network, prefix = self._choice.network(), self.prepend_tokens(prefix)
         if network is not None:
-            return TreeSession(
-                network,
-                prefix,
-                before=len(self._before),
-                rows_per_image=rows_per_image,
-                max_rows=max_rows,
-                hidden_states=hidden_states,
-            )
-        return GeneralSession(
-            self.model,
-            prefix,
-            before=len(self._before),
-            rows_per_image=rows_per_image,
-            max_rows=max_rows,
-            hidden_states=hidden_states,
-        )
+            return TreeSession(network, prefix, options, before=len(self._before))
+        return GeneralSession(self.model, prefix, options, before=len(self._before))
 
     def digest(self) -> str:
         """Returns a hash of the weights and the vocabulary."""

@@ -15,7 +15,7 @@ from prefixcap.engine.eval_mode import evaluating
 from prefixcap.engine.network import Network
 from prefixcap.engine.transformers_network import HFNetwork
 from prefixcap.engine.tree_session import TreeSession
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 
 _LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM")
 
@@ -112,10 +112,11 @@ def agrees(network: Network, model: Any) -> bool:
     weight = model.get_input_embeddings().weight
     stream = torch.Generator().manual_seed(0)
     prefix = torch.randn(2, 3, weight.shape[1], generator=stream) * float(weight.float().std())
+    options = SessionOptions(rows_per_image=3)
     try:
         with evaluating(model):
-            fast = _trial(TreeSession(network, prefix, rows_per_image=3))
-            slow = _trial(GeneralSession(model, prefix, rows_per_image=3))
+            fast = _trial(TreeSession(network, prefix, options))
+            slow = _trial(GeneralSession(model, prefix, options))
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError):
         return False
     allowed = 1e-3 if weight.dtype == torch.float32 else 0.15

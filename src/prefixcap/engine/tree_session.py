@@ -15,6 +15,7 @@ from prefixcap.engine.network import Network, Output, joined, require_hidden
 from prefixcap.engine.ragged_batch import Grid, Prefill, additive
 from prefixcap.engine.token_trees import generations
 from prefixcap.engine.top_tokens import Best, RankingSession, best_of
+from prefixcap.interfaces.session import SessionOptions
 
 Ints = NDArray[np.int64]
 
@@ -40,29 +41,19 @@ class TreeSession(RankingSession):
     Args:
         network: the language model.
         prefix: (B,P,E), after what stands before every prefix.
+        options: How the session is opened; an image may hold more than `rows_per_image` rows.
         before: how many of the P positions are not the image's own.
-        rows_per_image: the rows of an image that room is counted for; more may come.
-        max_rows: the most rows at once; no limit unless given.
-        hidden_states: whether `hidden` is wanted.
     """
 
     def __init__(
-        self,
-        network: Network,
-        prefix: Tensor,
-        *,
-        before: int = 0,
-        rows_per_image: int = 1,
-        max_rows: int | None = None,
-        hidden_states: bool = False,
+        self, network: Network, prefix: Tensor, options: SessionOptions, *, before: int = 0
     ) -> None:
         shape = network.shape
         self._network = network
         self._prefix = prefix.detach().to(shape.device, shape.dtype)
-        most = (max_rows or len(prefix) * rows_per_image) // rows_per_image
-        self._capacity = min(max(1, most), len(prefix))
-        self._rows_per_image = rows_per_image
-        self._hidden_states = hidden_states
+        self._capacity = options.images_at_once(len(prefix))
+        self._rows_per_image = options.rows_per_image
+        self._hidden_states = options.hidden_states
         self._before = before
         self._next = 0
         self._store = Store(

@@ -11,12 +11,12 @@ import attrs
 
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.session import Session, SessionOptions
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from prefixcap.interfaces.session import Session
     from prefixcap.interfaces.text_encoder import TextEncoder
 
 
@@ -124,13 +124,13 @@ class DecodingTask:
 
     def start(self, rows_per_image: int = 1, *, hidden_states: bool = False) -> Session:
         """Opens a session on all images, which come in as they fit."""
-        return self.lm.start(
-            self.prefix,
+        options = SessionOptions(
             rows_per_image=rows_per_image,
             max_rows=self.max_rows,
             max_new_tokens=self.max_new_tokens,
             hidden_states=hidden_states,
         )
+        return self.lm.start(self.prefix, options)
 
     def generator(self, image: int) -> np.random.Generator:
         """Makes an image's own stream of random numbers, the same in every batch and order."""

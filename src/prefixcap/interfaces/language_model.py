@@ -13,7 +13,7 @@ from prefixcap.interfaces.component import Component
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from prefixcap.interfaces.session import Session
+    from prefixcap.interfaces.session import Session, SessionOptions
 
 
 class Tokenizer(ABC):
@@ -93,23 +93,10 @@ class LanguageModel(ABC):
         """
 
     @abstractmethod
-    def start(
-        self,
-        prefix: Tensor,
-        *,
-        rows_per_image: int = 1,
-        max_rows: int | None = None,
-        max_new_tokens: int = 64,
-        hidden_states: bool = False,
-    ) -> Session:
+    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         """Opens a session on the prefixes (B,P,E) of B images.
 
-        Args:
-            prefix: (B,P,E).
-            rows_per_image: the most rows a decoder will hold for an image.
-            max_rows: the most rows at once; the session admits images while theirs fit.
-            max_new_tokens: the most tokens a row will be extended by.
-            hidden_states: whether `Session.hidden` is wanted.
+        No image is live before the session's first `admit`.
         """
 
     @abstractmethod

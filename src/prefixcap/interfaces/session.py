@@ -5,8 +5,32 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+import attrs
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@attrs.frozen(kw_only=True)
+class SessionOptions:
+    """How a session is opened.
+
+    Attributes:
+        rows_per_image: The most rows that a decoder will hold for one image.
+        max_rows: The most live rows; images wait until their rows fit. Unlimited by default.
+        max_new_tokens: The most tokens that a row will be extended by.
+        hidden_states: Whether the decoder will read hidden states.
+    """
+
+    rows_per_image: int = 1
+    max_rows: int | None = None
+    max_new_tokens: int = 64
+    hidden_states: bool = False
+
+    def images_at_once(self, images: int) -> int:
+        """Return how many of `images` may be live together: at least one, if there is any."""
+        rows = self.max_rows or images * self.rows_per_image
+        return min(images, max(1, rows // self.rows_per_image))
 
 
 class Session(ABC):

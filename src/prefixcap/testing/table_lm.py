@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 
 
 class LetterTokenizer(Tokenizer):
@@ -109,18 +109,10 @@ class TableLM(LanguageModel):
             ]
         )
 
-    def start(
-        self,
-        prefix: Tensor,
-        *,
-        rows_per_image: int = 1,
-        max_rows: int | None = None,
-        max_new_tokens: int = 64,
-        hidden_states: bool = False,
-    ) -> Session:
+    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         """Opens a session on the prefixes (B,P,E)."""
-        self.most_wanted = max(self.most_wanted, rows_per_image)
-        return TableSession(self, prefix, rows_per_image, max_rows, hidden_states)
+        self.most_wanted = max(self.most_wanted, options.rows_per_image)
+        return TableSession(self, prefix, options)
 
     def digest(self) -> str:
         """Returns a hash of what defines the table."""
@@ -130,19 +122,11 @@ class TableLM(LanguageModel):
 class TableSession(Session):
     """A session that remembers each row's tokens and looks its distribution up."""
 
-    def __init__(
-        self,
-        lm: TableLM,
-        prefix: Tensor,
-        rows_per_image: int,
-        max_rows: int | None,
-        hidden_states: bool,
-    ) -> None:
+    def __init__(self, lm: TableLM, prefix: Tensor, options: SessionOptions) -> None:
         self._lm = lm
         self._prefix = prefix
-        self._rows_per_image = rows_per_image
-        self._max_rows = max_rows or len(prefix) * rows_per_image
-        self._hidden_states = hidden_states
+        self._at_once = options.images_at_once(len(prefix))
+        self._hidden_states = options.hidden_states
         self._next = 0
         self._latest: list[int] = []
         self._rows: list[tuple[int, tuple[int, ...]]] = []
@@ -167,9 +151,7 @@ class TableSession(Session):
         """Brings in waiting images while their rows fit beside those of the live images."""
         new = []
         live = len(set(self.images))
-        while self.waiting and (
-            not self._rows or (live + 1) * self._rows_per_image <= self._max_rows
-        ):
+        while self.waiting and live < self._at_once:
             self._rows.append((self._next, ()))
             new.append(self._next)
             self._next += 1

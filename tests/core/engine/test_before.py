@@ -11,6 +11,7 @@ from prefixcap import decode, from_transformers
 from prefixcap.engine.cache_session import GeneralSession
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.session import SessionOptions
 
 torch.set_num_threads(1)
 
@@ -52,10 +53,10 @@ def test_logits_and_states_are_of_the_images_own_positions(name: str, kind: type
             led.teacher_forced(prefix, ids, mask),
             plain.teacher_forced(written_out(model, prefix), ids, mask),
         )
-    session = led.start(prefix, hidden_states=True)
+    session = led.start(prefix, SessionOptions(hidden_states=True))
     assert isinstance(session, kind)
     session.admit()
-    whole = plain.start(written_out(model, prefix), hidden_states=True)
+    whole = plain.start(written_out(model, prefix), SessionOptions(hidden_states=True))
     whole.admit()
     states = session.prefix_hidden()
     assert states.shape[1] == PREFIX

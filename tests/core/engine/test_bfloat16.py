@@ -12,6 +12,7 @@ from core.engine.models import made, prefixes
 from prefixcap import Hypothesis, decode, from_transformers
 from prefixcap.engine.network_selection import NetworkSelector
 from prefixcap.engine.tree_session import TreeSession
+from prefixcap.interfaces.session import SessionOptions
 
 torch.set_num_threads(1)
 
@@ -26,7 +27,7 @@ def test_captions_are_the_batchs_and_the_sessions_but_for_rounding(
 ) -> None:
     lm, prefix = from_transformers(made(name).to(torch.bfloat16)), prefixes(IMAGES)
     options = {"max_new_tokens": 6, "stop_ids": (0, 3, 5)}
-    assert isinstance(lm.start(prefix), TreeSession)
+    assert isinstance(lm.start(prefix, SessionOptions()), TreeSession)
     found = decode(lm, prefix, decoder, **options)
     alone = [
         decode(lm, prefix[i : i + 1], decoder, image_ids=[str(i)], **options)[0]
@@ -55,7 +56,7 @@ def agreement(one: Found, other: Found) -> float:
 def test_one_beam_is_greedy_search_where_logits_are_equal() -> None:
     model = made("gpt2", vocab_size=9000, initializer_range=0.2).to(torch.bfloat16)
     lm, prefix = from_transformers(model), prefixes(24)
-    session = lm.start(prefix)
+    session = lm.start(prefix, SessionOptions())
     ties = 0
     for _ in range(4):
         session.admit()

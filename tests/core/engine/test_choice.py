@@ -18,6 +18,7 @@ from prefixcap.engine.network_selection import NetworkSelector, agrees
 from prefixcap.engine.transformers_network import HFNetwork
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.session import SessionOptions
 
 torch.set_num_threads(1)
 
@@ -53,7 +54,7 @@ def test_the_fastest_network_that_serves_is_chosen(
 
 def test_a_model_that_no_network_serves_gets_the_general_session() -> None:
     lm = from_transformers(made("bloom"))
-    assert isinstance(lm.start(prefixes(1)), GeneralSession)
+    assert isinstance(lm.start(prefixes(1), SessionOptions()), GeneralSession)
 
 
 def test_a_model_that_has_captioned_can_be_copied() -> None:
@@ -84,7 +85,7 @@ def test_too_few_positions_to_be_tried_leave_the_general_session() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "gpt_neo", "lfm2"])
 def test_three_rows_may_continue_the_last_one(name: str) -> None:
     model, prefix = made(name), prefixes(1)
-    session = from_transformers(model).start(prefix, rows_per_image=3)
+    session = from_transformers(model).start(prefix, SessionOptions(rows_per_image=3))
     session.admit()
     session.advance(torch.tensor([1, 2, 3]), torch.tensor([0, 0, 0]))
     found = session.advance(torch.tensor([4, 5, 6]), torch.tensor([2, 2, 2]))
@@ -161,7 +162,7 @@ def test_changed_weights_are_used_from_the_next_session_on(how: str) -> None:
 
 
 def _first_logits(lm: Any, prefix: Tensor) -> Tensor:
-    session = lm.start(prefix)
+    session = lm.start(prefix, SessionOptions())
     assert isinstance(session, TreeSession)
     session.admit()
     return session.logits.clone()
@@ -176,13 +177,15 @@ def test_the_model_is_left_as_it_was(name: str) -> None:
     modes = [module.training for module in model.modules()]
     config, state = model.config.to_dict(), {k: v.clone() for k, v in model.state_dict().items()}
     random = torch.random.get_rng_state()
-    session = lm.start(prefixes(2))
+    session = lm.start(prefixes(2), SessionOptions())
     session.admit()
     session.advance(torch.tensor([1, 2]), torch.tensor([1, 0]))
     with pytest.raises(IndexError):
         session.advance(torch.tensor([1]), torch.tensor([9]))
     with pytest.raises(IndexError):
-        lm.start(prefixes(1)).advance(torch.tensor([VOCABULARY]), torch.tensor([0]))
+        lm.start(prefixes(1), SessionOptions()).advance(
+            torch.tensor([VOCABULARY]), torch.tensor([0])
+        )
     assert [module.training for module in model.modules()] == modes
     assert model.config.to_dict() == config
     assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
@@ -221,7 +224,7 @@ def test_a_hook_is_called_from_the_next_session_on() -> None:
     before = _first_logits(lm, prefix)
     seen: list[Any] = []
     handle = model.transformer.h[0].mlp.register_forward_hook(lambda *call: seen.append(call))
-    session = lm.start(prefix)
+    session = lm.start(prefix, SessionOptions())
     seen.clear()
     session.admit()
     assert seen

@@ -20,7 +20,7 @@ from prefixcap.engine.network_selection import NetworkSelector
 from prefixcap.engine.top_tokens import best, best_of
 from prefixcap.engine.transformers_network import HFNetwork
 from prefixcap.engine.tree_session import TreeSession
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 
 torch.set_num_threads(1)
 
@@ -31,9 +31,11 @@ Opened = Callable[..., Session]
 @cache
 def opener(name: str, kind: Any) -> Opened:
     if kind is GeneralSession:
-        return lambda prefix, **options: GeneralSession(model(name), prefix, **options)
+        return lambda prefix, **options: GeneralSession(
+            model(name), prefix, SessionOptions(**options)
+        )
     network = kind(model(name))
-    return lambda prefix, **options: TreeSession(network, prefix, **options)
+    return lambda prefix, **options: TreeSession(network, prefix, SessionOptions(**options))
 
 
 CASES = [
@@ -177,7 +179,7 @@ def test_every_image_comes_in_once_and_rows_stay_within_the_limit(name: str, kin
 def test_a_batch_is_refilled_while_rows_are_live(name: str) -> None:
     network = NetworkSelector(model(name)).network()
     assert network is not None
-    session = TreeSession(network, prefixes(3), max_rows=2)
+    session = TreeSession(network, prefixes(3), SessionOptions(max_rows=2))
     assert session.admit() == [0, 1]
     session.advance(torch.tensor([1]), torch.tensor([1]))
     assert session.admit() == [2]
@@ -262,11 +264,11 @@ def test_bfloat16_stays_near_float32(name: str, kind: Any) -> None:
     half, exact = made(name).to(torch.bfloat16), model(name)
     prefix = prefixes(3)
     if kind is GeneralSession:
-        session: Session = GeneralSession(half, prefix, rows_per_image=2)
+        session: Session = GeneralSession(half, prefix, SessionOptions(rows_per_image=2))
     else:
         network = NetworkSelector(half).network() if kind == "native" else kind(half)
         assert network is not None
-        session = TreeSession(network, prefix, rows_per_image=2)
+        session = TreeSession(network, prefix, SessionOptions(rows_per_image=2))
     session.admit()
     parents, tokens = torch.tensor([0, 2, 1, 2]), torch.tensor([5, 6, 7, 8])
     logits = session.advance(tokens, parents)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from prefixcap import from_transformers
 from prefixcap.engine.lm_head import Vocabulary
 from prefixcap.engine.top_tokens import RankingSession, best, best_of, move
+from prefixcap.interfaces.session import SessionOptions
 from prefixcap.testing.table_lm import TableLM
 
 torch.set_num_threads(1)
@@ -42,7 +43,9 @@ def test_blocks_give_what_the_whole_gives(
 def test_ranking_a_session_is_ranking_its_logits(name: str) -> None:
     prefix = prefixes(2)
     lm = TableLM() if name == "table" else from_transformers(made(name))
-    first, second = (lm.start(prefix[..., : lm.width], rows_per_image=2) for _ in range(2))
+    first, second = (
+        lm.start(prefix[..., : lm.width], SessionOptions(rows_per_image=2)) for _ in range(2)
+    )
     assert isinstance(first, RankingSession) == (name in ("gpt2", "gpt_neox"))
     first.admit()
     second.admit()

@@ -13,6 +13,7 @@ import torch
 
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.cli import main
+from prefixcap.interfaces.session import SessionOptions
 
 NAMES = ("mlp_k10", "transformer_k10")
 
@@ -89,7 +90,7 @@ def test_the_first_logits_are_the_recorded_ones(recording: Recording) -> None:
     captioner = Captioner.load(recording.run, device="cpu")
     prefix = captioner.prefixes(torch.from_numpy(np.load(recording.features)))
     with torch.inference_mode():
-        session = captioner.lm.start(prefix)
+        session = captioner.lm.start(prefix, SessionOptions())
         session.admit()
         found = session.logits.topk(5)
     wanted = torch.tensor([output["first_logits_top5"] for output in recording.outputs])

@@ -28,6 +28,7 @@ from prefixcap.decoding.decode import collect
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.interfaces.decoder import DecoderConfig, DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
+from prefixcap.interfaces.session import SessionOptions
 from prefixcap.plugin.registry import default_registry
 from prefixcap.testing.table_lm import TableLM
 
@@ -136,7 +137,7 @@ def test_a_pair_takes_waiting_images_in_as_others_leave(ended: CausalLM) -> None
     pair = ContrastLM(ended, ended, lambda images: torch.zeros(images, 1, 16), torch.add)
     for lm, new in ((pair, [3]), (ContrastLM(ended, bloom(), pair.views, torch.add), [])):
         with torch.inference_mode():
-            session = lm.start(prefixes(7), max_rows=3)
+            session = lm.start(prefixes(7), SessionOptions(max_rows=3))
             assert session.admit() == [0, 1, 2]
             session.advance(torch.tensor([4, 4]), torch.tensor([0, 2]))
             # the second session cannot take it in yet, so it waits in the first

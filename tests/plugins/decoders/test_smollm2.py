@@ -16,6 +16,7 @@ import prefixcap
 from prefixcap.engine.architectures import LlamaNetwork
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.engine.tree_session import TreeSession
+from prefixcap.interfaces.session import SessionOptions
 
 LIMIT = 6
 BEGINNINGS = ("A photo of a dog that", "There are two people on")
@@ -40,7 +41,7 @@ def smollm2() -> CausalLM:
     config = prefixcap.Registry().parse(prefixcap.LMConfig, f"hf:model={place}")
     found = config.build()  # type: ignore[attr-defined]
     assert isinstance(found, CausalLM)
-    assert isinstance(found.start(torch.zeros(1, 1, found.width)), TreeSession)
+    assert isinstance(found.start(torch.zeros(1, 1, found.width), SessionOptions()), TreeSession)
     assert isinstance(found._choice.network(), LlamaNetwork)
     return found
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.session import Session, SessionOptions
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules.helpers import apart, same_digest
 from prefixcap.testing.rules.rule import BrokenRule, require, rule
@@ -219,7 +219,8 @@ def admission(case: Case) -> None:
     came: list[int] = []
     texts: list[tuple[int, list[int]]] = []
     with torch.inference_mode():
-        session = lm.start(prefix, rows_per_image=2, max_rows=4, max_new_tokens=STEPS)
+        options = SessionOptions(rows_per_image=2, max_rows=4, max_new_tokens=STEPS)
+        session = lm.start(prefix, options)
         require(session.images == [] and session.waiting == 5, "rows were live from the start")
         for step in range(3 * len(prefix)):
             new = session.admit()
@@ -311,7 +312,7 @@ def prefix_hidden_states(case: Case) -> None:
         whole = _all_admitted(lm, prefix, hidden=True).prefix_hidden()
         right = (*prefix.shape[:2], whole.shape[-1])
         require(whole.shape == right, f"they are {tuple(whole.shape)}, not {right}")
-        session = lm.start(prefix, max_rows=2, hidden_states=True)
+        session = lm.start(prefix, SessionOptions(max_rows=2, hidden_states=True))
         for _ in range(len(prefix)):
             if not (new := session.admit()):
                 break
@@ -358,9 +359,8 @@ def digest(case: Case) -> None:
 def _all_admitted(
     lm: LanguageModel, prefix: Tensor, rows_per_image: int = 1, hidden: bool = False
 ) -> Session:
-    session = lm.start(
-        prefix, rows_per_image=rows_per_image, max_new_tokens=8, hidden_states=hidden
-    )
+    options = SessionOptions(rows_per_image=rows_per_image, max_new_tokens=8, hidden_states=hidden)
+    session = lm.start(prefix, options)
     new = session.admit()
     require(new == list(range(len(prefix))), f"with no limit on rows, {new} came in")
     return session
