@@ -159,7 +159,7 @@ def test_a_study_of_another_version(shell: Shell, world: World, tmp_path: Path) 
 def test_a_study_goes_into_no_models_folder(shell: Shell, world: World, study: Path) -> None:
     (model,) = [path.parent for path in study.glob("models/*/config.json")]
     sentence = refused(shell, *world.bench, "--out", model)
-    assert sentence.endswith("holds a single model, not a study: choose another --out")
+    assert sentence.endswith("holds a single model, not a study: choose another folder")
 
 
 def test_an_out_that_is_a_file(shell: Shell, world: World, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
+MODELS, MODEL_KEY = "models", "key.json"
+"""Where a study keeps its models, and the file that says a model is complete."""
 
 
 def write(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
@@ -100,6 +102,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     return dict(data)
 
 
+def is_study(config: object) -> bool:
+    """Return whether a folder's `config.json` describes a study rather than a single model."""
+    return isinstance(config, dict) and config.get("kind") == "study"
+
+
 def model_folder(run: Path) -> Path:
     """Returns the folder of a run's model: itself, or that of a study's only model.
 
@@ -109,10 +116,10 @@ def model_folder(run: Path) -> Path:
     try:
         config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return run  # whoever reads it says what is wrong
-    if not isinstance(config, dict) or config.get("kind") != "study":
+        return run  # reading the model reports what is wrong
+    if not is_study(config):
         return run
-    found = sorted(path.parent for path in (run / "models").glob("*/key.json"))
+    found = sorted(path.parent for path in (run / MODELS).glob(f"*/{MODEL_KEY}"))
     if not found:
         raise PrefixcapError(f"{run}: no model of this study is trained yet")
     if len(found) > 1:

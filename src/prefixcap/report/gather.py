@@ -18,7 +18,8 @@ from prefixcap.report.content import Cell, Content, Gallery, Measures, Pair
 from prefixcap.report.numbers import counted
 from prefixcap.study.analysis import analysis
 from prefixcap.study.analysis.analysis import CORRECTIONS, Analysis
-from prefixcap.study.analysis.reader import CONFIG, SavedStudy
+from prefixcap.study.analysis.reader import SavedStudy
+from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.definition.study import HOLM
 from prefixcap.util import versions
 from prefixcap.util.progress import Reporter, Silent
@@ -58,7 +59,7 @@ class Wanted:
         name = self.correction or str(found.config.get("correction", HOLM))
         if name not in CORRECTIONS:
             raise PrefixcapError(
-                f"{found.folder / CONFIG}: 'correction' cannot be {name!r}"
+                f"{StudyFolder(found.folder).config}: 'correction' cannot be {name!r}"
                 f"{nearest(name, CORRECTIONS)}; --correction overrides it"
             )
         return name

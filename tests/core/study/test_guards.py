@@ -65,7 +65,7 @@ def test_a_number_format_that_is_slow_on_this_processor_is_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # a processor cannot be chosen in a test, so what would be measured on it is
-    monkeypatch.setattr(guards, "slowdown", {"bfloat16": 86.4, "float16": 1.1}.__getitem__)
+    monkeypatch.setattr(guards, "dtype_slowdown", {"bfloat16": 86.4, "float16": 1.1}.__getitem__)
     assert guards.slow_dtype("cpu", "bfloat16") == (
         "warning: --dtype bfloat16: this processor takes 86 times as long for matrix products in "
         "bfloat16 as in float32; --dtype float32 is faster here"

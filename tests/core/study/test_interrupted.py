@@ -19,7 +19,7 @@ from cli_world import World, outcome, run_and_tell
 from prefixcap.cli import options
 from prefixcap.interfaces.decoder import Hypothesis
 from prefixcap.plugin.registry import default_registry
-from prefixcap.study.artifacts import captions
+from prefixcap.study.artifacts import folder as folder_module
 from prefixcap.study.artifacts.locks import lock_file, shared
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.runner import run
@@ -243,7 +243,7 @@ def test_what_a_killed_process_left_is_cleared_up(small: Study, tmp_path: Path) 
     run(small, tmp_path)
     (model,) = (key.parent for key in tmp_path.glob("models/*/key.json"))
     cell = next(tmp_path.glob("cells/*/cell.json")).parent
-    left = model / "training.ckpt", cell / captions.PARTIAL
+    left = model / "training.ckpt", cell / folder_module.PARTIAL_CAPTIONS
     for file in left:
         file.write_text("")
     run(small, tmp_path)

@@ -30,6 +30,7 @@ from prefixcap.study.analysis.reader import CaptionedImage, Cell, SavedStudy, re
 from prefixcap.study.analysis.rows import FIELDS, TableRow, entries
 from prefixcap.study.artifacts import replicates as resampling
 from prefixcap.study.artifacts import scores as scoring
+from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.util.files import read_json, write_text
 
 __all__ = [
@@ -49,7 +50,6 @@ __all__ = [
     "replicates",
 ]
 
-FILE = "analysis.json"
 FORMAT = 2
 LEVEL = 0.95
 _MADE_OF = (*FIELDS, "seed", "cell", "scores", "name")
@@ -194,7 +194,9 @@ class Analysis:
 
     def write(self, folder: Path) -> None:
         """Writes `analysis.json` into a study's folder."""
-        write_text(folder / FILE, json.dumps(self.to_json(), ensure_ascii=False) + "\n")
+        write_text(
+            StudyFolder(folder).analysis, json.dumps(self.to_json(), ensure_ascii=False) + "\n"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything as JSON data."""
@@ -244,7 +246,7 @@ def analyse(finished: SavedStudy, *, level: float = LEVEL) -> Analysis:
             cells' replicates were not kept; or the level is out of range.
     """
     key = _key(finished.rows, finished.baselines, level)
-    path = finished.folder / FILE
+    path = StudyFolder(finished.folder).analysis
     kept = read_json(path) or {}
     if kept.get("key") == key:
         return Analysis.from_json(kept)

@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from prefixcap.captioning.checkpoint import CONFIG
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import DatasetConfig, Example
-from prefixcap.study.artifacts.captions import FINAL
-from prefixcap.study.artifacts.scores import SCORES as CELL_SCORES
-from prefixcap.study.definition.study import FORMAT
+from prefixcap.study.artifacts.folder import CAPTIONS, SCORES, StudyFolder
 from prefixcap.util.files import read_json, read_lines
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from prefixcap.plugin.registry import Registry
-
-CONFIG = "config.json"
-SCORES = "scores.json"
-TEST = "test.jsonl"
 
 
 @attrs.frozen(kw_only=True)
@@ -60,10 +55,10 @@ class Cell:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         """`image` and `captions` (each with `text`, best first) of every image, in their order."""
-        found = read_lines(self.folder / FINAL)
+        found = read_lines(self.folder / CAPTIONS)
         if not found:
             raise PrefixcapError(
-                f"{self.folder / FINAL} is not there any more: run `prefixcap bench` again"
+                f"{self.folder / CAPTIONS} is not there any more: run `prefixcap bench` again"
             )
         return found
 
@@ -75,7 +70,7 @@ class Cell:
     @cached_property
     def per_image(self) -> dict[str, list[float]]:
         """The score of every image, by score, where a score has such."""
-        kept = read_json(self.folder / CELL_SCORES) or {}
+        kept = read_json(self.folder / SCORES) or {}
         # metrics that the study no longer has may have had scores of the same names
         found = {
             name: values
@@ -160,23 +155,24 @@ def read(folder: Path) -> SavedStudy:
         PrefixcapError: there is no study in the folder, it is of another format, a file in it is
             broken, or none of its cells is finished.
     """
-    config = read_config(folder)
-    found = read_json(folder / SCORES) or {}
+    files = StudyFolder(folder)
+    config = files.read_config()
+    found = read_json(files.scores) or {}
     rows, baselines = list(found.get("rows", [])), list(found.get("baselines", []))
     if not rows:
         raise PrefixcapError(
             f"{folder}: no cell of this study is finished: run `prefixcap bench` with --out "
             f"{folder} to go on with it"
         )
-    cells = [_cell(folder / "cells", row) for row in rows]
-    cells += [_cell(folder / "baselines", row, baseline=True) for row in baselines if _kept(row)]
+    cells = [_cell(files.cells, row) for row in rows]
+    cells += [_cell(files.baselines, row, baseline=True) for row in baselines if _kept(row)]
     finished = SavedStudy(
         folder=folder,
         config=config,
         rows=rows,
         baselines=baselines,
         cells={cell.name: cell for cell in cells},
-        images=_images(folder, rows[0]["cell"]),
+        images=_images(files, rows[0]["cell"]),
         skipped=list(found.get("skipped_images", [])),
         complete=bool(found.get("complete", True))
         # studies of early versions say in neither file what is scored
@@ -186,31 +182,10 @@ def read(folder: Path) -> SavedStudy:
     for cell in cells[:1]:
         if [line["image"] for line in cell.lines] != [image.id for image in finished.images]:
             raise PrefixcapError(
-                f"{cell.folder / FINAL} does not hold the captions of every test image: run "
+                f"{cell.folder / CAPTIONS} does not hold the captions of every test image: run "
                 f"`prefixcap bench` with --out {folder} to make what is missing"
             )
     return finished
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Reads a study's config.
-
-    Raises:
-        PrefixcapError: there is no study in the folder, or it is of another format.
-    """
-    if not folder.is_dir():
-        raise PrefixcapError(f"{folder}: there is no such folder")
-    config = read_json(folder / CONFIG)
-    if config is None:
-        raise PrefixcapError(f"{folder} holds no study: it has no {CONFIG}")
-    if config.get("kind") != "study":
-        raise PrefixcapError(f"{folder} holds a single model, not a study")
-    if config.get("format") != FORMAT:
-        raise PrefixcapError(
-            f"{folder} is a study of format {config.get('format')!r}, and this version of "
-            f"prefixcap reads format {FORMAT}"
-        )
-    return config
 
 
 def dataset_config(config: Mapping[str, Any], registry: Registry | None = None) -> DatasetConfig:
@@ -242,10 +217,10 @@ def _cell(folder: Path, row: Mapping[str, Any], *, baseline: bool = False) -> Ce
     return Cell(name=name, folder=folder / name, scores=row["scores"], baseline=baseline)
 
 
-def _images(folder: Path, cell: str) -> list[CaptionedImage]:
-    lines = read_lines(folder / TEST)
+def _images(files: StudyFolder, cell: str) -> list[CaptionedImage]:
+    lines = read_lines(files.test)
     if not lines:  # a study of an early version
-        lines = [line for line in read_lines(folder / "captions.jsonl") if line["cell"] == cell]
+        lines = [line for line in read_lines(files.captions) if line["cell"] == cell]
     return [
         CaptionedImage(
             id=line["image"],

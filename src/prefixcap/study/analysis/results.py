@@ -12,9 +12,8 @@ import attrs
 from prefixcap.evaluation.stats import Replicates
 from prefixcap.interfaces.dataset import Example
 from prefixcap.study.analysis.analysis import Analysis, compute
-from prefixcap.study.analysis.reader import SCORES, TEST
 from prefixcap.study.analysis.tables import markdown, page
-from prefixcap.study.artifacts.captions import FINAL
+from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
 from prefixcap.util.files import read_json, read_lines, write_json, write_lines, write_text
 from prefixcap.util.progress import Reporter
 
@@ -86,15 +85,16 @@ class Results:
     def write(self) -> None:
         """Writes `scores.json`, `captions.jsonl` and `table.md` into the study's folder."""
         self._write_scores(complete=True)
-        write_lines(self.folder / "captions.jsonl", self._every_line())
+        write_lines(StudyFolder(self.folder).captions, self._every_line())
         self.analysis.write(self.folder)
         write_text(
-            self.folder / "table.md", page(self.analysis, self.rows, self.correction, self.warnings)
+            StudyFolder(self.folder).table,
+            page(self.analysis, self.rows, self.correction, self.warnings),
         )
 
     def write_part(self) -> None:
         """Writes what an unfinished study has found, unless as much of it was written before."""
-        kept = read_json(self.folder / SCORES) or {}
+        kept = read_json(StudyFolder(self.folder).scores) or {}
         if kept.get("study") != self.study or len(kept["rows"]) < len(self.rows):
             self._write_scores(complete=False)
 
@@ -108,7 +108,7 @@ class Results:
             }
             for example in self.test
         ]
-        write_lines(self.folder / TEST, lines)
+        write_lines(StudyFolder(self.folder).test, lines)
 
     def _write_scores(self, *, complete: bool) -> None:
         data = {
@@ -119,11 +119,11 @@ class Results:
             "skipped_images": self.skipped,
             "warnings": self.warnings,
         }
-        write_json(self.folder / SCORES, data)
+        write_json(StudyFolder(self.folder).scores, data)
 
     def lines(self, cell: str) -> list[dict[str, Any]]:
         """Reads all lines of a cell: of a large grid there is no room for all at once."""
-        return read_lines(self.folder / "cells" / cell / FINAL)
+        return read_lines(StudyFolder(self.folder).cells / cell / CAPTIONS)
 
     def _every_line(self) -> Iterator[Mapping[str, Any]]:
         for cell in self.captions:

@@ -10,8 +10,9 @@ from typing import Any
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.study.analysis.reader import CONFIG, SavedStudy, read
+from prefixcap.study.analysis.reader import SavedStudy, read
 from prefixcap.study.analysis.rows import FIELDS, TableRow, entries
+from prefixcap.study.artifacts.folder import StudyFolder
 
 SEPARATOR = "::"
 KEYS = {
@@ -78,7 +79,8 @@ def part(text: str, beside: Part | None = None, references: Path | None = None) 
         return Part(text=text, path=path, references=references)
     if not path.is_dir():
         raise PrefixcapError(f"{text!r}: there is no file or folder {place!r}{_beside(path)}")
-    if not (path / CONFIG).exists() and path.parent.name in ("cells", "baselines"):
+    parent = StudyFolder(path.parent.parent)
+    if not StudyFolder(path).config.exists() and path.parent in (parent.cells, parent.baselines):
         path, words = path.parent.parent, path.name
     study = beside.finished if beside is not None and beside.path == path else None
     return _chosen(text, path, study or read(path), words.split())

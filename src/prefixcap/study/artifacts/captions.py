@@ -12,6 +12,7 @@ import attrs
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
+from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.util.files import appending, read_json, read_lines, write_json, write_lines
 from prefixcap.util.progress import Reporter
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner
     from prefixcap.interfaces.text_encoder import TextEncoder
 
-FINAL = "captions.jsonl"
-PARTIAL = "captions.partial.jsonl"
-CELL = "cell.json"
 COUNTED = 4
 """Of how many images the operations are counted."""
 
@@ -53,10 +51,10 @@ def finished(folder: Path, key: str, image_ids: Sequence[str]) -> Captions | Non
     cell = read_json(folder / CELL)
     if cell is None or cell.get("key") != key:
         return None
-    lines = read_lines(folder / FINAL)
+    lines = read_lines(folder / CAPTIONS)
     if [line["image"] for line in lines] != list(image_ids):
         raise PrefixcapError(
-            f"{folder / FINAL} does not hold the captions of every image: delete {folder} to "
+            f"{folder / CAPTIONS} does not hold the captions of every image: delete {folder} to "
             "make them anew"
         )
     return Captions(lines, cell["captions_per_second"], cell.get("flops"))
@@ -106,7 +104,7 @@ def make(
         done = finished(folder, key, image_ids)
         if done is not None:
             return done, 0
-        partial = folder / PARTIAL
+        partial = folder / PARTIAL_CAPTIONS
         if decoder.batch_dependent():
             partial.unlink(missing_ok=True)
 
@@ -149,7 +147,7 @@ def make(
                 f"{lost[0]!r}"
             )
         captions = _join([known[image] for image in image_ids])
-        write_lines(folder / FINAL, captions.lines)
+        write_lines(folder / CAPTIONS, captions.lines)
 
         if not rows:  # the engine's checks of a model that it has not seen are no part of it
             list(decoded(range(1), prefix))
@@ -175,5 +173,5 @@ def missing(folder: Path, key: str, image_ids: Sequence[str]) -> int:
     """Returns how many images of a cell have no captions yet."""
     if finished(folder, key, image_ids) is not None:
         return 0
-    known = {line["image"] for line in read_lines(folder / PARTIAL)}
+    known = {line["image"] for line in read_lines(folder / PARTIAL_CAPTIONS)}
     return len(set(image_ids) - known)

@@ -15,6 +15,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Dataset, Example, ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin import specs
+from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.study.definition.study import Study
 from prefixcap.util import files
@@ -78,7 +79,7 @@ class Features:
     ) -> Features:
         """Finds the features of one of a study's encoders in the study's folder."""
         return cls(
-            folder=folder / "features",
+            folder=StudyFolder(folder).features,
             config=config,
             encoder=encoder,
             dataset=dataset,

@@ -23,6 +23,7 @@ from prefixcap.interfaces.dataset import DatasetConfig
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.study.artifacts import models
+from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.definition.study import FORMAT, Model
 
 
@@ -129,7 +130,7 @@ def places(
                     decoder=decoder,
                     key=cell,
                     scores_key=scores_key(cell, made.references),
-                    folder=folder / "cells" / f"{model.name}-{decoder.name}-{cell[:8]}",
+                    folder=StudyFolder(folder).cells / f"{model.name}-{decoder.name}-{cell[:8]}",
                     model_folder=place,
                 )
             )

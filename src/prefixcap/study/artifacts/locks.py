@@ -7,10 +7,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from prefixcap.study.artifacts.folder import LOCKS
+
 W = TypeVar("W")
-
-
-LOCKS = ".locks"
 
 
 @contextlib.contextmanager

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.captioning import checkpoint as runs
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
+from prefixcap.study.artifacts.folder import KEY, StudyFolder
 from prefixcap.study.definition.study import Model
 from prefixcap.util.files import read_json
 
 if TYPE_CHECKING:
     pass
 
-KEY = "key.json"
-CHECKPOINT = "training.ckpt"
 PROBE = "A black dog runs, and two children in red watch it."
 
 
@@ -27,7 +26,7 @@ def lm_key(lm: LanguageModel) -> str:
 
 def folder(study_folder: Path, model: Model, key: str) -> Path:
     """Returns where a study's model is kept."""
-    return study_folder / "models" / f"{model.name}-{key[:8]}"
+    return StudyFolder(study_folder).models / f"{model.name}-{key[:8]}"
 
 
 def is_trained(folder: Path, key: str) -> bool:

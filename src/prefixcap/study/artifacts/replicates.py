@@ -17,12 +17,11 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Mean, Replicates, Resamplable, Statistic, replicate
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
+from prefixcap.study.artifacts.folder import REPLICATES, SCORES
 from prefixcap.study.artifacts.locks import locked
-from prefixcap.study.artifacts.scores import SCORES
 from prefixcap.util import files
 from prefixcap.util.files import read_json
 
-FILE = "resampled.safetensors"
 FORMAT = 1
 RESAMPLES = 1000
 SEED = 0
@@ -145,7 +144,7 @@ def _key(scores_key: str) -> str:
 def _read(folder: Path) -> dict[str, StoredReplicates]:
     from safetensors import SafetensorError, safe_open
 
-    path = folder / FILE
+    path = folder / REPLICATES
     if not path.exists():
         return {}
     try:
@@ -174,4 +173,4 @@ def _write(folder: Path, found: Mapping[str, StoredReplicates]) -> None:
         for what in ("observed", "drawn")
     }
     content = save(tensors, metadata={"kept": json.dumps(about, sort_keys=True)})
-    files.atomic_write(folder / FILE, content)
+    files.atomic_write(folder / REPLICATES, content)

@@ -20,6 +20,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
+from prefixcap.study.artifacts.folder import SCORES
 from prefixcap.study.artifacts.keys import part_key
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.util.files import read_json, write_json
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.interfaces.text_encoder import TextEncoder
-
-SCORES = "scores.json"
 
 
 @attrs.frozen

@@ -9,11 +9,11 @@ from typing import Any
 from prefixcap.study.artifacts import captions, models, scores
 from prefixcap.study.artifacts import features as features_module
 from prefixcap.study.artifacts import keys as keys_module
+from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.artifacts.keys import InputDigests, in_order, places
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, work
 from prefixcap.study.execution.estimate import Timings, Work
-from prefixcap.study.execution.runner import check_folder
 from prefixcap.util.progress import duration
 from prefixcap.util.runtime import device_named
 
@@ -37,7 +37,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
         PrefixcapError: something in the study or its data is wrong.
     """
     device = device_named(study.device)
-    check_folder(folder)
+    StudyFolder(folder).find_config()
     loaded = data.load(study)
     warnings = [text for text in (loaded.warning,) if text] + checks.check(study, loaded.test)
     missing, total = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)

@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.study.analysis.reader import SCORES, read_config
-from prefixcap.study.artifacts import captions, keys, models
 from prefixcap.study.artifacts import features as features_module
+from prefixcap.study.artifacts import keys, models
+from prefixcap.study.artifacts.folder import CELL, KEY, PARTIAL_CAPTIONS, TRAINING, StudyFolder
 from prefixcap.study.artifacts.keys import InputDigests, in_order, places
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
@@ -68,7 +68,7 @@ def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:
     Raises:
         PrefixcapError: there is no study in the folder, or something of it cannot be loaded.
     """
-    config = read_config(folder)
+    config = StudyFolder(folder).read_config()
     used = _used(folder, study or Study.from_json(config), None if study else config)
     found = []
     for kind in KINDS:
@@ -150,7 +150,7 @@ def _baselines(folder: Path, *, exact: bool) -> set[Path]:
 
     What they are follows from captions, so it is not known before these are made.
     """
-    rows = (read_json(folder / SCORES) or {}).get("baselines", [])
+    rows = (read_json(StudyFolder(folder).scores) or {}).get("baselines", [])
     if not exact or not rows:
         return set(_entries(folder / "baselines", deep=False))
     return {folder / "baselines" / row["cell"] for row in rows if "cell" in row}
@@ -173,11 +173,11 @@ def _leftovers(folder: Path) -> Iterator[tuple[str, Path]]:
         for path in sorted((folder / kind).rglob(".*")):
             if path.name.endswith(".tmp") and not _alive(path):
                 yield kind, path
-    for path in sorted((folder / "models").glob(f"*/{models.CHECKPOINT}")):
-        if (path.parent / models.KEY).exists():
+    for path in sorted((folder / "models").glob(f"*/{TRAINING}")):
+        if (path.parent / KEY).exists():
             yield "models", path
-    for path in sorted((folder / "cells").glob(f"*/{captions.PARTIAL}")):
-        if (path.parent / captions.CELL).exists():
+    for path in sorted((folder / "cells").glob(f"*/{PARTIAL_CAPTIONS}")):
+        if (path.parent / CELL).exists():
             yield "cells", path
     for path in sorted(folder.glob(".*.tmp")):
         if not _alive(path):

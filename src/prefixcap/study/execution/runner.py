@@ -18,6 +18,7 @@ from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, keys, models
 from prefixcap.study.artifacts import features as features_module
+from prefixcap.study.artifacts.folder import KEY, PARTIAL_CAPTIONS, TRAINING, StudyFolder
 from prefixcap.study.artifacts.keys import (
     Cell,
     InputDigests,
@@ -27,7 +28,7 @@ from prefixcap.study.artifacts.keys import (
     places,
 )
 from prefixcap.study.artifacts.locks import shared
-from prefixcap.study.definition.study import FORMAT, Study
+from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, training, work
 from prefixcap.study.execution.ahead import Ahead
 from prefixcap.study.execution.encoding import Encoding, Images
@@ -35,7 +36,7 @@ from prefixcap.study.execution.estimate import Work, note
 from prefixcap.study.execution.scoring import Scorer
 from prefixcap.study.execution.workers import at_work
 from prefixcap.util import versions
-from prefixcap.util.files import read_json, write_json
+from prefixcap.util.files import write_json
 from prefixcap.util.progress import Reporter, Silent, Whole
 from prefixcap.util.runtime import device_named
 
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.captioning.captioner import Captioner
-
-CONFIG = "config.json"
 
 
 def run(study: Study, folder: Path, reporter: Reporter | None = None) -> Results:
@@ -88,6 +87,7 @@ class Runner:
     def __init__(self, study: Study, folder: Path, reporter: Reporter) -> None:
         self.study = study
         self.folder = folder
+        self.files = StudyFolder(folder)
         self.reporter = reporter
         self.device = device_named(study.device)
         self.results = Results(folder=folder, correction=study.correction)
@@ -102,7 +102,7 @@ class Runner:
 
     def run(self) -> Results:
         """Runs everything and writes the results."""
-        check_folder(self.folder)
+        self.files.find_config()
         self.data = data.load(self.study)
         for warning in checks.check(self.study, self.data.test):
             self.results.warn(warning, self.reporter)
@@ -136,7 +136,7 @@ class Runner:
             for row in self.results.rows
         }
         contact_sheet.draw(
-            self.folder / "grid.png", self.results.test, self.results.captions, labels
+            self.files.contact_sheet, self.results.test, self.results.captions, labels
         )
         return self.results
 
@@ -154,7 +154,7 @@ class Runner:
             "versions": self._versions(),
             "ran_on": self.device,
         }
-        write_json(self.folder / CONFIG, {**self.study.to_json(), **about})
+        write_json(self.files.config, {**self.study.to_json(), **about})
 
     def _encode(self) -> None:
         """Encodes every image, and lays out the grid."""
@@ -200,7 +200,7 @@ class Runner:
                 self._cell(group, cell)
         trained = {place.folder for place in group.places if place.is_trained}
         for folder in trained:  # left by a process that was killed after it had saved the model
-            (folder / models.CHECKPOINT).unlink(missing_ok=True)
+            (folder / TRAINING).unlink(missing_ok=True)
         left = [cell for cell in self._missing(group) if cell.model_folder in trained]
         for cell in shared(left, lambda cell: cell.folder, wait=wait, waiting=self._waits_for_cell):
             self._cell(group, cell)
@@ -283,7 +283,7 @@ class Runner:
         study, ids, images = self.study, self._ids, group.images
         found = captions.finished(cell.folder, cell.key, ids)
         if found is not None:  # left by a process that was killed after it had made them
-            (cell.folder / captions.PARTIAL).unlink(missing_ok=True)
+            (cell.folder / PARTIAL_CAPTIONS).unlink(missing_ok=True)
         else:
             captioner, prefix = self._load(cell.model_folder, images)
             decoding = work.captioning(study, cell, len(ids))
@@ -354,24 +354,6 @@ class Runner:
         return f"[{len(self._rows) + 1}/{cells}] {text}" if cells > 1 else text
 
 
-def check_folder(folder: Path) -> None:
-    """Checks that a folder can hold a study.
-
-    Raises:
-        PrefixcapError: it holds a single model, or a study of another format.
-    """
-    known = read_json(folder / CONFIG)
-    if known is None:
-        return
-    if known.get("kind") != "study":
-        raise PrefixcapError(f"{folder} holds a single model, not a study: choose another --out")
-    if known.get("format") != FORMAT:
-        raise PrefixcapError(
-            f"{folder} is a study of format {known.get('format')!r}, and this version of prefixcap "
-            f"knows format {FORMAT}: choose another --out"
-        )
-
-
 def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Trains the first model of a study into a folder of its own.
 
@@ -399,7 +381,7 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     (model,) = study.models(study.encoders[0], study.lms[0])
     lm_key = models.lm_key(lm)
     # a training that was killed while its model was saved has left its state, and no key
-    saving = (folder / models.CHECKPOINT).exists() and not (folder / models.KEY).exists()
+    saving = (folder / TRAINING).exists() and not (folder / KEY).exists()
     if (folder / checkpoint.CONFIG).exists() and not saving:
         readable = features.known_readable(loaded.train), features.known_readable(loaded.val)
         expected = model_key(study, model, lm_key, keys.training_key(features, *readable))

@@ -11,8 +11,9 @@ from prefixcap.evaluation.stats import bootstrap_interval
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
-from prefixcap.study.artifacts import captions, keys, replicates
+from prefixcap.study.artifacts import keys, replicates
 from prefixcap.study.artifacts import scores as scores_module
+from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
 from prefixcap.study.artifacts.keys import Cell, scores_key
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import baselines, checks, work
@@ -124,11 +125,11 @@ class Scorer:
             if name in known and name != "nearest training image":
                 continue
             key = specs.digest("baseline", images.test_key, lines)
-            folder = self._folder / "baselines" / f"{name.replace(' ', '-')}-{key[:8]}"
+            folder = StudyFolder(self._folder).baselines / f"{name.replace(' ', '-')}-{key[:8]}"
             label = self._study.label(images.config)
             shown = f"{name} ({label})" if name in known else name
-            if not (folder / captions.FINAL).exists():
-                write_lines(folder / captions.FINAL, lines)
+            if not (folder / CAPTIONS).exists():
+                write_lines(folder / CAPTIONS, lines)
             scored = scores_key(key, keys.references_key(test))
             scores, intervals = self.scores(folder, scored, lines, images, name)
             self._results.baselines.append(

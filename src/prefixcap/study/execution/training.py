@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.study.artifacts.folder import KEY, TRAINING
 from prefixcap.study.artifacts.locks import locked
-from prefixcap.study.artifacts.models import CHECKPOINT, KEY, is_trained
+from prefixcap.study.artifacts.models import is_trained
 from prefixcap.study.definition.study import Model, Study
 from prefixcap.study.execution.data import TrainingData
 from prefixcap.util.files import write_json
@@ -50,9 +51,9 @@ def train(
 
     with locked(folder):
         if is_trained(folder, key):
-            (folder / CHECKPOINT).unlink(missing_ok=True)
+            (folder / TRAINING).unlink(missing_ok=True)
             return None, 0
-        checkpoint = Checkpoint(folder / CHECKPOINT)
+        checkpoint = Checkpoint(folder / TRAINING)
         with reporter.task(what, 1, "steps") as task:
             went_on = False
 

@@ -9,7 +9,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from prefixcap.study.artifacts.locks import LOCKS, attempt, holds, lock_file, locked
+from prefixcap.study.artifacts.folder import LOCKS
+from prefixcap.study.artifacts.locks import attempt, holds, lock_file, locked
 
 
 @contextlib.contextmanager
