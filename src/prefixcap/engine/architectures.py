@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prefixcap.engine.linear import Linear, spare
+from prefixcap.engine.linear import Linear
 from prefixcap.engine.lm_head import Vocabulary
 from prefixcap.engine.network import Network, Output, Shape
 from prefixcap.engine.ragged_batch import Grid, Prefill
@@ -81,17 +81,13 @@ class Native(Network):
         self, x: Tensor, positions: Tensor, attend: Attend, trace: list[Tensor], rows: slice = _ALL
     ) -> Tensor:
         """Runs all layers, whose inputs (R,E) it puts into the trace; gives the rows' output."""
-        count, more = len(x), spare(x)
-        if more:
-            x, positions = F.pad(x, (0, 0, 0, more)), F.pad(positions, (0, more))
-            attend = _of_some(attend, count, more)
         x, *others = self.placed(x, positions)
         for number, layer in enumerate(self._layers):
-            trace.append(x[:count])
+            trace.append(x)
             wanted = rows if number == len(self._layers) - 1 else _ALL
             x = layer(number, x, attend, wanted, *others)
         found: Tensor = self._norm(x)
-        return found[:count]
+        return found
 
     def _output(
         self, states: Sequence[Tensor], rows: Tensor | slice | None, hidden: bool
@@ -107,16 +103,6 @@ class Native(Network):
     def best(self, last: Tensor, count: int) -> Best:
         """Finds the best tokens, at most V a row, of last states (R,E)."""
         return self._head.best(last, count)
-
-
-def _of_some(attend: Attend, count: int, more: int) -> Attend:
-    """Attends for the first rows; what the others find is nought."""
-
-    def attend_some(number: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        found = attend(number, query[:count], key[:count], value[:count], scale)
-        return F.pad(found, (0, 0, 0, more))
-
-    return attend_some
 
 
 class GPT2Network(Native):
@@ -160,7 +146,7 @@ class _GPT2Layer:
         heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (3, -1, self.width))
         found = attend(number, heads[:, 0], heads[:, 1], heads[:, 2], self.scale)
         x = self.outward.plus(found[rows], x[rows])
-        return self.down.plus(self.up.either(self.norm_2(x)), x)
+        return self.down.plus(self.up(self.norm_2(x)), x)
 
 
 class LlamaNetwork(Native):
@@ -214,7 +200,7 @@ class _LlamaLayer:
         query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
         found = attend(number, query, key, value, self.scale)
         x = self.outward.plus(found[rows], x[rows])
-        gate, up = self.up.either(self.norm_2(x)).chunk(2, 1)
+        gate, up = self.up(self.norm_2(x)).chunk(2, 1)
         return self.down.plus(self.act(gate) * up, x)
 
 
@@ -228,8 +214,7 @@ def _side_by_side(*modules: Any) -> Linear:
     weight = torch.cat([module.weight.detach() for module in modules])
     biases = [module.bias for module in modules]
     bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
-    parts = [(module.weight, module.bias) for module in modules]
-    return Linear(weight, bias, parts=parts)
+    return Linear(weight, bias)
 
 
 class OPTNetwork(Native):
@@ -272,4 +257,4 @@ class _OPTLayer:
         heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (3, -1, self.width))
         found = attend(number, heads[:, 0], heads[:, 1], heads[:, 2], self.scale)
         x = self.outward.plus(found[rows], x[rows])
-        return self.down.plus(self.up.either(self.norm_2(x)), x)
+        return self.down.plus(self.up(self.norm_2(x)), x)

@@ -56,7 +56,7 @@ class CausalLM(LanguageModel):
         # imported here, as it imports transformers, which must be prepared before
         from prefixcap.engine.network_selection import NetworkSelector
 
-        self._choice = NetworkSelector(model)
+        self._selector = NetworkSelector(model)
 
     @property
     def width(self) -> int:
@@ -137,7 +137,7 @@ class CausalLM(LanguageModel):
 
     def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         """Opens a session on the prefixes (B,P,E); see the base class."""
-        network, prefix = self._choice.network(), self.prepend_tokens(prefix)
+        network, prefix = self._selector.network(), self.prepend_tokens(prefix)
         if network is not None:
             return TreeSession(network, prefix, options, before=len(self._before))
         return GeneralSession(self.model, prefix, options, before=len(self._before))

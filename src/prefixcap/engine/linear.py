@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -12,10 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _ROWS = 320
-# from so many rows on, MKL's products by columns are the faster ones where `_has_fast_mkl`
-_COLUMNS_FROM = 128
-# columns that are no multiple of this cost MKL up to a quarter more
-_COLUMNS = 8
 _NONE = ("none", "")
 _RELU = {"relu": ("relu", "")}
 # in float32, oneDNN takes several times as long for these as a pass over the product does
@@ -46,39 +42,17 @@ def _packs(dtype: torch.dtype) -> bool:
     return bool((found == 8).all())
 
 
-@cache
-def _has_fast_mkl(dtype: torch.dtype) -> bool:
-    """Whether MKL multiplies weights (N,K) with many columns (K,R) faster than oneDNN does.
-
-    So it is without AVX-512, by up to a seventh (`benchmarks/products.py`).
-    """
-    return (
-        dtype == torch.float32
-        and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-        and torch.backends.cpu.get_cpu_capability() == "AVX2"
-    )
-
-
-def spare(x: Tensor) -> int:
-    """How many rows to add to (R,K) so that `Linear` multiplies at its best."""
-    if len(x) < _COLUMNS_FROM or not can_pack(x) or not _has_fast_mkl(x.dtype):
-        return 0
-    return -len(x) % _COLUMNS
-
-
 class Linear:
     """A linear layer, perhaps with an activation or a sum fused into it.
 
     On a CPU, oneDNN's packed kernels are used: in float32 they are as exact as the others (the
-    order of sums differs), and faster, above all for few rows and for the vocabulary. Where MKL is
-    faster for many rows, it takes the weights as the model has them, so no further copy is kept.
+    order of sums differs), and faster, above all for few rows and for the vocabulary.
 
     Args:
         weight: (N,K), or (K,N) where `transposed`.
         bias: (N), or none.
         transposed: whether the weight is stored as GPT-2's `Conv1D` does.
         activation: transformers' name of an activation to apply.
-        parts: the weights and biases that the model has one by one, and that these join.
     """
 
     def __init__(
@@ -88,23 +62,17 @@ class Linear:
         *,
         transposed: bool = False,
         activation: str | None = None,
-        parts: Sequence[tuple[Tensor, Tensor | None]] = (),
     ) -> None:
         weight = weight.detach().t() if transposed else weight.detach()
         self._bias = None if bias is None else bias.detach()
         self._weight = weight
         self._packed = can_pack(weight)
-        self._columns_from = math.inf
-        self._parts: list[tuple[Tensor, Tensor | None]] = []
         self._fused = _NONE
         self._activation = None if activation is None else function(activation)
         if not self._packed:
             return
         ops: Any = torch.ops.mkldnn
         self._weight = ops._reorder_linear_weight(weight.contiguous(), _ROWS)
-        if _has_fast_mkl(weight.dtype):
-            self._parts = [(w.detach(), b) for w, b in parts] or [(weight, self._bias)]
-            self._columns_from = _COLUMNS_FROM
         if activation in _FUSED[weight.dtype]:
             self._fused = _FUSED[weight.dtype][activation]
         elif activation == "gelu_new":
@@ -119,35 +87,16 @@ class Linear:
         found: Tensor = ops._linear_pointwise(x, self._weight, self._bias, kind, [], how)
         return found if self._fused != _NONE else self._activated(found)
 
-    def either(self, x: Tensor) -> Tensor:
-        """Maps (R,K) to (R,N), laid out by rows or by columns: whichever is faster."""
-        if len(x) < self._columns_from:
-            return self(x)
-        return self._activated(self._columns(x).t())
-
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """Maps x (R,K) to (R,N) and adds other (R,N); x may be laid out by columns."""
+        """Maps x (R,K) to (R,N) and adds other (R,N)."""
         if not self._packed:
             return F.linear(x, self._weight, self._bias) + other
-        if len(x) >= self._columns_from:
-            return other + self._columns(x).t()
         ops: Any = torch.ops.mkldnn
         found: Tensor = ops._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
         return found
 
     def _activated(self, x: Tensor) -> Tensor:
         return x if self._activation is None else self._activation(x)
-
-    def _columns(self, x: Tensor) -> Tensor:
-        """Maps (R,K) to (N,R) by MKL."""
-        sizes = [len(weight) for weight, _ in self._parts]
-        found = x.new_empty(sum(sizes), len(x))
-        for (weight, bias), part in zip(self._parts, torch.split(found, sizes), strict=True):
-            if bias is None:
-                torch.mm(weight, x.t(), out=part)
-            else:
-                torch.addmm(bias[:, None], weight, x.t(), out=part)
-        return found
 
 
 def function(activation: str) -> Callable[[Tensor], Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prefixcap.engine.linear import Linear, spare
+from prefixcap.engine.linear import Linear
 from prefixcap.engine.reductions import logsumexp, shortlist, top
 from prefixcap.engine.top_tokens import Best, best_of
 
@@ -51,19 +51,15 @@ class Vocabulary:
         count = min(count, self._size)
         if len(self._blocks) == 1 or len(x) * self._size <= _VALUES:
             return best_of(self.logits(x), count)
-        rows = len(x)
-        if more := spare(x):
-            # not noughts, whose logits would all be alike
-            x = torch.cat([x, x[:1].expand(more, -1)])
         values, tokens, sums = [], [], []
         for first, linear in self._blocks:
-            block = linear.either(x).float()
+            block = linear(x).float()
             found, places = shortlist(block, min(count, block.shape[1]))
             if places is None:
                 places = torch.arange(block.shape[1]).expand_as(block)
             values.append(found)
             tokens.append(places + first)
             sums.append(logsumexp(block))
-        logits, order = top(torch.cat(values, 1)[:rows], count)
-        found = torch.cat(tokens, 1)[:rows].gather(1, order)
-        return Best(logits, found, torch.stack(sums, 1)[:rows].logsumexp(1))
+        logits, order = top(torch.cat(values, 1), count)
+        found = torch.cat(tokens, 1).gather(1, order)
+        return Best(logits, found, torch.stack(sums, 1).logsumexp(1))

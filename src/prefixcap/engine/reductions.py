@@ -23,7 +23,7 @@ def logsumexp(logits: Tensor) -> Tensor:
     Returns:
         (R).
     """
-    if logits.device.type != "cpu" or not len(logits) or _by_columns(logits):
+    if logits.device.type != "cpu" or not len(logits):
         return logits.logsumexp(-1)
     rows = max(1, _VALUES // max(1, logits.shape[-1]))
     largest = logits.amax(-1)
@@ -84,18 +84,9 @@ def shortlist(values: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
     if values.device.type != "cpu" or size < _FEW or count > _GROUPS // 4:
         return values, None
     cut = depth * _GROUPS
-    if _by_columns(values):
-        # by rows, torch would go to and fro in memory
-        maxima = torch.unflatten(values.t()[:cut], 0, (depth, _GROUPS)).amax(0).t().contiguous()
-    else:
-        maxima = torch.unflatten(values[:, :cut], 1, (depth, _GROUPS)).amax(1)
+    maxima = torch.unflatten(values[:, :cut], 1, (depth, _GROUPS)).amax(1)
     groups = _largest(maxima, count)
     places = (torch.arange(0, cut, _GROUPS)[:, None] + groups[:, None, :]).flatten(1)
     if cut < size:
         places = torch.cat([places, torch.arange(cut, size).expand(rows, -1)], 1)
     return values.gather(1, places), places
-
-
-def _by_columns(values: Tensor) -> bool:
-    """Whether values (R,V) are laid out column by column."""
-    return values.stride(0) == 1 and values.stride(1) == len(values) > 1

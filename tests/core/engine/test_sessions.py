@@ -196,7 +196,7 @@ def test_a_long_text_outgrows_the_first_columns() -> None:
 
 @cases
 def test_hundreds_of_rows_are_like_a_few(name: str, kind: Any) -> None:
-    """As products of many rows are others than those of a few: 135 positions, then 225 rows."""
+    """Kernels may treat many rows differently: 135 positions, then 225 rows."""
     checked = Checked(name, kind, 45, rows_per_image=5)
     checked.admit()
     checked.advance([n % VOCABULARY for n in range(225)], [n // 5 for n in range(225)])

@@ -42,7 +42,7 @@ def smollm2() -> CausalLM:
     found = config.build()  # type: ignore[attr-defined]
     assert isinstance(found, CausalLM)
     assert isinstance(found.start(torch.zeros(1, 1, found.width), SessionOptions()), TreeSession)
-    assert isinstance(found._choice.network(), LlamaNetwork)
+    assert isinstance(found._selector.network(), LlamaNetwork)
     return found
 
 

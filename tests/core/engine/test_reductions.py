@@ -13,8 +13,7 @@ def test_parts_give_what_the_whole_gives(rows: int, vocabulary: int) -> None:
     stream = torch.Generator().manual_seed(rows)
     logits = torch.randn(rows, vocabulary, generator=stream) * 5
     wanted = logits.logsumexp(-1)
-    for laid_out in (logits, logits.t().contiguous().t()):
-        torch.testing.assert_close(logsumexp(laid_out), wanted, atol=2e-6, rtol=4e-6)
+    torch.testing.assert_close(logsumexp(logits), wanted, atol=2e-6, rtol=4e-6)
 
 
 def test_impossible_tokens_count_for_nothing() -> None:
@@ -41,8 +40,6 @@ def test_the_best_are_those_of_a_full_sort(
     values[values == 1] = -torch.inf
     count = min(count, vocabulary)
     found, places = top(values, count)
-    for same, also in zip((found, places), top(values.t().contiguous().t(), count), strict=True):
-        assert torch.equal(same, also)
     wanted = values.sort(dim=-1, descending=True, stable=True)
     assert torch.equal(found, wanted.values[:, :count])
     assert torch.equal(found, values.gather(1, places))
