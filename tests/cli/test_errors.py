@@ -38,12 +38,12 @@ def refused(shell: Shell, *words: object) -> str:
             "prefixcap bench has no option '--mappr'; did you mean '--mapper'? known: ",
         ),
         (["bench", "--mapper", "mpl"], "no mapper 'mpl'; did you mean 'mlp'? known: "),
-        (["bench", "--prefix-len", "ten"], "--prefix-len must be whole numbers, not 'ten'"),
+        (["bench", "--prefix-len", "ten"], "--prefix-len: 'ten' is not a whole number"),
         (["bench", "--prefix-len", "1,0"], "--prefix-len must be at least 1, not 0"),
         (["bench", "--limit", "0"], "--limit must be at least 1, not 0"),
         (["bench", "--max-new-tokens", "-1"], "--max-new-tokens must be at least 1, not -1"),
         (["bench", "--epochs", "0"], "--training: epochs must be at least 1, not 0"),
-        (["bench", "--seed", "x"], "--seed must be whole numbers, not 'x'"),
+        (["bench", "--seed", "x"], "--seed: 'x' is not a whole number"),
         (
             ["bench", "--training", "learning_rat=1"],
             "--training: no setting 'learning_rat'; did you mean 'learning_rate'? known: ",
@@ -201,7 +201,7 @@ def test_a_keyboard_interrupt_says_how_to_go_on(
     status, out, err = shell(*world.bench, "--out", tmp_path / "run")
     assert (status, out) == (130, "")
     kept = f"everything finished so far is kept in {tmp_path / 'run'}"
-    again = f"run the same command with --out {tmp_path / 'run'} to go on"
+    again = f"run the same command with --out {tmp_path / 'run'} to continue"
     assert err.splitlines()[-1] == f"prefixcap: stopped; {kept}: {again}"
 
 

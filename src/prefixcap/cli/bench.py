@@ -1,4 +1,4 @@
-"""`prefixcap bench`: trains, captions and scores a grid, and shows what came of it."""
+"""`prefixcap bench`: train, caption and score a grid, and show the results."""
 
 from __future__ import annotations
 
@@ -10,51 +10,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prefixcap.cli import options
 from prefixcap.cli.errors import Stopped
+from prefixcap.cli.options import given, takes_study
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
+from prefixcap.study.definition import options
 
 if TYPE_CHECKING:
     from prefixcap.study.definition.study import Study
 
-KEYS = (*options.GRID, *options.SINGLE)
 
-
+@takes_study()
 def bench(
     study: Annotated[
-        Path | None, typer.Argument(help="A study file (TOML); options go before what it says.")
+        Path | None, typer.Argument(help="A study file (TOML); options override what it says.")
     ] = None,
-    mapper: options.Mappers = None,
-    prefix_len: options.PrefixLengths = None,
-    decoder: options.Decoders = None,
-    encoder: options.Encoders = None,
-    lm: options.LanguageModels = None,
-    tuning: options.Tunings = None,
-    dataset: options.Dataset = None,
-    metrics: options.Metrics = None,
-    seed: options.Seeds = None,
-    epochs: options.Epochs = None,
-    training: options.Training = None,
-    limit: options.Limit = None,
-    max_new_tokens: options.MaxNewTokens = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    skip_unreadable: options.SkipUnreadable = False,
-    no_baselines: Annotated[
-        bool, typer.Option("--no-baselines", help="Leave out captions that need no model.")
-    ] = False,
-    correction: options.Correction = None,
-    encode_batch: options.EncodeBatch = None,
-    max_rows: options.MaxRows = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The study's folder; what is in it is used. runs/TIME-NAME unless given."
+            help="The study's folder, continued if it exists. runs/TIME-NAME unless given."
         ),
     ] = None,
     save_study: Annotated[
-        Path | None, typer.Option(help="Write the study into a file, to be run or changed later.")
+        Path | None, typer.Option(help="Write the study into a file, to run or change it later.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be computed and what is there.")
@@ -62,57 +40,22 @@ def bench(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
     ] = False,
+    **values: Any,
 ) -> None:
     """Train, caption and score every combination; show a table, captions and a picture.
 
     Without options: the drawn scenes, an mlp mapper with a prefix of 10, beam search.
     """
-    given = {
-        "mapper": mapper,
-        "prefix_len": prefix_len,
-        "decoder": decoder,
-        "encoder": encoder,
-        "lm": lm,
-        "tuning": tuning,
-        "metrics": metrics,
-        "seed": seed,
-        "dataset": dataset,
-        "epochs": epochs,
-        "training": training,
-        "limit": limit,
-        "max_new_tokens": max_new_tokens,
-        "device": device,
-        "dtype": dtype,
-        "skip_unreadable": skip_unreadable or None,
-        "no_baselines": no_baselines or None,
-        "correction": correction,
-        "encode_batch": encode_batch,
-        "max_rows": max_rows,
-    }
-    choices = _with_file(study, given)
-    with quiet_stdout():
-        plan = _study(choices)
-        if save_study is not None:
-            from prefixcap.plugin.registry import default_registry
-            from prefixcap.study.definition import toml
+    from prefixcap.plugin.registry import default_registry
 
-            toml.write(save_study, toml.choices(plan.to_json(), default_registry()))
+    chosen = (options.read_file(study) if study is not None else {}) | given(values)
+    with quiet_stdout():
+        plan = options.study(chosen, default_registry())
+        if save_study is not None:
+            options.write_file(save_study, options.from_study(plan))
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
         answer, text = _plan(plan, folder) if dry_run else _run(plan, folder)
     typer.echo(json.dumps(answer) if as_json else text)
-
-
-def _with_file(path: Path | None, given: dict[str, Any]) -> dict[str, Any]:
-    from prefixcap.study.definition import toml
-
-    chosen = {key: value for key, value in given.items() if value is not None and value != []}
-    return {**(toml.read(path, KEYS) if path is not None else {}), **chosen}
-
-
-def _study(choices: dict[str, Any]) -> Study:
-    from prefixcap.plugin.registry import default_registry
-
-    return options.study(choices, default_registry())
 
 
 def _name(study: Study) -> str:
@@ -125,8 +68,8 @@ def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     patch_torchvision()
     from prefixcap.study.execution.plan import plan
 
-    found = plan(study, folder)
-    return found, "\n".join(found["lines"])
+    estimate = plan(study, folder)
+    return estimate, "\n".join(estimate["lines"])
 
 
 def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
@@ -144,6 +87,6 @@ def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped; everything finished so far is kept in {folder}: run the same command with "
-            f"--out {folder} to go on"
+            f"--out {folder} to continue"
         ) from None
     return results.to_json(), text(results, shutil.get_terminal_size((WIDE, 24)).columns)

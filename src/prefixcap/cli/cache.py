@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prefixcap.cli import bench, options
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 
@@ -69,9 +68,9 @@ def _found(folder: Path | None, file: Path | None) -> list[Artifact]:
 
 def _study(file: Path) -> Study:
     from prefixcap.plugin.registry import default_registry
-    from prefixcap.study.definition import toml
+    from prefixcap.study.definition import options
 
-    return options.study(toml.read(file, bench.KEYS), default_registry())
+    return options.study(options.read_file(file), default_registry())
 
 
 def _answer(

@@ -1,4 +1,4 @@
-"""`prefixcap train`: trains one captioner."""
+"""`prefixcap train`: train one captioner."""
 
 from __future__ import annotations
 
@@ -8,54 +8,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prefixcap.cli import options
 from prefixcap.cli.errors import Stopped
+from prefixcap.cli.options import given, takes_study
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
+from prefixcap.study.definition import options
 
 if TYPE_CHECKING:
     from prefixcap.study.definition.study import Study
 
+_OF_CAPTIONS = ("decoder", "metrics", "max_new_tokens", "max_rows", "no_baselines", "correction")
 
+
+@takes_study(single=True, without=_OF_CAPTIONS)
 def train(
     out: Annotated[Path, typer.Option(help="The folder of the run to write.")],
-    mapper: options.Mapper = None,
-    prefix_len: options.PrefixLength = None,
-    encoder: options.Encoder = None,
-    lm: options.LanguageModel = None,
-    tuning: options.Tuning = None,
-    dataset: options.Dataset = None,
-    seed: options.Seed = None,
-    epochs: options.Epochs = None,
-    training: options.Training = None,
-    limit: options.Limit = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    skip_unreadable: options.SkipUnreadable = False,
-    encode_batch: options.EncodeBatch = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    **values: Any,
 ) -> None:
     """Train one captioner, into a folder that `prefixcap caption` reads."""
     from prefixcap.plugin.registry import default_registry
 
-    choices = {
-        "mapper": mapper,
-        "prefix_len": prefix_len,
-        "encoder": encoder,
-        "lm": lm,
-        "tuning": tuning,
-        "dataset": dataset,
-        "seed": seed,
-        "epochs": epochs,
-        "training": training,
-        "limit": limit,
-        "device": device,
-        "dtype": dtype,
-        "skip_unreadable": skip_unreadable,
-        "encode_batch": encode_batch,
-    }
     with quiet_stdout():
-        study = options.study(choices, default_registry())
+        study = options.study(given(values), default_registry())
         _check_single(study)
         answer = _train(study, out)
     if as_json:
@@ -79,20 +54,15 @@ def _train(study: Study, out: Path) -> dict[str, Any]:
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped; features and the training's state are kept in {out}: run the same command "
-            "to go on"
+            "to continue"
         ) from None
 
 
 def _check_single(study: Study) -> None:
-    for option, values in (
-        ("--mapper", study.mappers),
-        ("--prefix-len", study.prefix_lengths),
-        ("--encoder", study.encoders),
-        ("--lm", study.lms),
-        ("--tuning", study.tunings),
-        ("--seed", study.seeds),
-    ):
-        if len(values) > 1:
+    for name, field in options.FIELDS.items():
+        values = getattr(study, field.name)
+        if isinstance(values, tuple) and name not in _OF_CAPTIONS and len(values) > 1:
             raise PrefixcapError(
-                f"train makes one captioner, and {option} has {len(values)} values: use bench"
+                f"train makes one captioner, and {options.OPTIONS[name].flag} has {len(values)} "
+                "values: use bench"
             )

@@ -145,9 +145,13 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-@cache
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
+def new_converter(**options: Any) -> cattrs.Converter:
+    """Build a converter that reads numbers, truth values and lists from texts too.
+
+    Args:
+        options: Options of `cattrs.Converter`.
+    """
+    converter = cattrs.Converter(**options)
     converter.register_structure_hook(bool, lambda value, _: _boolean(value))
     converter.register_structure_hook(int, lambda value, _: _integer(value))
     converter.register_structure_hook(float, lambda value, _: _number(value))
@@ -155,6 +159,11 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_is_optional, _optional)
     converter.register_structure_hook_func(_is_tuple, _tuple)
     return converter
+
+
+@cache
+def _converter() -> cattrs.Converter:
+    return new_converter(forbid_extra_keys=True)
 
 
 def _is_optional(target: Any) -> bool:

@@ -7,7 +7,14 @@ from typing import Any
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.plugin.registry import Registry
-from prefixcap.study.definition import toml
+from prefixcap.study.definition import options
+from prefixcap.study.definition.study import Study
+
+COMPONENTS = {
+    name: field.name
+    for name, field in options.FIELDS.items()
+    if options.OPTIONS[name].many and name not in ("prefix_len", "seed")
+}
 
 
 def study_file(config: Mapping[str, Any], registry: Registry) -> str:
@@ -21,7 +28,8 @@ def study_file(config: Mapping[str, Any], registry: Registry) -> str:
         TOML, or "" where a plugin of the study is not installed.
     """
     try:
-        return "\n".join(toml.lines(toml.choices(config, registry)))
+        study = Study.from_json(config, registry)
+        return "\n".join(options.to_toml(options.from_study(study)))
     except PrefixcapError:
         return ""
 
@@ -36,7 +44,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, str]:
     return {
         "data set": _described(config["dataset"]),
         "images": "all" if limit is None else f"the first {limit} of every split",
-        **{key: names(plural) for key, plural in toml.LISTS.items()},
+        **{key: names(plural) for key, plural in COMPONENTS.items()},
         "prefix length": ", ".join(map(str, config["prefix_lengths"])),
         "seed": ", ".join(map(str, config["seeds"])),
         "training": ", ".join(f"{k} {v}" for k, v in config["training"].items() if v is not None),

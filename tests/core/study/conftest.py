@@ -4,8 +4,8 @@ import pytest
 import torch
 from cli_world import World, make_world
 
-from prefixcap.cli import options
 from prefixcap.plugin.registry import default_registry
+from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 
 torch.set_num_threads(1)

@@ -13,11 +13,11 @@ import pytest
 import torch
 from cli_world import draw, make_world
 
-from prefixcap.cli import options
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.keys import InputDigests, PlannedModel, decoder_key, part_key, places
+from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.prune import UNUSED, USED, of_study

@@ -16,11 +16,11 @@ import attrs
 import pytest
 from cli_world import World, outcome, run_and_tell
 
-from prefixcap.cli import options
 from prefixcap.interfaces.decoder import Hypothesis
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts import folder as folder_module
 from prefixcap.study.artifacts.locks import lock_file, shared
+from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.runner import run
 from prefixcap.util import files as files_module

@@ -15,7 +15,7 @@ from PIL import Image
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.study.analysis import contact_sheet
-from prefixcap.study.definition import toml
+from prefixcap.study.definition import options
 from prefixcap.study.execution import baselines
 from prefixcap.util import files as store
 
@@ -118,5 +118,5 @@ def test_a_study_file_comes_back(
     tmp_path_factory: pytest.TempPathFactory, choices: dict[str, list[str]]
 ) -> None:
     file = tmp_path_factory.mktemp("study") / "s.toml"
-    toml.write(file, choices)
-    assert toml.read(file, choices) == choices
+    options.write_file(file, choices)
+    assert options.read_file(file) == choices

@@ -11,9 +11,9 @@ import torch
 from second_device import PLACE, second_device
 
 from prefixcap.captioning.captioner import Captioner
-from prefixcap.cli import options
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis.results import Results
+from prefixcap.study.definition import options
 from prefixcap.study.execution.runner import run
 
 

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefixcap.cli import options
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.locks import locked, shared
-from prefixcap.study.definition import toml
+from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.ahead import PAUSE, Ahead
 from prefixcap.study.execution.estimate import FILE, Timings, Work, note
@@ -190,8 +189,8 @@ def test_a_file_and_the_options_make_the_same_study(
     registry = default_registry()
     study = options.study(choices, registry)
     file = tmp_path_factory.getbasetemp() / "a-study.toml"
-    toml.write(file, choices)
-    found = options.study(toml.read(file, (*options.GRID, *options.SINGLE)), registry)
+    options.write_file(file, choices)
+    found = options.study(options.read_file(file), registry)
     assert found == study
     assert found.labels == study.labels
     assert Study.from_json(study.to_json(), registry) == study

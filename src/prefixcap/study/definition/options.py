@@ -1,0 +1,161 @@
+"""Studies as options: what `bench` is given in the shell, and what a study file (TOML) holds.
+
+An option's name, with underscores, is its key in a study file. `epochs` is a shorthand for the
+setting of that name in `training`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin import specs
+from prefixcap.study.definition.convert import converter
+from prefixcap.study.definition.study import Option, Study, option_of
+from prefixcap.training.config import TrainingConfig
+from prefixcap.util.files import write_text
+
+if TYPE_CHECKING:
+    from prefixcap.interfaces.dataset import DatasetConfig
+    from prefixcap.plugin.registry import Registry
+
+FIELDS: Mapping[str, attrs.Attribute[Any]] = {
+    option.name: field
+    for field in attrs.fields(attrs.resolve_types(Study))
+    if (option := option_of(field)) is not None
+}
+"""The fields of `Study` by the names of their options."""
+
+EPOCHS = Option("epochs", "The most epochs to train.")
+OPTIONS: Mapping[str, Option] = {
+    **{name: field.metadata["option"] for name, field in FIELDS.items()},
+    EPOCHS.name: EPOCHS,
+}
+
+
+def study(values: Mapping[str, object], registry: Registry) -> Study:
+    """Build a study from options.
+
+    An option that is not given takes the value that the data set recommends, then its default.
+
+    Args:
+        values: Values by option name; texts may be used for every type, comma lists for many.
+        registry: The components that specs name.
+
+    Raises:
+        PrefixcapError: If a component or a setting is unknown, or a value is out of range.
+    """
+    labels: dict[str, str] = {}
+    convert = converter(registry, labels)
+
+    def structure(name: str, value: object) -> Any:
+        try:
+            return convert.structure(value, cast(Any, FIELDS[name].type))
+        except (ValueError, TypeError) as error:
+            raise PrefixcapError(f"{OPTIONS[name].flag}: {error}") from error
+
+    given = {k: v for k, v in values.items() if v is not None and v != []}
+    dataset = structure("dataset", given.get("dataset", OPTIONS["dataset"].default[0]))  # type: ignore[index]
+    recommended = dataset.recommended
+    given["training"] = _training_text(given, recommended)
+    fields: dict[str, Any] = {"dataset": dataset}
+    for name, field in FIELDS.items():
+        value = given.get(name, recommended.get(name, OPTIONS[name].default))
+        if value is not None and name != "dataset":
+            fields[field.name] = structure(name, value)
+    fields["baselines"] = not structure("no_baselines", given.get("no_baselines", False))
+    return Study(**fields, labels=labels)
+
+
+def from_study(study: Study) -> dict[str, Any]:
+    """Return the options that give a study, those left out that would change nothing."""
+    values: dict[str, Any] = {
+        name: _value(getattr(study, field.name), study.dataset) for name, field in FIELDS.items()
+    }
+    values["no_baselines"] = not study.baselines
+    return {k: v for k, v in values.items() if v is not None and v is not False and v != ""}
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Read the options of a study file.
+
+    Raises:
+        PrefixcapError: If the file is missing or not TOML, or a key is unknown.
+    """
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise PrefixcapError(f"cannot read the study {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PrefixcapError(f"the study {path} is not TOML: {error}") from error
+    for key, value in data.items():
+        if key not in OPTIONS:
+            raise PrefixcapError(f"the study {path}: no key {key!r}{nearest(key, OPTIONS)}")
+        if not all(
+            isinstance(v, str | int) for v in (value if isinstance(value, list) else [value])
+        ):
+            raise PrefixcapError(
+                f"the study {path}: {key!r} must be a text, a number or a list of these, not "
+                f"{value!r}"
+            )
+    return data
+
+
+def write_file(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a study file that `read_file` reads."""
+    write_text(path, "\n".join(["# prefixcap bench FILE.toml", *to_toml(values)]) + "\n")
+
+
+def to_toml(values: Mapping[str, Any]) -> list[str]:
+    """Return options as lines of TOML, without those that were not given."""
+    given = {k: v for k, v in values.items() if v is not None and v is not False and v != []}
+    # a JSON string is a TOML string, except that TOML wants DEL escaped
+    texts = {
+        k: json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") for k, v in given.items()
+    }
+    return [f"{key} = {text}" for key, text in texts.items()]
+
+
+def _value(value: object, dataset: DatasetConfig) -> object:
+    if isinstance(value, TrainingConfig):
+        return _changed(value, dataset)
+    if isinstance(value, tuple):
+        return [_value(item, dataset) for item in value]
+    return specs.to_spec(value) if isinstance(value, Component) else value
+
+
+def _changed(training: TrainingConfig, dataset: DatasetConfig) -> str:
+    """Return the settings that differ from their defaults or that the data set recommends."""
+    recommended = specs.split(f"training:{dataset.recommended.get('training', '')}")[1]
+    defaults = attrs.asdict(TrainingConfig())
+    return _joined(
+        {
+            key: _text(value)
+            for key, value in training.to_json().items()
+            if key in recommended or value != defaults[key]
+        }
+    )
+
+
+def _training_text(given: Mapping[str, Any], recommended: Mapping[str, str]) -> str:
+    settings: dict[str, str] = {}
+    for text in (recommended.get("training", ""), given.get("training", "")):
+        settings |= specs.split(f"training:{text}")[1]
+    if "epochs" in given:
+        settings["epochs"] = str(given["epochs"])
+    return _joined(settings)
+
+
+def _joined(settings: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in settings.items())
+
+
+def _text(value: object) -> str:
+    return "none" if value is None else str(value).lower() if value is True else str(value)
