@@ -87,9 +87,9 @@ def top_children(
         token = invert(weights, numbers[:, place, 0])[:, None]
         gained = (weights.gather(1, token).squeeze(1).double() / total).log()
         if place:
-            centre = phi + (mass / total).log()
+            center = phi + (mass / total).log()
             noise = torch.log(-numbers[:, place, 1].clamp(min=1e-300).log())
-            bound = centre - torch.logaddexp(centre - bound, noise)
+            bound = center - torch.logaddexp(center - bound, noise)
         bound = torch.where(mass > 0, bound, NONE)
         found.append((token.squeeze(1), gained, bound))
         weights = weights.scatter(1, token, 0.0)

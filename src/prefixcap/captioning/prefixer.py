@@ -38,7 +38,7 @@ class FeatureNorm(nn.Module):
         features: Tensor,
         *,
         normalize: bool = False,
-        centre: bool = True,
+        center: bool = True,
         scale: float | None = None,
         rms: float | None = None,
     ) -> FeatureNorm:
@@ -47,13 +47,13 @@ class FeatureNorm(nn.Module):
         Args:
             features: (B,D) or (B,N,D).
             normalize: whether features are divided by their norm first.
-            centre: whether the mean is subtracted.
+            center: whether the mean is subtracted.
             scale: what features are multiplied by afterwards; goes before `rms`.
             rms: the root mean square that the training features are brought to.
         """
         flat = features.reshape(-1, features.shape[-1]).float()
         flat = nn.functional.normalize(flat, dim=-1) if normalize else flat
-        mean = flat.mean(0) if centre else torch.zeros_like(flat[0])
+        mean = flat.mean(0) if center else torch.zeros_like(flat[0])
         found = (flat - mean).square().mean().sqrt().item()
         if scale is None:
             scale = 1.0 if rms is None or found == 0 else rms / found

@@ -37,7 +37,7 @@ class TrainingConfig:
         eps: AdamW's.
         gradient_clip: the largest norm of a step's gradients; None does not limit it.
         normalize: whether features are divided by their norm first.
-        centre: whether the mean of the training features is subtracted.
+        center: whether the mean of the training features is subtracted.
         feature_scale: what features are then multiplied by; goes before `feature_rms`.
         feature_rms: the root mean square that training features are brought to; None leaves them.
         feature_noise: the deviation of Gaussian noise that normalised features get at every step,
@@ -67,7 +67,7 @@ class TrainingConfig:
     eps: float = attrs.field(default=1e-8, validator=above(0))
     gradient_clip: float | None = attrs.field(default=1.0, validator=above(0))
     normalize: bool = False
-    centre: bool = True
+    center: bool = True
     feature_scale: float | None = attrs.field(default=None, validator=above(0))
     feature_rms: float | None = attrs.field(default=0.3, validator=above(0))
     feature_noise: float = attrs.field(default=0.0, validator=at_least(0))

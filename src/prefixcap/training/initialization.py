@@ -41,7 +41,7 @@ def build_prefixer(
     norm = FeatureNorm.fit(
         features,
         normalize=config.normalize,
-        centre=config.centre,
+        center=config.center,
         scale=config.feature_scale,
         rms=config.feature_rms,
     )

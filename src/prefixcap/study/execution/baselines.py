@@ -25,10 +25,10 @@ def constant(train: Sequence[Example], test: Sequence[Example]) -> list[dict[str
     idf = _idf(images)
     texts = sorted({text for references in images for text in references})
     vectors = [_vector(text, idf) for text in texts]
-    centre: Counter[tuple[str, ...]] = Counter()
+    center: Counter[tuple[str, ...]] = Counter()
     for vector in vectors:
-        centre.update(vector)
-    closeness = [sum(value * centre[gram] for gram, value in vector.items()) for vector in vectors]
+        center.update(vector)
+    closeness = [sum(value * center[gram] for gram, value in vector.items()) for vector in vectors]
     best = texts[max(range(len(texts)), key=closeness.__getitem__)]
     return _lines(test, [best] * len(test))
 
