@@ -32,7 +32,7 @@ from measuring import Run, processor, rate, settle, timed
 from torch import Tensor
 
 import prefixcap
-from prefixcap.engine.linear import Linear
+from prefixcap.engine.linear import PackedLinear
 from prefixcap.util.flops import counting
 from prefixcap.util.runtime import dtype_named, patch_torchvision, tune_allocator
 
@@ -158,7 +158,7 @@ class Ceiling:
         products: list[tuple[float, Callable[[], Tensor]]] = []
         for inner, outer in ((width, 4 * width), (4 * width, width), (width, len(weight))):
             w, x = torch.randn(outer, inner).to(weight), torch.randn(rows, inner).to(weight)
-            for run in (Linear(w), partial(torch.nn.functional.linear, weight=w)):
+            for run in (PackedLinear(w), partial(torch.nn.functional.linear, weight=w)):
                 products.append((2e-9 * rows * inner * outer, partial(run, x)))
         self._fastest = max(products, key=self._rate)
 

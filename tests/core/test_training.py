@@ -19,8 +19,8 @@ from prefixcap.interfaces.session import SessionOptions
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training import checkpoint
-from prefixcap.training.batches import Pair, batches, find_end, pad, sentence, tokenize
-from prefixcap.training.checkpoint import Checkpoint
+from prefixcap.training.batches import TokenizedCaption, batches, find_end, pad, sentence, tokenize
+from prefixcap.training.checkpoint import TrainingCheckpoint
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.train import Trained, train
@@ -228,7 +228,7 @@ class Killed(BaseException):
     """What no code may catch and live."""
 
 
-class KeptAt(Checkpoint):
+class KeptAt(TrainingCheckpoint):
     """Writes after the steps of some numbers only."""
 
     def __init__(self, path: Path, at: set[int]) -> None:
@@ -247,7 +247,7 @@ def uninterrupted() -> dict[str, Trained]:
 
 def with_val(
     tuning: str,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: TrainingCheckpoint | None = None,
     die_at: int = 0,
     lm: LanguageModel | None = None,
     val_captions: list[list[str]] | None = None,
@@ -301,7 +301,7 @@ def test_a_killed_training_ends_with_the_same_bits(
         with_val(tuning, KeptAt(file, kept_at), die_at)
     except Killed:
         torch.rand(3)  # another process starts from another state
-    assert same(with_val(tuning, Checkpoint(file)), uninterrupted[tuning])
+    assert same(with_val(tuning, TrainingCheckpoint(file)), uninterrupted[tuning])
 
 
 def test_a_training_that_is_killed_again_and_again_ends_the_same(
@@ -310,34 +310,34 @@ def test_a_training_that_is_killed_again_and_again_ends_the_same(
     steps = len(uninterrupted["full"].history["loss"])
     for step in range(1, steps + 1):
         with pytest.raises(Killed):
-            with_val("full", Checkpoint(tmp_path / "at", every=0, share=1e9), step)
-    found = with_val("full", Checkpoint(tmp_path / "at"))
+            with_val("full", TrainingCheckpoint(tmp_path / "at", every=0, share=1e9), step)
+    found = with_val("full", TrainingCheckpoint(tmp_path / "at"))
     assert same(found, uninterrupted["full"])
     assert len(found.history["seconds"]) == len(found.history["val_loss"])
 
 
 def test_the_state_of_another_training_is_not_used(tmp_path: Path) -> None:
     file = tmp_path / "at"
-    one = trained(checkpoint=Checkpoint(file, every=0))
+    one = trained(checkpoint=TrainingCheckpoint(file, every=0))
     assert file.exists()
-    other = trained(checkpoint=Checkpoint(file), epochs=2)
+    other = trained(checkpoint=TrainingCheckpoint(file), epochs=2)
     assert len(other.history["loss"]) == 12
     assert same(other, trained(epochs=2))
     assert not same(one, other)
-    Checkpoint(file).remove()
+    TrainingCheckpoint(file).remove()
     assert not file.exists()
     file.write_bytes(b"no state")
     with pytest.raises(PrefixcapError, match=r"at is broken \(.*\): delete it to train anew"):
-        trained(checkpoint=Checkpoint(file))
+        trained(checkpoint=TrainingCheckpoint(file))
 
 
 def test_the_state_of_a_training_on_another_val_is_not_used(tmp_path: Path) -> None:
     file = tmp_path / "at"
     other = [["a dog runs"] for _ in world()[1]]
     with pytest.raises(Killed):
-        with_val("frozen", Checkpoint(file, every=0, share=1e9), 9)
+        with_val("frozen", TrainingCheckpoint(file, every=0, share=1e9), 9)
     assert file.exists()
-    found = with_val("frozen", Checkpoint(file), val_captions=other)
+    found = with_val("frozen", TrainingCheckpoint(file), val_captions=other)
     assert same(found, with_val("frozen", val_captions=other))
 
 
@@ -370,7 +370,7 @@ def test_a_checkpoint_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
     clock = [100.0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
-        found = Checkpoint(tmp_path / "at", every=60, share=0.01)
+        found = TrainingCheckpoint(tmp_path / "at", every=60, share=0.01)
         assert not found.due()
         assert found.due(epoch_ended=True)
 
@@ -479,7 +479,7 @@ def test_a_loss_that_is_not_a_number_is_a_sentence() -> None:
     seed=st.integers(0, 5),
 )
 def test_batches_hold_every_caption_once(lengths: list[int], size: int, seed: int) -> None:
-    pairs = [Pair(row, tuple(range(length))) for row, length in enumerate(lengths)]
+    pairs = [TokenizedCaption(row, tuple(range(length))) for row, length in enumerate(lengths)]
     found = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
     assert sorted(pair.row for batch in found for pair in batch) == list(range(len(pairs)))
     assert all(1 <= len(batch) <= size for batch in found)
@@ -495,7 +495,7 @@ def test_batches_hold_every_caption_once(lengths: list[int], size: int, seed: in
 
 
 def test_batches_pad_little() -> None:
-    pairs = [Pair(row, tuple(range(1 + row * 7 % 30))) for row in range(400)]
+    pairs = [TokenizedCaption(row, tuple(range(1 + row * 7 % 30))) for row in range(400)]
     waste = sum(
         int((~pad(batch)[2]).sum())
         for batch in batches(pairs, 20, torch.Generator().manual_seed(0))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.engine.reductions import logsumexp, top
-from prefixcap.engine.top_tokens import best, move
+from prefixcap.engine.top_tokens import advance_lazily, top_tokens
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.session import Session
@@ -55,14 +55,14 @@ class BeamDecoder(Decoder):
                 for search in searches:
                     search.state.drop(done)
             if searches[0].state.images or session.waiting:
-                move(session, *next_rows([search.state for search in searches]))
+                advance_lazily(session, *next_rows([search.state for search in searches]))
 
     def _step(self, searches: list[BeamSearch], session: Session, new: Sequence[int]) -> Tensor:
         # returns the mask (M) of images of which no search goes on
         if len(searches) == 1 and not searches[0].transforms:
-            search, found = searches[0], best(session, searches[0].candidates)
+            search, found = searches[0], top_tokens(session, searches[0].candidates)
             search.state.join(new, len(found.logits) - len(new), found.logits.device)
-            values = found.logits - found.normaliser[:, None]
+            values = found.logits - found.log_normalizer[:, None]
             search.step(values, values, found.tokens)
             return search.over()
         logits = session.logits

@@ -55,7 +55,7 @@ def encode(
         items: B images.
         batch_size: how many images are encoded at once.
         on_error: "skip" goes on without an image that cannot be read: its row is NaN, so that
-            rows still fit the items; `readable` finds the others.
+            rows still fit the items; `is_finite` finds the others.
         progress: called after every batch with the images done and all images.
 
     Returns:
@@ -94,7 +94,7 @@ def encode_each(
         with torch.inference_mode():
             rows = encoder.encode(_stack(good)).float().cpu() if good else None
         # a clone, because tensors of inference mode cannot take part in training
-        each = iter(() if rows is None else zip(rows.clone(), readable(rows), strict=True))
+        each = iter(() if rows is None else zip(rows.clone(), is_finite(rows), strict=True))
         for item, tensor in zip(items[start : start + batch_size], inputs, strict=True):
             row, finite = (None, True) if tensor is None else next(each)
             if not finite and on_error != "skip":
@@ -105,7 +105,7 @@ def encode_each(
     return found
 
 
-def readable(features: Tensor) -> Tensor:
+def is_finite(features: Tensor) -> Tensor:
     """Returns the rows of features (B,D) or (B,N,D) whose image could be read, (B) bool."""
     import torch
 

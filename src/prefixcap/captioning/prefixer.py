@@ -47,7 +47,7 @@ class FeatureNorm(nn.Module):
         Args:
             features: (B,D) or (B,N,D).
             normalize: whether features are divided by their norm first.
-            center: whether the mean is subtracted.
+            center: Whether the mean is subtracted.
             scale: what features are multiplied by afterwards; goes before `rms`.
             rms: the root mean square that the training features are brought to.
         """

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prefixcap.engine.linear import Linear
-from prefixcap.engine.lm_head import Vocabulary
-from prefixcap.engine.network import Network, Output, Shape
-from prefixcap.engine.ragged_batch import Grid, Prefill
-from prefixcap.engine.top_tokens import Best
+from prefixcap.engine.linear import PackedLinear
+from prefixcap.engine.lm_head import LMHead
+from prefixcap.engine.network import CacheShape, Network, StepOutput
+from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
+from prefixcap.engine.top_tokens import TopTokens
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
 Layer = Callable[..., Tensor]
@@ -22,7 +22,7 @@ Layer = Callable[..., Tensor]
 _ALL = slice(None)
 
 
-class Native(Network):
+class NativeNetwork(Network):
     """The base of networks whose layers are computed here, on a copy of the model's weights.
 
     Args:
@@ -36,7 +36,7 @@ class Native(Network):
     """
 
     def __init__(
-        self, shape: Shape, tokens: Tensor, layers: Sequence[Layer], norm: Layer, head: Vocabulary
+        self, shape: CacheShape, tokens: Tensor, layers: Sequence[Layer], norm: Layer, head: LMHead
     ) -> None:
         self._shape = shape
         self._tokens = tokens
@@ -45,7 +45,7 @@ class Native(Network):
         self._head = head
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> CacheShape:
         """What the store must know."""
         return self._shape
 
@@ -57,21 +57,26 @@ class Native(Network):
             What the first layer reads (R,E), and what else every layer does.
         """
 
-    def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> Output:
+    def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
         """Runs prefixes (b,P,E); gives the last position's output (b)."""
         images, length, _ = prefix.shape
         positions = torch.arange(length, device=prefix.device).repeat(images)
         x, ends = prefix.flatten(0, 1), slice(length - 1, images * length, length)
         if not hidden:
-            return Output(self._run(x, positions, into.attend, [], ends))
+            return StepOutput(self._run(x, positions, into.attend, [], ends))
         trace: list[Tensor] = []
         found = self._run(x, positions, into.attend, trace)
         output = self._output([found, *trace], ends, hidden)
-        return Output(output.last, output.hidden, torch.unflatten(found, 0, (images, length)))
+        return StepOutput(output.last, output.hidden, torch.unflatten(found, 0, (images, length)))
 
     def step(
-        self, tokens: Tensor, positions: Tensor, grid: Grid, order: Tensor | None, hidden: bool
-    ) -> Output:
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        grid: RaggedBatch,
+        order: Tensor | None,
+        hidden: bool,
+    ) -> StepOutput:
         """Runs one token a row; see the base class."""
         trace: list[Tensor] = []
         found = self._run(F.embedding(tokens, self._tokens), positions, grid.attend, trace)
@@ -91,27 +96,27 @@ class Native(Network):
 
     def _output(
         self, states: Sequence[Tensor], rows: Tensor | slice | None, hidden: bool
-    ) -> Output:
+    ) -> StepOutput:
         wanted = states if hidden else states[:1]
         last, *others = wanted if rows is None else [state[rows] for state in wanted]
-        return Output(last, (*others, last) if hidden else ())
+        return StepOutput(last, (*others, last) if hidden else ())
 
     def logits(self, last: Tensor) -> Tensor:
         """Computes the logits (R,V), float32, of last states (R,E)."""
         return self._head.logits(last)
 
-    def best(self, last: Tensor, count: int) -> Best:
+    def top_tokens(self, last: Tensor, count: int) -> TopTokens:
         """Finds the best tokens, at most V a row, of last states (R,E)."""
-        return self._head.best(last, count)
+        return self._head.top_tokens(last, count)
 
 
-class GPT2Network(Native):
+class GPT2Network(NativeNetwork):
     """GPT-2 (Radford 2019), as transformers' `GPT2LMHeadModel` computes it."""
 
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.transformer
         first = body.wte.weight
-        shape = Shape(
+        shape = CacheShape(
             layers=config.n_layer,
             heads=config.n_head,
             width=config.n_embd // config.n_head,
@@ -120,7 +125,7 @@ class GPT2Network(Native):
             device=first.device,
         )
         layers = [_GPT2Layer(block, config, shape.width) for block in body.h]
-        head = Vocabulary(model.lm_head.weight, model.lm_head.bias)
+        head = LMHead(model.lm_head.weight, model.lm_head.bias)
         super().__init__(shape, first.detach(), layers, body.ln_f, head)
         self._positions = body.wpe.weight.detach()
 
@@ -135,8 +140,8 @@ class _GPT2Layer:
         self.scale = float(block.attn.scaling)
         self.norm_1, self.norm_2 = block.ln_1, block.ln_2
 
-        def conv(module: Any, activation: str | None = None) -> Linear:
-            return Linear(module.weight, module.bias, transposed=True, activation=activation)
+        def conv(module: Any, activation: str | None = None) -> PackedLinear:
+            return PackedLinear(module.weight, module.bias, transposed=True, activation=activation)
 
         self.inward, self.outward = conv(block.attn.c_attn), conv(block.attn.c_proj)
         self.up = conv(block.mlp.c_fc, config.activation_function)
@@ -149,14 +154,14 @@ class _GPT2Layer:
         return self.down.plus(self.up(self.norm_2(x)), x)
 
 
-class LlamaNetwork(Native):
+class LlamaNetwork(NativeNetwork):
     """Llama (Touvron 2023) and its likes: Qwen2, Qwen3, Mistral, SmolLM2; grouped heads too."""
 
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.model
         first = body.embed_tokens.weight
         attention = body.layers[0].self_attn
-        shape = Shape(
+        shape = CacheShape(
             layers=len(body.layers),
             heads=config.num_key_value_heads,
             width=attention.head_dim,
@@ -165,7 +170,7 @@ class LlamaNetwork(Native):
             device=first.device,
         )
         layers = [_LlamaLayer(layer, config, shape) for layer in body.layers]
-        head = Vocabulary(model.lm_head.weight, model.lm_head.bias)
+        head = LMHead(model.lm_head.weight, model.lm_head.bias)
         super().__init__(shape, first.detach(), layers, body.norm, head)
         self._rotary = body.rotary_emb
 
@@ -176,7 +181,7 @@ class LlamaNetwork(Native):
 
 
 class _LlamaLayer:
-    def __init__(self, layer: Any, config: Any, shape: Shape) -> None:
+    def __init__(self, layer: Any, config: Any, shape: CacheShape) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.width, self.keys = shape.width, shape.heads
         self.queries = int(config.num_attention_heads)
@@ -185,9 +190,9 @@ class _LlamaLayer:
         self.norm_q = getattr(attention, "q_norm", None)
         self.norm_k = getattr(attention, "k_norm", None)
         self.inward = _side_by_side(attention.q_proj, attention.k_proj, attention.v_proj)
-        self.outward = Linear(attention.o_proj.weight, attention.o_proj.bias)
+        self.outward = PackedLinear(attention.o_proj.weight, attention.o_proj.bias)
         self.up = _side_by_side(mlp.gate_proj, mlp.up_proj)
-        self.down = Linear(mlp.down_proj.weight, mlp.down_proj.bias)
+        self.down = PackedLinear(mlp.down_proj.weight, mlp.down_proj.bias)
         self.act = mlp.act_fn
 
     def __call__(
@@ -209,21 +214,21 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), -1) * sin
 
 
-def _side_by_side(*modules: Any) -> Linear:
+def _side_by_side(*modules: Any) -> PackedLinear:
     """Joins linear layers of one input into one."""
     weight = torch.cat([module.weight.detach() for module in modules])
     biases = [module.bias for module in modules]
     bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
-    return Linear(weight, bias)
+    return PackedLinear(weight, bias)
 
 
-class OPTNetwork(Native):
+class OPTNetwork(NativeNetwork):
     """OPT (Zhang 2022) with the norm before each part, as all sizes but 350m have it."""
 
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.model.decoder
         first = body.embed_tokens.weight
-        shape = Shape(
+        shape = CacheShape(
             layers=len(body.layers),
             heads=config.num_attention_heads,
             width=config.hidden_size // config.num_attention_heads,
@@ -232,7 +237,7 @@ class OPTNetwork(Native):
             device=first.device,
         )
         layers = [_OPTLayer(layer, config, shape.width) for layer in body.layers]
-        head = Vocabulary(model.lm_head.weight, model.lm_head.bias)
+        head = LMHead(model.lm_head.weight, model.lm_head.bias)
         super().__init__(shape, first.detach(), layers, body.final_layer_norm, head)
         self._positions = body.embed_positions.weight.detach()
         self._offset = int(body.embed_positions.offset)
@@ -249,9 +254,11 @@ class _OPTLayer:
         self.scale = float(attention.scaling)
         self.norm_1, self.norm_2 = layer.self_attn_layer_norm, layer.final_layer_norm
         self.inward = _side_by_side(attention.q_proj, attention.k_proj, attention.v_proj)
-        self.outward = Linear(attention.out_proj.weight, attention.out_proj.bias)
-        self.up = Linear(layer.fc1.weight, layer.fc1.bias, activation=config.activation_function)
-        self.down = Linear(layer.fc2.weight, layer.fc2.bias)
+        self.outward = PackedLinear(attention.out_proj.weight, attention.out_proj.bias)
+        self.up = PackedLinear(
+            layer.fc1.weight, layer.fc1.bias, activation=config.activation_function
+        )
+        self.down = PackedLinear(layer.fc2.weight, layer.fc2.bias)
 
     def __call__(self, number: int, x: Tensor, attend: Attend, rows: slice) -> Tensor:
         heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (3, -1, self.width))

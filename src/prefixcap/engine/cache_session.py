@@ -10,8 +10,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from prefixcap.engine.eval_mode import evaluating
-from prefixcap.engine.network import Output, joined, require_hidden
+from prefixcap.engine.eval_mode import eval_mode
+from prefixcap.engine.network import StepOutput, concatenated, require_hidden
 from prefixcap.engine.token_trees import generations
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import Session, SessionOptions
@@ -28,7 +28,7 @@ class _Batch:
 _Place = tuple[_Batch, int]
 
 
-class GeneralSession(Session):
+class CacheSession(Session):
     """A session on transformers' own cache, which it copies whenever rows move.
 
     Rows that `extend` left at different lengths go on in batches of their own, each a call of the
@@ -38,24 +38,24 @@ class GeneralSession(Session):
         model: the causal language model.
         prefix: (B,P,E), after what stands before every prefix.
         options: How the session is opened.
-        before: how many of the P positions are not the image's own.
+        prepended: How many of the P positions are not the image's own.
 
     The first `admit` raises a `PrefixcapError` where the model gives no cache whose rows move.
     """
 
     def __init__(
-        self, model: Any, prefix: Tensor, options: SessionOptions, *, before: int = 0
+        self, model: Any, prefix: Tensor, options: SessionOptions, *, prepended: int = 0
     ) -> None:
         self._model = model
         self._prefix = prefix.to(model.device, model.dtype)
         self._batch = options.images_at_once(len(prefix))
         self._hidden_states = options.hidden_states
-        self._before = before
+        self._prepended = prepended
         self._next = 0
         self._images: list[int] = []
         self._places: list[_Place] = []
         vocabulary = int(model.config.get_text_config().vocab_size)
-        self._output = Output(torch.zeros(0, vocabulary, device=model.device))
+        self._output = StepOutput(torch.zeros(0, vocabulary, device=model.device))
         self._prefix_states = self._prefix[:0]
 
     @property
@@ -112,7 +112,7 @@ class GeneralSession(Session):
         self._places = [places[n] for n in wanted]
         # a plain step has made exactly the rows that are wanted
         plain = not stay and len(outputs) == 2
-        self._output = outputs[1] if plain else joined(outputs).rows(torch.tensor(wanted))
+        self._output = outputs[1] if plain else concatenated(outputs).rows(torch.tensor(wanted))
         return self.logits
 
     def hidden(self) -> tuple[Tensor, ...]:
@@ -123,11 +123,11 @@ class GeneralSession(Session):
     def prefix_hidden(self) -> Tensor:
         """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
         require_hidden(self._hidden_states)
-        return self._prefix_states[:, self._before :]
+        return self._prefix_states[:, self._prepended :]
 
     def _grow(
         self, places: Sequence[_Place], tokens: Tensor, held: set[int]
-    ) -> tuple[list[_Place], Output]:
+    ) -> tuple[list[_Place], StepOutput]:
         """Adds a token (R) to each row, and leaves the batches as they are that are `held`."""
         by_batch: dict[int, list[int]] = {}
         for number, (batch, _) in enumerate(places):
@@ -144,11 +144,11 @@ class GeneralSession(Session):
             outputs.append(output)
             order += members
         back = sorted(range(len(order)), key=order.__getitem__)
-        whole = joined(outputs)
+        whole = concatenated(outputs)
         return [found[n] for n in back], whole if len(outputs) == 1 else whole.rows(back)
 
-    def _run(self, cache: Any, **inputs: Tensor) -> tuple[list[_Place], Output]:
-        with evaluating(self._model):
+    def _run(self, cache: Any, **inputs: Tensor) -> tuple[list[_Place], StepOutput]:
+        with eval_mode(self._model):
             output = self._model(
                 **inputs,
                 past_key_values=cache,
@@ -161,7 +161,7 @@ class GeneralSession(Session):
         states = output.hidden_states if self._hidden_states else ()
         if states and cache is None:
             self._prefix_states = states[-1]
-        found = Output(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
+        found = StepOutput(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
         batch = _Batch(output.past_key_values, len(found.last))
         return [(batch, row) for row in range(batch.size)], found
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from prefixcap.engine.cache_session import GeneralSession
-from prefixcap.engine.eval_mode import evaluating
+from prefixcap.engine.cache_session import CacheSession
+from prefixcap.engine.eval_mode import eval_mode
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
@@ -44,14 +44,14 @@ class CausalLM(LanguageModel):
     Args:
         model: the model; it is put into evaluation mode.
         tokenizer: its tokenizer, where texts are wanted.
-        before: token ids that stand before every prefix.
+        prepend: Token ids that stand before every prefix.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any | None = None, before: Sequence[int] = ()
+        self, model: Any, tokenizer: Any | None = None, prepend: Sequence[int] = ()
     ) -> None:
         self.model = model.eval()
-        self._before = tuple(before)
+        self._prepended = tuple(prepend)
         self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
         # imported here, as it imports transformers, which must be prepared before
         from prefixcap.engine.network_selection import NetworkSelector
@@ -72,7 +72,7 @@ class CausalLM(LanguageModel):
     def max_positions(self) -> int | None:
         """The longest prefix and text together, where the model has a limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return None if limit is None else int(limit) - len(self._before)
+        return None if limit is None else int(limit) - len(self._prepended)
 
     @property
     def eos_id(self) -> int | None:
@@ -115,9 +115,9 @@ class CausalLM(LanguageModel):
 
     def prepend_tokens(self, prefix: Tensor) -> Tensor:
         """Puts the tokens that stand before every prefix (B,P,E) there; see the base class."""
-        if not self._before:
+        if not self._prepended:
             return prefix
-        before = self.embed(torch.tensor(self._before, device=self.model.device))
+        before = self.embed(torch.tensor(self._prepended, device=self.model.device))
         return torch.cat([before.to(prefix).expand(len(prefix), -1, -1), prefix], 1)
 
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class CausalLM(LanguageModel):
         # by a copy of the vocabulary's weights for each caption
         places = torch.arange(prefix.shape[1] - 1, inputs.shape[1], device=inputs.device)
         # with gradients, dropout is the caller's choice
-        with nullcontext() if torch.is_grad_enabled() else evaluating(self.model):
+        with nullcontext() if torch.is_grad_enabled() else eval_mode(self.model):
             logits: Tensor = self.model(
                 inputs_embeds=inputs, use_cache=False, logits_to_keep=places
             ).logits
@@ -139,8 +139,8 @@ class CausalLM(LanguageModel):
         """Opens a session on the prefixes (B,P,E); see the base class."""
         network, prefix = self._selector.network(), self.prepend_tokens(prefix)
         if network is not None:
-            return TreeSession(network, prefix, options, before=len(self._before))
-        return GeneralSession(self.model, prefix, options, before=len(self._before))
+            return TreeSession(network, prefix, options, prepended=len(self._prepended))
+        return CacheSession(self.model, prefix, options, prepended=len(self._prepended))
 
     def digest(self) -> str:
         """Returns a hash of the weights and the vocabulary."""
@@ -150,8 +150,8 @@ class CausalLM(LanguageModel):
             found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         if self._tokenizer is not None:
             found.update(repr(sorted(self._tokenizer.tokenizer.get_vocab().items())).encode())
-        if self._before:
-            found.update(repr(("before", self._before)).encode())
+        if self._prepended:
+            found.update(repr(("prepend", self._prepended)).encode())
         return found.hexdigest()[:16]
 
 
@@ -162,23 +162,23 @@ def _several(config: Any) -> tuple[int, ...]:
 
 
 def from_transformers(
-    model: Any, tokenizer: Any | None = None, before: Sequence[int] = ()
+    model: Any, tokenizer: Any | None = None, prepend: Sequence[int] = ()
 ) -> CausalLM:
     """Makes a language model of any causal language model that is already in memory.
 
     Args:
         model: one of transformers' `...ForCausalLM`.
         tokenizer: its tokenizer; without one, hypotheses have ids and no text.
-        before: token ids that stand before every prefix, such as the beginning-of-text token of
+        prepend: Token ids that stand before every prefix, such as the beginning-of-text token of
             models that were always trained with one.
 
     Raises:
         PrefixcapError: one of them is no token of the model.
     """
-    lm = CausalLM(model, tokenizer, before)
-    if wrong := [token for token in before if not 0 <= token < lm.vocab_size]:
+    lm = CausalLM(model, tokenizer, prepend)
+    if wrong := [token for token in prepend if not 0 <= token < lm.vocab_size]:
         raise PrefixcapError(
-            f"before: {wrong[0]} is no token of a vocabulary of {lm.vocab_size} (0 to "
+            f"prepend: {wrong[0]} is no token of a vocabulary of {lm.vocab_size} (0 to "
             f"{lm.vocab_size - 1})"
         )
     return lm

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Keeps dropout out, and leaves every module in the mode that it was in."""
     training = [module for module in model.modules() if module.training]
     for module in training:

@@ -10,7 +10,7 @@ from torch import Tensor
 _BLOCK = 16
 
 
-class Store:
+class KVCache:
     """Keys and values of every layer, for I image slots of C columns each.
 
     A column holds one position of one row: first the P columns of the prefix, which all rows of

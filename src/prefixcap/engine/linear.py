@@ -42,7 +42,7 @@ def _packs(dtype: torch.dtype) -> bool:
     return bool((found == 8).all())
 
 
-class Linear:
+class PackedLinear:
     """A linear layer, perhaps with an activation or a sum fused into it.
 
     On a CPU, oneDNN's packed kernels are used: in float32 they are as exact as the others (the
@@ -68,7 +68,7 @@ class Linear:
         self._weight = weight
         self._packed = can_pack(weight)
         self._fused = _NONE
-        self._activation = None if activation is None else function(activation)
+        self._activation = None if activation is None else activation_function(activation)
         if not self._packed:
             return
         ops: Any = torch.ops.mkldnn
@@ -99,7 +99,7 @@ class Linear:
         return x if self._activation is None else self._activation(x)
 
 
-def function(activation: str) -> Callable[[Tensor], Tensor]:
+def activation_function(activation: str) -> Callable[[Tensor], Tensor]:
     """Finds transformers' activation of that name."""
     from transformers.activations import ACT2FN
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prefixcap.engine.linear import Linear
+from prefixcap.engine.linear import PackedLinear
 from prefixcap.engine.reductions import logsumexp, shortlist, top
-from prefixcap.engine.top_tokens import Best, best_of
+from prefixcap.engine.top_tokens import TopTokens, top_tokens_of
 
 _BLOCK = 4096
 _VALUES = 1 << 19
 
 
-class Vocabulary:
+class LMHead:
     """The projection to the vocabulary.
 
     With hundreds of rows, the logits are far larger than the processor's cache, and than what the
@@ -30,7 +30,7 @@ class Vocabulary:
         step = _BLOCK if weight.device.type == "cpu" else max(1, self._size)
         # the first token of each block, and its projection
         self._blocks = [
-            (first, Linear(part, None if bias is None else bias[first : first + step]))
+            (first, PackedLinear(part, None if bias is None else bias[first : first + step]))
             for first, part in zip(
                 range(0, self._size, step), torch.split(weight, step), strict=True
             )
@@ -46,11 +46,11 @@ class Vocabulary:
             found[:, first : first + block.shape[1]] = block
         return found
 
-    def best(self, x: Tensor, count: int) -> Best:
+    def top_tokens(self, x: Tensor, count: int) -> TopTokens:
         """Finds the best tokens for each row of (R,E), at most V."""
         count = min(count, self._size)
         if len(self._blocks) == 1 or len(x) * self._size <= _VALUES:
-            return best_of(self.logits(x), count)
+            return top_tokens_of(self.logits(x), count)
         values, tokens, sums = [], [], []
         for first, linear in self._blocks:
             block = linear(x).float()
@@ -62,4 +62,4 @@ class Vocabulary:
             sums.append(logsumexp(block))
         logits, order = top(torch.cat(values, 1), count)
         found = torch.cat(tokens, 1).gather(1, order)
-        return Best(logits, found, torch.stack(sums, 1).logsumexp(1))
+        return TopTokens(logits, found, torch.stack(sums, 1).logsumexp(1))

@@ -9,12 +9,12 @@ import attrs
 import torch
 from torch import Tensor
 
-from prefixcap.engine.ragged_batch import Grid, Prefill
-from prefixcap.engine.top_tokens import Best
+from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
+from prefixcap.engine.top_tokens import TopTokens
 
 
 @attrs.frozen(kw_only=True)
-class Shape:
+class CacheShape:
     """What a store of keys and values must know.
 
     Attributes:
@@ -35,11 +35,11 @@ class Shape:
 
 
 @attrs.frozen
-class Output:
+class StepOutput:
     """What a step gives.
 
     Attributes:
-        last: (R,...) what the network's `logits` and `best` read.
+        last: (R,...) what the network's `logits` and `top_tokens` read.
         hidden: the hidden states (R,E) of the embedding and each layer, where they were wanted.
         prefix: the last layer's hidden states (b,P,E) of a prefill, where they were wanted.
     """
@@ -48,20 +48,20 @@ class Output:
     hidden: tuple[Tensor, ...] = ()
     prefix: Tensor | None = None
 
-    def rows(self, chosen: Sequence[int] | Tensor) -> Output:
+    def rows(self, chosen: Sequence[int] | Tensor) -> StepOutput:
         """Takes the output of some rows (K)."""
         index = torch.as_tensor(chosen, dtype=torch.long, device=self.last.device)
-        return Output(self.last[index], tuple(layer[index] for layer in self.hidden))
+        return StepOutput(self.last[index], tuple(layer[index] for layer in self.hidden))
 
 
-def joined(outputs: Sequence[Output]) -> Output:
+def concatenated(outputs: Sequence[StepOutput]) -> StepOutput:
     """Puts the rows of outputs after one another; what is of prefixes is left out."""
     if len(outputs) == 1:
         return outputs[0]
     # a session that nothing has been admitted to has no hidden states yet
     shown = [output for output in outputs if len(output.last)] or list(outputs[:1])
     hidden = zip(*(output.hidden for output in shown), strict=True)
-    return Output(
+    return StepOutput(
         torch.cat([output.last for output in shown]),
         tuple(torch.cat(layers) for layers in hidden),
     )
@@ -82,17 +82,22 @@ class Network(ABC):
 
     @property
     @abstractmethod
-    def shape(self) -> Shape:
+    def shape(self) -> CacheShape:
         """What the store must know."""
 
     @abstractmethod
-    def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> Output:
+    def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
         """Runs prefixes (b,P,E); gives the last position's output (b)."""
 
     @abstractmethod
     def step(
-        self, tokens: Tensor, positions: Tensor, grid: Grid, order: Tensor | None, hidden: bool
-    ) -> Output:
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        grid: RaggedBatch,
+        order: Tensor | None,
+        hidden: bool,
+    ) -> StepOutput:
         """Runs one token a row.
 
         Args:
@@ -111,5 +116,5 @@ class Network(ABC):
         """Computes the logits (R,V), float32, of what an output holds of R rows."""
 
     @abstractmethod
-    def best(self, last: Tensor, count: int) -> Best:
+    def top_tokens(self, last: Tensor, count: int) -> TopTokens:
         """Finds the best tokens, at most V a row, of what an output holds of R rows."""

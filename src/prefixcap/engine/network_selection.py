@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, Native, OPTNetwork
-from prefixcap.engine.cache_session import GeneralSession
-from prefixcap.engine.eval_mode import evaluating
+from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, NativeNetwork, OPTNetwork
+from prefixcap.engine.cache_session import CacheSession
+from prefixcap.engine.eval_mode import eval_mode
 from prefixcap.engine.network import Network
-from prefixcap.engine.transformers_network import HFNetwork
+from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.interfaces.session import Session, SessionOptions
 
@@ -67,10 +67,10 @@ class NetworkSelector:
 
 def _candidates(model: Any) -> list[type[Network]]:
     native = _native(model)
-    return [HFNetwork] if native is None else [native, HFNetwork]
+    return [TransformersNetwork] if native is None else [native, TransformersNetwork]
 
 
-def _native(model: Any) -> type[Native] | None:
+def _native(model: Any) -> type[NativeNetwork] | None:
     """The network that is written out for exactly this model's parts, where there is one."""
     name, config = type(model).__name__, model.config
     if not type(model).__module__.startswith("transformers.models."):
@@ -114,9 +114,9 @@ def agrees(network: Network, model: Any) -> bool:
     prefix = torch.randn(2, 3, weight.shape[1], generator=stream) * float(weight.float().std())
     options = SessionOptions(rows_per_image=3)
     try:
-        with evaluating(model):
+        with eval_mode(model):
             fast = _trial(TreeSession(network, prefix, options))
-            slow = _trial(GeneralSession(model, prefix, options))
+            slow = _trial(CacheSession(model, prefix, options))
     except (RuntimeError, ValueError, TypeError, AttributeError, LookupError):
         return False
     allowed = 1e-3 if weight.dtype == torch.float32 else 0.15

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from prefixcap.engine.kv_cache import Store
+from prefixcap.engine.kv_cache import KVCache
 
 
 @attrs.frozen(kw_only=True)
-class Grid:
+class RaggedBatch:
     """R rows in a grid of I image slots by G rows, and what each of them sees.
 
     Attributes:
@@ -24,7 +24,7 @@ class Grid:
         mask: (I,1,G,C) additive: 0 where a row sees a column, minus infinity elsewhere.
     """
 
-    store: Store
+    store: KVCache
     targets: Tensor
     places: Tensor | None
     shape: tuple[int, int]
@@ -87,7 +87,7 @@ class Prefill:
         length: P.
     """
 
-    store: Store
+    store: KVCache
     slots: Tensor
     length: int
 
@@ -105,6 +105,6 @@ class Prefill:
         return found.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
-def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+def additive_mask(seen: Tensor, dtype: torch.dtype) -> Tensor:
     """Turns True where seen into 0, and False into minus infinity."""
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, -torch.inf)

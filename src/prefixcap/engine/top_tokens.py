@@ -12,47 +12,47 @@ from prefixcap.interfaces.session import Session
 
 
 @attrs.frozen
-class Best:
+class TopTokens:
     """The best tokens of R rows, C each.
 
     Attributes:
         logits: (R,C), falling.
         tokens: (R,C) int64.
-        normaliser: (R), the logarithm of the sum of all tokens' exponentials.
+        log_normalizer: (R), the logarithm of the sum of all tokens' exponentials.
     """
 
     logits: Tensor
     tokens: Tensor
-    normaliser: Tensor
+    log_normalizer: Tensor
 
 
 class RankingSession(Session):
     """A session whose logits are only written where somebody asks for them."""
 
     @abstractmethod
-    def move(self, tokens: Tensor, parents: Tensor) -> None:
+    def advance_lazily(self, tokens: Tensor, parents: Tensor) -> None:
         """Does what `advance` does, and leaves the logits to be asked for."""
 
     @abstractmethod
-    def best(self, count: int) -> Best:
+    def top_tokens(self, count: int) -> TopTokens:
         """Finds the best tokens of each live row, at most as many as there are tokens."""
 
 
-def move(session: Session, tokens: Tensor, parents: Tensor) -> None:
+def advance_lazily(session: Session, tokens: Tensor, parents: Tensor) -> None:
     """Extends rows as `advance` does, where nobody wants every logit."""
     if isinstance(session, RankingSession):
-        session.move(tokens, parents)
+        session.advance_lazily(tokens, parents)
     else:
         session.advance(tokens, parents)
 
 
-def best(session: Session, count: int) -> Best:
+def top_tokens(session: Session, count: int) -> TopTokens:
     """Finds the best tokens of each live row of any session."""
     if isinstance(session, RankingSession):
-        return session.best(count)
-    return best_of(session.logits, count)
+        return session.top_tokens(count)
+    return top_tokens_of(session.logits, count)
 
 
-def best_of(logits: Tensor, count: int) -> Best:
+def top_tokens_of(logits: Tensor, count: int) -> TopTokens:
     """Finds the best tokens of logits (R,V), at most V each."""
-    return Best(*top(logits, min(count, logits.shape[1])), logsumexp(logits))
+    return TopTokens(*top(logits, min(count, logits.shape[1])), logsumexp(logits))

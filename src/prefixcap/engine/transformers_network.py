@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from prefixcap.engine.eval_mode import evaluating
-from prefixcap.engine.network import Network, Output, Shape
-from prefixcap.engine.ragged_batch import Grid, Prefill
-from prefixcap.engine.top_tokens import Best, best_of
+from prefixcap.engine.eval_mode import eval_mode
+from prefixcap.engine.network import CacheShape, Network, StepOutput
+from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
+from prefixcap.engine.top_tokens import TopTokens, top_tokens_of
 
 _NEEDED = ("inputs_embeds", "past_key_values", "attention_mask", "position_ids", "use_cache")
 
 
-class HFNetwork(Network):
+class TransformersNetwork(Network):
     """A causal language model of transformers: images are its batch, their rows its positions.
 
     Rows of one image stand side by side as if they were one text, and the mask tells them apart,
@@ -45,11 +45,11 @@ class HFNetwork(Network):
         self._shape = _shape(model, cache)
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> CacheShape:
         """What the store must know."""
         return self._shape
 
-    def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> Output:
+    def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
         """Runs prefixes (b,P,E); gives the last position's output (b)."""
         found = self._run(prefix, hidden)
         for number, layer in enumerate(found.past_key_values.layers):
@@ -57,13 +57,18 @@ class HFNetwork(Network):
             into.store.write_prefix(number, into.slots, keys, values)
         states: tuple[Tensor, ...] = found.hidden_states if hidden else ()
         last = tuple(state[:, -1] for state in states)
-        return Output(found.logits[:, -1].float(), last, states[-1] if hidden else None)
+        return StepOutput(found.logits[:, -1].float(), last, states[-1] if hidden else None)
 
     def step(
-        self, tokens: Tensor, positions: Tensor, grid: Grid, order: Tensor | None, hidden: bool
-    ) -> Output:
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        grid: RaggedBatch,
+        order: Tensor | None,
+        hidden: bool,
+    ) -> StepOutput:
         """Runs one token a row; see the base class."""
-        with evaluating(self._model):
+        with eval_mode(self._model):
             found = self._model(
                 input_ids=grid.spread(tokens),
                 position_ids=grid.spread(positions),
@@ -75,18 +80,18 @@ class HFNetwork(Network):
         states = found.hidden_states if hidden else ()
         rows = [grid.gather(part) for part in (found.logits, *states)]
         logits, *others = rows if order is None else [part[order] for part in rows]
-        return Output(logits.float(), tuple(others))
+        return StepOutput(logits.float(), tuple(others))
 
     def logits(self, last: Tensor) -> Tensor:
         """Returns what an output holds, which is logits (R,V) already."""
         return last
 
-    def best(self, last: Tensor, count: int) -> Best:
+    def top_tokens(self, last: Tensor, count: int) -> TopTokens:
         """Finds the best tokens, at most V a row, of logits (R,V)."""
-        return best_of(last, count)
+        return top_tokens_of(last, count)
 
     def _run(self, prefix: Tensor, hidden: bool) -> Any:
-        with evaluating(self._model):
+        with eval_mode(self._model):
             return self._model(
                 inputs_embeds=prefix, use_cache=True, output_hidden_states=hidden, **self._keep
             )
@@ -95,7 +100,7 @@ class HFNetwork(Network):
 class _GridCache(Cache):
     """Writes what the model adds into the store, and gives it all that the images hold."""
 
-    def __init__(self, grid: Grid, layers: int) -> None:
+    def __init__(self, grid: RaggedBatch, layers: int) -> None:
         blank: Any = DynamicLayer
         super().__init__(layers=[blank() for _ in range(layers)])
         self._grid = grid
@@ -123,7 +128,7 @@ def _is_causal_mask(buffer: Tensor) -> bool:
     return square and buffer.dtype in (torch.bool, torch.uint8)
 
 
-def _shape(model: Any, cache: Any) -> Shape:
+def _shape(model: Any, cache: Any) -> CacheShape:
     if type(cache) is not DynamicCache or any(
         type(layer) is not DynamicLayer for layer in cache.layers
     ):
@@ -133,7 +138,7 @@ def _shape(model: Any, cache: Any) -> Shape:
     if len(sizes) != 1 or len(set(*sizes)) != 1:
         raise NotImplementedError(f"{type(model).__name__} has keys of different sizes")
     keys = layers[0].keys
-    return Shape(
+    return CacheShape(
         layers=len(layers),
         heads=keys.shape[1],
         width=keys.shape[3],

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prefixcap.engine.kv_cache import Store
-from prefixcap.engine.network import Network, Output, joined, require_hidden
-from prefixcap.engine.ragged_batch import Grid, Prefill, additive
+from prefixcap.engine.kv_cache import KVCache
+from prefixcap.engine.network import Network, StepOutput, concatenated, require_hidden
+from prefixcap.engine.ragged_batch import Prefill, RaggedBatch, additive_mask
 from prefixcap.engine.token_trees import generations
-from prefixcap.engine.top_tokens import Best, RankingSession, best_of
+from prefixcap.engine.top_tokens import RankingSession, TopTokens, top_tokens_of
 from prefixcap.interfaces.session import SessionOptions
 
 Ints = NDArray[np.int64]
@@ -42,11 +42,11 @@ class TreeSession(RankingSession):
         network: the language model.
         prefix: (B,P,E), after what stands before every prefix.
         options: How the session is opened; an image may hold more than `rows_per_image` rows.
-        before: how many of the P positions are not the image's own.
+        prepended: How many of the P positions are not the image's own.
     """
 
     def __init__(
-        self, network: Network, prefix: Tensor, options: SessionOptions, *, before: int = 0
+        self, network: Network, prefix: Tensor, options: SessionOptions, *, prepended: int = 0
     ) -> None:
         shape = network.shape
         self._network = network
@@ -54,9 +54,9 @@ class TreeSession(RankingSession):
         self._capacity = options.images_at_once(len(prefix))
         self._rows_per_image = options.rows_per_image
         self._hidden_states = options.hidden_states
-        self._before = before
+        self._prepended = prepended
         self._next = 0
-        self._store = Store(
+        self._store = KVCache(
             shape.layers, self._capacity, shape.heads, shape.width, shape.dtype, shape.device
         )
         # of image slots: the image, -1 where free
@@ -65,7 +65,7 @@ class TreeSession(RankingSession):
         self._slots: Ints = np.zeros(0, np.int64)
         self._ages: Ints = np.zeros(0, np.int64)
         self._seen = np.zeros((0, prefix.shape[1]), np.bool_)
-        self._output = Output(torch.zeros(0, 0, device=shape.device))
+        self._output = StepOutput(torch.zeros(0, 0, device=shape.device))
         self._logits: Tensor | None = None
         self._prefix_states = self._prefix[:0]
 
@@ -100,7 +100,7 @@ class TreeSession(RankingSession):
     def prefix_hidden(self) -> Tensor:
         """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
         require_hidden(self._hidden_states)
-        return self._prefix_states[:, self._before :]
+        return self._prefix_states[:, self._prepended :]
 
     @torch.inference_mode()
     def admit(self) -> list[int]:
@@ -124,7 +124,7 @@ class TreeSession(RankingSession):
         if self._hidden_states:
             states = [output.prefix for output in outputs if output.prefix is not None]
             self._prefix_states = torch.cat(states)
-        self._put(joined([self._output, *outputs] if len(self._slots) else outputs))
+        self._put(concatenated([self._output, *outputs] if len(self._slots) else outputs))
         self._next += count
         self._slot_images[slots] = new
         self._slots = np.concatenate([self._slots, slots])
@@ -136,11 +136,11 @@ class TreeSession(RankingSession):
 
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
-        self.move(tokens, parents)
+        self.advance_lazily(tokens, parents)
         return self.logits
 
     @torch.inference_mode()
-    def move(self, tokens: Tensor, parents: Tensor) -> None:
+    def advance_lazily(self, tokens: Tensor, parents: Tensor) -> None:
         """Extends rows (R') of given parents by one token each; writes no logits yet."""
         chosen: Ints = parents.cpu().numpy()
         self._slots = self._slots[chosen]
@@ -154,11 +154,11 @@ class TreeSession(RankingSession):
         self._put(self._step(tokens, 0, []))
 
     @torch.inference_mode()
-    def best(self, count: int) -> Best:
+    def top_tokens(self, count: int) -> TopTokens:
         """Finds the best tokens of each live row, at most as many as there are tokens."""
         if self._logits is not None or not len(self._slots):
-            return best_of(self.logits, count)
-        return self._network.best(self._output.last, count)
+            return top_tokens_of(self.logits, count)
+        return self._network.top_tokens(self._output.last, count)
 
     @torch.inference_mode()
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -176,7 +176,7 @@ class TreeSession(RankingSession):
         before, written = self._output.rows(torch.from_numpy(stay)), self._logits
         lines = [(np.array(part), chosen[part] - live) for part in family[1:]]
         new = [self._step(tokens, len(stay), lines)] if len(chosen) else []
-        self._put(joined([before, *new]))
+        self._put(concatenated([before, *new]))
         if written is not None:
             # what was written of rows that stay is not worked out again
             fresh = [self._network.logits(output.last) for output in new]
@@ -191,7 +191,7 @@ class TreeSession(RankingSession):
         if not self.waiting and len(self._slots):
             self._compact()
 
-    def _step(self, tokens: Tensor, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> Output:
+    def _step(self, tokens: Tensor, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> StepOutput:
         """Runs the new tokens (R') of all rows but the first ones.
 
         Args:
@@ -209,7 +209,7 @@ class TreeSession(RankingSession):
             tokens, back = tokens[self._tensor(order)], self._tensor(np.argsort(order))
         return self._network.step(tokens, positions, grid, back, self._hidden_states)
 
-    def _put(self, output: Output) -> None:
+    def _put(self, output: StepOutput) -> None:
         self._output, self._logits = output, None
 
     @torch.inference_mode()
@@ -219,7 +219,7 @@ class TreeSession(RankingSession):
         shape = self._network.shape
         return torch.zeros(0, shape.vocab_size, device=shape.device)
 
-    def _grid(self, order: Ints, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> Grid:
+    def _grid(self, order: Ints, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> RaggedBatch:
         """Gives each row a column, notes what it sees, and lays the rows out, image by image."""
         slots = self._slots[kept:][order]
         counts = np.bincount(slots)
@@ -246,12 +246,12 @@ class TreeSession(RankingSession):
         # a place without a row sees everything: what it finds is never looked at
         mask = np.ones((images * most, width), np.bool_)
         mask[places] = seen
-        return Grid(
+        return RaggedBatch(
             store=self._store,
             targets=self._tensor(slots * self._store.columns + columns),
             places=None if len(slots) == images * most else self._tensor(places),
             shape=(images, most),
-            mask=additive(self._tensor(mask).view(images, 1, most, width), self._prefix.dtype),
+            mask=additive_mask(self._tensor(mask).view(images, 1, most, width), self._prefix.dtype),
         )
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:

@@ -19,7 +19,7 @@ _POOL = 20
 
 
 @attrs.frozen
-class End:
+class CaptionEnd:
     """What ends a caption: the stop token, and whether it is a visible part of the text."""
 
     token: int
@@ -27,7 +27,7 @@ class End:
 
 
 @attrs.frozen
-class Pair:
+class TokenizedCaption:
     """One caption with the row of its image's feature."""
 
     row: int
@@ -41,7 +41,7 @@ def sentence(caption: str) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def find_end(lm: LanguageModel, end: str) -> End:
+def find_end(lm: LanguageModel, end: str) -> CaptionEnd:
     """Finds the token that ends captions.
 
     Raises:
@@ -53,18 +53,18 @@ def find_end(lm: LanguageModel, end: str) -> End:
             raise PrefixcapError(
                 "the language model has no end-of-text token: set the training's end to '.'"
             )
-        return End(lm.eos_id, visible=False)
+        return CaptionEnd(lm.eos_id, visible=False)
     if lm.tokenizer is None:
         raise PrefixcapError("training needs a language model with a tokenizer")
     ids = lm.tokenizer.encode(end)
     if len(ids) != 1:
         raise PrefixcapError(f"captions cannot end at {end!r}: it is {len(ids)} tokens, not one")
-    return End(ids[0], visible=True)
+    return CaptionEnd(ids[0], visible=True)
 
 
 def tokenize(
     lm: LanguageModel, captions: Sequence[Sequence[str]], config: TrainingConfig
-) -> list[Pair]:
+) -> list[TokenizedCaption]:
     """Turns each image's captions into token ids, the first caption of every image first.
 
     Raises:
@@ -82,13 +82,15 @@ def tokenize(
             text = sentence(text) if config.caption_format == "sentence" else text
             if text:
                 ids = lm.tokenizer.encode(text)[: config.max_tokens]
-                found.append(Pair(row, (*ids, *([] if end.visible else [end.token]))))
+                found.append(TokenizedCaption(row, (*ids, *([] if end.visible else [end.token]))))
     if not found:
         raise PrefixcapError("there is no caption to train on")
     return found
 
 
-def batches(pairs: Sequence[Pair], size: int, generator: torch.Generator) -> Iterator[list[Pair]]:
+def batches(
+    pairs: Sequence[TokenizedCaption], size: int, generator: torch.Generator
+) -> Iterator[list[TokenizedCaption]]:
     """Deals shuffled batches of captions of like length, so that little is padded."""
     order = torch.randperm(len(pairs), generator=generator).tolist()
     found = []
@@ -99,7 +101,7 @@ def batches(pairs: Sequence[Pair], size: int, generator: torch.Generator) -> Ite
         yield [pairs[index] for index in found[number]]
 
 
-def pad(batch: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor]:
+def pad(batch: Sequence[TokenizedCaption]) -> tuple[Tensor, Tensor, Tensor]:
     """Stacks a batch: feature rows (B), token ids (B,T) and their mask (B,T)."""
     longest = max(len(pair.ids) for pair in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)

@@ -22,7 +22,7 @@ SHARE = 0.01
 
 
 @attrs.define
-class Checkpoint:
+class TrainingCheckpoint:
     """A file that a training's state is written to, at the end of epochs and now and then between.
 
     Whoever trains removes it once the model is kept. It is written under another name and renamed,

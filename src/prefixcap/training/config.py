@@ -37,7 +37,7 @@ class TrainingConfig:
         eps: AdamW's.
         gradient_clip: the largest norm of a step's gradients; None does not limit it.
         normalize: whether features are divided by their norm first.
-        center: whether the mean of the training features is subtracted.
+        center: Whether the mean of the training features is subtracted.
         feature_scale: what features are then multiplied by; goes before `feature_rms`.
         feature_rms: the root mean square that training features are brought to; None leaves them.
         feature_noise: the deviation of Gaussian noise that normalised features get at every step,

@@ -50,12 +50,12 @@ def build_prefixer(
         some = torch.arange(min(4096, lm.vocab_size), device=next(lm.module.parameters()).device)
         with torch.no_grad():
             target = config.prefix_scale * lm.embed(some).float().std().item()
-            _begin_at(prefixer, features[:64].float(), target)
+            _scale_output_to(prefixer, features[:64].float(), target)
     prefixer.noise = config.feature_noise
     return prefixer
 
 
-def _begin_at(prefixer: Prefixer, features: Tensor, target: float) -> None:
+def _scale_output_to(prefixer: Prefixer, features: Tensor, target: float) -> None:
     """Makes prefixes of features (B,D) or (B,N,D) begin with a standard deviation.
 
     The mapper's last linear layer is scaled where this scales the output alike, because a gain

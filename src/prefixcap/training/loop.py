@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.training.batches import Pair, batches, pad
+from prefixcap.training.batches import TokenizedCaption, batches, pad
 from prefixcap.training.checkpoint import random_state, set_random_state
 from prefixcap.training.trainer import Trainer
 from prefixcap.util.flops import counting
@@ -20,13 +20,13 @@ from prefixcap.util.flops import counting
 if TYPE_CHECKING:
     from prefixcap.captioning.prefixer import Prefixer
     from prefixcap.interfaces.language_model import LanguageModel
-    from prefixcap.training.checkpoint import Checkpoint
+    from prefixcap.training.checkpoint import TrainingCheckpoint
     from prefixcap.training.config import TrainingConfig
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 
 
-class Epochs:
+class TrainingLoop:
     """The epochs of one training, with its history and the best weights so far.
 
     Args:
@@ -44,10 +44,10 @@ class Epochs:
         lm: LanguageModel,
         prefixer: Prefixer,
         config: TrainingConfig,
-        pairs: Sequence[Pair],
+        pairs: Sequence[TokenizedCaption],
         features: Tensor,
         seed: int,
-        checkpoint: Checkpoint | None = None,
+        checkpoint: TrainingCheckpoint | None = None,
     ) -> None:
         self._modules = (lm.module, prefixer)
         self._config = config
@@ -71,7 +71,7 @@ class Epochs:
 
     def run(
         self,
-        val: tuple[Tensor, Sequence[Pair]] | None,
+        val: tuple[Tensor, Sequence[TokenizedCaption]] | None,
         progress: Progress | None,
         on_epoch: Callable[[int], None] | None,
     ) -> None:
@@ -82,7 +82,7 @@ class Epochs:
         found = self._checkpoint.read() if self._checkpoint is not None else None
         if found is not None:
             self._go_on(found)
-        while self._epoch <= self._config.epochs and not self._patient_no_more():
+        while self._epoch <= self._config.epochs and not self._should_stop():
             self._one(val, progress)
             if on_epoch is not None:
                 on_epoch(self._epoch - 1)
@@ -92,10 +92,12 @@ class Epochs:
             for parameter, best in zip(self.trainer.parameters, self._best, strict=True):
                 parameter.copy_(best)
 
-    def _patient_no_more(self) -> bool:
+    def _should_stop(self) -> bool:
         return self._config.patience is not None and self._waited >= self._config.patience
 
-    def _one(self, val: tuple[Tensor, Sequence[Pair]] | None, progress: Progress | None) -> None:
+    def _one(
+        self, val: tuple[Tensor, Sequence[TokenizedCaption]] | None, progress: Progress | None
+    ) -> None:
         self._begin = time.perf_counter() - self._before
         self._train(progress)
         if val is not None:
@@ -141,7 +143,7 @@ class Epochs:
         self.history["flops"] += self._flops[shape]
         return loss
 
-    def _keep(self, checkpoint: Checkpoint) -> None:
+    def _keep(self, checkpoint: TrainingCheckpoint) -> None:
         checkpoint.write(
             {
                 "epoch": self._epoch,
@@ -168,7 +170,7 @@ class Epochs:
         self.trainer.set_state(state["trainer"])
         set_random_state(state["random"], self._device)
 
-    def _evaluate(self, features: Tensor, pairs: Sequence[Pair]) -> float:
+    def _evaluate(self, features: Tensor, pairs: Sequence[TokenizedCaption]) -> float:
         ordered = sorted(pairs, key=lambda pair: len(pair.ids))
         total, count = 0.0, 0
         with torch.no_grad():

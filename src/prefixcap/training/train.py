@@ -18,11 +18,11 @@ from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin import specs
-from prefixcap.training.batches import End, Pair, find_end, tokenize
-from prefixcap.training.checkpoint import Checkpoint, own_randomness
+from prefixcap.training.batches import CaptionEnd, TokenizedCaption, find_end, tokenize
+from prefixcap.training.checkpoint import TrainingCheckpoint, own_randomness
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
-from prefixcap.training.loop import Epochs, Progress
+from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.trainer import fused_activations
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Trained:
     tuning_config: TuningConfig
     config: TrainingConfig
     seed: int
-    end: End
+    end: CaptionEnd
     trained_parameters: int
     history: dict[str, Any]
 
@@ -103,7 +103,7 @@ def train(
     val_captions: Sequence[Sequence[str]] | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[int, Trained], None] | None = None,
-    checkpoint: Checkpoint | None = None,
+    checkpoint: TrainingCheckpoint | None = None,
 ) -> Trained:
     """Trains a mapper, and what the tuning opens of the language model.
 
@@ -151,7 +151,7 @@ def train(
             made_of = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
             seen = [_content(*each) for each in ((features, pairs), val) if each is not None]
             checkpoint.key = specs.digest(digest, *made_of, *seen)
-        run = Epochs(lm, prefixer, config, pairs, features, seed, checkpoint)
+        run = TrainingLoop(lm, prefixer, config, pairs, features, seed, checkpoint)
         run.history["features"] = prefixer.norm.measure(features)
         trained = Trained(
             lm=lm,
@@ -169,7 +169,7 @@ def train(
     return trained
 
 
-def _content(features: Tensor, pairs: Sequence[Pair]) -> str:
+def _content(features: Tensor, pairs: Sequence[TokenizedCaption]) -> str:
     """Returns a hash of what is trained on."""
     found = sha256(features.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for pair in pairs:
@@ -195,7 +195,9 @@ def _tuned(lm: LanguageModel, tuning_config: TuningConfig) -> LanguageModel:
     return lm
 
 
-def _check_lengths(lm: LanguageModel, prefix_length: int, pairs: Sequence[Pair]) -> None:
+def _check_lengths(
+    lm: LanguageModel, prefix_length: int, pairs: Sequence[TokenizedCaption]
+) -> None:
     longest = max(len(pair.ids) for pair in pairs)
     if lm.max_positions is not None and prefix_length + longest > lm.max_positions:
         raise PrefixcapError(

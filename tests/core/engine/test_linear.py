@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from prefixcap.engine.linear import Linear, can_pack, function, gelu_
+from prefixcap.engine.linear import PackedLinear, activation_function, can_pack, gelu_
 
 torch.set_num_threads(1)
 
@@ -21,10 +21,12 @@ def test_a_packed_layer_equals_the_plain_one(rows: int, bias: bool, activation: 
     offset = torch.randn(40, generator=stream) if bias else None
     wanted = F.linear(x, weight, offset)
     if activation:
-        wanted = function(activation)(wanted)
-    found = Linear(weight, offset, activation=activation)(x)
+        wanted = activation_function(activation)(wanted)
+    found = PackedLinear(weight, offset, activation=activation)(x)
     torch.testing.assert_close(found, wanted, atol=2e-5, rtol=2e-5)
-    turned = Linear(weight.t().contiguous(), offset, transposed=True, activation=activation)(x)
+    turned = PackedLinear(weight.t().contiguous(), offset, transposed=True, activation=activation)(
+        x
+    )
     torch.testing.assert_close(turned, wanted, atol=2e-5, rtol=2e-5)
 
 
@@ -34,7 +36,7 @@ def test_a_sum_is_fused(dtype: torch.dtype, rows: int) -> None:
     stream = torch.Generator().manual_seed(0)
     sizes = ((rows, 24), (40, 24), (rows, 40))
     x, weight, other = (torch.randn(*size, generator=stream).to(dtype) for size in sizes)
-    found = Linear(weight).plus(x, other)
+    found = PackedLinear(weight).plus(x, other)
     assert found.dtype == dtype
     allowed = 1e-1 if dtype == torch.bfloat16 else 2e-5
     torch.testing.assert_close(found, F.linear(x, weight) + other, atol=allowed, rtol=allowed)
@@ -49,5 +51,5 @@ def test_the_quick_gelu_is_the_tanh_form_as_exactly_as_float32_can_say() -> None
     wanted = F.gelu(x.double(), approximate="tanh")
     error = (gelu_(x.clone()).double() - wanted).abs()
     assert bool((error <= 1e-6 + 1e-6 * wanted.abs()).all())
-    torchs = (function("gelu_new")(x).double() - wanted).abs()
+    torchs = (activation_function("gelu_new")(x).double() - wanted).abs()
     assert float(error[:-5].max()) <= 2 * float(torchs[:-5].max())

@@ -8,8 +8,8 @@ from core.engine.models import made, prefixes
 from torch.nn import functional as F
 
 from prefixcap import from_transformers
-from prefixcap.engine.lm_head import Vocabulary
-from prefixcap.engine.top_tokens import RankingSession, best, best_of, move
+from prefixcap.engine.lm_head import LMHead
+from prefixcap.engine.top_tokens import RankingSession, advance_lazily, top_tokens, top_tokens_of
 from prefixcap.interfaces.session import SessionOptions
 from prefixcap.testing.table_lm import TableLM
 
@@ -27,15 +27,15 @@ def test_blocks_give_what_the_whole_gives(
     stream = torch.Generator().manual_seed(size)
     x, weight = (torch.randn(n, 16, generator=stream).to(dtype) for n in (130, size))
     offset = torch.randn(size, generator=stream).to(dtype) if bias else None
-    head, wanted = Vocabulary(weight, offset), F.linear(x, weight, offset).float()
+    head, wanted = LMHead(weight, offset), F.linear(x, weight, offset).float()
     close = {"atol": 0.2, "rtol": 0.0} if dtype == torch.bfloat16 else {"atol": 2e-5, "rtol": 2e-5}
     for rows in (1, 130):
-        logits, found = head.logits(x[:rows]), head.best(x[:rows], count)
+        logits, found = head.logits(x[:rows]), head.top_tokens(x[:rows], count)
         assert logits.dtype == found.logits.dtype == torch.float32
         torch.testing.assert_close(logits, wanted[:rows], **close)
-        plain = best_of(logits, count)
+        plain = top_tokens_of(logits, count)
         torch.testing.assert_close(found.logits, plain.logits, **close)
-        torch.testing.assert_close(found.normaliser, logits.logsumexp(-1), **close)
+        torch.testing.assert_close(found.log_normalizer, logits.logsumexp(-1), **close)
         torch.testing.assert_close(logits.gather(1, found.tokens), found.logits, **close)
 
 
@@ -50,13 +50,13 @@ def test_ranking_a_session_is_ranking_its_logits(name: str) -> None:
     first.admit()
     second.admit()
     for parents in ([0, 0, 1], [2, 0], []):
-        wanted = best_of(second.logits, 3)
-        found = best(first, 3)
+        wanted = top_tokens_of(second.logits, 3)
+        found = top_tokens(first, 3)
         torch.testing.assert_close(found.logits, wanted.logits)
-        torch.testing.assert_close(found.normaliser, wanted.normaliser)
+        torch.testing.assert_close(found.log_normalizer, wanted.log_normalizer)
         assert torch.equal(found.tokens, wanted.tokens)
         tokens = torch.arange(len(parents))
-        move(first, tokens, torch.tensor(parents, dtype=torch.long))
+        advance_lazily(first, tokens, torch.tensor(parents, dtype=torch.long))
         second.advance(tokens, torch.tensor(parents, dtype=torch.long))
         assert torch.allclose(first.logits, second.logits)
-    assert len(best(first, 3).tokens) == 0
+    assert len(top_tokens(first, 3).tokens) == 0

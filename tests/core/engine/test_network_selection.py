@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from prefixcap import decode, from_transformers
 from prefixcap.engine import transformers_network as hf
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, OPTNetwork
-from prefixcap.engine.cache_session import GeneralSession
+from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.network_selection import NetworkSelector, agrees
-from prefixcap.engine.transformers_network import HFNetwork
+from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import SessionOptions
@@ -36,9 +36,9 @@ torch.set_num_threads(1)
         ("mistral", {}, LlamaNetwork),
         ("opt", {}, OPTNetwork),
         ("opt", {"enable_bias": False}, OPTNetwork),
-        ("opt", {"do_layer_norm_before": False}, HFNetwork),
-        ("opt", {"word_embed_proj_dim": 16}, HFNetwork),
-        ("gpt_neox", {}, HFNetwork),
+        ("opt", {"do_layer_norm_before": False}, TransformersNetwork),
+        ("opt", {"word_embed_proj_dim": 16}, TransformersNetwork),
+        ("gpt_neox", {}, TransformersNetwork),
         ("bloom", {}, type(None)),
         ("mistral", {"sliding_window": 4}, type(None)),
         ("gpt_neo", {}, type(None)),
@@ -54,7 +54,7 @@ def test_the_fastest_network_that_serves_is_chosen(
 
 def test_a_model_that_no_network_serves_gets_the_general_session() -> None:
     lm = from_transformers(made("bloom"))
-    assert isinstance(lm.start(prefixes(1), SessionOptions()), GeneralSession)
+    assert isinstance(lm.start(prefixes(1), SessionOptions()), CacheSession)
 
 
 def test_a_model_that_has_captioned_can_be_copied() -> None:
@@ -98,9 +98,9 @@ def test_a_model_that_masks_by_column_is_noticed_when_it_is_tried(
 ) -> None:
     model = made("gpt_neo")
     with pytest.raises(NotImplementedError, match="GPTNeoForCausalLM masks by where keys stand"):
-        HFNetwork(model)
+        TransformersNetwork(model)
     monkeypatch.setattr(hf, "_is_causal_mask", lambda _: False)
-    assert not agrees(HFNetwork(model), model)
+    assert not agrees(TransformersNetwork(model), model)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_model_with_parts_of_its_own_is_not_written_out() -> None:
     layer = model.model.layers[0].mlp
     louder = Louder(layer.down_proj.in_features, layer.down_proj.out_features, bias=False)
     layer.down_proj = louder
-    assert type(NetworkSelector(model).network()) is HFNetwork
+    assert type(NetworkSelector(model).network()) is TransformersNetwork
 
 
 @pytest.mark.parametrize("how", ["in place", "behind the version counter", "loaded", "replaced"])

@@ -8,7 +8,7 @@ from core.engine.models import PREFIX, VOCABULARY, made, prefixes
 from torch import Tensor
 
 from prefixcap import decode, from_transformers
-from prefixcap.engine.cache_session import GeneralSession
+from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import SessionOptions
@@ -32,7 +32,7 @@ def test_captions_are_those_of_prefixes_with_the_tokens_written_out(
     name: str, decoder: str
 ) -> None:
     model, prefix = made(name), prefixes(3)
-    plain, led = from_transformers(model), from_transformers(model, before=BEFORE)
+    plain, led = from_transformers(model), from_transformers(model, prepend=BEFORE)
     options = {"max_new_tokens": 6, "stop_ids": (0,), "seed": 3}
     expected = decode(plain, written_out(model, prefix), decoder, **options)
     for ours, theirs in zip(decode(led, prefix, decoder, **options), expected, strict=True):
@@ -42,10 +42,10 @@ def test_captions_are_those_of_prefixes_with_the_tokens_written_out(
     assert [h.ids for hyps in without for h in hyps] != [h.ids for hyps in expected for h in hyps]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("llama", TreeSession), ("bloom", GeneralSession)])
+@pytest.mark.parametrize(("name", "kind"), [("llama", TreeSession), ("bloom", CacheSession)])
 def test_logits_and_states_are_of_the_images_own_positions(name: str, kind: type) -> None:
     model, prefix = made(name), prefixes(3)
-    plain, led = from_transformers(model), from_transformers(model, before=BEFORE)
+    plain, led = from_transformers(model), from_transformers(model, prepend=BEFORE)
     ids = torch.randint(VOCABULARY, (3, 4), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(ids, dtype=torch.bool)
     with torch.no_grad():
@@ -65,12 +65,14 @@ def test_logits_and_states_are_of_the_images_own_positions(name: str, kind: type
 
 
 def test_they_take_up_positions() -> None:
-    plain, led = from_transformers(made("gpt2")), from_transformers(made("gpt2"), before=BEFORE)
+    plain, led = from_transformers(made("gpt2")), from_transformers(made("gpt2"), prepend=BEFORE)
     assert plain.max_positions == 64
     assert led.max_positions == 62
     assert torch.equal(plain.prepend_tokens(prefixes(1)), prefixes(1))
 
 
 def test_a_token_that_does_not_exist_is_said() -> None:
-    with pytest.raises(PrefixcapError, match=r"before: 37 is no token of a vocabulary of 37 \(0 t"):
-        from_transformers(made("gpt2"), before=(0, VOCABULARY))
+    with pytest.raises(
+        PrefixcapError, match=r"prepend: 37 is no token of a vocabulary of 37 \(0 t"
+    ):
+        from_transformers(made("gpt2"), prepend=(0, VOCABULARY))

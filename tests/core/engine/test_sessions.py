@@ -15,10 +15,10 @@ from torch import Tensor
 
 from prefixcap import decode, from_transformers
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, OPTNetwork
-from prefixcap.engine.cache_session import GeneralSession
+from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.network_selection import NetworkSelector
-from prefixcap.engine.top_tokens import best, best_of
-from prefixcap.engine.transformers_network import HFNetwork
+from prefixcap.engine.top_tokens import top_tokens, top_tokens_of
+from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.interfaces.session import Session, SessionOptions
 
@@ -30,8 +30,8 @@ Opened = Callable[..., Session]
 
 @cache
 def opener(name: str, kind: Any) -> Opened:
-    if kind is GeneralSession:
-        return lambda prefix, **options: GeneralSession(
+    if kind is CacheSession:
+        return lambda prefix, **options: CacheSession(
             model(name), prefix, SessionOptions(**options)
         )
     network = kind(model(name))
@@ -39,23 +39,23 @@ def opener(name: str, kind: Any) -> Opened:
 
 
 CASES = [
-    ("gpt2", GeneralSession),
+    ("gpt2", CacheSession),
     ("gpt2", GPT2Network),
-    ("gpt2", HFNetwork),
-    ("llama", GeneralSession),
+    ("gpt2", TransformersNetwork),
+    ("llama", CacheSession),
     ("llama", LlamaNetwork),
-    ("llama", HFNetwork),
-    ("opt", GeneralSession),
+    ("llama", TransformersNetwork),
+    ("opt", CacheSession),
     ("opt", OPTNetwork),
-    ("opt", HFNetwork),
+    ("opt", TransformersNetwork),
     ("qwen2", LlamaNetwork),
     ("qwen3", LlamaNetwork),
     ("mistral", LlamaNetwork),
-    ("gpt_neox", HFNetwork),
-    ("bloom", GeneralSession),
-    ("gpt_neo", GeneralSession),
-    ("windowed", GeneralSession),
-    ("lfm2", GeneralSession),
+    ("gpt_neox", TransformersNetwork),
+    ("bloom", CacheSession),
+    ("gpt_neo", CacheSession),
+    ("windowed", CacheSession),
+    ("lfm2", CacheSession),
 ]
 cases = pytest.mark.parametrize(
     ("name", "kind"), CASES, ids=[f"{name}-{kind.__name__}" for name, kind in CASES]
@@ -200,12 +200,12 @@ def test_hundreds_of_rows_are_like_a_few(name: str, kind: Any) -> None:
     checked = Checked(name, kind, 45, rows_per_image=5)
     checked.admit()
     checked.advance([n % VOCABULARY for n in range(225)], [n // 5 for n in range(225)])
-    found = [best(checked.session, count) for count in (1, 4)]
+    found = [top_tokens(checked.session, count) for count in (1, 4)]
     for ranked, count in zip(found, (1, 4), strict=True):
-        wanted = best_of(checked.session.logits, count)
+        wanted = top_tokens_of(checked.session.logits, count)
         assert torch.equal(ranked.tokens, wanted.tokens)
         torch.testing.assert_close(ranked.logits, wanted.logits)
-        torch.testing.assert_close(ranked.normaliser, wanted.normaliser)
+        torch.testing.assert_close(ranked.log_normalizer, wanted.log_normalizer)
     checked.advance([n % 7 for n in range(131)], [(n * 3) % 225 for n in range(131)])
 
 
@@ -237,7 +237,7 @@ def test_a_text_is_tried_at_once_and_taken_back(name: str, kind: Any) -> None:
         checked.admit()
 
 
-@pytest.mark.parametrize("kind", [GPT2Network, GeneralSession])
+@pytest.mark.parametrize("kind", [GPT2Network, CacheSession])
 @pytest.mark.parametrize("parents", [[2], [2, 3], [0, 3], [-1], [0, 4, 2]])
 def test_a_token_continues_a_row_or_a_token_before_it(kind: Any, parents: list[int]) -> None:
     session = opener("gpt2", kind)(prefixes(2))
@@ -247,9 +247,9 @@ def test_a_token_continues_a_row_or_a_token_before_it(kind: Any, parents: list[i
 
 
 def test_two_sessions_of_one_model_do_not_touch_each_other() -> None:
-    first = Checked("llama", HFNetwork, 2, rows_per_image=2)
+    first = Checked("llama", TransformersNetwork, 2, rows_per_image=2)
     second = Checked("llama", LlamaNetwork, 3)
-    third = Checked("llama", GeneralSession, 3)
+    third = Checked("llama", CacheSession, 3)
     for checked in (first, second, third):
         checked.admit()
     for step in range(3):
@@ -259,12 +259,12 @@ def test_two_sessions_of_one_model_do_not_touch_each_other() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "opt"])
-@pytest.mark.parametrize("kind", [GeneralSession, HFNetwork, "native"])
+@pytest.mark.parametrize("kind", [CacheSession, TransformersNetwork, "native"])
 def test_bfloat16_stays_near_float32(name: str, kind: Any) -> None:
     half, exact = made(name).to(torch.bfloat16), model(name)
     prefix = prefixes(3)
-    if kind is GeneralSession:
-        session: Session = GeneralSession(half, prefix, SessionOptions(rows_per_image=2))
+    if kind is CacheSession:
+        session: Session = CacheSession(half, prefix, SessionOptions(rows_per_image=2))
     else:
         network = NetworkSelector(half).network() if kind == "native" else kind(half)
         assert network is not None
@@ -291,7 +291,7 @@ def test_asking_for_hidden_states_changes_no_logit(name: str, kind: Any) -> None
     close(plain.advance(tokens, parents), full.advance(tokens, parents))
 
 
-@pytest.mark.parametrize("kind", [GeneralSession, GPT2Network, HFNetwork])
+@pytest.mark.parametrize("kind", [CacheSession, GPT2Network, TransformersNetwork])
 def test_hidden_states_must_be_asked_for(kind: Any) -> None:
     session = opener("gpt2", kind)(prefixes(1))
     session.admit()
@@ -300,7 +300,7 @@ def test_hidden_states_must_be_asked_for(kind: Any) -> None:
             states()
 
 
-@pytest.mark.parametrize("kind", [GeneralSession, GPT2Network])
+@pytest.mark.parametrize("kind", [CacheSession, GPT2Network])
 def test_the_example_of_a_session_runs(kind: Any) -> None:
     lines = [line.strip() for line in (Session.__doc__ or "").splitlines()]
     example = "\n".join(line[4:] for line in lines if line.startswith((">>> ", "... ")))
@@ -311,7 +311,7 @@ def test_the_example_of_a_session_runs(kind: Any) -> None:
     assert not session.waiting
 
 
-@pytest.mark.parametrize("kind", [GPT2Network, HFNetwork])
+@pytest.mark.parametrize("kind", [GPT2Network, TransformersNetwork])
 def test_a_prefix_is_kept_once_for_all_rows_of_its_image(kind: Any) -> None:
     rows, length, steps = 8, 32, 4
     session = opener("gpt2", kind)(prefixes(2, length=length), rows_per_image=rows)

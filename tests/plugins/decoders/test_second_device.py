@@ -17,7 +17,7 @@ from prefixcap.engine.architectures import GPT2Network, LlamaNetwork
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.engine.network import Network
 from prefixcap.engine.network_selection import agrees
-from prefixcap.engine.transformers_network import HFNetwork
+from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.interfaces.language_model import Tokenizer
 from prefixcap.plugin.registry import default_registry
 
@@ -84,7 +84,8 @@ def test_captions_are_the_same_on_another_device(decoder: str, family: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("family", "kind"), [("gpt2", GPT2Network), ("llama", LlamaNetwork), ("gpt2", HFNetwork)]
+    ("family", "kind"),
+    [("gpt2", GPT2Network), ("llama", LlamaNetwork), ("gpt2", TransformersNetwork)],
 )
 def test_no_network_is_given_up_there(family: str, kind: type[Network]) -> None:
     there = moved(model(family))

@@ -97,12 +97,12 @@ def drop_failed(
     examples: Sequence[Example], features: Tensor
 ) -> tuple[list[Example], Tensor, list[Example]]:
     """Parts examples into those with features, their features, and those that were unreadable."""
-    from prefixcap.captioning.encode_images import readable
+    from prefixcap.captioning.encode_images import is_finite
 
-    good = readable(features).tolist()
+    good = is_finite(features).tolist()
     kept = [example for example, well in zip(examples, good, strict=True) if well]
     lost = [example for example, well in zip(examples, good, strict=True) if not well]
-    return kept, features[readable(features)], lost
+    return kept, features[is_finite(features)], lost
 
 
 @attrs.frozen(kw_only=True)

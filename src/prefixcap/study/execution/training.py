@@ -46,14 +46,14 @@ def train(
     Returns:
         The captioner where it was trained now, and how many trainings that were (0 or 1).
     """
-    from prefixcap.training.checkpoint import Checkpoint
+    from prefixcap.training.checkpoint import TrainingCheckpoint
     from prefixcap.training.train import train as fit
 
     with locked(folder):
         if is_trained(folder, key):
             (folder / TRAINING).unlink(missing_ok=True)
             return None, 0
-        checkpoint = Checkpoint(folder / TRAINING)
+        checkpoint = TrainingCheckpoint(folder / TRAINING)
         with reporter.task(what, 1, "steps") as task:
             went_on = False
 
