@@ -1,4 +1,4 @@
-"""The backgrounds: skies, and what lies under them."""
+"""Drawings of the backgrounds: sky, horizon and ground."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _GROUND: dict[str, tuple[Shade, Shade]] = {
 }
 
 
-def lit(shade: Shade, sky: str) -> Shade:
-    """Returns how a shade of the background looks at that time of the day."""
+def tinted(shade: Shade, sky: str) -> Shade:
+    """Tint a background shade for the time of day."""
     tint, share = _LIGHT[sky]
     return mix(shade, tint, share)
 
 
 def ground_shade(place: str, sky: str) -> Shade:
-    """Returns the middle shade of a place's ground, for the shadows on it."""
+    """Return the mean shade of a place's ground, for the shadows on it."""
     far, near = _GROUND[place]
-    return lit(mix(far, near, 0.5), sky)
+    return tinted(mix(far, near, 0.5), sky)
 
 
 @cache
@@ -52,34 +52,34 @@ def _gradient(top: Shade, low: Shade, width: int, height: int) -> Image.Image:
     return strip.resize((width, height))
 
 
-def paint(place: str, sky: str, size: int, lot: Random) -> Image.Image:
-    """Paints a background, a little different each time.
+def paint(place: str, sky: str, size: int, rng: Random) -> Image.Image:
+    """Paint a background.
 
     Args:
-        place: a key of `lexicon.PLACES`.
+        place: A key of `lexicon.PLACES`.
         sky: "day", "sunset" or "night".
-        size: the picture's width and height in pixels.
-        lot: draws clouds, hills and the like.
+        size: Width and height of the picture in pixels.
+        rng: Draws the positions of clouds, hills and the like.
     """
     image = Image.new("RGB", (size, size))
     horizon = round(size * HORIZON[place])
-    far, near = (lit(shade, sky) for shade in _GROUND[place])
+    far, near = (tinted(shade, sky) for shade in _GROUND[place])
     image.paste(_gradient(far, near, size, size - horizon), (0, horizon))
     draw = ImageDraw.Draw(image)
     if place == "room":
-        _wall(draw, sky, size, horizon, lot)
+        _draw_room(draw, sky, size, horizon, rng)
     else:
         image.paste(_gradient(*_SKY[sky], size, horizon), (0, 0))
-        _heavens(draw, sky, size, horizon, lot)
-        _FAR[place](draw, sky, size, horizon, lot)
+        _draw_sky(draw, sky, size, horizon, rng)
+        _SCENERY[place](draw, sky, size, horizon, rng)
     return image
 
 
-def _heavens(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Random) -> None:
-    x = size * lot.uniform(0.08, 0.92)
+def _draw_sky(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, rng: Random) -> None:
+    x = size * rng.uniform(0.08, 0.92)
     if sky == "night":
         for _ in range(22):
-            _disc(draw, lot.uniform(0, size), lot.uniform(0, horizon * 0.8), size * 0.004,
+            _disc(draw, rng.uniform(0, size), rng.uniform(0, horizon * 0.8), size * 0.004,
                   (240, 240, 220))  # fmt: skip
         _disc(draw, x, horizon * 0.2, size * 0.045, (246, 240, 206))
         _disc(draw, x + size * 0.022, horizon * 0.17, size * 0.036, (18, 23, 54))
@@ -89,9 +89,9 @@ def _heavens(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: 
         _disc(draw, x, horizon * 0.2, size * 0.05, (255, 232, 110))
     if sky != "night":
         cloud = (252, 252, 255) if sky == "day" else (240, 170, 150)
-        for _ in range(lot.choice((1, 2, 3))):
-            _cloud(draw, lot.uniform(0, size), horizon * lot.uniform(0.12, 0.55),
-                   size * lot.uniform(0.025, 0.045), cloud)  # fmt: skip
+        for _ in range(rng.choice((1, 2, 3))):
+            _cloud(draw, rng.uniform(0, size), horizon * rng.uniform(0.12, 0.55),
+                   size * rng.uniform(0.025, 0.045), cloud)  # fmt: skip
 
 
 def _disc(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: Shade) -> None:
@@ -104,86 +104,86 @@ def _cloud(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: S
 
 
 def _hills(
-    draw: ImageDraw.ImageDraw, size: int, horizon: int, lot: Random, fill: Shade, height: float
+    draw: ImageDraw.ImageDraw, size: int, horizon: int, rng: Random, fill: Shade, height: float
 ) -> None:
     for _ in range(3):
-        x, rx = size * lot.uniform(0, 1), size * lot.uniform(0.25, 0.45)
-        ry = size * height * lot.uniform(0.6, 1.0)
+        x, rx = size * rng.uniform(0, 1), size * rng.uniform(0.25, 0.45)
+        ry = size * height * rng.uniform(0.6, 1.0)
         draw.pieslice([x - rx, horizon - ry, x + rx, horizon + ry], 180, 360, fill=fill)
 
 
-def _meadow(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Random) -> None:
-    _hills(draw, size, horizon, lot, lit((112, 172, 104), sky), 0.09)
-    blade = lit((74, 138, 52), sky)
+def _meadow(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, rng: Random) -> None:
+    _hills(draw, size, horizon, rng, tinted((112, 172, 104), sky), 0.09)
+    blade = tinted((74, 138, 52), sky)
     for _ in range(16):
-        x, y = lot.uniform(0, size), lot.uniform(horizon + size * 0.03, size)
+        x, y = rng.uniform(0, size), rng.uniform(horizon + size * 0.03, size)
         draw.line([x, y, x + size * 0.008, y - size * 0.02], fill=blade, width=size // 130)
 
 
-def _beach(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Random) -> None:
-    shore = horizon + size * lot.uniform(0.07, 0.1)
-    draw.rectangle([0, horizon, size, shore], fill=lit((52, 136, 190), sky))
-    draw.rectangle([0, shore, size, shore + size * 0.012], fill=lit((240, 248, 250), sky))
+def _beach(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, rng: Random) -> None:
+    shore = horizon + size * rng.uniform(0.07, 0.1)
+    draw.rectangle([0, horizon, size, shore], fill=tinted((52, 136, 190), sky))
+    draw.rectangle([0, shore, size, shore + size * 0.012], fill=tinted((240, 248, 250), sky))
     for _ in range(10):
-        x, y = lot.uniform(0, size), lot.uniform(shore + size * 0.04, size)
-        _disc(draw, x, y, size * 0.005, lit((204, 170, 108), sky))
+        x, y = rng.uniform(0, size), rng.uniform(shore + size * 0.04, size)
+        _disc(draw, x, y, size * 0.005, tinted((204, 170, 108), sky))
 
 
-def _snow(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Random) -> None:
-    _hills(draw, size, horizon, lot, lit((214, 224, 238), sky), 0.08)
+def _snow(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, rng: Random) -> None:
+    _hills(draw, size, horizon, rng, tinted((214, 224, 238), sky), 0.08)
     for _ in range(30):
-        x, y = lot.uniform(0, size), lot.uniform(0, horizon)
+        x, y = rng.uniform(0, size), rng.uniform(0, horizon)
         _disc(draw, x, y, size * 0.006, (255, 255, 255))
 
 
-def _street(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Random) -> None:
+def _street(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, rng: Random) -> None:
     x = 0.0
     window = (255, 222, 130) if sky != "day" else (190, 208, 222)
     while x < size:
-        width, height = size * lot.uniform(0.1, 0.17), size * lot.uniform(0.12, 0.27)
-        wall = lit(lot.choice(((150, 140, 150), (168, 150, 140), (136, 146, 162))), sky)
+        width, height = size * rng.uniform(0.1, 0.17), size * rng.uniform(0.12, 0.27)
+        wall = tinted(rng.choice(((150, 140, 150), (168, 150, 140), (136, 146, 162))), sky)
         draw.rectangle([x, horizon - height, x + width, horizon], fill=wall)
         for column in (0.2, 0.6):
             for row in range(int(height / (size * 0.06))):
                 left, top = x + width * column, horizon - height + size * (0.018 + 0.06 * row)
                 draw.rectangle([left, top, left + width * 0.2, top + size * 0.03], fill=window)
         x += width + size * 0.006
-    draw.rectangle([0, horizon, size, horizon + size * 0.05], fill=lit((190, 188, 184), sky))
+    draw.rectangle([0, horizon, size, horizon + size * 0.05], fill=tinted((190, 188, 184), sky))
     for left in range(-1, 4):
         start = size * (left * 0.3 + 0.08)
         draw.rectangle([start, size * 0.93, start + size * 0.16, size * 0.95],
-                       fill=lit((240, 238, 226), sky))  # fmt: skip
+                       fill=tinted((240, 238, 226), sky))  # fmt: skip
 
 
-def _desert(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Random) -> None:
-    _hills(draw, size, horizon, lot, lit((224, 164, 94), sky), 0.11)
-    ripple = lit((204, 140, 76), sky)
+def _desert(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, rng: Random) -> None:
+    _hills(draw, size, horizon, rng, tinted((224, 164, 94), sky), 0.11)
+    ripple = tinted((204, 140, 76), sky)
     for _ in range(7):
-        x, y = lot.uniform(-0.1, 0.9) * size, lot.uniform(horizon + size * 0.05, size)
+        x, y = rng.uniform(-0.1, 0.9) * size, rng.uniform(horizon + size * 0.05, size)
         draw.arc([x, y, x + size * 0.22, y + size * 0.05], 200, 340, fill=ripple, width=size // 110)
 
 
-def _lake(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Random) -> None:
+def _lake(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, rng: Random) -> None:
     for _ in range(3):
-        x, width, height = lot.uniform(0, size), size * lot.uniform(0.2, 0.3), size * 0.16
-        rock = lit((124, 134, 156), sky)
+        x, width, height = rng.uniform(0, size), size * rng.uniform(0.2, 0.3), size * 0.16
+        rock = tinted((124, 134, 156), sky)
         draw.polygon([(x - width, horizon), (x, horizon - height), (x + width, horizon)], fill=rock)
         tip = [(x - width * 0.22, horizon - height * 0.78), (x, horizon - height),
                (x + width * 0.22, horizon - height * 0.78)]  # fmt: skip
-        draw.polygon(tip, fill=lit((244, 246, 250), sky))
-    wave = lit((128, 186, 226), sky)
+        draw.polygon(tip, fill=tinted((244, 246, 250), sky))
+    wave = tinted((128, 186, 226), sky)
     for _ in range(14):
-        x, y = lot.uniform(0, size), lot.uniform(horizon + size * 0.02, size)
+        x, y = rng.uniform(0, size), rng.uniform(horizon + size * 0.02, size)
         draw.line([x, y, x + size * 0.06, y], fill=wave, width=size // 120)
 
 
-def _wall(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Random) -> None:
+def _draw_room(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, rng: Random) -> None:
     _, share = _LIGHT[sky]
-    paper = lot.choice(((240, 226, 200), (218, 230, 220), (226, 220, 236)))
+    paper = rng.choice(((240, 226, 200), (218, 230, 220), (226, 220, 236)))
     wall = mix(paper, (40, 36, 70), share * 0.75)
     draw.rectangle([0, 0, size, horizon], fill=wall)
     draw.rectangle([0, horizon - size * 0.025, size, horizon], fill=darker(wall, 0.25))
-    x, y, width = size * lot.choice((0.12, 0.4, 0.66)), size * 0.08, size * 0.24
+    x, y, width = size * rng.choice((0.12, 0.4, 0.66)), size * 0.08, size * 0.24
     top, low = _SKY[sky]
     frame = mix((250, 248, 244), (40, 36, 70), share * 0.5)
     draw.rectangle([x - size * 0.02, y - size * 0.02, x + width + size * 0.02,
@@ -195,5 +195,5 @@ def _wall(draw: ImageDraw.ImageDraw, sky: str, size: int, horizon: int, lot: Ran
     draw.rectangle([x, y + width * 0.47, x + width, y + width * 0.53], fill=frame)
 
 
-_FAR = {"meadow": _meadow, "beach": _beach, "snow": _snow, "street": _street, "desert": _desert,
+_SCENERY = {"meadow": _meadow, "beach": _beach, "snow": _snow, "street": _street, "desert": _desert,
         "lake": _lake}  # fmt: skip

@@ -1,13 +1,13 @@
-"""The configs of the drawn world; what they build is in `dataset` and in the plugins they name."""
+"""Configs of the drawn world: its data set, its CLIP and its GPT-2."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
@@ -19,121 +19,101 @@ from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
 
 WEIGHTS = Path(__file__).parent / "weights"
-# the shares of the splits are 80, 10 and 10 percent, and new scenes become rarer as more are drawn
-MOST = {"train": 1_000_000, "val": 100_000, "test": 100_000}
-
-C = TypeVar("C", bound=Component)
+# the splits get 80, 10 and 10 percent of the scenes, and new scenes become rare after that many
+MAX_SIZES = {"train": 1_000_000, "val": 100_000, "test": 100_000}
 
 
 @attrs.frozen(kw_only=True)
 class Scenes(DatasetConfig):
     """A drawn world that needs no download: pictures with five captions each.
 
-    The splits share no scene, with any seed and sizes: what a scene shows decides its split.
+    The content of a scene decides its split, so splits of any seed and size share no scene.
 
     Attributes:
-        train: how many training images, at most a million.
-        val: how many validation images, at most 100,000.
-        test: how many test images, at most 100,000.
-        seed: another seed draws other scenes.
+        train: Number of training images, at most 1,000,000.
+        val: Number of validation images, at most 100,000.
+        test: Number of test images, at most 100,000.
+        seed: Seed of the scenes.
     """
 
     name: ClassVar[str] = "scenes"
+    version: ClassVar[str] = "1"  # raise it with any change to the drawing or the captions
     recommended: ClassVar[Mapping[str, str]] = {
         "encoder": "scenes-clip",
         "lm": "scenes-gpt2",
         "training": "epochs=3",
     }
 
-    train: int = attrs.field(default=2000, validator=between(1, MOST["train"]))
-    val: int = attrs.field(default=200, validator=between(1, MOST["val"]))
-    test: int = attrs.field(default=200, validator=between(1, MOST["test"]))
+    train: int = attrs.field(default=2000, validator=between(1, MAX_SIZES["train"]))
+    val: int = attrs.field(default=200, validator=between(1, MAX_SIZES["val"]))
+    test: int = attrs.field(default=200, validator=between(1, MAX_SIZES["test"]))
     seed: int = 0
 
+    @override
     def build(self) -> Dataset:
-        """Draws the scenes; their pictures are drawn when they are opened."""
         from prefixcap_scenes.dataset import ScenesDataset
 
-        return ScenesDataset(self)
+        sizes = {"train": self.train, "val": self.val, "test": self.test}
+        return ScenesDataset(sizes, self.seed, self.version)
 
 
 @attrs.frozen(kw_only=True)
 class ScenesClip(EncoderConfig):
-    """The drawn world's own small CLIP, loaded by the encoder `clip` from the shipped checkpoint.
+    """The drawn world's small CLIP (Radford et al. 2021, arXiv:2103.00020), features (B,256).
 
-    Radford et al. 2021, https://arxiv.org/abs/2103.00020; features are (B,256).
+    The encoder `clip` loads it from the checkpoint in this package.
     """
 
     name: ClassVar[str] = "scenes-clip"
 
     @property
+    @override
     def depends_on_index(self) -> bool:
-        """An image's embedding depends on nothing but the image."""
         return False
 
+    @override
     def external_digests(self) -> Sequence[str]:
-        """Returns a digest of the encoder that loads the checkpoint; raises as `build` does."""
-        return [_loader(self._made_by())]
+        return [_loader_digest(self._loader())]
 
+    @override
     def build(self, device: str = "cpu") -> Encoder:
-        """Loads the checkpoint.
+        return self._loader().build(device)
 
-        Raises:
-            PrefixcapError: the encoder `clip` or the checkpoint is not there.
-        """
-        return self._made_by().build(device)
-
-    def _made_by(self) -> EncoderConfig:
-        return _made_by(EncoderConfig, "clip", _shipped("clip/scenes-clip.pt"))
+    def _loader(self) -> EncoderConfig:
+        settings: dict[str, object] = {"name": "clip", "model": _weights("clip/scenes-clip.pt")}
+        return default_registry().from_json(EncoderConfig, settings)
 
 
 @attrs.frozen(kw_only=True)
 class ScenesGPT2(LMConfig):
-    """The drawn world's own small GPT-2, loaded by the language model `hf` from a shipped folder.
+    """The drawn world's small GPT-2 (Radford et al. 2019).
 
-    Radford et al. 2019, "Language models are unsupervised multitask learners".
+    The language model `hf` loads it from the folder in this package.
     """
 
     name: ClassVar[str] = "scenes-gpt2"
 
+    @override
     def external_digests(self) -> Sequence[str]:
-        """Returns a digest of the language model that loads the folder; raises as `build` does."""
-        return [_loader(self._made_by())]
+        return [_loader_digest(self._loader())]
 
+    @override
     def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
-        """Loads the model and its tokenizer.
+        return self._loader().build(device, dtype)
 
-        Raises:
-            PrefixcapError: the language model `hf` or the folder is not there.
-        """
-        return self._made_by().build(device, dtype)
-
-    def _made_by(self) -> LMConfig:
-        return _made_by(LMConfig, "hf", _shipped("gpt2"))
+    def _loader(self) -> LMConfig:
+        return default_registry().from_json(LMConfig, {"name": "hf", "model": _weights("gpt2")})
 
 
-def _shipped(name: str) -> Path:
+def _weights(name: str) -> str:
     path = WEIGHTS / name
     if not path.exists():
         raise PrefixcapError(
-            f"the shipped weights {path} are not there; install prefixcap again, or make them with "
-            f"'python -m prefixcap_scenes.pretrain {name.split('/')[0]} --out DIR'"
+            f"the weights {path} that come with prefixcap are missing; install prefixcap again"
         )
-    return path
+    return str(path)
 
 
-def _made_by(base: type[C], name: str, path: Path) -> C:
-    """Makes another plugin's config for a path, by way of the registry."""
-    config_class: Any = _config_class(base.kind, name)
-    return cast(C, config_class(model=str(path)))
-
-
-@cache
-def _config_class(kind: str, name: str) -> type[Component]:
-    # asked for once a model of a study: looking through all plugins takes a while
-    return default_registry().config_class(kind, name)
-
-
-def _loader(config: Component) -> str:
-    """Digests what loads the weights, without their path: another place makes no other feature."""
+def _loader_digest(config: Component) -> str:
+    # without its path: the same weights in another folder give the same features
     return specs.digest(config.kind, config.name, config.version)

@@ -1,4 +1,4 @@
-"""How animals and people are drawn: each in a box of height 1 that stands on y = 0."""
+"""Drawings of animals and people: each in a box of height 1 that stands on y = 0."""
 
 from __future__ import annotations
 

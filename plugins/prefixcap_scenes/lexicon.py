@@ -1,8 +1,4 @@
-"""The words and the proportions of the drawn world: what there is, how it looks, where it may be.
-
-Light: no import but attrs. The world draws its scenes from these tables, the captions their words,
-and the pictures their sizes.
-"""
+"""Tables of the drawn world: kinds of object with their words and sizes, and places."""
 
 from __future__ import annotations
 
@@ -15,24 +11,24 @@ SKIES = ("day", "sunset", "night")
 
 
 @attrs.frozen
-class Kind:
-    """One kind of thing.
+class ObjectKind:
+    """A kind of object.
 
     Attributes:
-        noun: what it is called, mostly.
-        plural: the noun's plural.
-        colours: the colours it may have.
-        height: its height at plain size, as a share of the picture's height.
-        aspect: its width over its height.
-        most: how many may stand in one group.
-        verbs: what one of it does; the plural's forms come after the slash.
+        noun: The usual noun.
+        plural: Plural of the noun.
+        colours: Possible colours.
+        height: Height at plain size, as a fraction of the picture's height.
+        aspect: Width divided by height.
+        max_count: Maximum number of objects in a group.
+        verbs: What it does, as "singular/plural".
         place: "ground", "air" or "water".
-        also: other nouns for it, each with its plural.
-        support: whether small things may be on it.
-        top: whether it may be on a support.
-        shelter: whether things may be under it.
-        screen: whether things may be in front of it.
-        clothed: whether the colour is that of its clothes.
+        also: Other nouns, each with its plural.
+        support: Whether small objects may be on it.
+        top: Whether it may be on a support.
+        shelter: Whether objects may be under it.
+        screen: Whether objects may be in front of it.
+        clothed: Whether the colour is that of its clothes.
     """
 
     noun: str
@@ -40,7 +36,7 @@ class Kind:
     colours: tuple[str, ...]
     height: float
     aspect: float
-    most: int
+    max_count: int
     verbs: tuple[str, ...]
     place: str = "ground"
     also: tuple[tuple[str, str], ...] = ()
@@ -60,138 +56,56 @@ _PARKED = ("is parked/are parked", "stands/stand", "waits/wait")
 _FLIES = ("flies/fly", "is flying/are flying")
 _FLOATS = ("floats/float", "is floating/are floating")
 
-KINDS: dict[str, Kind] = {
-    "dog": Kind("dog", "dogs", _FURS, 0.19, 1.25, 3, _STANDS, top=True),
-    "cat": Kind(
-        "cat",
-        "cats",
-        ("orange", "black", "white", "grey"),
-        0.18,
-        0.95,
-        3,
-        ("sits/sit", "is sitting/are sitting"),
-        top=True,
-    ),
-    "rabbit": Kind(
-        "rabbit",
-        "rabbits",
-        ("white", "brown", "grey"),
-        0.17,
-        0.85,
-        4,
-        ("sits/sit", "is sitting/are sitting"),
-        also=(("bunny", "bunnies"),),
-    ),
-    "horse": Kind("horse", "horses", ("brown", "black", "white"), 0.28, 1.2, 2, _STANDS),
-    "duck": Kind(
-        "duck",
-        "ducks",
-        ("yellow", "white", "brown"),
-        0.14,
-        1.25,
-        4,
-        ("swims/swim", "is swimming/are swimming", "floats/float"),
-        place="water",
-    ),
-    "bird": Kind(
-        "bird",
-        "birds",
-        ("blue", "red", "black", "white", "yellow"),
-        0.11,
-        1.7,
-        5,
-        _FLIES,
-        place="air",
-    ),
-    "man": Kind(
-        "man", "men", _PAINTS, 0.32, 0.42, 3, _STANDS, also=(("guy", "guys"),), clothed=True
-    ),
-    "woman": Kind(
-        "woman",
-        "women",
-        ("red", "blue", "green", "yellow", "pink", "purple"),
-        0.31,
-        0.45,
-        3,
-        _STANDS,
-        also=(("lady", "ladies"),),
-        clothed=True,
-    ),
-    "car": Kind("car", "cars", _PAINTS, 0.17, 2.05, 3, _PARKED, support=True),
-    "bus": Kind("bus", "buses", ("red", "blue", "green", "yellow"), 0.25, 1.9, 2, _PARKED,
-                screen=True),
-    "bicycle": Kind(
-        "bicycle",
-        "bicycles",
-        ("red", "blue", "green", "black"),
-        0.19,
-        1.55,
-        2,
-        ("is parked/are parked", "stands/stand"),
-        also=(("bike", "bikes"),),
-    ),
-    "boat": Kind(
-        "boat",
-        "boats",
-        ("red", "blue", "green", "brown", "white"),
-        0.3,
-        0.95,
-        3,
-        ("floats/float", "sails/sail", "is sailing/are sailing"),
-        place="water",
-        also=(("sailboat", "sailboats"),),
-    ),
-    "plane": Kind(
-        "plane",
-        "planes",
-        ("white", "red", "blue", "grey"),
-        0.13,
-        2.2,
-        2,
-        _FLIES,
-        place="air",
-        also=(("airplane", "airplanes"),),
-    ),
-    "balloon": Kind("balloon", "balloons", _BRIGHTS, 0.26, 0.55, 5, _FLOATS, place="air"),
-    "kite": Kind("kite", "kites", _BRIGHTS, 0.25, 0.75, 3, _FLIES, place="air"),
-    "ball": Kind("ball", "balls", (*_BRIGHTS, "white"), 0.12, 1.0, 5, _LIES, top=True),
-    "box": Kind(
-        "box", "boxes", ("brown", "red", "blue", "green", "yellow"), 0.15, 1.1, 3, _LIES,
-        also=(("crate", "crates"),), support=True,
-    ),
-    "chair": Kind(
-        "chair", "chairs", ("brown", "red", "blue", "green", "white"), 0.24, 0.68, 3,
-        ("stands/stand",), top=False,
-    ),
-    "table": Kind(
-        "table", "tables", ("brown", "white", "black"), 0.2, 1.7, 1, ("stands/stand",),
-        support=True,
-    ),
-    "house": Kind(
-        "house", "houses", ("red", "blue", "yellow", "white", "brown"), 0.4, 0.95, 2,
-        ("stands/stand",), also=(("cottage", "cottages"),), screen=True,
-    ),
-    "tent": Kind(
-        "tent", "tents", ("orange", "blue", "green", "red", "yellow"), 0.25, 1.35, 2,
-        ("stands/stand", "is pitched/are pitched"), screen=True,
-    ),
-    "tree": Kind(
-        "tree", "trees", ("green", "green", "orange", "yellow"), 0.45, 0.7, 3,
-        ("grows/grow", "stands/stand"), shelter=True,
-    ),
-    "flower": Kind(
-        "flower", "flowers", ("red", "yellow", "pink", "purple", "white"), 0.16, 0.55, 5,
-        ("grows/grow", "blooms/bloom"), top=True,
-    ),
-    "umbrella": Kind(
-        "umbrella", "umbrellas", ("red", "blue", "yellow", "green", "pink"), 0.36, 0.95, 2,
-        ("stands/stand",), also=(("parasol", "parasols"),), shelter=True,
-    ),
-    "lamp": Kind("lamp", "lamps", ("yellow", "white", "red", "green"), 0.2, 0.6, 2,
-                 ("stands/stand", "shines/shine"), top=True),
-    "snowman": Kind("snowman", "snowmen", ("red", "blue", "green", "yellow"), 0.3, 0.65, 2,
-                    _STANDS, clothed=True),
-    "cactus": Kind("cactus", "cacti", ("green",), 0.3, 0.6, 3, ("grows/grow", "stands/stand")),
+OBJECTS: dict[str, ObjectKind] = {
+    "dog": ObjectKind("dog", "dogs", _FURS, 0.19, 1.25, 3, _STANDS, top=True),
+    "cat": ObjectKind("cat", "cats", ("orange", "black", "white", "grey"), 0.18, 0.95, 3,
+        ("sits/sit", "is sitting/are sitting"), top=True),
+    "rabbit": ObjectKind("rabbit", "rabbits", ("white", "brown", "grey"), 0.17, 0.85, 4,
+        ("sits/sit", "is sitting/are sitting"), also=(("bunny", "bunnies"),)),
+    "horse": ObjectKind("horse", "horses", ("brown", "black", "white"), 0.28, 1.2, 2, _STANDS),
+    "duck": ObjectKind("duck", "ducks", ("yellow", "white", "brown"), 0.14, 1.25, 4,
+        ("swims/swim", "is swimming/are swimming", "floats/float"), place="water"),
+    "bird": ObjectKind("bird", "birds", ("blue", "red", "black", "white", "yellow"), 0.11, 1.7, 5,
+        _FLIES, place="air"),
+    "man": ObjectKind("man", "men", _PAINTS, 0.32, 0.42, 3, _STANDS, also=(("guy", "guys"),),
+        clothed=True),
+    "woman": ObjectKind("woman", "women", ("red", "blue", "green", "yellow", "pink", "purple"),
+        0.31, 0.45, 3, _STANDS, also=(("lady", "ladies"),), clothed=True),
+    "car": ObjectKind("car", "cars", _PAINTS, 0.17, 2.05, 3, _PARKED, support=True),
+    "bus": ObjectKind("bus", "buses", ("red", "blue", "green", "yellow"), 0.25, 1.9, 2, _PARKED,
+        screen=True),
+    "bicycle": ObjectKind("bicycle", "bicycles", ("red", "blue", "green", "black"), 0.19, 1.55, 2,
+        ("is parked/are parked", "stands/stand"), also=(("bike", "bikes"),)),
+    "boat": ObjectKind("boat", "boats", ("red", "blue", "green", "brown", "white"), 0.3, 0.95, 3,
+        ("floats/float", "sails/sail", "is sailing/are sailing"), place="water",
+        also=(("sailboat", "sailboats"),)),
+    "plane": ObjectKind("plane", "planes", ("white", "red", "blue", "grey"), 0.13, 2.2, 2, _FLIES,
+        place="air", also=(("airplane", "airplanes"),)),
+    "balloon": ObjectKind("balloon", "balloons", _BRIGHTS, 0.26, 0.55, 5, _FLOATS, place="air"),
+    "kite": ObjectKind("kite", "kites", _BRIGHTS, 0.25, 0.75, 3, _FLIES, place="air"),
+    "ball": ObjectKind("ball", "balls", (*_BRIGHTS, "white"), 0.12, 1.0, 5, _LIES, top=True),
+    "box": ObjectKind("box", "boxes", ("brown", "red", "blue", "green", "yellow"), 0.15, 1.1, 3,
+        _LIES, also=(("crate", "crates"),), support=True),
+    "chair": ObjectKind("chair", "chairs", ("brown", "red", "blue", "green", "white"), 0.24, 0.68,
+        3, ("stands/stand",)),
+    "table": ObjectKind("table", "tables", ("brown", "white", "black"), 0.2, 1.7, 1,
+        ("stands/stand",), support=True),
+    "house": ObjectKind("house", "houses", ("red", "blue", "yellow", "white", "brown"), 0.4, 0.95,
+        2, ("stands/stand",), also=(("cottage", "cottages"),), screen=True),
+    "tent": ObjectKind("tent", "tents", ("orange", "blue", "green", "red", "yellow"), 0.25, 1.35, 2,
+        ("stands/stand", "is pitched/are pitched"), screen=True),
+    "tree": ObjectKind("tree", "trees", ("green", "green", "orange", "yellow"), 0.45, 0.7, 3,
+        ("grows/grow", "stands/stand"), shelter=True),
+    "flower": ObjectKind("flower", "flowers", ("red", "yellow", "pink", "purple", "white"), 0.16,
+        0.55, 5, ("grows/grow", "blooms/bloom"), top=True),
+    "umbrella": ObjectKind("umbrella", "umbrellas", ("red", "blue", "yellow", "green", "pink"),
+        0.36, 0.95, 2, ("stands/stand",), also=(("parasol", "parasols"),), shelter=True),
+    "lamp": ObjectKind("lamp", "lamps", ("yellow", "white", "red", "green"), 0.2, 0.6, 2,
+        ("stands/stand", "shines/shine"), top=True),
+    "snowman": ObjectKind("snowman", "snowmen", ("red", "blue", "green", "yellow"), 0.3, 0.65, 2,
+        _STANDS, clothed=True),
+    "cactus": ObjectKind("cactus", "cacti", ("green",), 0.3, 0.6, 3,
+        ("grows/grow", "stands/stand")),
 }  # fmt: skip
 
 CLOTHES = {"man": ("shirt", "T-shirt"), "woman": ("dress",), "snowman": ("scarf",)}
@@ -199,14 +113,14 @@ CLOTHES = {"man": ("shirt", "T-shirt"), "woman": ("dress",), "snowman": ("scarf"
 
 @attrs.frozen
 class Place:
-    """One background.
+    """A place that a scene can be in.
 
     Attributes:
-        weight: how often it is drawn, against the others.
-        ground: the kinds that may be on its ground or water.
-        air: the kinds that may fly in it.
-        phrases: where a thing in it is, as said in a caption.
-        names: the place itself, as in "a picture of ...".
+        weight: Relative frequency.
+        ground: Kinds that may be on its ground or water.
+        air: Kinds that may fly in it.
+        phrases: Where an object in it is, such as "on the grass".
+        names: The place itself, as in "a picture of ...".
     """
 
     weight: int

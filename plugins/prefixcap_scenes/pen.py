@@ -1,4 +1,4 @@
-"""A pen that draws shapes in an object's own coordinates, and the colours it draws with."""
+"""A pen that draws shapes in an object's own coordinates, and its colours."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ METAL: Shade = (178, 182, 190)
 
 
 def mix(first: Shade, second: Shade, share: float) -> Shade:
-    """Mixes a share of the second shade into the first."""
+    """Interpolate between two shades: 0 is the first, 1 the second."""
     a, b, c = (round(x + (y - x) * share) for x, y in zip(first, second, strict=True))
     return a, b, c
 
 
 def darker(shade: Shade, share: float = 0.25) -> Shade:
-    """Mixes black into a shade."""
+    """Mix black into a shade."""
     return mix(shade, (0, 0, 0), share)
 
 
 def lighter(shade: Shade, share: float = 0.35) -> Shade:
-    """Mixes white into a shade."""
+    """Mix white into a shade."""
     return mix(shade, (255, 255, 255), share)
 
 
 class Pen:
-    """Draws in a box whose base's middle is (0, 0) and whose top is at y = 1.
+    """Draws in a box with the middle of its base at (0, 0) and its top at y = 1.
 
     Args:
-        draw: what to draw on.
-        x: where the middle of the base is, in pixels.
-        y: where the base is, in pixels.
-        scale: the box's height in pixels.
-        flip: whether left and right are swapped.
+        draw: Target of the drawing.
+        x: Middle of the base, in pixels.
+        y: Base, in pixels from the top of the picture.
+        scale: Height of the box in pixels.
+        flip: Whether to swap left and right.
     """
 
     def __init__(
@@ -73,18 +73,18 @@ class Pen:
         return max(1, round(width * self._scale))
 
     def oval(self, x: float, y: float, rx: float, ry: float, fill: Shade) -> None:
-        """Fills an ellipse about (x, y)."""
+        """Fill an ellipse centred on (x, y)."""
         self._draw.ellipse(self._box(x - rx, y - ry, x + rx, y + ry), fill=fill)
 
     def ring(self, x: float, y: float, radius: float, width: float, fill: Shade) -> None:
-        """Draws a circle's line."""
+        """Draw the outline of a circle."""
         box = self._box(x - radius, y - radius, x + radius, y + radius)
         self._draw.ellipse(box, outline=fill, width=self._width(width))
 
     def rect(
         self, left: float, low: float, right: float, high: float, fill: Shade, round_: float = 0
     ) -> None:
-        """Fills a rectangle, with rounded corners where asked."""
+        """Fill a rectangle, with rounded corners if `round_` is positive."""
         box = self._box(left, low, right, high)
         if round_:
             self._draw.rounded_rectangle(box, round_ * self._scale, fill=fill)
@@ -92,11 +92,11 @@ class Pen:
             self._draw.rectangle(box, fill=fill)
 
     def poly(self, points: Sequence[Point], fill: Shade) -> None:
-        """Fills a polygon."""
+        """Fill a polygon."""
         self._draw.polygon([self._at(*point) for point in points], fill=fill)
 
     def line(self, points: Sequence[Point], width: float, fill: Shade) -> None:
-        """Draws a line with round joints."""
+        """Draw a line with round joints."""
         self._draw.line(
             [self._at(*point) for point in points],
             fill=fill,
@@ -105,6 +105,6 @@ class Pen:
         )
 
     def pie(self, x: float, y: float, radius: float, start: float, end: float, fill: Shade) -> None:
-        """Fills a slice of a circle; degrees run clockwise from three o'clock."""
+        """Fill a slice of a circle; degrees run clockwise from three o'clock."""
         box = self._box(x - radius, y - radius, x + radius, y + radius)
         self._draw.pieslice(box, start, end, fill=fill)

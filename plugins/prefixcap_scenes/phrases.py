@@ -1,11 +1,11 @@
-"""Noun phrases, verbs, places and times of captions, each drawn from several ways to say it."""
+"""Noun phrases, verbs, places and times of captions, chosen at random from several wordings."""
 
 from __future__ import annotations
 
 from random import Random
 
 from prefixcap_scenes.lexicon import CLOTHES, NUMBERS, PLACES, SIZE_WORDS
-from prefixcap_scenes.world import Group, Scene
+from prefixcap_scenes.world import ObjectGroup, Scene
 
 _YOUNG = {"dog": ("puppy", "puppies"), "cat": ("kitten", "kittens")}
 _COUNTS = {2: ("a pair of",), 3: ("a group of three",), 4: ("several",), 5: ("several", "many")}
@@ -40,27 +40,27 @@ _TIMES = {
 _INDOOR_TIMES = {"day": ("during the day",), "sunset": ("in the evening",), "night": ("at night",)}
 
 
-def noun_phrase(group: Group, lot: Random, colour: float = 0.85, size: float = 0.6) -> str:
-    """Names a group with its number, and with its colour and size as often as asked."""
+def noun_phrase(group: ObjectGroup, rng: Random, colour: float = 0.85, size: float = 0.6) -> str:
+    """Return a noun phrase of a group; `colour` and `size` are the rates of naming them."""
     many = group.count > 1
-    names = [(group.what.noun, group.what.plural)] * 3 + list(group.what.also)
-    noun = lot.choice(names)[many]
-    says_size = group.size != "plain" and lot.random() < size
-    if group.kind in _YOUNG and group.size == "small" and lot.random() < 0.35:
-        noun, says_size = _YOUNG[group.kind][many], False
-    words = [lot.choice(SIZE_WORDS[group.size])] if says_size else []
-    says_colour = lot.random() < colour
-    if says_colour and not group.what.clothed:
+    names = [(group.properties.noun, group.properties.plural)] * 3 + list(group.properties.also)
+    noun = rng.choice(names)[many]
+    name_size = group.size != "plain" and rng.random() < size
+    if group.kind in _YOUNG and group.size == "small" and rng.random() < 0.35:
+        noun, name_size = _YOUNG[group.kind][many], False
+    words = [rng.choice(SIZE_WORDS[group.size])] if name_size else []
+    name_colour = rng.random() < colour
+    if name_colour and not group.properties.clothed:
         words.append(group.colour)
     words.append(noun)
-    if says_colour and group.what.clothed:
-        words.append(_clothes(group, lot))
-    return f"{_determiner(group, words[0], lot)} {' '.join(words)}"
+    if name_colour and group.properties.clothed:
+        words.append(_clothes(group, rng))
+    return f"{_determiner(group, words[0], rng)} {' '.join(words)}"
 
 
-def _clothes(group: Group, lot: Random) -> str:
+def _clothes(group: ObjectGroup, rng: Random) -> str:
     link = "with" if group.kind == "snowman" else "in"
-    garment = lot.choice(CLOTHES[group.kind])
+    garment = rng.choice(CLOTHES[group.kind])
     if group.count == 1:
         return f"{link} {article(group.colour)} {group.colour} {garment}"
     plural = "scarves" if garment == "scarf" else f"{garment}{'es' if garment == 'dress' else 's'}"
@@ -68,57 +68,57 @@ def _clothes(group: Group, lot: Random) -> str:
 
 
 def article(word: str) -> str:
-    """Returns the indefinite article that goes before a word."""
+    """Return the indefinite article for a word."""
     return "an" if word[0] in "aeiou" else "a"
 
 
-def _determiner(group: Group, following: str, lot: Random) -> str:
+def _determiner(group: ObjectGroup, following: str, rng: Random) -> str:
     if group.count == 1:
         return article(following)
-    if lot.random() < 0.15:
-        return lot.choice(_COUNTS[group.count])
+    if rng.random() < 0.15:
+        return rng.choice(_COUNTS[group.count])
     return NUMBERS[group.count]
 
 
-def verb(group: Group, lot: Random) -> str:
-    """Says what a group does."""
-    return lot.choice(group.what.verbs).split("/")[group.count > 1]
+def verb(group: ObjectGroup, rng: Random) -> str:
+    """Return a verb for what a group does."""
+    return rng.choice(group.properties.verbs).split("/")[group.count > 1]
 
 
-def be(group: Group) -> str:
-    """Returns "is" or "are"."""
+def be(group: ObjectGroup) -> str:
+    """Return "is" or "are"."""
     return "are" if group.count > 1 else "is"
 
 
-def relation(scene: Scene, lot: Random) -> str:
-    """Says how the main group is placed against the other."""
+def relation(scene: Scene, rng: Random) -> str:
+    """Return the position of the main group relative to the other."""
     assert scene.relation is not None
-    return lot.choice(_RELATIONS[scene.relation])
+    return rng.choice(_RELATIONS[scene.relation])
 
 
-def inverse(scene: Scene, lot: Random) -> str | None:
-    """Says how the other group is placed against the main one, where that is natural."""
-    known = _INVERSES.get(scene.relation or "")
-    return lot.choice(known) if known else None
+def inverse(scene: Scene, rng: Random) -> str | None:
+    """Return the position of the other group relative to the main one, if natural."""
+    wordings = _INVERSES.get(scene.relation or "")
+    return rng.choice(wordings) if wordings else None
 
 
-def side(scene: Scene, lot: Random) -> str:
-    """Says where the main group is, seen from the other."""
-    return lot.choice(_SIDES[scene.relation or ""])
+def side(scene: Scene, rng: Random) -> str:
+    """Return the side of the other group that the main group is on."""
+    return rng.choice(_SIDES[scene.relation or ""])
 
 
-def place(scene: Scene, lot: Random) -> str:
-    """Says where the scene is, as seen from the thing that stands (or flies) there."""
-    if scene.other is None and scene.main.what.place == "air" and scene.place != "room":
-        return f"{lot.choice(('over', 'above'))} {place_name(scene, lot)}"
-    return lot.choice(PLACES[scene.place].phrases)
+def place(scene: Scene, rng: Random) -> str:
+    """Return where the objects are, such as "on the grass"."""
+    if scene.other is None and scene.main.properties.place == "air" and scene.place != "room":
+        return f"{rng.choice(('over', 'above'))} {place_name(scene, rng)}"
+    return rng.choice(PLACES[scene.place].phrases)
 
 
-def place_name(scene: Scene, lot: Random) -> str:
-    """Names the place itself."""
-    return lot.choice(PLACES[scene.place].names)
+def place_name(scene: Scene, rng: Random) -> str:
+    """Return the name of the place itself."""
+    return rng.choice(PLACES[scene.place].names)
 
 
-def time(scene: Scene, lot: Random) -> str:
-    """Says the time of the day."""
-    return lot.choice((_INDOOR_TIMES if scene.place == "room" else _TIMES)[scene.sky])
+def time(scene: Scene, rng: Random) -> str:
+    """Return the time of day."""
+    return rng.choice((_INDOOR_TIMES if scene.place == "room" else _TIMES)[scene.sky])

@@ -1,4 +1,4 @@
-"""The drawn world: what a scene is, how it is drawn by lot, and which split it belongs to."""
+"""Scenes of the drawn world, their random generation and their splits."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from random import Random
 
 import attrs
 
-from prefixcap_scenes.lexicon import KINDS, PLACES, SKIES, Kind
+from prefixcap_scenes.lexicon import OBJECTS, PLACES, SKIES, ObjectKind
 
 SPLITS = ("train", "val", "test")
 RELATIONS = ("left of", "right of", "above", "on", "under", "in front of")
 
 
 @attrs.frozen
-class Group:
-    """Things of one kind that look alike.
+class ObjectGroup:
+    """Objects of the same kind, colour and size.
 
     Attributes:
-        kind: a key of `lexicon.KINDS`.
-        colour: their colour.
+        kind: A key of `lexicon.OBJECTS`.
+        colour: Their colour.
         size: "small", "plain" or "big".
-        count: how many there are.
+        count: Number of objects.
     """
 
     kind: str
@@ -34,71 +34,70 @@ class Group:
     count: int
 
     @property
-    def what(self) -> Kind:
-        """The kind's words and proportions."""
-        return KINDS[self.kind]
+    def properties(self) -> ObjectKind:
+        """Words and proportions of the kind."""
+        return OBJECTS[self.kind]
 
 
 @attrs.frozen(slots=False)
 class Scene:
-    """One scene: all that a caption may say of it, and a seed for all that none does.
+    """Everything that a caption can say about a scene, and a seed for the rest.
 
     Attributes:
-        place: a key of `lexicon.PLACES`.
+        place: A key of `lexicon.PLACES`.
         sky: "day", "sunset" or "night".
-        main: the things that the scene is about.
-        other: the second group, where there is one.
-        relation: how the main group is placed against the other, such as "left of".
-        seed: draws the positions, the shades and the captions' words.
+        main: The main group.
+        other: The second group, if any.
+        relation: Position of the main group relative to the other, such as "left of".
+        seed: Seed of positions, shades and the words of the captions.
     """
 
     place: str
     sky: str
-    main: Group
-    other: Group | None
+    main: ObjectGroup
+    other: ObjectGroup | None
     relation: str | None
     seed: int
 
     @cached_property
     def content(self) -> str:
-        """A hash of what the scene shows; mirrored descriptions of one scene have the same."""
+        """Hash of everything but the seed, equal for mirrored descriptions of a scene."""
         if self.other is None or self.relation is None:
-            said: object = attrs.astuple(self.main)
+            groups: object = attrs.astuple(self.main)
         elif self.relation == "right of":
-            said = ["left of", attrs.astuple(self.other), attrs.astuple(self.main)]
+            groups = ["left of", attrs.astuple(self.other), attrs.astuple(self.main)]
         else:
-            said = [self.relation, attrs.astuple(self.main), attrs.astuple(self.other)]
-        return sha256(json.dumps([self.place, self.sky, said]).encode()).hexdigest()
+            groups = [self.relation, attrs.astuple(self.main), attrs.astuple(self.other)]
+        return sha256(json.dumps([self.place, self.sky, groups]).encode()).hexdigest()
 
     @property
     def split(self) -> str:
-        """The split that the scene belongs to, by its content alone: 80, 10 and 10 percent."""
+        """The split, which depends on the content only: 80, 10 and 10 percent."""
         share = int(self.content[:8], 16) % 10
         return "test" if share == 0 else "val" if share == 1 else "train"
 
 
 def scenes(split: str, seed: int) -> Iterator[Scene]:
-    """Draws a split's scenes without end, none of them twice.
+    """Yield distinct scenes of a split without end; splits of any two seeds are disjoint.
 
     Args:
         split: "train", "val" or "test".
-        seed: another seed gives another world of scenes; the splits stay disjoint across seeds,
-            because the content alone decides them.
+        seed: Seed of the scenes.
     """
     return (scene for scene in _drawn(seed) if scene.split == split)
 
 
 def split_scenes(sizes: Mapping[str, int], seed: int) -> dict[str, list[Scene]]:
-    """Draws so many scenes of each split; they are the first that `scenes` gives."""
-    found: dict[str, list[Scene]] = {split: [] for split in sizes}
+    """Return the first scenes that `scenes` yields, `sizes` of each split."""
+    chosen: dict[str, list[Scene]] = {split: [] for split in sizes}
     missing = sum(sizes.values())
     for scene in _drawn(seed) if missing else ():
-        if len(found.get(scene.split, ())) < sizes.get(scene.split, 0):
-            found[scene.split].append(scene)
+        if len(chosen.get(scene.split, ())) < sizes.get(scene.split, 0):
+            chosen[scene.split].append(scene)
             missing -= 1
         if not missing:
             break
-    return found
+    return chosen
 
 
 def _drawn(seed: int) -> Iterator[Scene]:
@@ -110,39 +109,39 @@ def _drawn(seed: int) -> Iterator[Scene]:
             yield scene
 
 
-def draw_scene(lot: Random) -> Scene:
-    """Draws one scene."""
-    name = lot.choices(list(PLACES), [place.weight for place in PLACES.values()])[0]
-    sky = lot.choices(SKIES, (5, 2, 2))[0]
-    relation, main, other = _pair(lot, name)
-    return Scene(name, sky, main, other, relation, lot.getrandbits(48))
+def draw_scene(rng: Random) -> Scene:
+    """Draw a scene at random."""
+    name = rng.choices(list(PLACES), [place.weight for place in PLACES.values()])[0]
+    sky = rng.choices(SKIES, (5, 2, 2))[0]
+    relation, main, other = _pair(rng, name)
+    return Scene(name, sky, main, other, relation, rng.getrandbits(48))
 
 
-def _pair(lot: Random, name: str) -> tuple[str | None, Group, Group | None]:
+def _pair(rng: Random, name: str) -> tuple[str | None, ObjectGroup, ObjectGroup | None]:
     place = PLACES[name]
     options = _options(place.ground)
     weights = {"left of": 4, "right of": 4, "above": 4, "on": 3, "under": 3, "in front of": 2}
-    relation = lot.choices(
+    relation = rng.choices(
         [None, *options], [3, *(weights[relation] for relation in options)]
     )[0]  # fmt: skip
     if relation is None:
-        return None, _group(lot, lot.choice(place.ground + place.air), 5), None
+        return None, _group(rng, rng.choice(place.ground + place.air), 5), None
     if relation == "above":
         return (
             relation,
-            _group(lot, lot.choice(place.air), 3),
-            _group(lot, lot.choice(place.ground), 2),
+            _group(rng, rng.choice(place.air), 3),
+            _group(rng, rng.choice(place.ground), 2),
         )
-    first, second = lot.choice(options[relation])
+    first, second = rng.choice(options[relation])
     if relation in ("left of", "right of"):
-        return relation, _group(lot, first, 3), _group(lot, second, 2)
+        return relation, _group(rng, first, 3), _group(rng, second, 2)
     sizes = ("plain", "big")
-    return relation, _group(lot, first, 2, ("small", "plain")), _group(lot, second, 1, sizes)
+    return relation, _group(rng, first, 2, ("small", "plain")), _group(rng, second, 1, sizes)
 
 
 @cache
 def _options(kinds: tuple[str, ...]) -> dict[str, list[tuple[str, str]]]:
-    """Lists the pairs of kinds that may stand in each relation, where there are any."""
+    """Return the pairs of kinds that are possible in each relation, if any."""
     return {relation: pairs for relation in RELATIONS if (pairs := _pairs(relation, kinds))}
 
 
@@ -151,22 +150,22 @@ def _pairs(relation: str, kinds: tuple[str, ...]) -> list[tuple[str, str]]:
     if relation == "above":
         return pairs
     if relation == "on":
-        return [(a, b) for a, b in pairs if KINDS[a].top and KINDS[b].support]
-    low = 0.33
+        return [(a, b) for a, b in pairs if OBJECTS[a].top and OBJECTS[b].support]
+    max_height = 0.33
     if relation == "under":
-        return [(a, b) for a, b in pairs if KINDS[b].shelter and KINDS[a].height < low]
+        return [(a, b) for a, b in pairs if OBJECTS[b].shelter and OBJECTS[a].height < max_height]
     if relation == "in front of":
-        return [(a, b) for a, b in pairs if KINDS[b].screen and KINDS[a].height < low]
+        return [(a, b) for a, b in pairs if OBJECTS[b].screen and OBJECTS[a].height < max_height]
     return pairs
 
 
 def _group(
-    lot: Random, name: str, most: int, sizes: tuple[str, ...] = ("small", "plain", "big")
-) -> Group:
-    kind = KINDS[name]
+    rng: Random, name: str, max_count: int, sizes: tuple[str, ...] = ("small", "plain", "big")
+) -> ObjectGroup:
+    kind = OBJECTS[name]
     wide = kind.height * kind.aspect > 0.3
-    most = min(most, kind.most, 1 if wide and most < 5 else 5)
-    counts = range(1, most + 1)
-    number = lot.choices(counts, [4, 3, 2.5, 1.5, 1.5][:most])[0]
+    max_count = min(max_count, kind.max_count, 1 if wide and max_count < 5 else 5)
+    counts = range(1, max_count + 1)
+    number = rng.choices(counts, [4, 3, 2.5, 1.5, 1.5][:max_count])[0]
     weights = [2 if size == "plain" else 1 for size in sizes]
-    return Group(name, lot.choice(kind.colours), lot.choices(sizes, weights)[0], number)
+    return ObjectGroup(name, rng.choice(kind.colours), rng.choices(sizes, weights)[0], number)

@@ -1,1 +1,1 @@
-"""Makes the weights that ship with the drawn world: `python -m prefixcap_scenes.pretrain`."""
+"""Training of the weights in `weights/`; not part of the wheel."""

@@ -7,19 +7,19 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Reads the command line and trains what it asks for."""
+    """Parse the command line and train the model."""
     parser = argparse.ArgumentParser(prog="python -m prefixcap_scenes.pretrain")
-    parser.add_argument("what", choices=("clip", "gpt2"))
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write to")
-    parser.add_argument("--steps", type=int, help="train for so many batches instead")
-    parser.add_argument("--threads", type=int, default=2, help="processor threads")
+    parser.add_argument("model", choices=("clip", "gpt2"))
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--steps", type=int, help="number of training steps")
+    parser.add_argument("--threads", type=int, default=2, help="number of CPU threads")
     arguments = parser.parse_args()
 
     import torch
 
     torch.set_num_threads(arguments.threads)
     steps = {} if arguments.steps is None else {"steps": arguments.steps}
-    if arguments.what == "gpt2":
+    if arguments.model == "gpt2":
         from prefixcap_scenes.pretrain import gpt2
 
         gpt2.pretrain(arguments.out, **steps)

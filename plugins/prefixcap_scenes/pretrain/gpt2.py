@@ -1,9 +1,8 @@
-"""Pre-trains the small GPT-2 on the captions of train scenes, text only.
+"""Pre-training of the small GPT-2 on captions of train scenes, text only.
 
-A row is a few captions of one scene, each followed by the end token. So the model learns the
-captions' language, and learns to be told by what stands before what the scene is: as a language
-model of the web learns from its long contexts. A prefix can then speak to it with its weights
-frozen. The rows begin at different positions, as captions do behind prefixes of different lengths.
+A row is several captions of one scene, each followed by the end token. The model thus learns to
+use its context to infer the scene, so that a prefix can condition it with its weights frozen. Rows
+start at random positions, as captions do after prefixes of different lengths.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ ROW = 84
 
 
 def pretrain(out: Path, steps: int = 600, batch: int = 32, scenes: int = 30_000) -> None:
-    """Trains the tokenizer and the model, and saves both as a transformers folder.
+    """Train the tokenizer and the model, and save both as a transformers folder.
 
     Args:
-        out: the folder; it is made where it is not there.
-        steps: how many batches to train for.
-        batch: the rows of a batch.
-        scenes: how many train scenes' captions to read.
+        out: Output folder.
+        steps: Number of training steps.
+        batch: Rows per batch.
+        scenes: Number of train scenes.
     """
     runtime.patch_torchvision()
     torch.manual_seed(0)
     sets = caption_sets("train", scenes)
     tokenizer = train_tokenizer([text for texts in sets for text in texts])
-    model = fresh_model(tokenizer)
+    model = untrained_model(tokenizer)
     rows = torch.stack([row_of(tokenizer, texts) for texts in sets])
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
@@ -58,7 +57,7 @@ def pretrain(out: Path, steps: int = 600, batch: int = 32, scenes: int = 30_000)
 
 
 def train_tokenizer(texts: list[str]) -> Any:
-    """Trains a byte-level BPE tokenizer, GPT-2's kind, on texts."""
+    """Train a byte-level BPE tokenizer, as GPT-2 has, on texts."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -72,12 +71,12 @@ def train_tokenizer(texts: list[str]) -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    make: Any = PreTrainedTokenizerFast
-    return make(tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token=END)
+    tokenizer_class: Any = PreTrainedTokenizerFast
+    return tokenizer_class(tokenizer_object=tokenizer, bos_token=END, eos_token=END, unk_token=END)
 
 
-def fresh_model(tokenizer: Any) -> Any:
-    """Makes the GPT-2 with fresh weights."""
+def untrained_model(tokenizer: Any) -> Any:
+    """Build the GPT-2 with random weights."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     end = tokenizer.eos_token_id
@@ -91,7 +90,7 @@ def fresh_model(tokenizer: Any) -> Any:
 
 
 def row_of(tokenizer: Any, texts: tuple[str, ...]) -> Tensor:
-    """Joins captions into one row of token ids (ROW), cut or filled with end tokens."""
+    """Join captions into a row of token ids (ROW), truncated or padded with end tokens."""
     ids = [tokenizer.eos_token_id]
     for text in texts:
         ids += [*tokenizer.encode(text), tokenizer.eos_token_id]
@@ -99,19 +98,19 @@ def row_of(tokenizer: Any, texts: tuple[str, ...]) -> Tensor:
 
 
 def row_loss(model: Any, ids: Tensor, end: int) -> Tensor:
-    """Returns the mean cross-entropy of rows (B,T), not counting the filling."""
+    """Return the mean cross-entropy of rows (B,T) without the padding."""
     offsets = torch.randint(POSITIONS - ROW + 1, (len(ids), 1))
     positions = torch.arange(ROW)[None] + offsets
     logits = model(
         input_ids=ids, position_ids=positions, attention_mask=torch.ones_like(ids)
     ).logits
-    real = ~((ids[:, 1:] == end) & (ids[:, :-1] == end))
-    return torch.nn.functional.cross_entropy(logits[:, :-1][real], ids[:, 1:][real])
+    not_padding = ~((ids[:, 1:] == end) & (ids[:, :-1] == end))
+    return torch.nn.functional.cross_entropy(logits[:, :-1][not_padding], ids[:, 1:][not_padding])
 
 
 @torch.no_grad()
 def perplexity(model: Any, tokenizer: Any, sets: list[tuple[str, ...]]) -> float:
-    """Returns the perplexity per token of each scene's first caption alone, end token included."""
+    """Return the perplexity per token of each scene's first caption, end token included."""
     model.eval()
     total, count = 0.0, 0
     for texts in sets:
@@ -124,7 +123,7 @@ def perplexity(model: Any, tokenizer: Any, sets: list[tuple[str, ...]]) -> float
 
 
 def save(out: Path, model: Any, tokenizer: Any) -> None:
-    """Saves the model in half precision and the tokenizer, as `from_pretrained` reads them."""
+    """Save the model in half precision and the tokenizer for `from_pretrained`."""
     import copy
 
     out.mkdir(parents=True, exist_ok=True)

@@ -51,20 +51,20 @@ def test_the_digest_tells_worlds_apart() -> None:
     assert len(digests) == 4
 
 
-def test_another_drawing_changes_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_changes_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     def digests() -> tuple[str, str | None]:
         found = SMALL.build()
         image = found.examples("test")[0].image
         return found.digest(), image.digest() if image.digest is not None else None
 
     before = digests()
-    monkeypatch.setattr("prefixcap_scenes.dataset.drawing", lambda: "drawn otherwise")
+    monkeypatch.setattr(Scenes, "version", "another")
     after = digests()
     assert before[0] != after[0]
     assert before[1] != after[1]
 
 
-def test_an_unknown_split_is_said_with_the_nearest() -> None:
+def test_the_error_for_an_unknown_split_names_the_nearest() -> None:
     with pytest.raises(
         PrefixcapError, match=re.escape("scenes: no split 'tests'; did you mean 'te")
     ):

@@ -9,11 +9,11 @@ from itertools import islice
 import attrs
 import numpy as np
 import pytest
-from prefixcap_scenes.layout import place_items
-from prefixcap_scenes.lexicon import KINDS, PLACES
+from prefixcap_scenes.layout import place_objects
+from prefixcap_scenes.lexicon import OBJECTS, PLACES
 from prefixcap_scenes.pen import COLOURS
 from prefixcap_scenes.render import SIZE, render
-from prefixcap_scenes.world import Group, Scene, scenes
+from prefixcap_scenes.world import ObjectGroup, Scene, scenes
 
 DRAW = """
 from hashlib import sha256
@@ -47,7 +47,7 @@ def test_pictures_do_not_depend_on_what_was_drawn_before() -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_each_place_looks_different_by_day_and_by_night(place: str) -> None:
-    main = Group(PLACES[place].ground[0], "brown", "plain", 1)
+    main = ObjectGroup(PLACES[place].ground[0], "brown", "plain", 1)
     means = []
     for sky in ("day", "sunset", "night"):
         picture = np.asarray(render(Scene(place, sky, main, None, None, 1)), dtype=float)
@@ -56,13 +56,13 @@ def test_each_place_looks_different_by_day_and_by_night(place: str) -> None:
     assert means[0] > means[2] + 30
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", OBJECTS)
 def test_a_kind_is_drawn_in_its_colour_where_its_box_is(name: str) -> None:
     place = next(key for key, value in PLACES.items() if name in value.ground + value.air)
-    kind = KINDS[name]
+    kind = OBJECTS[name]
     colour = kind.colours[0]
-    scene = Scene(place, "day", Group(name, colour, "big", 1), None, None, 3)
-    (item,) = place_items(scene)
+    scene = Scene(place, "day", ObjectGroup(name, colour, "big", 1), None, None, 3)
+    (item,) = place_objects(scene)
     half = item.height * kind.aspect / 2
     picture = np.asarray(render(scene), dtype=int)
     box = picture[

@@ -16,6 +16,7 @@ from prefixcap_scenes.pretrain.texts import caption_sets
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin import specs
+from prefixcap.plugin.registry import default_registry
 from prefixcap.testing import Case, Check, parametrize
 from prefixcap.util.runtime import patch_torchvision
 
@@ -100,9 +101,9 @@ def test_every_test_caption_comes_back_from_the_tokenizer() -> None:
 
 def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(configs, "WEIGHTS", tmp_path)
-    with pytest.raises(PrefixcapError, match=r"scenes-clip\.pt are not there.*pretrain clip --out"):
+    with pytest.raises(PrefixcapError, match=r"scenes-clip\.pt that come with .* are missing; ins"):
         ScenesClip().build()
-    with pytest.raises(PrefixcapError, match="pretrain gpt2 --out"):
+    with pytest.raises(PrefixcapError, match="gpt2 that come with prefixcap are missing; install"):
         ScenesGPT2().build()
 
 
@@ -117,7 +118,9 @@ def test_what_loads_the_weights_counts_but_not_where_they_are(
     shutil.copytree(configs.WEIGHTS, tmp_path / "elsewhere")
     monkeypatch.setattr(configs, "WEIGHTS", tmp_path / "elsewhere")
     assert digest() == before
-    loader = configs._config_class(config.kind, "clip" if config.kind == "encoder" else "hf")
+    loader = default_registry().config_class(
+        config.kind, "clip" if config.kind == "encoder" else "hf"
+    )
     monkeypatch.setattr(loader, "version", "another")
     assert digest() != before
 

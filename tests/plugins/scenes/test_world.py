@@ -6,8 +6,8 @@ from itertools import islice
 import attrs
 import pytest
 from prefixcap_scenes.captions import captions
-from prefixcap_scenes.layout import place_items
-from prefixcap_scenes.lexicon import KINDS, PLACES
+from prefixcap_scenes.layout import place_objects
+from prefixcap_scenes.lexicon import OBJECTS, PLACES
 from prefixcap_scenes.world import RELATIONS, SPLITS, scenes, split_scenes
 
 
@@ -56,7 +56,7 @@ def test_the_same_scene_told_the_other_way_round_is_the_same_content() -> None:
 def test_everything_in_the_tables_is_drawn() -> None:
     drawn = list(islice(scenes("train", 0), 3000))
     groups = [group for scene in drawn for group in (scene.main, scene.other) if group]
-    assert {group.kind for group in groups} == set(KINDS)
+    assert {group.kind for group in groups} == set(OBJECTS)
     assert {group.count for group in groups} == {1, 2, 3, 4, 5}
     assert {scene.place for scene in drawn} == set(PLACES)
     assert {scene.relation for scene in drawn} == {None, *RELATIONS}
@@ -74,7 +74,7 @@ def test_variety_is_too_large_to_memorise() -> None:
 def test_things_stand_as_the_relation_says(relation: str | None) -> None:
     drawn = [s for s in islice(scenes("train", 3), 1500) if s.relation == relation][:60]
     for scene in drawn:
-        items = place_items(scene)
+        items = place_objects(scene)
         mains = [item for item in items if item.group == scene.main]
         others = [item for item in items if item.group == scene.other]
         assert len(mains) == scene.main.count
@@ -97,7 +97,7 @@ def test_things_stand_as_the_relation_says(relation: str | None) -> None:
 
 def test_things_are_inside_the_picture() -> None:
     for scene in islice(scenes("train", 4), 500):
-        for item in place_items(scene):
+        for item in place_objects(scene):
             assert 0.0 <= item.x <= 1.0
             assert item.base <= 1.0
             assert item.top > -0.06, (scene, item)

@@ -1,4 +1,4 @@
-"""How things are drawn: each in a box of height 1 that stands on y = 0."""
+"""Drawings of objects: each in a box of height 1 that stands on y = 0."""
 
 from __future__ import annotations
 
