@@ -7,17 +7,12 @@ from typing import Any
 
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import FIELDS, TableRow
+from prefixcap.study.definition import options
 
-_ABOUT_TABLES = {
-    "format",
-    "kind",
-    "study",
-    "metrics",
-    "baselines",
-    "skip_unreadable",
-    "correction",
-    "encode_batch",
-    "max_rows",
+_ABOUT_TABLES = {"format", "kind", "study"} | {
+    field.name
+    for name, field in options.FIELDS.items()
+    if not options.OPTIONS[name].changes_results
 }
 _GRID = ("encoders", "lms", "mappers", "tunings", "decoders", "prefix_lengths", "seeds")
 NOTHING = "-"

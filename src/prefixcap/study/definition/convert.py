@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from inspect import isclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import cattrs
 
@@ -15,6 +15,9 @@ from prefixcap.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from prefixcap.plugin.registry import Registry
+
+C = TypeVar("C", bound=Component)
+Specs: TypeAlias = str | C | Iterable[str | C]
 
 
 def converter(
@@ -73,8 +76,30 @@ def _training(value: object, _: object) -> TrainingConfig:
     if isinstance(value, TrainingConfig):
         return value
     if isinstance(value, str):
-        settings = specs.split(f"training:{value}")[1]
-        return cast(
-            TrainingConfig, specs.structure(cast(Any, TrainingConfig), settings, "--training")
-        )
+        return training_config(value)
     return TrainingConfig.from_json(cast(Mapping[str, Any], value))
+
+
+def training_config(text: str) -> TrainingConfig:
+    """Parse training settings, such as `epochs=3,learning_rate=1e-3`.
+
+    Raises:
+        PrefixcapError: If a setting is unknown, or its value is out of range.
+    """
+    settings = specs.split(f"training:{text}")[1]
+    return cast(TrainingConfig, specs.structure(cast(Any, TrainingConfig), settings, "--training"))
+
+
+def parse(base: type[C], value: str | C) -> C:
+    """Return the component of a kind that a spec names; a config is returned as it is.
+
+    Raises:
+        PrefixcapError: If the component or a setting is unknown.
+    """
+    return default_registry().parse(base, value)
+
+
+def parse_many(base: type[C], values: Specs[C]) -> tuple[C, ...]:
+    """Return the components of a kind that specs name, one or several."""
+    each = [values] if isinstance(values, str | Component) else values
+    return tuple(parse(base, value) for value in each)

@@ -18,7 +18,8 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin import specs
 from prefixcap.study.definition.convert import converter
-from prefixcap.study.definition.study import Option, Study, option_of
+from prefixcap.study.definition.schema import Option, option_of
+from prefixcap.study.definition.study import Study
 from prefixcap.training.config import TrainingConfig
 from prefixcap.util.files import write_text
 
@@ -62,16 +63,11 @@ def study(values: Mapping[str, object], registry: Registry) -> Study:
             raise PrefixcapError(f"{OPTIONS[name].flag}: {error}") from error
 
     given = {k: v for k, v in values.items() if v is not None and v != []}
-    dataset = structure("dataset", given.get("dataset", OPTIONS["dataset"].default[0]))  # type: ignore[index]
-    recommended = dataset.recommended
-    given["training"] = _training_text(given, recommended)
-    fields: dict[str, Any] = {"dataset": dataset}
-    for name, field in FIELDS.items():
-        value = given.get(name, recommended.get(name, OPTIONS[name].default))
-        if value is not None and name != "dataset":
-            fields[field.name] = structure(name, value)
-    fields["baselines"] = not structure("no_baselines", given.get("no_baselines", False))
-    return Study(**fields, labels=labels)
+    dataset = structure("dataset", given.pop("dataset", "scenes"))
+    given["training"] = _training_text(given, dataset.recommended)
+    fields = {FIELDS[k].name: structure(k, v) for k, v in given.items() if k in FIELDS}
+    fields["baselines"] = not fields.get("baselines", False)
+    return Study(dataset=dataset, **fields, labels=labels)
 
 
 def from_study(study: Study) -> dict[str, Any]:
@@ -144,9 +140,9 @@ def _changed(training: TrainingConfig, dataset: DatasetConfig) -> str:
     )
 
 
-def _training_text(given: Mapping[str, Any], recommended: Mapping[str, str]) -> str:
+def _training_text(given: Mapping[str, object], recommended: Mapping[str, str]) -> str:
     settings: dict[str, str] = {}
-    for text in (recommended.get("training", ""), given.get("training", "")):
+    for text in (recommended.get("training", ""), given.get("training") or ""):
         settings |= specs.split(f"training:{text}")[1]
     if "epochs" in given:
         settings["epochs"] = str(given["epochs"])

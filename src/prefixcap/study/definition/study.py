@@ -6,13 +6,12 @@ their help texts, their defaults, and whether results depend on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from prefixcap.captioning.encode_images import ENCODE_BATCH
-from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import DatasetConfig
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig
@@ -22,7 +21,15 @@ from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin import specs
-from prefixcap.study.definition.convert import converter
+from prefixcap.study.definition.convert import Specs, converter, parse, parse_many, training_config
+from prefixcap.study.definition.schema import (
+    at_least,
+    nonempty,
+    one_of,
+    option,
+    option_of,
+    recommended,
+)
 from prefixcap.training.config import TrainingConfig
 from prefixcap.util.runtime import DTYPES
 
@@ -32,70 +39,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 HOLM = "holm"
 CORRECTIONS = (HOLM, "benjamini-hochberg")
-
-
-@attrs.frozen
-class Option:
-    """How the shell and a study file give a field of `Study`.
-
-    Attributes:
-        name: The key in a study file; the shell writes it `--name`, with hyphens.
-        help: The help text.
-        default: What is used where neither the user nor the data set gives a value; None leaves
-            it to the field's own default.
-        many: Whether it takes several values, each a cell of the grid.
-        aliases: Other names in the shell, such as "--prefix-length".
-        changes_results: Whether results depend on it; otherwise it is only how they are computed
-            or shown.
-    """
-
-    name: str
-    help: str
-    default: tuple[str, ...] | None = None
-    many: bool = False
-    aliases: tuple[str, ...] = ()
-    changes_results: bool = True
-
-    @property
-    def flag(self) -> str:
-        """The option in the shell, such as "--prefix-len"."""
-        return f"--{self.name.replace('_', '-')}"
-
-
-def _option(name: str, text: str, default: tuple[str, ...] | None = None, **more: Any) -> Any:
-    return {"option": Option(name, text, default, **more)}
-
-
-def _grid(name: str, text: str, *default: str, **more: Any) -> Any:
-    return _option(name, text, default, many=True, **more)
-
-
-def option_of(attribute: attrs.Attribute[Any]) -> Option | None:
-    """Return the option that gives a field of `Study`; None for a field without one."""
-    return attribute.metadata.get("option")
-
-
-def _nonempty(_: Any, attribute: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
-    if not value:
-        raise PrefixcapError(f"a study needs at least one of its {attribute.name}")
-
-
-def _at_least(minimum: int) -> Any:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: object) -> None:
-        for number in value if isinstance(value, tuple) else (value,):
-            if number is not None and number < minimum:
-                flag = attribute.metadata["option"].flag
-                raise PrefixcapError(f"{flag} must be at least {minimum}, not {number}")
-
-    return check
-
-
-def _one_of(choices: tuple[str, ...]) -> Any:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
-        if value not in choices:
-            raise PrefixcapError(f"--{attribute.name} cannot be {value!r}{nearest(value, choices)}")
-
-    return check
+DATASET: Any = "scenes"
+METRICS: Any = ("bleu", "meteor", "rouge", "cider", "length", "distinct")
 
 
 @attrs.frozen(kw_only=True)
@@ -115,12 +60,51 @@ class Model:
         return f"{self.mapper.name}-p{self.prefix_length}-{self.tuning.name}-s{self.seed}"
 
 
+def _dataset(value: str | DatasetConfig) -> DatasetConfig:
+    return parse(DatasetConfig, value)
+
+
+def _encoders(values: Specs[EncoderConfig]) -> tuple[EncoderConfig, ...]:
+    return parse_many(EncoderConfig, values)
+
+
+def _lms(values: Specs[LMConfig]) -> tuple[LMConfig, ...]:
+    return parse_many(LMConfig, values)
+
+
+def _mappers(values: Specs[MapperConfig]) -> tuple[MapperConfig, ...]:
+    return parse_many(MapperConfig, values)
+
+
+def _tunings(values: Specs[TuningConfig]) -> tuple[TuningConfig, ...]:
+    return parse_many(TuningConfig, values)
+
+
+def _decoders(values: Specs[DecoderConfig]) -> tuple[DecoderConfig, ...]:
+    return parse_many(DecoderConfig, values)
+
+
+def _metrics(values: Specs[MetricConfig]) -> tuple[MetricConfig, ...]:
+    return parse_many(MetricConfig, values)
+
+
+def _integers(values: int | Iterable[int]) -> tuple[int, ...]:
+    return (values,) if isinstance(values, int) else tuple(values)
+
+
+def _recommended_training(study: Any) -> TrainingConfig:
+    return training_config(study.dataset.recommended.get("training", ""))
+
+
 @attrs.frozen(kw_only=True)
 class Study:
-    """The product of its configs, on one data set: train on `train`, stop by `val`, test on `test`.
+    """The product of its configs, on one data set.
+
+    Components may be given as specs, such as `decoders=["greedy", "beam:num_beams=3"]`. Encoder,
+    language model and training are those that the data set recommends unless given.
 
     Attributes:
-        dataset: The data set.
+        dataset: The data set: `train` is trained on, `val` stops training, `test` is captioned.
         encoders: The image encoders.
         lms: The language models.
         mappers: The mappers.
@@ -143,105 +127,121 @@ class Study:
     """
 
     dataset: DatasetConfig = attrs.field(
-        metadata=_option("dataset", "Data set, such as jsonl:path=FOLDER.", ("scenes",))
+        default=DATASET,
+        converter=_dataset,
+        metadata=option("dataset", "Data set, such as jsonl:path=FOLDER."),
     )
     encoders: tuple[EncoderConfig, ...] = attrs.field(
-        metadata=_grid("encoder", "Image encoder, such as clip:model=ViT-B/32.", "clip"),
-        validator=_nonempty,
+        default=recommended("encoder", "clip"),
+        converter=_encoders,
+        metadata=option("encoder", "Image encoder, such as clip:model=ViT-B/32.", many=True),
+        validator=nonempty,
     )
     lms: tuple[LMConfig, ...] = attrs.field(
-        metadata=_grid("lm", "Language model, such as hf:model=gpt2.", "hf:model=gpt2"),
-        validator=_nonempty,
+        default=recommended("lm", "hf:model=gpt2"),
+        converter=_lms,
+        metadata=option("lm", "Language model, such as hf:model=gpt2.", many=True),
+        validator=nonempty,
     )
     mappers: tuple[MapperConfig, ...] = attrs.field(
-        metadata=_grid("mapper", "Mapper, such as mlp.", "mlp"), validator=_nonempty
+        default=recommended("mapper", "mlp"),
+        converter=_mappers,
+        metadata=option("mapper", "Mapper, such as mlp.", many=True),
+        validator=nonempty,
     )
     prefix_lengths: tuple[int, ...] = attrs.field(
         default=(10,),
-        metadata=_grid("prefix_len", "Prefix length P.", "10", aliases=("--prefix-length",)),
-        validator=[_nonempty, _at_least(1)],
+        converter=_integers,
+        metadata=option("prefix_len", "Prefix length P.", many=True, aliases=("--prefix-length",)),
+        validator=[nonempty, at_least(1)],
     )
     tunings: tuple[TuningConfig, ...] = attrs.field(
-        metadata=_grid("tuning", "What is trained of the language model: frozen, full.", "frozen"),
-        validator=_nonempty,
+        default=recommended("tuning", "frozen"),
+        converter=_tunings,
+        metadata=option(
+            "tuning", "What is trained of the language model: frozen, full.", many=True
+        ),
+        validator=nonempty,
     )
     decoders: tuple[DecoderConfig, ...] = attrs.field(
-        metadata=_grid("decoder", "Decoder, such as beam:num_beams=5.", "beam"),
-        validator=_nonempty,
+        default=recommended("decoder", "beam"),
+        converter=_decoders,
+        metadata=option("decoder", "Decoder, such as beam:num_beams=5.", many=True),
+        validator=nonempty,
     )
     metrics: tuple[MetricConfig, ...] = attrs.field(
-        metadata=_grid(
-            "metrics",
-            "Metrics to score by, such as bleu,cider.",
-            *("bleu", "meteor", "rouge", "cider", "length", "distinct"),
-            changes_results=False,
+        default=METRICS,
+        converter=_metrics,
+        metadata=option(
+            "metrics", "Metric to score by, such as cider.", many=True, changes_results=False
         ),
-        validator=_nonempty,
+        validator=nonempty,
     )
     seeds: tuple[int, ...] = attrs.field(
         default=(0,),
-        metadata=_grid("seed", "Seed of training and decoding.", "0"),
-        validator=[_nonempty, _at_least(0)],
+        converter=_integers,
+        metadata=option("seed", "Seed of training and decoding.", many=True),
+        validator=[nonempty, at_least(0)],
     )
     training: TrainingConfig = attrs.field(
-        factory=TrainingConfig,
-        metadata=_option("training", "Training settings, such as learning_rate=1e-3,patience=3."),
+        default=attrs.Factory(_recommended_training, takes_self=True),
+        metadata=option("training", "Training settings, such as learning_rate=1e-3,patience=3."),
     )
     limit: int | None = attrs.field(
         default=None,
-        metadata=_option("limit", "Use at most this many images of each split."),
-        validator=_at_least(1),
+        metadata=option("limit", "Use at most this many images of each split."),
+        validator=at_least(1),
     )
     max_new_tokens: int = attrs.field(
         default=40,
-        metadata=_option("max_new_tokens", "The most tokens of a caption."),
-        validator=_at_least(1),
+        metadata=option("max_new_tokens", "The most tokens of a caption."),
+        validator=at_least(1),
     )
     dtype: str = attrs.field(
         default="float32",
-        metadata=_option("dtype", "The language model's dtype: float32, bfloat16 or float16."),
-        validator=_one_of(DTYPES),
+        metadata=option("dtype", "The language model's dtype: float32, bfloat16 or float16."),
+        validator=one_of(DTYPES),
     )
     device: str = attrs.field(
-        default="auto", metadata=_option("device", "Device: auto, cpu, cuda, cuda:1, ...")
+        default="auto", metadata=option("device", "Device: auto, cpu, cuda, cuda:1, ...")
     )
     skip_unreadable: bool = attrs.field(
         default=False,
-        metadata=_option(
+        metadata=option(
             "skip_unreadable", "Continue without unreadable images.", changes_results=False
         ),
     )
     baselines: bool = attrs.field(
         default=True,
-        metadata=_option(
+        metadata=option(
             "no_baselines", "Leave out captions that need no model.", changes_results=False
         ),
     )
     correction: str = attrs.field(
         default=HOLM,
-        metadata=_option(
+        metadata=option(
             "correction",
             "Correction for many comparisons: holm, or benjamini-hochberg for large grids. "
             "(default: holm, or what the study was run with)",
             changes_results=False,
         ),
-        validator=_one_of(CORRECTIONS),
+        validator=one_of(CORRECTIONS),
     )
     encode_batch: int = attrs.field(
         default=ENCODE_BATCH,
-        metadata=_option(
+        metadata=option(
             "encode_batch", "How many images are encoded at once.", changes_results=False
         ),
-        validator=_at_least(1),
+        validator=at_least(1),
     )
     max_rows: int = attrs.field(
         default=DEFAULT_ROWS,
-        metadata=_option(
+        metadata=option(
             "max_rows",
             "The most hypotheses (beams, samples) that are extended at once.",
             changes_results=False,
         ),
-        validator=_at_least(1),
+        validator=at_least(1),
     )
     labels: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
 
