@@ -130,7 +130,7 @@ def run_and_tell(study: object, folder: Path, answers: Any) -> None:
     """Runs a study in a process of its own, and tells what it had to do."""
     import torch
 
-    from prefixcap.study.execution.runner import run
+    from prefixcap.study.execution.runner import run_study
 
     torch.set_num_threads(1)
-    answers.put(run(study, folder).work)  # type: ignore[arg-type]
+    answers.put(run_study(study, folder).work)  # type: ignore[arg-type]

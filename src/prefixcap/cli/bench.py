@@ -78,12 +78,12 @@ def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     patch_torchvision()
     from prefixcap.cli.progress import reporter
     from prefixcap.cli.table import WIDE, text
-    from prefixcap.study.execution.runner import run
+    from prefixcap.study.execution.runner import run_study
 
     if folder.exists() and not folder.is_dir():
         raise PrefixcapError(f"--out {folder} cannot be a folder: it is a file")
     try:
-        results = run(study, folder, reporter())
+        results = run_study(study, folder, reporter())
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped; everything finished so far is kept in {folder}: run the same command with "

@@ -21,7 +21,7 @@ from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.prune import UNUSED, USED, of_study
-from prefixcap.study.execution.runner import run
+from prefixcap.study.execution.runner import run_study
 
 IMAGES, TEST = 44, 8
 PLANNED = ("encoded_images", "trained_models", "decoded_images", "scored_metrics")
@@ -116,7 +116,7 @@ def test_a_change_makes_anew_exactly_what_depends_on_it(
     def work(**more: object) -> dict[str, int]:
         study = base.study(**more)
         planned = plan(study, folder)["missing"]
-        found = run(study, folder).work
+        found = run_study(study, folder).work
         of_work = zip(planned.values(), (found[key] for key in PLANNED), strict=True)
         if found["encoded_images"] == 0:  # what hangs on images is not known before
             assert all(bool(a) == bool(b) for a, b in of_work), (planned, found)
@@ -222,15 +222,15 @@ def test_what_a_decoder_names_counts_to_what_made_its_captions(
     ]
     study = attrs.evolve(small, decoders=tuple(decoders), baselines=False)
     folder = tmp_path / "study"
-    assert run(study, folder).work["decoded_images"] == 16
-    assert run(study, folder).work == NOTHING
+    assert run_study(study, folder).work["decoded_images"] == 16
+    assert run_study(study, folder).work == NOTHING
     with monkeypatch.context() as patch:
         patch.setattr(registry.config_class("decoder", "greedy"), "version", "changed")
-        assert run(study, folder).work == CAPTIONS
-    assert run(study, folder).work == NOTHING
+        assert run_study(study, folder).work == CAPTIONS
+    assert run_study(study, folder).work == NOTHING
     with rewritten(lm / "model.safetensors", one_weight_more):
-        assert run(study, folder).work == ONE_DECODER
-    assert run(study, folder).work == NOTHING
+        assert run_study(study, folder).work == ONE_DECODER
+    assert run_study(study, folder).work == NOTHING
 
 
 def test_what_is_named_counts_by_its_weights(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_captions_of_another_device_are_still_used(
 
     with monkeypatch.context() as patch:
         patch.setattr("prefixcap.study.execution.runner.places", elsewhere)
-        run(small, tmp_path)
+        run_study(small, tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"ran_on": "cpu"', '"ran_on": "cuda"'))
     assert {artifact.state for artifact in of_study(tmp_path)} == {USED}
@@ -290,7 +290,7 @@ def test_several_gpus_share_captions(small: Study, tmp_path: Path) -> None:
 
 
 def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -> None:
-    first = run(attrs.evolve(small, baselines=False), tmp_path / "first")
+    first = run_study(attrs.evolve(small, baselines=False), tmp_path / "first")
     (model,) = (key.parent for key in (first.folder / "models").glob("*/key.json"))
     shutil.copytree(model, tmp_path / "draft")
     spec = f"speculative:run={tmp_path / 'draft'}"
@@ -298,8 +298,8 @@ def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -
         small, decoders=(default_registry().parse(DecoderConfig, spec),), baselines=False, labels={}
     )
     folder = tmp_path / "study"
-    assert run(study, folder).work["decoded_images"] == 8
-    assert run(study, folder).work == NOTHING
+    assert run_study(study, folder).work["decoded_images"] == 8
+    assert run_study(study, folder).work == NOTHING
     # the folder of a study with one model stands for the model
     whole = default_registry().parse(DecoderConfig, f"speculative:run={first.folder}")
     assert whole.external_digests() == study.decoders[0].external_digests()
@@ -307,8 +307,8 @@ def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -
     outer = default_registry().parse(DecoderConfig, f"guidance:decoder={spec}")
     before = decoder_key(outer, "cpu")
     # another model at the same place
-    other = run(attrs.evolve(small, seeds=(1,), baselines=False), tmp_path / "other")
+    other = run_study(attrs.evolve(small, seeds=(1,), baselines=False), tmp_path / "other")
     (model,) = (key.parent for key in (other.folder / "models").glob("*/key.json"))
     shutil.copytree(model, tmp_path / "draft", dirs_exist_ok=True)
     assert decoder_key(outer, "cpu") != before
-    assert run(study, folder).work == ONE_DECODER
+    assert run_study(study, folder).work == ONE_DECODER

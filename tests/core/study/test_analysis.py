@@ -25,7 +25,7 @@ from prefixcap.study.analysis.analysis import Analysis, analyse, compute, replic
 from prefixcap.study.analysis.reader import read
 from prefixcap.study.analysis.tables import digits_of, legend, markdown, number, page, table
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution.runner import run
+from prefixcap.study.execution.runner import run_study
 
 IMAGES = 40
 
@@ -219,7 +219,7 @@ def test_json_comes_back(tmp_path: Path) -> None:
 def test_a_studys_numbers_are_kept_and_made_again_when_it_changes(
     small: Study, tmp_path: Path
 ) -> None:
-    results = run(small, tmp_path)
+    results = run_study(small, tmp_path)
     finished = read(tmp_path)
     kept = (tmp_path / "analysis.json").read_bytes()
     assert analyse(finished) == results.analysis

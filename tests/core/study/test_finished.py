@@ -20,7 +20,7 @@ from prefixcap.study.analysis.reader import SavedStudy, read
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution.runner import Runner, run
+from prefixcap.study.execution.runner import Runner, run_study
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def folder(small: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def results(small: Study, folder: Path) -> Results:
-    return run(small, folder)
+    return run_study(small, folder)
 
 
 def test_everything_is_read_back(results: Results, world: World) -> None:
@@ -76,7 +76,7 @@ def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_pat
 def test_a_model_that_captioned_can_then_be_tuned(small: Study, tmp_path: Path) -> None:
     tunings = tuple(default_registry().parse(TuningConfig, name) for name in ("frozen", "full"))
     study = attrs.evolve(small, tunings=tunings, seeds=(0, 1), baselines=False, labels={})
-    found = run(study, tmp_path)
+    found = run_study(study, tmp_path)
     assert found.work["trained_models"] == 4
     assert [row["tuning"] for row in found.rows] == [*["frozen"] * 4, *["full"] * 4]
 
@@ -96,7 +96,7 @@ def killed_after_one_cell(
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "cell_scores", dying)
         with pytest.raises(KeyboardInterrupt):
-            run(study, folder)
+            run_study(study, folder)
     return read(folder)
 
 
@@ -106,7 +106,7 @@ def test_scores_by_other_references_are_not_kept_beside_new_ones(
     data, folder = tmp_path / "data", tmp_path / "study"
     shutil.copytree(world.data, data)
     study = attrs.evolve(small, dataset=attrs.evolve(small.dataset, path=str(data)), labels={})
-    assert len(run(study, folder).rows) == len(read(folder).rows) == 2
+    assert len(run_study(study, folder).rows) == len(read(folder).rows) == 2
     captions = data / "captions.jsonl"
     captions.write_text(captions.read_text().replace("There is", "Here is"))
     found = killed_after_one_cell(study, folder, monkeypatch)
@@ -117,7 +117,7 @@ def test_scores_by_other_references_are_not_kept_beside_new_ones(
 def test_a_cell_that_was_deleted_and_a_metric_that_is_not_there_yet(
     small: Study, tmp_path: Path
 ) -> None:
-    run(small, tmp_path)
+    run_study(small, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["metrics"].append({"name": "distinct"})  # as where it failed at the first cell
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -139,14 +139,14 @@ def test_an_unfinished_study_gives_its_finished_cells(
     # what a table is read against is there from the beginning
     names = ["constant caption", "random training caption", "nearest training image"]
     assert [row["name"] for row in found.baselines] == names
-    run(small, tmp_path)
+    run_study(small, tmp_path)
     assert read(tmp_path).complete
 
 
 def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(small, tmp_path)
+    run_study(small, tmp_path)
     assert read(tmp_path).complete
     metrics = (*small.metrics, default_registry().parse(MetricConfig, "distinct"))
     more = attrs.evolve(small, metrics=metrics)
@@ -157,9 +157,9 @@ def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
     with monkeypatch.context() as patch:
         patch.setattr(Runner, "_encode", killed)
         with pytest.raises(KeyboardInterrupt):
-            run(more, tmp_path)
+            run_study(more, tmp_path)
     assert not read(tmp_path).complete
-    run(more, tmp_path)
+    run_study(more, tmp_path)
     assert read(tmp_path).complete
 
 

@@ -18,7 +18,7 @@ from prefixcap.captioning.captioner import Captioner
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks as guards
-from prefixcap.study.execution.runner import run
+from prefixcap.study.execution.runner import run_study
 from prefixcap.util.progress import ProgressTask, Silent
 
 
@@ -85,7 +85,7 @@ def test_a_study_warns_of_test_images_that_were_trained_on(
     np.save(data / "features.npy", features)
     changed = attrs.evolve(small, dataset=attrs.evolve(small.dataset, path=str(data)))
     told = Told()
-    results = run(changed, tmp_path / "run", told)
+    results = run_study(changed, tmp_path / "run", told)
     expected = (
         "warning: 1 image of 'test' looks the same as in 'train' under another name: 'test-7.png'"
     )
@@ -96,7 +96,7 @@ def test_a_study_warns_of_test_images_that_were_trained_on(
 def test_features_unlike_those_of_the_training_are_said(
     world: World, small: Study, tmp_path: Path
 ) -> None:
-    results = run(small, tmp_path)
+    results = run_study(small, tmp_path)
     captioner = Captioner.load(tmp_path / results.rows[0]["model"], device="cpu")
     features = torch.from_numpy(np.load(world.data / "features.npy"))
     assert captioner.check_feature_shift(features[-8:]) is None
@@ -116,6 +116,6 @@ def test_features_unlike_those_of_the_training_are_said(
 
 
 def test_results_say_what_was_warned_of_in_json(small: Study, tmp_path: Path) -> None:
-    found = run(small, tmp_path).to_json()
+    found = run_study(small, tmp_path).to_json()
     assert found["warnings"] == []
     assert json.dumps(found)

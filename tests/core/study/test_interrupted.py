@@ -22,7 +22,7 @@ from prefixcap.study.artifacts import folder as folder_module
 from prefixcap.study.artifacts.locks import lock_file, shared
 from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution.runner import run
+from prefixcap.study.execution.runner import run_study
 from prefixcap.util import files as files_module
 
 
@@ -34,7 +34,7 @@ class Killed(BaseException):
 def whole(small: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """What the study makes when nothing stops it."""
     folder = tmp_path_factory.mktemp("whole")
-    run(small, folder)
+    run_study(small, folder)
     return outcome(folder)
 
 
@@ -58,7 +58,7 @@ def killed(
     with monkeypatch.context() as patch:
         patch.setattr(files_module, "atomic_write", deadly)
         try:
-            run(study, folder)
+            run_study(study, folder)
         except Killed:
             return True
     return False
@@ -68,11 +68,11 @@ def test_killed_at_every_write(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = attrs.evolve(small, baselines=False)
-    run(study, tmp_path / "whole")
+    run_study(study, tmp_path / "whole")
     whole = outcome(tmp_path / "whole")
     deaths = 0
     while killed(study, folder := tmp_path / str(deaths), monkeypatch, deaths):
-        run(study, folder)
+        run_study(study, folder)
         assert outcome(folder) == whole, f"killed at write {deaths}"
         deaths += 1
     assert deaths >= 15
@@ -87,7 +87,7 @@ def test_killed_while_baselines_are_written(
     after: int,
 ) -> None:
     assert killed(small, tmp_path, monkeypatch, after, inside="baselines")
-    run(small, tmp_path)
+    run_study(small, tmp_path)
     assert outcome(tmp_path) == whole
 
 
@@ -108,12 +108,12 @@ def test_killed_in_the_middle_of_a_line(
 
     monkeypatch.setattr(Hypothesis, "to_json", deadly)
     with pytest.raises(Killed):
-        run(small, tmp_path)
+        run_study(small, tmp_path)
     monkeypatch.undo()
     (partial,) = tmp_path.glob("cells/*/captions.partial.jsonl")
     with partial.open("a") as file:
         file.write('{"image": "test-7.png", "captions": [{"te')
-    results = run(small, tmp_path)
+    results = run_study(small, tmp_path)
     assert results.work["decoded_images"] == 16 - after
     assert outcome(tmp_path) == whole
 
@@ -123,7 +123,7 @@ def test_captions_that_depend_on_all_images_are_made_at_once(
 ) -> None:
     decoders = options.study({"decoder": "guidance:against=mean"}, default_registry()).decoders
     study = attrs.evolve(small, decoders=decoders)
-    run(study, tmp_path / "whole")
+    run_study(study, tmp_path / "whole")
     to_json = Hypothesis.to_json
     countdown = killing(3)
 
@@ -133,9 +133,9 @@ def test_captions_that_depend_on_all_images_are_made_at_once(
 
     monkeypatch.setattr(Hypothesis, "to_json", deadly)
     with pytest.raises(Killed):
-        run(study, tmp_path / "killed")
+        run_study(study, tmp_path / "killed")
     monkeypatch.undo()
-    assert run(study, tmp_path / "killed").work["decoded_images"] == 8
+    assert run_study(study, tmp_path / "killed").work["decoded_images"] == 8
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
 
@@ -159,7 +159,7 @@ def wide(small: Study) -> Study:
 def alone(wide: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
     """That study, made by one process that nothing stops, and its work."""
     folder = tmp_path_factory.mktemp("alone")
-    return folder, run(wide, folder).work
+    return folder, run_study(wide, folder).work
 
 
 @pytest.mark.timeout(900)  # other processes import torch beside this one
@@ -177,7 +177,7 @@ def test_killed_by_the_system_at_random_moments(
         process.join(moments.uniform(0.1, 2.5))
         process.kill()
         process.join()
-    run(wide, tmp_path)
+    run_study(wide, tmp_path)
     assert outcome(tmp_path) == outcome(alone[0])
     assert not list(tmp_path.glob("models/*/training.ckpt"))
 
@@ -220,7 +220,7 @@ def test_a_model_is_free_while_its_captions_are_made(
         return to_json(hypothesis)
 
     monkeypatch.setattr(Hypothesis, "to_json", looking)
-    run(small, tmp_path)
+    run_study(small, tmp_path)
     assert looks == 16
 
 
@@ -240,13 +240,13 @@ def test_what_is_waited_for_is_said(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_cleared_up(small: Study, tmp_path: Path) -> None:
-    run(small, tmp_path)
+    run_study(small, tmp_path)
     (model,) = (key.parent for key in tmp_path.glob("models/*/key.json"))
     cell = next(tmp_path.glob("cells/*/cell.json")).parent
     left = model / "training.ckpt", cell / folder_module.PARTIAL_CAPTIONS
     for file in left:
         file.write_text("")
-    run(small, tmp_path)
+    run_study(small, tmp_path)
     assert not any(file.exists() for file in left)
 
 
@@ -266,7 +266,7 @@ def test_two_processes_share_a_study_and_one_may_be_killed(
 ) -> None:
     both = attrs.evolve(small, max_new_tokens=8)
     expected = tmp_path / "expected"
-    run(both, expected)
+    run_study(both, expected)
     both_in = tmp_path / "shared"
     other = start(world, both_in)
     try:
@@ -274,7 +274,7 @@ def test_two_processes_share_a_study_and_one_may_be_killed(
             time.sleep(0.01)
         death = threading.Timer(0.5, other.kill)
         death.start()
-        run(both, both_in)
+        run_study(both, both_in)
         death.join()
     finally:
         other.kill()

@@ -14,7 +14,7 @@ from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
-from prefixcap.study.execution.runner import run
+from prefixcap.study.execution.runner import run_study
 from prefixcap.util.progress import ProgressTask, Reporter, Silent
 
 
@@ -46,7 +46,7 @@ def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_pa
         ["length", "logprob", "finish", "repetition", "oracle:metric=length"],
     )
     listening = Listening()
-    first = run(study, tmp_path / "s", listening)
+    first = run_study(study, tmp_path / "s", listening)
     greedy, sampled = (row["scores"] for row in first.rows)
     assert greedy["Logprob"] < 0 < greedy["Tokens"]
     assert {"Length_oracle", "Length_average"} <= sampled.keys()
@@ -64,22 +64,22 @@ def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_pa
     assert len(said) == len(set(said)) == 3
     # what was left out is known, and is not tried again
     assert not any(plan(study, tmp_path / "s")["missing"].values())
-    assert run(study, tmp_path / "s").work["scored_metrics"] == 0
+    assert run_study(study, tmp_path / "s").work["scored_metrics"] == 0
     # another metric costs its own scoring alone: two cells and four baselines
     more = attrs.evolve(
         study, metrics=(*study.metrics, default_registry().parse(MetricConfig, "distinct"))
     )
-    work = run(more, tmp_path / "s").work
+    work = run_study(more, tmp_path / "s").work
     assert (work["trained_models"], work["decoded_images"], work["scored_metrics"]) == (0, 0, 6)
 
 
 def test_features_without_a_text_side_are_said(small: Study, tmp_path: Path) -> None:
     for decoder, metric in (("greedy", "clipscore"), ("best-of:by=clip", "length")):
         with pytest.raises(PrefixcapError, match="'precomputed' has no text side"):
-            run(parsed(small, [decoder], [metric]), tmp_path / "s")
+            run_study(parsed(small, [decoder], [metric]), tmp_path / "s")
     with pytest.raises(PrefixcapError, match="width 7 and the texts of 'scenes-clip' 256"):
-        run(parsed(small, ["greedy"], ["clipscore:text=scenes-clip"]), tmp_path / "s")
+        run_study(parsed(small, ["greedy"], ["clipscore:text=scenes-clip"]), tmp_path / "s")
     # the images are there, so a CLIP can look at them itself
-    found = run(parsed(small, ["greedy"], ["clipscore:encoder=scenes-clip"]), tmp_path / "s")
+    found = run_study(parsed(small, ["greedy"], ["clipscore:encoder=scenes-clip"]), tmp_path / "s")
     assert 0 <= found.rows[0]["scores"]["CLIPScore[scenes-clip]"] <= 2.5
     assert "RefCLIPScore[scenes-clip]" in found.baselines[0]["scores"]

@@ -14,7 +14,7 @@ from prefixcap.captioning.captioner import Captioner
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.definition import options
-from prefixcap.study.execution.runner import run
+from prefixcap.study.execution.runner import run_study
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def results(folder: Path, device: str, tuning: str) -> Results:
         "max_new_tokens": 8,
         "device": device,
     }
-    return run(options.study(choices, default_registry()), folder)
+    return run_study(options.study(choices, default_registry()), folder)
 
 
 @pytest.mark.usefixtures("replaced_parameters")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner
 
 
-def run(study: Study, folder: Path, reporter: Reporter | None = None) -> Results:
+def run_study(study: Study, folder: Path, reporter: Reporter | None = None) -> Results:
     """Runs a study, or goes on with it.
 
     Args:
