@@ -8,10 +8,8 @@ from prefixcap.interfaces.component import Component
 from prefixcap.plugin.hookspecs import hookimpl
 from prefixcap_datasets.configs import Coco, Jsonl
 
-__all__ = ["Coco", "Jsonl", "prefixcap_components"]
-
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Return the data sets."""
+    """Return the configs of the data sets."""
     return [Coco, Jsonl]

@@ -1,4 +1,4 @@
-"""The data set `coco`: COCO 2014's files as downloaded, in Karpathy's splits."""
+"""The data set `coco`: the files of COCO 2014 as downloaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -15,13 +15,10 @@ from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap_datasets.image_files import (
     ImageFiles,
     SplitDataset,
+    check_unicode,
     existing_folder,
     image_opener,
-    whole,
 )
-
-if TYPE_CHECKING:
-    from prefixcap_datasets.configs import Coco
 
 SPLIT_FILE = "dataset_coco.json"
 FOLDERS = {"train2014": "train", "val2014": "val"}
@@ -31,7 +28,7 @@ T = TypeVar("T", int, str)
 
 @attrs.frozen
 class Photo:
-    """One image of COCO: its number, its file, and the split that a file says it is in."""
+    """An image of COCO: its number, its file, and its split in the split file."""
 
     number: int
     folder: str
@@ -39,34 +36,33 @@ class Photo:
     split: str
 
 
-def read(config: Coco) -> SplitDataset:
-    """Opens the data set of a config.
+def read_coco(path: str, splits: str, restval: str) -> SplitDataset:
+    """Open the data set; see `Coco` for the arguments.
 
     Raises:
-        PrefixcapError: a folder or file is missing or not of COCO's format.
+        PrefixcapError: If a folder or file is missing or not in COCO's format.
     """
-    root = existing_folder(config.path, "the coco data set")
+    root = existing_folder(path, "the coco data set")
     annotations = {name: root / "annotations" / f"captions_{name}.json" for name in FOLDERS}
     files = list(annotations.values())
     captions: dict[int, list[str]] = {}
     photos: list[Photo] = []
-    for name, path in annotations.items():
-        data = _load(path, ("images", "annotations"))
-        photos += _official(data["images"], name, path)
-        _collect(data["annotations"], captions, path)
-    if config.splits == "karpathy":
+    for name, file in annotations.items():
+        data = _load(file, ("images", "annotations"))
+        photos += _official_photos(data["images"], name, file)
+        _collect_captions(data["annotations"], captions, file)
+    if splits == "karpathy":
         files.append(_split_file(root))
-        photos = list(_karpathy(_load(files[-1], ("images",))["images"], files[-1]))
-    examples = _examples(root, _chosen(photos, config.restval), captions)
-    return SplitDataset(str(root), examples, files, settings=("coco", config.restval))
+        photos = list(_karpathy_photos(_load(files[-1], ("images",))["images"], files[-1]))
+    examples = _examples(root, list(_assign_restval(photos, restval)), captions)
+    return SplitDataset(str(root), examples, files, settings=("coco", restval))
 
 
 def _examples(
-    root: Path, photos: Iterable[tuple[int, Photo]], captions: Mapping[int, list[str]]
+    root: Path, photos: list[tuple[int, Photo]], captions: Mapping[int, list[str]]
 ) -> dict[str, list[Example]]:
     folders = {name: _image_folder(root, name) for name in FOLDERS}
     examples: dict[str, list[Example]] = {}
-    photos = list(photos)
     files = ImageFiles(folders[photo.folder] / photo.file for _, photo in photos)
     for index, photo in photos:
         if photo.number not in captions:
@@ -87,8 +83,8 @@ def _examples(
     return examples
 
 
-def _chosen(photos: Iterable[Photo], restval: str) -> Iterator[tuple[int, Photo]]:
-    # an image keeps its number whatever is left out: it is its row among precomputed features
+def _assign_restval(photos: Iterable[Photo], restval: str) -> Iterator[tuple[int, Photo]]:
+    # the index counts the images left out too, because it is the row of precomputed features
     for index, photo in enumerate(photos):
         if photo.split != "restval" or restval == "keep":
             yield index, photo
@@ -96,7 +92,7 @@ def _chosen(photos: Iterable[Photo], restval: str) -> Iterator[tuple[int, Photo]
             yield index, attrs.evolve(photo, split="train")
 
 
-def _official(images: list[Any], folder: str, path: Path) -> list[Photo]:
+def _official_photos(images: list[Any], folder: str, path: Path) -> list[Photo]:
     return [
         Photo(
             number=_get(image, "id", int, f"{path}, image {position}"),
@@ -108,15 +104,15 @@ def _official(images: list[Any], folder: str, path: Path) -> list[Photo]:
     ]
 
 
-def _collect(annotations: list[Any], captions: dict[int, list[str]], path: Path) -> None:
+def _collect_captions(annotations: list[Any], captions: dict[int, list[str]], path: Path) -> None:
     for position, annotation in enumerate(annotations, start=1):
         place = f"{path}, annotation {position}"
-        text = whole(_get(annotation, "caption", str, place).strip(), f"{place}: 'caption'")
-        if text:
+        text = _get(annotation, "caption", str, place).strip()
+        if check_unicode(text, f"{place}: 'caption'"):
             captions.setdefault(_get(annotation, "image_id", int, place), []).append(text)
 
 
-def _karpathy(images: list[Any], path: Path) -> Iterator[Photo]:
+def _karpathy_photos(images: list[Any], path: Path) -> Iterator[Photo]:
     for position, image in enumerate(images, start=1):
         place = f"{path}, image {position}"
         folder = _get(image, "filepath", str, place)
@@ -134,21 +130,21 @@ def _karpathy(images: list[Any], path: Path) -> Iterator[Photo]:
 def _get(entry: Any, key: str, kind: type[T], place: str) -> T:
     value = entry.get(key) if isinstance(entry, dict) else None
     if not isinstance(value, kind):
-        what = "a whole number" if kind is int else "a text"
-        raise PrefixcapError(f"{place}: {key!r} must be {what}, not {value!r:.60}")
+        expected = "an integer" if kind is int else "a string"
+        raise PrefixcapError(f"{place}: {key!r} must be {expected}, not {value!r:.60}")
     return value
 
 
 def _load(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     if not path.is_file():
-        raise PrefixcapError(f"COCO's file {path} is not there")
+        raise PrefixcapError(f"COCO's file {path} does not exist")
     try:
         data = json.loads(path.read_bytes())
     except ValueError as error:
-        raise PrefixcapError(f"{path} is no JSON: {error}") from error
+        raise PrefixcapError(f"{path} is not JSON: {error}") from error
     for key in keys:
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise PrefixcapError(f"{path} is not of COCO's format: it has no list {key!r}")
+            raise PrefixcapError(f"{path} is not in COCO's format: it has no list {key!r}")
     return dict(data)
 
 
@@ -158,8 +154,8 @@ def _split_file(root: Path) -> Path:
         if place.is_file():
             return place
     raise PrefixcapError(
-        f"Karpathy's split file is not there: neither {places[0]} nor {places[1]}; "
-        "splits=official does without it"
+        f"Karpathy's split file is missing: neither {places[0]} nor {places[1]} exists; "
+        "splits=official does not need it"
     )
 
 
@@ -169,5 +165,5 @@ def _image_folder(root: Path, name: str) -> Path:
         if place.is_dir():
             return place
     raise PrefixcapError(
-        f"COCO's images are not there: neither the folder {places[0]} nor {places[1]}"
+        f"COCO's images are missing: neither the folder {places[0]} nor {places[1]} exists"
     )

@@ -1,11 +1,13 @@
-"""TODO."""
+"""Configs of the data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.dataset import Dataset, DatasetConfig
 from prefixcap.interfaces.validators import one_of
@@ -13,16 +15,16 @@ from prefixcap.interfaces.validators import one_of
 
 @attrs.frozen(kw_only=True)
 class Jsonl(DatasetConfig):
-    """A folder of captions, one JSON object a line, with images or their embeddings.
+    """A folder with captions, one JSON object per line, and images or their embeddings.
 
-    A line has `image` (the file's name), `split` and `captions`. Row i of the embeddings belongs
-    to line i.
+    A line has `image` (a file name), `split` and `captions`. Row i of the embeddings belongs to
+    line i.
 
     Attributes:
-        path: the folder.
-        captions: the caption file in it.
-        images: the folder of images in it; it may be absent where there are embeddings.
-        embeddings: the .npy or .safetensors file in it; the only such file unless named.
+        path: The folder.
+        captions: The caption file in it.
+        images: The image folder in it; optional if there are embeddings.
+        embeddings: The .npy or .safetensors file in it; default: the only such file.
     """
 
     name: ClassVar[str] = "jsonl"
@@ -33,31 +35,31 @@ class Jsonl(DatasetConfig):
     embeddings: str | None = None
 
     @property
+    @override
     def recommended(self) -> Mapping[str, str]:  # type: ignore[override]
-        """The encoder that fits: `precomputed` where the folder has embeddings, else `clip`."""
-        from prefixcap_datasets.jsonl import embeddings_file
+        from prefixcap_datasets.embeddings import find_embeddings
 
-        return {"encoder": "precomputed" if embeddings_file(self) else "clip"}
+        file = find_embeddings(Path(self.path).expanduser(), self.embeddings)
+        return {"encoder": "precomputed" if file else "clip"}
 
+    @override
     def build(self) -> Dataset:
-        """Opens the data set; raises as `DatasetConfig.build` says."""
-        from prefixcap_datasets.jsonl import read
+        from prefixcap_datasets.jsonl import read_jsonl
 
-        return read(self)
+        return read_jsonl(self.path, self.captions, self.images, self.embeddings)
 
 
 @attrs.frozen(kw_only=True)
 class Coco(DatasetConfig):
-    """COCO 2014 captions as downloaded, in Karpathy's splits.
+    """COCO captions 2014 (Lin et al. 2014, arXiv:1405.0312), as downloaded.
 
-    Lin et al., "Microsoft COCO: Common Objects in Context" (2014); Karpathy and Fei-Fei, "Deep
-    Visual-Semantic Alignments for Generating Image Descriptions" (2015).
+    The default splits are those of Karpathy and Fei-Fei 2015, arXiv:1412.2306.
 
     Attributes:
-        path: the folder with `annotations/`, `train2014/`, `val2014/` and `dataset_coco.json`.
+        path: The folder with `annotations/`, `train2014/`, `val2014/` and `dataset_coco.json`.
         splits: "karpathy", or "official" for train2014 as train and val2014 as val.
-        restval: what becomes of Karpathy's 30,504 `restval` images: "train" adds them to train,
-            "keep" leaves them a split of their own, "drop" leaves them out.
+        restval: Use of Karpathy's 30,504 `restval` images: "train" adds them to train, "keep"
+            keeps them as a split of their own, "drop" leaves them out.
     """
 
     name: ClassVar[str] = "coco"
@@ -67,8 +69,8 @@ class Coco(DatasetConfig):
     splits: str = attrs.field(default="karpathy", validator=one_of(("karpathy", "official")))
     restval: str = attrs.field(default="train", validator=one_of(("train", "keep", "drop")))
 
+    @override
     def build(self) -> Dataset:
-        """Opens the data set; raises as `DatasetConfig.build` says."""
-        from prefixcap_datasets.coco import read
+        from prefixcap_datasets.coco import read_coco
 
-        return read(self)
+        return read_coco(self.path, self.splits, self.restval)

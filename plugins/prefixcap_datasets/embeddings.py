@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,10 @@ SUFFIXES = (".npy", ".safetensors")
 
 
 class Embeddings:
-    """Features (rows,D) or (rows,N,D) of a .npy or .safetensors file; the file is not loaded.
+    """Features (B,D) or (B,N,D) in a .npy or .safetensors file, which is not loaded into memory.
 
     Raises:
-        PrefixcapError: the file cannot be read, or its shape or type is not that of features.
+        PrefixcapError: If the file cannot be read, or is not of the shape or type of features.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,10 +31,10 @@ class Embeddings:
             )
 
     def row(self, index: int) -> np.ndarray:
-        """Returns the feature (D) or (N,D) of a row, float32.
+        """Return the feature (D) or (N,D) of a row, float32.
 
         Raises:
-            PrefixcapError: it is not finite.
+            PrefixcapError: If it is not finite.
         """
         import numpy as np
 
@@ -45,37 +44,33 @@ class Embeddings:
         return row
 
     def digest(self, index: int) -> str:
-        """Returns a hash of a row, finite or not."""
+        """Return a hash of a row, finite or not."""
         import numpy as np
 
         return sha256(np.array(self._rows(index), dtype=np.float32).tobytes()).hexdigest()
 
-    def reader(self, index: int) -> Callable[[], np.ndarray]:
-        """Returns the function that reads a row."""
-        return partial(self.row, index)
 
-
-def find(folder: Path, name: str | None) -> Path | None:
-    """Returns the named file of embeddings, or the folder's only one; None where there is none.
+def find_embeddings(folder: Path, name: str | None) -> Path | None:
+    """Return the named embedding file, or the folder's only one, or None if it has none.
 
     Raises:
-        PrefixcapError: the named file is not there, or there is more than one.
+        PrefixcapError: If the named file does not exist, or there is more than one.
     """
     if name is not None:
         path = folder / name
         if not path.is_file():
-            raise PrefixcapError(f"the embeddings {path} are not there")
+            raise PrefixcapError(f"the embedding file {path} does not exist")
         if path.suffix not in SUFFIXES:
-            raise PrefixcapError(f"the embeddings {path} are neither .npy nor .safetensors")
+            raise PrefixcapError(f"the embedding file {path} is neither .npy nor .safetensors")
         return path
-    found = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
         raise PrefixcapError(
-            f"{folder} has more than one file of embeddings ({names}): "
-            f"say which, such as embeddings={found[0].name}"
+            f"{folder} has more than one embedding file ({names}): "
+            f"choose one, such as embeddings={files[0].name}"
         )
-    return found[0] if found else None
+    return files[0] if files else None
 
 
 def _open_npy(path: Path) -> tuple[Callable[[int], Any], tuple[int, ...]]:
@@ -84,9 +79,9 @@ def _open_npy(path: Path) -> tuple[Callable[[int], Any], tuple[int, ...]]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise PrefixcapError(f"the embeddings {path} cannot be read: {error}") from error
+        raise PrefixcapError(f"the embedding file {path} cannot be read: {error}") from error
     if array.dtype.kind not in "fiu":
-        raise PrefixcapError(f"the embeddings {path} are of type {array.dtype}, not numbers")
+        raise PrefixcapError(f"the embedding file {path} has type {array.dtype}, not numbers")
     return array.__getitem__, array.shape
 
 
@@ -96,11 +91,11 @@ def _open_tensors(path: Path) -> tuple[Callable[[int], Any], tuple[int, ...]]:
     try:
         file: Any = safe_open(path, framework="pt")  # numpy has no bfloat16
     except (OSError, SafetensorError) as error:
-        raise PrefixcapError(f"the embeddings {path} cannot be read: {error}") from error
+        raise PrefixcapError(f"the embedding file {path} cannot be read: {error}") from error
     names = list(file.keys())
     if len(names) != 1:
         raise PrefixcapError(
-            f"the embeddings {path} must hold one tensor, not {len(names)}: {', '.join(names)}"
+            f"the embedding file {path} must hold one tensor, not {len(names)}: {', '.join(names)}"
         )
     tensor = file.get_slice(names[0])
     return lambda index: tensor[index].float().numpy(), tuple(tensor.get_shape())

@@ -1,4 +1,4 @@
-"""What the data sets of this plugin have in common."""
+"""Shared parts of the data sets: examples by split, and digests of image files."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+from typing_extensions import override
+
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.dataset import Dataset, Example
 
 if TYPE_CHECKING:
     from PIL import Image
 
-SMALL = 2**30
+MAX_HASHED_BYTES = 2**30
 
 
 @final
 class SplitDataset(Dataset):
-    """Examples that are in memory, by split.
+    """Examples in memory, by split.
 
     Args:
-        place: what the data set is called in errors.
-        examples: each split's examples.
-        contents: files whose contents belong to the digest.
-        settings: whatever else decides what the data set gives.
+        place: Name of the data set in error messages.
+        examples: Examples of each split.
+        contents: Files whose contents are part of the digest.
+        settings: Anything else that is part of the digest.
     """
 
     def __init__(
@@ -37,72 +39,67 @@ class SplitDataset(Dataset):
         settings: object,
     ) -> None:
         self._place = place
-        self._examples = {name: tuple(found) for name, found in examples.items()}
+        self._examples = {split: tuple(each) for split, each in examples.items()}
         self._contents = tuple(contents)
         self._settings = settings
 
     @property
+    @override
     def splits(self) -> tuple[str, ...]:
-        """The splits, in the order in which they first appear."""
         return tuple(self._examples)
 
+    @override
     def examples(self, split: str) -> Sequence[Example]:
-        """Returns a split's examples, in the file's order.
-
-        Raises:
-            PrefixcapError: there is no such split, or nothing is in it.
-        """
         if not self._examples.get(split):
-            known = [name for name, found in self._examples.items() if found]
+            known = [name for name, examples in self._examples.items() if examples]
             raise PrefixcapError(f"{self._place} has no split {split!r}{nearest(split, known)}")
         return self._examples[split]
 
+    @override
     def digest(self) -> str:
-        """Returns a hash of the caption files, the images and their embeddings.
-
-        Images count as `ImageFiles` hashes them.
-        """
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        found = sha256(repr(self._settings).encode())
+        digest = sha256(repr(self._settings).encode())
         for path in self._contents:
             with path.open("rb") as file:
-                found.update(file_digest(file, "sha256").digest())
+                digest.update(file_digest(file, "sha256").digest())
         for examples in self._examples.values():
             for example in examples:
-                shown = example.image.digest() if example.image.digest else ""
-                found.update(repr((example.image.id, shown)).encode())
-        return found.hexdigest()[:16]
+                image = example.image.digest() if example.image.digest else ""
+                digest.update(repr((example.image.id, image)).encode())
+        return digest.hexdigest()[:16]
 
 
 @final
 class ImageFiles:
-    """Hashes of a data set's image files.
+    """Digests of a data set's image files.
 
-    Where the files together are small, their contents are hashed, so a copy counts as the same
-    data set. Of more (COCO has 20 GB) the size and the time of the last change are looked at: a
-    copy with new times then counts as other images, but a changed image is never missed.
+    The contents are hashed if all files together are small, so that a copy counts as the same
+    data set. Otherwise (COCO has 20 GB) the size and modification time are hashed: a copy with
+    new times then counts as different, but a changed image is never missed.
 
     Args:
-        paths: every image file of the data set.
-        most: how many bytes all files may have for their contents to be hashed.
+        paths: All image files of the data set.
+        max_bytes: Total size up to which contents are hashed.
     """
 
-    def __init__(self, paths: Iterable[Path], most: int = SMALL) -> None:
+    def __init__(self, paths: Iterable[Path], max_bytes: int = MAX_HASHED_BYTES) -> None:
         self._paths = tuple(paths)
-        self._most = most
-        self._known: dict[Path, str] = {}
+        self._max_bytes = max_bytes
+        self._digests: dict[Path, str] = {}
 
     def digest(self, path: Path) -> str:
-        """Returns a hash of a file; "missing" where it cannot be read."""
-        if path not in self._known:
+        """Return a hash of a file, or "missing" if it cannot be read."""
+        if path not in self._digests:
             try:
-                self._known[path] = self._content(path) if self._small else repr(self._states[path])
+                self._digests[path] = (
+                    self._content(path) if self._hash_contents else repr(self._states[path])
+                )
             except OSError:
-                self._known[path] = "missing"
-        return self._known[path]
+                self._digests[path] = "missing"
+        return self._digests[path]
 
     @staticmethod
     def _content(path: Path) -> str:
@@ -110,8 +107,8 @@ class ImageFiles:
             return file_digest(file, "sha256").hexdigest()
 
     @cached_property
-    def _small(self) -> bool:
-        return sum(state[0] for state in self._states.values() if state) <= self._most
+    def _hash_contents(self) -> bool:
+        return sum(state[0] for state in self._states.values() if state) <= self._max_bytes
 
     @cached_property
     def _states(self) -> dict[Path, tuple[int, int] | None]:
@@ -120,17 +117,16 @@ class ImageFiles:
 
 def _state(path: Path) -> tuple[int, int] | None:
     try:
-        state = os.stat(path)  # noqa: PTH116  # half the time of Path.stat, 123,287 times
+        state = os.stat(path)  # noqa: PTH116  # half the time of Path.stat, for 123,287 images
     except OSError:
         return None
     return state.st_size, state.st_mtime_ns
 
 
 def image_opener(path: Path) -> Callable[[], Image.Image]:
-    """Makes the function that reads an image file as RGB.
+    """Return a function that reads an image file as RGB.
 
-    It raises:
-        PrefixcapError: the file is missing or no image; its path is said.
+    The function raises a `PrefixcapError` with the path if the file is missing or broken.
     """
     return partial(_open_image, path)
 
@@ -139,7 +135,7 @@ def _open_image(path: Path) -> Image.Image:
     from PIL import Image
 
     if not path.is_file():
-        raise PrefixcapError(f"the image {path} is not there")
+        raise PrefixcapError(f"the image {path} does not exist")
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
@@ -147,27 +143,27 @@ def _open_image(path: Path) -> Image.Image:
         raise PrefixcapError(f"the image {path} cannot be read: {error}") from error
 
 
-def existing_folder(path: str, what: str) -> Path:
-    """Returns a folder's path, with `~` resolved.
+def existing_folder(path: str, owner: str) -> Path:
+    """Return the path of a folder, with `~` expanded.
 
     Raises:
-        PrefixcapError: it is not there, or no folder.
+        PrefixcapError: If it does not exist or is not a folder.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        reason = "is no folder" if folder.exists() else "is not there"
-        raise PrefixcapError(f"the folder of {what}, {folder}, {reason}")
+        reason = "is not a folder" if folder.exists() else "does not exist"
+        raise PrefixcapError(f"the folder of {owner}, {folder}, {reason}")
     return folder
 
 
-def whole(text: str, place: str) -> str:
-    """Returns a text of whole characters; JSON may hold half of an emoji that was cut.
+def check_unicode(text: str, place: str) -> str:
+    """Return the text. JSON can contain half of a surrogate pair, such as a truncated emoji.
 
     Raises:
-        PrefixcapError: it has half a character, which no tokenizer and no file takes.
+        PrefixcapError: If it has half a pair, which tokenizers and files do not accept.
     """
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise PrefixcapError(f"{place} holds half a character: {text!r:.60}") from error
+        raise PrefixcapError(f"{place} contains half a character: {text!r:.60}") from error
     return text

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import prefixcap_datasets as datasets
+import prefixcap_datasets.configs as datasets
 import pytest
 from PIL import Image
 
@@ -115,7 +115,7 @@ def test_an_image_keeps_its_number_whatever_is_left_out(root: Path) -> None:
 def test_official_splits_need_no_split_file(root: Path) -> None:
     (root / "dataset_coco.json").unlink()
     assert numbers(root, splits="official") == {"train": [9], "val": [42, 73, 74, 133]}
-    assert "dataset_coco.json; splits=official does without" in sentence(root)
+    assert "dataset_coco.json exists; splits=official does not need it" in sentence(root)
 
 
 def test_captions_and_images_are_the_downloaded_ones(root: Path) -> None:
@@ -150,38 +150,48 @@ def test_the_digest_follows_the_files_and_the_settings(root: Path) -> None:
     assert len(found) == 3
 
 
-def test_missing_files_are_said(root: Path) -> None:
-    assert "x, is not there" in sentence(root / "x")
+def test_missing_files_are_errors(root: Path) -> None:
+    assert "x, does not exist" in sentence(root / "x")
     (root / "val2014").rename(root / "val")
     assert "neither the folder" in sentence(root)
     (root / "annotations" / "captions_val2014.json").unlink()
-    assert "captions_val2014.json is not there" in sentence(root)
+    assert "captions_val2014.json does not exist" in sentence(root)
 
 
 @pytest.mark.parametrize(
     ("file", "keys", "value", "said"),
     [
         ("dataset_coco.json", ("images",), {}, "has no list 'images'"),
-        ("dataset_coco.json", ("images", 1, "cocoid"), None, "image 2: 'cocoid' must be a whole"),
+        (
+            "dataset_coco.json",
+            ("images", 1, "cocoid"),
+            None,
+            "image 2: 'cocoid' must be an integer",
+        ),
         ("dataset_coco.json", ("images", 1, "cocoid"), 5, "no captions of the image"),
-        ("dataset_coco.json", ("images", 1, "split"), 5, "image 2: 'split' must be a text, not 5"),
+        (
+            "dataset_coco.json",
+            ("images", 1, "split"),
+            5,
+            "image 2: 'split' must be a string, not 5",
+        ),
         ("dataset_coco.json", ("images", 1, "filepath"), "test2014", "neither 'train2014' nor"),
         ("annotations/captions_val2014.json", ("annotations",), None, "has no list 'annotations'"),
         (
             "annotations/captions_val2014.json",
             ("annotations", 0, "caption"),
             None,
-            "annotation 1: 'caption' must be a text",
+            "annotation 1: 'caption' must be a string",
         ),
         (
             "annotations/captions_val2014.json",
             ("images", 0),
             "x",
-            "image 1: 'id' must be a whole number",
+            "image 1: 'id' must be an integer",
         ),
     ],
 )
-def test_files_of_another_format_are_said(
+def test_files_of_another_format_are_errors(
     root: Path, file: str, keys: tuple[Any, ...], value: object, said: str
 ) -> None:
     data = json.loads((root / file).read_text())
@@ -195,6 +205,6 @@ def test_files_of_another_format_are_said(
     assert str(root) in found
 
 
-def test_a_file_that_is_no_json_is_said(root: Path) -> None:
+def test_a_file_that_is_not_json_is_an_error(root: Path) -> None:
     (root / "dataset_coco.json").write_text("PK")
-    assert "dataset_coco.json is no JSON" in sentence(root)
+    assert "dataset_coco.json is not JSON" in sentence(root)

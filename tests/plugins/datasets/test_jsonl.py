@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-import prefixcap_datasets as datasets
+import prefixcap_datasets.configs as datasets
 import pytest
 import torch
 from PIL import Image
@@ -137,7 +137,7 @@ def test_many_bytes_of_images_are_told_apart_by_size_and_time(tmp_path: Path) ->
         return ImageFiles([file]).digest(file)
 
     def large() -> str:
-        return ImageFiles([file], most=2).digest(file)
+        return ImageFiles([file], max_bytes=2).digest(file)
 
     contents, states = small(), large()
     os.utime(file, ns=(1, 1))
@@ -152,36 +152,36 @@ def test_many_bytes_of_images_are_told_apart_by_size_and_time(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ("{nonsense", "line 2: no JSON: Expecting property name"),
+        ("{nonsense", "line 2: not JSON: Expecting property name"),
         ("[1]", "line 2: a list, not an object with 'image', 'split', 'captions'"),
         ({"image": "1.png", "splitt": "test", "captions": ["x"]}, "line 2: no 'split'; did you"),
-        (line(1, captions="a dog"), "line 2: 'captions' must be a list of texts, not 'a dog'"),
-        (line(1, captions=[]), "line 2: 'captions' must be a list of texts, not []"),
-        (line(1, captions=["a", 5]), "line 2: 'captions' must be text, not 5"),
-        (line(1, captions=[" "]), "line 2: 'captions' has an empty text"),
-        (line(1, captions=["a dog \ud83d"]), "line 2: 'captions' holds half a character"),
-        (line(1, image=7), "line 2: 'image' must be text, not 7"),
-        (line(1, split=None), "line 2: 'split' must be text, not None"),
-        (line(1, image="0.png"), "line 2: the image '0.png' already stands in line 1"),
-        ("", "line 2: no JSON"),
+        (line(1, captions="a dog"), "line 2: 'captions' must be a list of strings, not 'a dog'"),
+        (line(1, captions=[]), "line 2: 'captions' must be a list of strings, not []"),
+        (line(1, captions=["a", 5]), "line 2: 'captions' must be a string, not 5"),
+        (line(1, captions=[" "]), "line 2: 'captions' has an empty string"),
+        (line(1, captions=["a dog \ud83d"]), "line 2: 'captions' contains half a character"),
+        (line(1, image=7), "line 2: 'image' must be a string, not 7"),
+        (line(1, split=None), "line 2: 'split' must be a string, not None"),
+        (line(1, image="0.png"), "line 2: the image '0.png' already appears in line 1"),
+        ("", "line 2: not JSON"),
     ],
 )
-def test_a_broken_line_is_said_with_its_number(folder: Path, second: object, said: str) -> None:
+def test_a_broken_line_is_an_error_with_its_number(folder: Path, second: object, said: str) -> None:
     write(folder, line(0), second, line(2))
     assert f"captions.jsonl, {said}" in sentence(folder)
 
 
-def test_a_line_that_is_no_text_is_said(folder: Path) -> None:
+def test_a_line_that_is_not_text_is_an_error(folder: Path) -> None:
     (folder / "captions.jsonl").write_bytes(json.dumps(line(0)).encode() + b"\n\xff\xfe\n")
-    assert "line 2: no JSON: 'utf-8' codec can't decode" in sentence(folder)
+    assert "line 2: not JSON: 'utf-8' codec can't decode" in sentence(folder)
 
 
-def test_missing_files_are_said(folder: Path) -> None:
-    assert "x, is not there" in sentence(folder / "x")
-    assert "captions.jsonl, is no folder" in sentence(folder / "captions.jsonl")
+def test_missing_files_are_errors(folder: Path) -> None:
+    assert "x, does not exist" in sentence(folder / "x")
+    assert "captions.jsonl, is not a folder" in sentence(folder / "captions.jsonl")
     assert "caption file" in sentence(folder, captions="no.jsonl")
-    assert "no.npy are not there" in sentence(folder, embeddings="no.npy")
-    assert "neither .npy nor" in sentence(folder, embeddings="captions.jsonl")
+    assert "no.npy does not exist" in sentence(folder, embeddings="no.npy")
+    assert "is neither .npy nor" in sentence(folder, embeddings="captions.jsonl")
     (folder / "captions.jsonl").write_text("\n")
     assert "captions.jsonl is empty" in sentence(folder)
     (folder / "features.npy").unlink()
@@ -195,21 +195,21 @@ def test_missing_files_are_said(folder: Path) -> None:
         (np.zeros((2, 4)), "has 2 rows, but .* has 3 lines"),
         (np.zeros(3), r"has the shape \(3,\), not \(images, width\)"),
         (np.zeros((3, 0)), r"has the shape \(3, 0\)"),
-        (np.array([["a"], ["b"], ["c"]]), "are of type <U1, not numbers"),
+        (np.array([["a"], ["b"], ["c"]]), "has type <U1, not numbers"),
         (np.array([[{}], [1], [2]]), "cannot be read: .*Python objects"),
     ],
 )
-def test_embeddings_that_do_not_fit_are_said(folder: Path, array: np.ndarray, said: str) -> None:
+def test_embeddings_that_do_not_fit_are_errors(folder: Path, array: np.ndarray, said: str) -> None:
     np.save(folder / "features.npy", array)
     with pytest.raises(PrefixcapError, match=said):
         config(folder).build()
 
 
-def test_broken_embeddings_are_said(folder: Path) -> None:
+def test_broken_embeddings_are_errors(folder: Path) -> None:
     (folder / "features.npy").write_bytes(b"\x93NUMPY")
     assert "features.npy cannot be read" in sentence(folder)
     (folder / "features.safetensors").write_bytes(b"x" * 20)
-    assert "more than one file of embeddings (features.npy, features.s" in sentence(folder)
+    assert "more than one embedding file (features.npy, features.s" in sentence(folder)
     assert "features.safetensors cannot be read" in sentence(
         folder, embeddings="features.safetensors"
     )
@@ -219,7 +219,7 @@ def test_broken_embeddings_are_said(folder: Path) -> None:
     )
 
 
-def test_values_that_are_not_finite_are_said_when_read(folder: Path) -> None:
+def test_values_that_are_not_finite_are_errors_when_read(folder: Path) -> None:
     np.save(folder / "features.npy", np.array([[0.0], [np.nan], [0.0]]))
     reader = config(folder).build().examples("test")[0].image.embedding
     assert reader is not None
@@ -227,17 +227,17 @@ def test_values_that_are_not_finite_are_said_when_read(folder: Path) -> None:
         reader()
 
 
-def test_unreadable_images_are_said_with_their_path(folder: Path) -> None:
+def test_unreadable_images_are_errors_with_their_path(folder: Path) -> None:
     opener = config(folder).build().examples("test")[0].image.open
     assert opener is not None
     (folder / "images" / "1.png").write_bytes(b"no image")
     with pytest.raises(PrefixcapError, match=r"the image .*1\.png cannot be read"):
         opener()
     (folder / "images" / "1.png").unlink()
-    with pytest.raises(PrefixcapError, match=r"the image .*1\.png is not there"):
+    with pytest.raises(PrefixcapError, match=r"the image .*1\.png does not exist"):
         opener()
 
 
-def test_an_unknown_split_is_said_with_the_nearest(folder: Path) -> None:
+def test_the_error_for_an_unknown_split_names_the_nearest(folder: Path) -> None:
     with pytest.raises(PrefixcapError, match="no split 'tset'; did you mean 'test'"):
         config(folder).build().examples("tset")
