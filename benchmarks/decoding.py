@@ -34,12 +34,9 @@ from torch import Tensor
 import prefixcap
 from prefixcap.engine.linear import PackedLinear
 from prefixcap.util.flops import counting
-from prefixcap.util.runtime import dtype_named, patch_torchvision, tune_allocator
+from prefixcap.util.runtime import dtype_named, tune_allocator
 
 tune_allocator()
-patch_torchvision()
-
-from transformers import GPT2Config, GPT2LMHeadModel  # noqa: E402
 
 STEPS, STOP, NOISE = 15, 11, 0.2
 COUNTED = 64
@@ -59,6 +56,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def make_model(early: bool, shape: str, prefix_length: int = 10) -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     torch.manual_seed(0)
     sizes: dict[str, dict[str, Any]] = {
         "tiny": {"n_layer": 2, "n_embd": 128, "n_head": 2, "vocab_size": 5000},

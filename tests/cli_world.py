@@ -63,9 +63,7 @@ def draw(path: Path, colour: tuple[int, int, int]) -> None:
 
 def write_lm(folder: Path, texts: list[str]) -> None:
     """Writes a language model's folder without weights: a config and a tokenizer."""
-    from prefixcap.util.runtime import patch_torchvision
 
-    patch_torchvision()
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GPT2Config, PreTrainedTokenizerFast
 

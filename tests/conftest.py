@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import prefixcap  # noqa: F401  # before transformers, so that it can be imported here
+
 # a busy machine is slow, not wrong; and a change is judged by the same examples each time, while
 # runs by hand keep on looking for new ones
 settings.register_profile("here", deadline=None)

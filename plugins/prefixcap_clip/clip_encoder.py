@@ -14,7 +14,7 @@ from torch import Tensor
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
-from prefixcap.util.runtime import device_named, patch_torchvision
+from prefixcap.util.runtime import device_named
 from prefixcap_clip.configs import CLIP
 
 
@@ -82,7 +82,6 @@ class CLIPEncoder(Encoder):
 
 def load(config: CLIP, device: str) -> CLIPEncoder:
     """Loads the model that a config names; see `CLIP.build`."""
-    patch_torchvision()
     import clip
 
     device = device_named(device)

@@ -48,10 +48,8 @@ def import_clipcap(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PrefixcapError(f"--out {out} is there already: give a folder that is new or empty")
     from prefixcap.cli.output import quiet_stdout
-    from prefixcap.util.runtime import patch_torchvision
 
     with quiet_stdout():
-        patch_torchvision()
         from prefixcap_clipcap.convert import import_checkpoint
 
         captioner = import_checkpoint(

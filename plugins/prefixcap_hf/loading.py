@@ -9,13 +9,12 @@ from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.util.runtime import device_named, dtype_named, patch_torchvision
+from prefixcap.util.runtime import device_named, dtype_named
 from prefixcap_hf.configs import HF
 
 
 def load(config: HF, device: str, dtype: str) -> LanguageModel:
     """Builds the language model of a config; see `HF.build`."""
-    patch_torchvision()
     from prefixcap_hf.gguf import converted, gguf_of
 
     device = device_named(device)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from prefixcap.util.torchvision import patch_torchvision
+
 if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner as Captioner
     from prefixcap.decoding.decode import decode as decode
@@ -60,10 +62,11 @@ _HOMES = {
 }
 
 
+patch_torchvision()
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        if _HOMES[name].startswith("engine"):
-            import_module("prefixcap.util.runtime").patch_torchvision()
         return getattr(import_module(f"prefixcap.{_HOMES[name]}"), name)
     if name[:1].isupper():
         from prefixcap.errors import PrefixcapError

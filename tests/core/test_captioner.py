@@ -21,14 +21,12 @@ from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.train import train
-from prefixcap.util.runtime import patch_torchvision
 
 CAPTIONS = [["a red dog runs."], ["two blue cats sit."]] * 4
 
 
 def lm_folder(folder: Path, seed: int = 0, **changes: Any) -> Path:
     """A tiny GPT-2 with a tokenizer of letters."""
-    patch_torchvision()
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 

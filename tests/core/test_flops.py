@@ -17,7 +17,6 @@ from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.trainer import Trainer
 from prefixcap.util.flops import counting
-from prefixcap.util.runtime import patch_torchvision
 
 WIDTH, LAYERS, HEADS, WORDS = 64, 2, 4, 300
 P, D = 5, 32
@@ -26,7 +25,6 @@ LAYER = 12 * WIDTH**2
 
 
 def gpt2(dtype: torch.dtype = torch.float32) -> LanguageModel:
-    patch_torchvision()
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(

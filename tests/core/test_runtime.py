@@ -10,19 +10,30 @@ import pytest
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.util.runtime import cache_dir, device_named, dtype_named, dtype_slowdown
+from prefixcap.util.torchvision import TorchvisionFinder, patch_torchvision
 
 
-def test_the_heavy_libraries_can_be_imported_once_prepared() -> None:
+def test_transformers_can_be_imported_after_prefixcap_alone() -> None:
     program = """
-        from prefixcap.util.runtime import patch_torchvision
-        patch_torchvision()
-        patch_torchvision()
-        import clip, torchvision
+        import sys
+        import prefixcap
+        assert "torch" not in sys.modules
         from transformers import GPT2LMHeadModel
+        import clip, torchvision
     """
     lines = "\n".join(line.strip() for line in program.splitlines())
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_operators_of_torchvision_are_declared_once() -> None:
+    import torch
+
+    for finder in (TorchvisionFinder(), TorchvisionFinder()):
+        finder.find_spec("torchvision._meta_registrations")
+        assert torch.ops.torchvision.nms
+    patch_torchvision()
+    assert sum(isinstance(finder, TorchvisionFinder) for finder in sys.meta_path) == 1
 
 
 def test_dtypes_are_known_by_name() -> None:

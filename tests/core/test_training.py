@@ -25,7 +25,6 @@ from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.train import Trained, train
 from prefixcap.training.trainer import Trainer, fused_activations
-from prefixcap.util.runtime import patch_torchvision
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "red", "blue", ".", "two", "on", "grass", "snow")
 COLOURS = ("red", "blue")
@@ -48,7 +47,6 @@ class WordTokenizer:
 
 
 def gpt2(dropout: float = 0.0, eos: bool = True) -> LanguageModel:
-    patch_torchvision()
     from transformers import GPT2Config, GPT2LMHeadModel
 
     from prefixcap.engine.causal_lm import from_transformers
@@ -401,7 +399,6 @@ def test_every_global_random_state_is_given_back() -> None:
 
 @pytest.mark.parametrize("name", ["gelu_new", "gelu_fast"])
 def test_activations_of_one_kernel_are_the_same_function(name: str) -> None:
-    patch_torchvision()
     from transformers.activations import ACT2FN
 
     module = nn.Sequential(ACT2FN[name])

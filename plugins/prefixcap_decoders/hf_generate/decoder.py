@@ -13,7 +13,6 @@ import torch
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
-from prefixcap.util.runtime import patch_torchvision
 from prefixcap_decoders.contrast.wrapped_lm import own_logprobs
 from prefixcap_decoders.hf_generate.config import HFGenerate
 
@@ -104,7 +103,6 @@ def options_of(config: HFGenerate) -> dict[str, Any]:
         raise PrefixcapError(
             "hf-generate: say n=... for several captions an image, not num_return_sequences"
         )
-    patch_torchvision()
     from transformers import generation as module
 
     generation: Any = module

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.plugin.specs import split_top_level
-from prefixcap.util.runtime import patch_torchvision
 
 OF_AN_ENCODER = "reads what an encoder was given, and a prefix has no tokens"
 OF_PAIRS = "wants two rows a caption; the decoders guidance and contrastive-decoding have them"
@@ -122,7 +121,6 @@ def generation() -> Any:
     Returns:
         The module `transformers.generation.logits_process`.
     """
-    patch_torchvision()
     from transformers.generation import logits_process
 
     return logits_process

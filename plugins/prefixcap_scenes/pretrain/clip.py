@@ -21,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prefixcap.util import runtime
 from prefixcap_scenes.captions import captions
 from prefixcap_scenes.pretrain.pictures import (
     PATCH,
@@ -149,7 +148,6 @@ def pretrain(
         count: Number of train scenes.
         held_out: Number of test scenes for the final retrieval scores.
     """
-    runtime.patch_torchvision()
     torch.manual_seed(0)
     data = Data(list(islice(scenes("train", SEED), count)))
     trainee = Trainee(len(data.words))
@@ -207,7 +205,6 @@ def retrieval(path: Path, count: int = 1000, among: int = 100) -> dict[str, floa
         count: Number of test scenes.
         among: Number of candidates.
     """
-    runtime.patch_torchvision()
     import clip
 
     model, _ = clip.load(str(path), device="cpu")

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefixcap.util import runtime
 from prefixcap_scenes.pretrain.texts import caption_sets
 
 END = "<|endoftext|>"
@@ -32,7 +31,6 @@ def pretrain(out: Path, steps: int = 600, batch: int = 32, scenes: int = 30_000)
         batch: Rows per batch.
         scenes: Number of train scenes.
     """
-    runtime.patch_torchvision()
     torch.manual_seed(0)
     sets = caption_sets("train", scenes)
     tokenizer = train_tokenizer([text for texts in sets for text in texts])

@@ -56,9 +56,7 @@ def cache(
 
 
 def _found(folder: Path | None, file: Path | None) -> list[Artifact]:
-    from prefixcap.util.runtime import patch_torchvision
 
-    patch_torchvision()
     from prefixcap.study.execution import prune as study_cache
 
     if folder is None:

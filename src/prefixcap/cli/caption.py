@@ -88,9 +88,7 @@ def caption(
 
 
 def _load(run: Path, device: str, dtype: str | None) -> Captioner:
-    from prefixcap.util.runtime import patch_torchvision
 
-    patch_torchvision()
     from prefixcap.captioning.captioner import Captioner
     from prefixcap.cli.progress import reporter
     from prefixcap.study.execution.checks import slow_dtype

@@ -21,9 +21,6 @@ def check(
     registry.names(kind)  # says which kinds there are
     config = registry.parse(KINDS[kind], name)
     with quiet_stdout():
-        from prefixcap.util.runtime import patch_torchvision
-
-        patch_torchvision()
         from prefixcap.testing import run_checks
 
         results = run_checks(config, registry)

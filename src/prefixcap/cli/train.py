@@ -43,9 +43,7 @@ def train(
 
 
 def _train(study: Study, out: Path) -> dict[str, Any]:
-    from prefixcap.util.runtime import patch_torchvision
 
-    patch_torchvision()
     from prefixcap.cli.progress import reporter
     from prefixcap.study.execution.runner import train_one
 

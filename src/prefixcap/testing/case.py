@@ -64,9 +64,6 @@ def drawn_images() -> Sequence[ImageItem]:
 
 def small_gpt2() -> nn.Module:
     """Makes a GPT-2 of one layer with fixed random weights; no random state is touched."""
-    from prefixcap.util.runtime import patch_torchvision
-
-    patch_torchvision()
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 

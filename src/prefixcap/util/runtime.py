@@ -1,16 +1,14 @@
-"""Makes heavy libraries importable, and answers what the machine can do."""
+"""Answer what the machine can do, and tune its C library."""
 
 from __future__ import annotations
 
 import ctypes
-import importlib
-import importlib.util
 import os
 import platform
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefixcap.errors import PrefixcapError, nearest
 
@@ -20,30 +18,6 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 # of mallopt(3)
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-
-
-@cache
-def patch_torchvision() -> None:
-    """Mends torchvision where its compiled operators do not load; call before heavy imports.
-
-    A CPU-only torch has no matching torchvision in the Python package index. The ordinary one then
-    fails at import, and with it clip and transformers, because it registers the shapes of two
-    operators that were never defined. Nothing here uses these operators: declaring them is enough.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        import torch
-
-        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-        for operator in ("nms", "qnms"):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        patch_torchvision.library = library  # type: ignore[attr-defined]  # it lives as long as its object
-        importlib.import_module("torchvision")
 
 
 def tune_allocator() -> bool:

@@ -5,13 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
-
-from prefixcap.util.runtime import patch_torchvision
-
-patch_torchvision()
-
-import transformers  # noqa: E402
 
 VOCABULARY, WIDTH, PREFIX = 37, 32, 3
 

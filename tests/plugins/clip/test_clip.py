@@ -15,12 +15,10 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin.registry import default_registry
-from prefixcap.util.runtime import patch_torchvision
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    patch_torchvision()
     from clip.model import CLIP as Model
 
     torch.manual_seed(0)
@@ -107,7 +105,6 @@ def test_models_that_do_not_exist(tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    patch_torchvision()
     import clip
 
     # a port nobody listens on stands for a machine without a network

@@ -20,7 +20,6 @@ from prefixcap.captioning.captioner import Captioner
 from prefixcap.cli import main
 from prefixcap.errors import PrefixcapError
 from prefixcap.plugin.specs import to_json
-from prefixcap.util.runtime import patch_torchvision
 
 D, E, P, C, LAYERS = 6, 16, 3, 2, 2
 
@@ -94,7 +93,6 @@ PLAIN = {"mlp": plain_mlp, "transformer": plain_transformer}
 
 
 def gpt2(**changes: int) -> Any:
-    patch_torchvision()
     from transformers import GPT2Config, GPT2LMHeadModel
 
     sizes = {"vocab_size": 257, "n_embd": E, "n_layer": 2, "n_head": 2, "n_positions": 64}

@@ -7,11 +7,9 @@ from typing import Any
 import torch
 
 from prefixcap.testing.table_lm import LetterTokenizer, TableLM
-from prefixcap.util.runtime import patch_torchvision
 
 
 def small_model(family: str, seed: int = 0, layers: int = 2) -> Any:
-    patch_torchvision()
     from transformers import (
         BloomConfig,
         BloomForCausalLM,

@@ -14,7 +14,6 @@ from prefixcap_hf.configs import HF
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.plugin.registry import default_registry
-from prefixcap.util.runtime import patch_torchvision
 
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz. ?", "th", "<end>"]
 SIZE, EOS = len(LETTERS), len(LETTERS) - 1
@@ -33,7 +32,6 @@ def save_tokenizer(folder: Path) -> None:
 
 
 def save_model(folder: Path, architecture: str) -> Any:
-    patch_torchvision()
     import transformers
 
     small: dict[str, Any] = {

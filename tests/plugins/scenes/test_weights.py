@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from prefixcap.interfaces.component import Component
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
 from prefixcap.testing import Case, Check, parametrize
-from prefixcap.util.runtime import patch_torchvision
 
 CHECKPOINT = configs.WEIGHTS / "clip" / pretrain_clip.NAME
 FOLDER = configs.WEIGHTS / "gpt2"
@@ -36,7 +34,6 @@ def test_the_weights_are_small() -> None:
 
 
 def test_clip_loads_the_checkpoint_and_every_word_is_there() -> None:
-    patch_torchvision()
     import clip
 
     model, _ = clip.load(str(CHECKPOINT), device="cpu")
@@ -79,7 +76,6 @@ def test_a_linear_probe_reads_places_and_times() -> None:
 
 
 def test_gpt2_knows_the_language() -> None:
-    patch_torchvision()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
@@ -127,17 +123,6 @@ def test_what_loads_the_weights_counts_but_not_where_they_are(
 
 def test_images_may_come_and_go_beside_an_image() -> None:
     assert ScenesClip().depends_on_index is False
-
-
-def test_the_loader_is_prepared_for_before_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def patch_torchvision() -> None:
-        assert "clip" not in sys.modules
-        raise InterruptedError
-
-    monkeypatch.delitem(sys.modules, "clip", raising=False)
-    monkeypatch.setattr(pretrain_clip.runtime, "patch_torchvision", patch_torchvision)
-    with pytest.raises(InterruptedError):
-        pretrain_clip.retrieval(CHECKPOINT, count=100)
 
 
 def test_the_pretraining_runs_and_its_files_load(tmp_path: Path) -> None:
