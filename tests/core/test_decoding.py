@@ -142,8 +142,14 @@ def test_inference_mode_ends_between_two_images() -> None:
 
 
 def test_a_forgotten_image_is_said() -> None:
-    with pytest.raises(PrefixcapError, match=r"nothing for 2 images: \[0, 2\]"):
+    with pytest.raises(PrefixcapError, match=r"returned nothing for 2 images: \[0, 2\]"):
         collect(iter([(1, [])]), 3)
+
+
+def test_a_model_of_transformers_is_taken_as_it_is() -> None:
+    model = made("gpt2")
+    wrapped = prefixcap.decode(prefixcap.from_transformers(model), embeddings(2), "beam")
+    assert prefixcap.decode(model, embeddings(2), "beam") == wrapped
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "contrastive:top_k=2"])
@@ -170,12 +176,14 @@ def test_a_caption_may_be_as_long_as_the_positions_last(decoder: str) -> None:
         ({"decoder": "greddy"}, "no decoder 'greddy'; did you mean 'greedy'"),
         ({"decoder": "beam:num_beam=2"}, "no setting 'num_beam'; did you mean 'num_beams'"),
         ({"decoder": "beam:n=9"}, r"n must be at most num_beams \(5\), not 9"),
+        ({"tokenizer": object()}, "has its own tokenizer: leave out `tokenizer`"),
+        ({"model": torch.nn.Linear(2, 2)}, "a causal language model of transformers, not Linear"),
         ({"n": 6, "decoder": "beam"}, "6 captions an image were asked for, but num_beams is 5"),
     ],
 )
 def test_what_does_not_fit_is_said(arguments: dict[str, object], sentence: str) -> None:
     wanted: dict[str, Any] = {
-        "lm": LM,
+        "model": LM,
         "prefix": torch.zeros(2, 1, 4),
         "decoder": "greedy",
         **arguments,

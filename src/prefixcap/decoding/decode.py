@@ -1,9 +1,13 @@
-"""`decode`: from prefixes to hypotheses, by any decoder."""
+"""`decode` and `iter_decode`: continue prefixes as captions with any decoder.
+
+The functions check their arguments, build a `DecodingTask` and hand it to the decoder; how rows are
+run is the engine's part, and which tokens they take is the decoder's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefixcap.decoding.token_decoder import Row, TokenDecoder, decode_rows
 from prefixcap.errors import PrefixcapError
@@ -17,6 +21,7 @@ from prefixcap.plugin.text_encoders import text_encoder
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 __all__ = [
     "DEFAULT_ROWS",
@@ -31,10 +36,11 @@ __all__ = [
 
 
 def decode(
-    lm: LanguageModel,
+    model: LanguageModel | PreTrainedModel,
     prefix: Tensor,
     decoder: str | DecoderConfig,
     *,
+    tokenizer: Any | None = None,
     max_new_tokens: int = 40,
     stop_ids: Sequence[int] | None = None,
     image_ids: Sequence[str] | None = None,
@@ -46,55 +52,57 @@ def decode(
     encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
     registry: Registry | None = None,
 ) -> list[list[Hypothesis]]:
-    """Decodes a batch of prefixes.
+    """Decode a batch of prefixes.
 
     Args:
-        lm: the language model, such as `from_transformers(model, tokenizer)`.
+        model: A causal language model of transformers, or a `LanguageModel`. For several calls,
+            wrap the former once with `from_transformers`: each call would prepare it again.
         prefix: (B,P,E).
-        decoder: a config, or its spec such as "beam:num_beams=5".
-        max_new_tokens: the most tokens a caption may have, the stop token included.
-        stop_ids: the tokens that end a caption; the model's end-of-text tokens unless given.
-        image_ids: B names that key the images' random streams; "0" to "B-1" unless given.
-        seed: of all randomness; the global random state is neither read nor changed.
-        n: how many captions an image; what the decoder's config says unless given.
-        stop_visible: whether the stop token's text belongs to the caption.
-        max_rows: the most rows (hypotheses being extended) at once.
+        decoder: A config, or its spec such as "beam:num_beams=5".
+        tokenizer: The tokenizer of a model of transformers; without one, captions have no text.
+        max_new_tokens: The maximum number of tokens per caption, the stop token included.
+        stop_ids: The tokens that end a caption; by default the model's end-of-text tokens.
+        image_ids: B names that key the images' random streams; by default "0" to "B-1".
+        seed: The seed; the global random state is neither read nor changed.
+        n: The number of captions per image; by default the decoder's own.
+        stop_visible: Whether the stop token's text belongs to the caption.
+        max_rows: The maximum number of hypotheses that are extended together.
         features: (B,D) or (B,N,D), for decoders that look at the image again.
-        encoder: what made the features (or its config or spec, built when it is needed), for
+        encoder: The encoder of the features (or its config or spec, built when needed), for
             decoders that compare captions with the image.
-        registry: where a spec is looked up; what is installed unless given.
+        registry: Where specs are looked up; by default the installed plugins.
 
     Returns:
         B lists of hypotheses, best first.
 
     Raises:
-        PrefixcapError: the decoder is not known, or the arguments do not fit each other.
+        PrefixcapError: If the decoder is unknown or the arguments do not fit each other.
     """
-    return collect(
-        iter_decode(
-            lm,
-            prefix,
-            decoder,
-            max_new_tokens=max_new_tokens,
-            stop_ids=stop_ids,
-            image_ids=image_ids,
-            seed=seed,
-            n=n,
-            stop_visible=stop_visible,
-            max_rows=max_rows,
-            features=features,
-            encoder=encoder,
-            registry=registry,
-        ),
-        len(prefix),
+    captions = iter_decode(
+        model,
+        prefix,
+        decoder,
+        tokenizer=tokenizer,
+        max_new_tokens=max_new_tokens,
+        stop_ids=stop_ids,
+        image_ids=image_ids,
+        seed=seed,
+        n=n,
+        stop_visible=stop_visible,
+        max_rows=max_rows,
+        features=features,
+        encoder=encoder,
+        registry=registry,
     )
+    return collect(captions, len(prefix))
 
 
 def iter_decode(
-    lm: LanguageModel,
+    model: LanguageModel | PreTrainedModel,
     prefix: Tensor,
     decoder: str | DecoderConfig,
     *,
+    tokenizer: Any | None = None,
     max_new_tokens: int = 40,
     stop_ids: Sequence[int] | None = None,
     image_ids: Sequence[str] | None = None,
@@ -106,13 +114,16 @@ def iter_decode(
     encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
     registry: Registry | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
-    """Decodes as `decode` does, and yields each image's number and hypotheses as they end."""
+    """Decode as `decode` does; yield each image's number and hypotheses as they finish."""
     import torch
 
+    lm = _language_model(model, tokenizer)
     config = (registry or default_registry()).parse(DecoderConfig, decoder)
     ids = [str(i) for i in range(len(prefix))] if image_ids is None else list(image_ids)
     stops = lm.eos_ids if stop_ids is None else stop_ids
     _check(lm, prefix, ids, max_new_tokens, stops, n, max_rows, features)
+    if encoder is not None:
+        encoder = text_encoder(encoder, device=str(prefix.device), registry=registry)
     task = DecodingTask(
         lm=lm,
         prefix=prefix.to(next((p.device for p in lm.module.parameters()), prefix.device)),
@@ -124,34 +135,50 @@ def iter_decode(
         stream=to_spec(config),
         max_rows=max_rows,
         features=features,
-        text_encoder=(
-            None
-            if encoder is None
-            else text_encoder(encoder, device=str(prefix.device), registry=registry)
-        ),
+        text_encoder=encoder,
         n=n,
     )
-    found = config.build().decode
+    search = config.build().decode
 
-    # the decorator enters the mode for each step only: between two, the caller has its own
+    # The decorator enters inference mode for each step only, so the caller's code between two
+    # yields runs in the caller's own mode.
     @torch.inference_mode()
     def run() -> Iterator[tuple[int, list[Hypothesis]]]:
-        yield from found(task)
+        yield from search(task)
 
     yield from run()
 
 
-def collect(found: Iterator[tuple[int, list[Hypothesis]]], images: int) -> list[list[Hypothesis]]:
-    """Puts what a decoder yields into the images' order.
+def collect(
+    captions: Iterator[tuple[int, list[Hypothesis]]], images: int
+) -> list[list[Hypothesis]]:
+    """Return what a decoder yields, in the order of the images.
 
     Raises:
-        PrefixcapError: the decoder left out an image.
+        PrefixcapError: If the decoder left out an image.
     """
-    by_image = dict(found)
+    by_image = dict(captions)
     missing = [image for image in range(images) if image not in by_image]
     if missing:
-        raise PrefixcapError(f"the decoder gave nothing for {len(missing)} images: {missing[:5]}")
+        raise PrefixcapError(
+            f"the decoder returned nothing for {len(missing)} images: {missing[:5]}"
+        )
     return [by_image[image] for image in range(images)]
+
+
+def _language_model(model: Any, tokenizer: Any) -> LanguageModel:
+    if isinstance(model, LanguageModel):
+        if tokenizer is not None:
+            raise PrefixcapError("this language model has its own tokenizer: leave out `tokenizer`")
+        return model
+    if not hasattr(model, "get_input_embeddings"):
+        raise PrefixcapError(
+            "decode needs a LanguageModel or a causal language model of transformers, not "
+            f"{type(model).__name__}"
+        )
+    from prefixcap.engine.causal_lm import from_transformers
+
+    return from_transformers(model, tokenizer)
 
 
 def _check(
@@ -186,7 +213,7 @@ def _check(
         raise PrefixcapError(
             f"the stop token {wrong[0]} is not in the vocabulary of {lm.vocab_size}"
         )
-    # most decoders run no last token, but contrastive search runs every candidate for it
+    # Most decoders never run the last token, but contrastive search runs all candidates for it.
     longest = prefix.shape[1] + max_new_tokens
     if lm.max_positions is not None and longest > lm.max_positions:
         raise PrefixcapError(
