@@ -1,17 +1,19 @@
-"""Image encoders: OpenAI's CLIP (`clip`) and embeddings from a file (`precomputed`)."""
+"""Image encoders: OpenAI's CLIP (`clip`) and precomputed embeddings (`precomputed`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from prefixcap.interfaces.component import Component
 from prefixcap.plugin.hookspecs import hookimpl
-from prefixcap_clip.configs import CLIP, Precomputed
 
-__all__ = ["CLIP", "Precomputed"]
+if TYPE_CHECKING:
+    from prefixcap.interfaces.component import Component
 
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Returns this plugin's config classes."""
+    """Return the encoders."""
+    from prefixcap_clip.configs import CLIP, Precomputed
+
     return [CLIP, Precomputed]

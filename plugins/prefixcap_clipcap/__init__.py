@@ -1,23 +1,23 @@
-"""ClipCap's published decoders, and `import-clipcap`, which reads what its code trained."""
+"""ClipCap's published decoders, and `import-clipcap` for its checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from prefixcap.interfaces.component import Component
 from prefixcap.plugin.hookspecs import hookimpl
-from prefixcap_clipcap.configs import ClipCapBeam, ClipCapGenerate2
 
 if TYPE_CHECKING:
     import typer
 
-__all__ = ["ClipCapBeam", "ClipCapGenerate2", "prefixcap_commands", "prefixcap_components"]
+    from prefixcap.interfaces.component import Component
 
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
     """Return the decoders."""
+    from prefixcap_clipcap.configs import ClipCapBeam, ClipCapGenerate2
+
     return [ClipCapBeam, ClipCapGenerate2]
 
 

@@ -1,15 +1,19 @@
-"""Data sets on disk: COCO's own files, and folders of captions with images or embeddings."""
+"""Data sets on disk: COCO's files, and folders with captions and images or embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from prefixcap.interfaces.component import Component
 from prefixcap.plugin.hookspecs import hookimpl
-from prefixcap_datasets.configs import Coco, Jsonl
+
+if TYPE_CHECKING:
+    from prefixcap.interfaces.component import Component
 
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
     """Return the configs of the data sets."""
+    from prefixcap_datasets.configs import Coco, Jsonl
+
     return [Coco, Jsonl]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from prefixcap.interfaces.component import Component
 from prefixcap.plugin.hookspecs import hookimpl
-from prefixcap_hf.configs import HF
 
-__all__ = ["HF"]
+if TYPE_CHECKING:
+    from prefixcap.interfaces.component import Component
 
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Returns this plugin's config classes."""
+    """Return the language model."""
+    from prefixcap_hf.configs import HF
+
     return [HF]

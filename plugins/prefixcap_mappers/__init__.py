@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from prefixcap.interfaces.component import Component
 from prefixcap.plugin.hookspecs import hookimpl
-from prefixcap_mappers.configs import MLP, Linear, Transformer
-from prefixcap_mappers.tunings import Frozen, Full
 
-__all__ = ["MLP", "Frozen", "Full", "Linear", "Transformer"]
+if TYPE_CHECKING:
+    from prefixcap.interfaces.component import Component
 
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Returns this plugin's config classes."""
+    """Return the mappers and tunings."""
+    from prefixcap_mappers.configs import MLP, Linear, Transformer
+    from prefixcap_mappers.tunings import Frozen, Full
+
     return [MLP, Transformer, Linear, Frozen, Full]

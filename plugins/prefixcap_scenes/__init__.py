@@ -1,17 +1,19 @@
-"""The embedded default: a drawn world with captions, and a small CLIP and GPT-2 that know it."""
+"""The built-in default: drawn scenes with captions, and a small CLIP and GPT-2 for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from prefixcap.interfaces.component import Component
 from prefixcap.plugin.hookspecs import hookimpl
-from prefixcap_scenes.configs import Scenes, ScenesClip, ScenesGPT2
 
-__all__ = ["Scenes", "ScenesClip", "ScenesGPT2"]
+if TYPE_CHECKING:
+    from prefixcap.interfaces.component import Component
 
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Returns this plugin's config classes."""
+    """Return the data set, the encoder and the language model."""
+    from prefixcap_scenes.configs import Scenes, ScenesClip, ScenesGPT2
+
     return [Scenes, ScenesClip, ScenesGPT2]

@@ -4,9 +4,12 @@ import json
 import re
 from collections.abc import Callable
 
+import attrs
 import pytest
+import typer
 
 from prefixcap.interfaces.kinds import KINDS
+from prefixcap.plugin import host
 from prefixcap.plugin.registry import default_registry
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -57,6 +60,59 @@ def test_plugins_as_json(shell: Shell) -> None:
     found = {plugin["name"]: plugin for plugin in json.loads(out)}
     assert "decoder greedy" in found["decoders"]["components"]
     assert found["decoders"]["error"] == ""
+    assert found["clipcap"]["commands"] == ["import-clipcap"]
+    _, out, _ = shell("plugins")
+    assert "  commands: import-clipcap\n" in out
+
+
+BROKEN = host.Plugin("bad", "bad 1.0", error="importing bad failed: OSError: no disk")
+
+
+def failing(app: typer.Typer) -> None:
+    raise ValueError
+
+
+def greedy_list(app: typer.Typer) -> None:
+    app.command("list")(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "problem"),
+    [
+        (BROKEN, "it failed to load: importing bad failed: OSError: no disk"),
+        (attrs.evolve(BROKEN, error="", add_commands=failing), "adding its commands fail"),
+        (
+            attrs.evolve(BROKEN, error="", add_commands=greedy_list),
+            "the command 'list' is built in and cannot be replaced",
+        ),
+    ],
+)
+def test_a_plugin_that_adds_no_commands_is_reported(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, plugin: host.Plugin, problem: str
+) -> None:
+    monkeypatch.setattr(host, "installed", lambda *, components=True: [plugin])
+    status, out, err = shell("--help")
+    assert (status, "list" in out) == (0, True)
+    assert err.startswith(f"prefixcap: warning: the plugin 'bad' (bad 1.0): {problem}")
+    assert err.count("\n") == 1
+    assert "decoder:" in shell("list")[1]
+    default_registry.cache_clear()
+    assert f"  failed: {problem.removeprefix('it failed to load: ')}" in shell("plugins")[1]
+    default_registry.cache_clear()
+
+
+def test_a_command_of_a_plugin_runs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greet(name: str) -> None:
+        """Greet."""
+        typer.echo(f"hello {name}")
+
+    def add(app: typer.Typer) -> None:
+        app.command("greet")(greet)
+
+    plugin = host.Plugin("mine", "mine 1.0", add_commands=add)
+    monkeypatch.setattr(host, "installed", lambda *, components=True: [plugin])
+    assert shell("greet", "you") == (0, "hello you\n", "")
+    assert "no command 'gret'; did you mean 'greet'?" in shell("gret")[2]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def refused(shell: Shell, *words: object) -> str:
         ),
         (
             ["bench", "--decoder", "beam:num_beams=many"],
-            "decoder 'beam:num_beams=many': 'many' is not a whole number",
+            "decoder 'beam:num_beams=many': 'many' is not an integer",
         ),
         (["bench", "--metrics", "cidr"], "no metric 'cidr'; did you mean 'cider'? known: "),
         (["bench", "--dtype", "float23"], "--dtype cannot be 'float23'; did you mean 'float32'? "),

@@ -9,10 +9,18 @@ from typing import Any
 import pytest
 import typer
 
-from prefixcap.cli.app import app
+from prefixcap.cli import app
+from prefixcap.cli.app import build_app
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def commands(name: str = "") -> dict[str, Any]:
+    return dict(typer.main.get_command(build_app(name)).commands)  # type: ignore[attr-defined]
+
+
+SUMMARIES = commands()
+COMMANDS = {name: commands(name)[name] for name in SUMMARIES}
 
 
 def section(name: str) -> str:
@@ -43,3 +51,9 @@ def test_every_option_has_a_help_text() -> None:
     for command in COMMANDS.values():
         for parameter in command.params:
             assert parameter.help, f"{command.name} {parameter.name}"
+
+
+@pytest.mark.parametrize("name", sorted(app.COMMANDS))
+def test_every_summary_fits_on_a_line(name: str) -> None:
+    assert SUMMARIES[name].get_short_help_str(60) == SUMMARIES[name].help
+    assert COMMANDS[name].help

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable
+from inspect import signature
 from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ from mutants.configs import TwistedDecoder, TwistedMetric
 
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
-from prefixcap.plugin import host
-from prefixcap.plugin.hookspecs import hookimpl, hookspec
+from prefixcap.plugin import hookspecs, host
+from prefixcap.plugin.commands import PluginCommands, plugin_commands
+from prefixcap.plugin.hookspecs import hookimpl
 from prefixcap.plugin.registry import Registry
 
 GOOD = """
@@ -84,7 +86,7 @@ BROKEN = {
         "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_components(): 1 / 0",
         "ZeroDivisionError: division by zero",
     ),
-    "nothing": ("", "TypeError: it implements no prefixcap_components hook"),
+    "nothing": ("", "TypeError: it implements no hook: mark prefixcap_components or "),
     "misspelt": (
         "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_component(): return []",
         "PluginValidationError: unknown hook 'prefixcap_component'",
@@ -168,12 +170,77 @@ def test_what_is_no_config_class_is_said(component: Any, error: str) -> None:
     assert found.error.startswith(error)
 
 
-def test_the_hook_takes_nothing() -> None:
-    from prefixcap.plugin import hookspecs
+def test_there_are_two_hooks_with_known_arguments() -> None:
+    hooks = {
+        name: list(signature(hook).parameters)
+        for name, hook in vars(hookspecs).items()
+        if name.startswith("prefixcap_")
+    }
+    assert hooks == {"prefixcap_components": [], "prefixcap_commands": ["app"]}
 
-    hooks = [name for name in vars(hookspecs) if name.startswith("prefixcap_")]
-    assert hooks == ["prefixcap_components"]
-    assert callable(hookspec)
+
+COMMANDS = """
+    from prefixcap import hookimpl
+
+    def NAME():
+        "Do something."
+
+    @hookimpl
+    def prefixcap_commands(app):
+        app.command()(NAME)
+"""
+
+
+def added(name: str, built_in: tuple[str, ...] = ()) -> PluginCommands:
+    """Returns the commands of one of the installed plugins."""
+    results = plugin_commands(host.installed(components=False), built_in)
+    (found,) = (each for each in results if each.plugin.distribution == f"{name} 1.0")
+    return found
+
+
+def test_a_plugin_may_have_commands_only(site: Path) -> None:
+    install(site, "mine", COMMANDS.replace("NAME", "make_tea"))
+    assert (plugin("mine").components, plugin("mine").error) == ((), "")
+    assert list(added("mine").commands) == ["make-tea"]
+
+
+def test_asking_for_commands_asks_for_no_components(site: Path) -> None:
+    install(site, "mine", GOOD.replace("NAME", "mine-good"))
+    assert {p.components for p in host.installed(components=False)} == {()}
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("app.add_typer(app, name='x')", "TypeError: add_typer is not supported"),
+        ("pass", "RuntimeError: "),
+        ("app.command('x')(3)", "TypeError: 3 is not a callable object"),
+    ],
+)
+def test_a_hook_that_fails_stops_no_other(site: Path, body: str, error: str) -> None:
+    hook = "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_commands(app): "
+    install(site, "bad", hook + body)
+    install(site, "good", COMMANDS.replace("NAME", "make_tea"))
+    assert list(added("good").commands) == ["make-tea"]
+    (problem,) = added("bad").problems
+    assert problem.startswith(f"adding its commands failed: {error}")
+
+
+def test_a_built_in_command_cannot_be_replaced(site: Path) -> None:
+    install(site, "mine", COMMANDS.replace("NAME", "list"))
+    result = added("mine", ("list",))
+    assert result.commands == {}
+    assert result.problems == ("the command 'list' is built in and cannot be replaced",)
+
+
+def test_two_plugins_with_one_command_are_both_refused(site: Path) -> None:
+    for name in ("one", "two"):
+        install(site, name, COMMANDS.replace("NAME", "make_tea"))
+    assert (added("one").commands, added("two").commands) == ({}, {})
+    assert added("one").problems == (
+        "the command 'make-tea' is also added by 'two' (two 1.0); uninstall one",
+    )
 
 
 LISTING = """

@@ -34,7 +34,7 @@ def test_components_are_found_by_kind_and_name() -> None:
 def test_two_plugins_that_claim_a_name_are_both_named_when_it_is_asked_for() -> None:
     registry = Registry([MINE, YOURS])
     assert sentence(registry, "decoder", "twisted") == (
-        "the decoder 'twisted' is claimed by the plugins 'mine' (mine 1.0) and "
+        "more than one plugin provides the decoder 'twisted': 'mine' (mine 1.0) and "
         "'yours' (yours 2.1); uninstall one of them"
     )
     # and nothing else is disturbed
@@ -71,7 +71,7 @@ def test_a_spec_becomes_a_config_and_a_config_stays_as_it_is() -> None:
     ("spec", "sentence"),
     [
         ("twisted:m=3", "decoder 'twisted:m=3': no setting 'm'; known: n, twist"),
-        ("twisted:n=x", "decoder 'twisted:n=x': 'x' is not a whole number, at n"),
+        ("twisted:n=x", "decoder 'twisted:n=x': 'x' is not an integer, at n"),
         ("", "no decoder ''; known: twisted"),
     ],
 )
@@ -117,7 +117,7 @@ def test_config_classes_are_found_by_their_python_names() -> None:
     assert registry.class_named("TwistedMetric") is TwistedMetric
     with pytest.raises(PrefixcapError, match=r"'TwistedMetrik'; did you mean 'TwistedMetric'\?"):
         registry.class_named("TwistedMetrik")
-    with pytest.raises(PrefixcapError, match=r"is a config class of mutants\.configs and mutants"):
+    with pytest.raises(PrefixcapError, match=r"is a config class in mutants\.configs and mutants"):
         registry.class_named("TwistedDecoder")
 
 

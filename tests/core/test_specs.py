@@ -107,7 +107,7 @@ def test_dashes_will_do_for_underscores() -> None:
     ("spec", "sentence"),
     [
         ("every:count", "'every:count': 'count' is not of the form key=value"),
-        ("every:count=1,count=2", "'every:count=1,count=2': 'count' stands twice"),
+        ("every:count=1,count=2", "'every:count=1,count=2': 'count' appears twice"),
     ],
 )
 def test_a_spec_that_cannot_be_read_is_said(spec: str, sentence: str) -> None:
@@ -120,15 +120,15 @@ def test_a_spec_that_cannot_be_read_is_said(spec: str, sentence: str) -> None:
     ("settings", "sentence"),
     [
         ({"cuont": "1"}, "here: no setting 'cuont'; did you mean 'count'? known: count, flag, "),
-        ({"count": "1.5"}, "here: '1.5' is not a whole number, at count"),
-        ({"count": "many"}, "here: 'many' is not a whole number, at count"),
-        ({"count": "inf"}, "here: 'inf' is not a whole number, at count"),
-        ({"count": True}, "here: True is not a whole number, at count"),
+        ({"count": "1.5"}, "here: '1.5' is not an integer, at count"),
+        ({"count": "many"}, "here: 'many' is not an integer, at count"),
+        ({"count": "inf"}, "here: 'inf' is not an integer, at count"),
+        ({"count": True}, "here: True is not an integer, at count"),
         ({"scale": "wide"}, "here: 'wide' is not a number, at scale"),
         ({"scale": "2e9"}, "here: scale must be between -1000000000.0 and 1000000000.0, not 2"),
         ({"flag": "maybe"}, "here: 'maybe' is neither true nor false, at flag"),
-        ({"word": 3}, "here: 3 is not a text, at word"),
-        ({"words": 3}, "here: 3 is not a list (as text, its parts are joined by '+'), at words"),
+        ({"word": 3}, "here: 3 is not text, at word"),
+        ({"words": 3}, "here: 3 is not a list (in text, join its parts with '+'), at words"),
     ],
 )
 def test_a_wrong_setting_is_said(settings: dict[str, object], sentence: str) -> None:

@@ -1,24 +1,34 @@
-"""The app: every command, and the one place where errors become sentences."""
+"""The shell: the table of commands, and the one place where errors become sentences."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from prefixcap.cli import bench, cache, caption, check, compare, components, evaluate, report, train
-from prefixcap.cli.errors import status_of
+from prefixcap.cli.errors import print_error, status_of
 from prefixcap.util.runtime import tune_allocator
 
-app = typer.Typer(
-    name="prefixcap",
-    help="Image captioning with a prefix: train mappers, decode, score, compare.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+COMMANDS = {
+    "bench": ("bench.bench", "Train, caption and score every combination of settings."),
+    "train": ("train.train", "Train one captioner."),
+    "caption": ("caption.caption", "Caption images."),
+    "eval": ("evaluate.evaluate_file", "Score predicted captions against references."),
+    "compare": ("compare.compare", "Show a study's table, or compare two sides."),
+    "report": ("report.report", "Write a study as a page, figures and tables."),
+    "cache": ("cache.cache", "List what is cached, and delete what is unused."),
+    "plugins": ("components.plugins", "Show every plugin, and why it failed if it did."),
+    "list": ("components.list_components", "List the components by kind."),
+    "show": ("components.show", "Show a component and its settings."),
+    "check": ("check.check", "Check a component against the conformance kit."),
+}
+"""The module and function, and the summary, of each built-in command.
+
+A module is imported when its command is called, so that the others do not slow it down.
+"""
 
 
 def _version(wanted: bool) -> None:
@@ -29,7 +39,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
     version: Annotated[
@@ -41,46 +50,57 @@ def root(
         typer.echo(context.get_help())
 
 
-app.command("bench")(bench.bench)
-app.command("train")(train.train)
-app.command("caption")(caption.caption)
-app.command("eval")(evaluate.evaluate_file)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("cache")(cache.cache)
-app.command("plugins")(components.plugins)
-app.command("list")(components.list_components)
-app.command("show")(components.show)
-app.command("check")(check.check)
+def build_app(command: str = "") -> typer.Typer:
+    """Build the shell.
+
+    Args:
+        command: The command that is called. If it is built in, the shell has no other one;
+            otherwise it has those of plugins, and the built-in ones by name and summary only.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.callback(invoke_without_command=True)(root)
+    if command in COMMANDS:
+        module, function = COMMANDS[command][0].split(".")
+        app.command(command)(getattr(import_module(f"prefixcap.cli.{module}"), function))
+        return app
+    for name, (_, summary) in COMMANDS.items():
+        app.command(name, help=summary)(_not_called)
+    _add_plugin_commands(app)
+    return app
 
 
-BUILT_IN = frozenset(command.name for command in app.registered_commands)
+def _not_called() -> None:
+    raise NotImplementedError
 
 
-def _add_plugin_commands(words: Sequence[str]) -> None:
-    """Let plugins add commands, unless a built-in one is called, which need not wait for them."""
-    if any(word in BUILT_IN for word in words[:1]) or len(app.registered_commands) > len(BUILT_IN):
-        return
-    from prefixcap.plugin.registry import default_registry
+def _add_plugin_commands(app: typer.Typer) -> None:
+    from prefixcap.plugin import host
+    from prefixcap.plugin.commands import plugin_commands
 
-    for plugin in default_registry().plugins:
-        if plugin.add_commands is not None:
-            plugin.add_commands(app)
+    plugins = host.installed(components=False)
+    problems = [
+        (plugin, f"it failed to load: {plugin.error}") for plugin in plugins if plugin.error
+    ]
+    for result in plugin_commands(plugins, COMMANDS):
+        app.registered_commands += result.commands.values()
+        problems += [(result.plugin, problem) for problem in result.problems]
+    for plugin, problem in problems:
+        print_error(f"warning: the plugin {plugin}: {problem}")
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; an error of the input ends as a sentence and a status of 2.
+    """Run one command; an error of the input ends as a sentence and status 2.
 
     Args:
-        argv: the words after `prefixcap`; those of this process unless given.
+        argv: The words after `prefixcap`; those of this process by default.
     """
     tune_allocator()
     words = list(sys.argv[1:] if argv is None else argv)
-    _add_plugin_commands(words)
+    if words[:1] == ["--"]:
+        del words[0]
     try:
-        result = typer.main.get_command(app)(
-            args=words, prog_name="prefixcap", standalone_mode=False
-        )
+        command = typer.main.get_command(build_app(words[0] if words else ""))
+        result = command(args=words, prog_name="prefixcap", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         status = status_of(error)
         if status is None:

@@ -8,17 +8,18 @@ import typer
 
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.kinds import KINDS
-from prefixcap.plugin.registry import default_registry
 
 
 def check(
     kind: Annotated[str, typer.Argument(help="The kind, such as decoder.")],
     name: Annotated[str, typer.Argument(help="The component, such as beam:num_beams=3.")],
 ) -> None:
-    """Hold a component against the conformance kit; the exit status is 1 where a rule is broken."""
+    """Check a component against the conformance kit; the exit status is 1 if it breaks a rule."""
+    from prefixcap.interfaces.kinds import KINDS
+    from prefixcap.plugin.registry import default_registry
+
     registry = default_registry()
-    registry.names(kind)  # says which kinds there are
+    registry.names(kind)  # raises if there is no such kind
     config = registry.parse(KINDS[kind], name)
     with quiet_stdout():
         from prefixcap.testing import run_checks
@@ -27,8 +28,8 @@ def check(
     for result in results:
         mark = "BROKEN" if not result.ok else "left out" if result.left_out else "ok"
         reason = result.problem or result.left_out
-        said = f"\n         {reason}" if reason else ""
-        typer.echo(f"{mark:8} {result.name}: {result.says}{said}")
+        detail = f"\n         {reason}" if reason else ""
+        typer.echo(f"{mark:8} {result.name}: {result.says}{detail}")
     broken = [result.name for result in results if not result.ok]
     if not results:
         raise PrefixcapError(f"the conformance kit has no checks for the {kind} {name!r}")

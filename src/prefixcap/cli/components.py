@@ -1,58 +1,80 @@
-"""What there is: `plugins`, `list` and `show`."""
+"""`prefixcap plugins`, `list` and `show`: what is installed."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import re
-import shutil
-import textwrap
-from typing import Annotated, Any
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-import attrs
 import typer
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.component import Component
-from prefixcap.interfaces.kinds import KINDS
-from prefixcap.plugin.registry import Registry, default_registry
+
+if TYPE_CHECKING:
+    import attrs
+
+    from prefixcap.interfaces.component import Component
+    from prefixcap.plugin.host import Plugin
+    from prefixcap.plugin.registry import Registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+INDENT = " " * 6
 
 
 def plugins(as_json: AsJson = False) -> None:
-    """Show every plugin: what it brings, and what went wrong where something did."""
-    found = default_registry().plugins
+    """Show every plugin: its components and commands, and why it failed if it did."""
+    from prefixcap.plugin.registry import default_registry
+
+    rows = _rows(default_registry().plugins)
     if as_json:
-        rows = [
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']} ({row['distribution']})")
+        names = defaultdict(list)
+        for kind, name in (text.split(" ") for text in row["components"]):
+            names[kind].append(name)
+        for kind, known in {**names, "commands": row["commands"]}.items():
+            if known:
+                typer.echo(f"  {kind}: {', '.join(sorted(known))}")
+        if row["error"]:
+            typer.echo(f"  failed: {row['error']}")
+
+
+def _rows(installed: Sequence[Plugin]) -> list[dict[str, Any]]:
+    from prefixcap.cli.app import COMMANDS
+    from prefixcap.plugin.commands import plugin_commands
+
+    added = {id(each.plugin): each for each in plugin_commands(installed, COMMANDS)}
+    rows = []
+    for plugin in installed:
+        commands = added.get(id(plugin))
+        problems = [plugin.error] if plugin.error else list(commands.problems if commands else ())
+        rows.append(
             {
                 "name": plugin.name,
                 "distribution": plugin.distribution,
                 "components": [f"{c.kind} {c.name}" for c in plugin.components],
-                "error": plugin.error,
+                "commands": sorted(commands.commands) if commands else [],
+                "error": "; ".join(problems),
             }
-            for plugin in found
-        ]
-        typer.echo(json.dumps(rows))
-        return
-    for plugin in found:
-        typer.echo(f"{plugin.name} ({plugin.distribution})")
-        for kind in KINDS:
-            names = [c.name for c in plugin.components if c.kind == kind]
-            if names:
-                typer.echo(f"  {kind}: {', '.join(sorted(names))}")
-        if plugin.error:
-            typer.echo(f"  failed: {plugin.error}")
+        )
+    return rows
 
 
 def list_components(
     kind: Annotated[str, typer.Argument(help="Only this kind, such as decoder.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List the components by kind, each with its first line of documentation."""
+    """List the components by kind, each with the first line of its documentation."""
+    from prefixcap.interfaces.kinds import KINDS
+    from prefixcap.plugin.registry import default_registry
+
     registry = default_registry()
-    kinds = [kind] if kind else list(KINDS)
-    names = {each: registry.names(each) for each in kinds}
+    names = {each: registry.names(each) for each in ([kind] if kind else KINDS)}
     if as_json:
         typer.echo(json.dumps(names))
         return
@@ -68,21 +90,12 @@ def show(
     name: Annotated[str, typer.Argument(help="The component's name, such as beam.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show a component: what it does, its settings with their defaults, and who brings it."""
-    registry = default_registry()
-    component = registry.config_class(kind, name)
-    plugin = registry.plugin_of(kind, name)
-    meanings = _meanings(component)
-    settings = [
-        {
-            "name": field.name,
-            "meaning": meanings.get(field.name, ""),
-            "type": _type(field),
-            "default": _default(field),
-            "required": field.default is attrs.NOTHING,
-        }
-        for field in attrs.fields(component)
-    ]
+    """Show a component: its documentation, its settings with their defaults, and its plugin."""
+    from prefixcap.plugin.registry import default_registry
+
+    component = default_registry().config_class(kind, name)
+    plugin = default_registry().plugin_of(kind, name)
+    settings = _settings(component)
     if as_json:
         data = {
             "kind": kind,
@@ -101,20 +114,19 @@ def show(
     typer.echo(f"\n{about}\n")
     typer.echo("settings:" if settings else "no settings")
     for setting in settings:
-        required = setting["required"]
-        shown = "required" if required else f"default {json.dumps(setting['default'])}"
+        default = f"default {json.dumps(setting['default'])}"
+        shown = "required" if setting["required"] else default
         typer.echo(f"  {setting['name']}: {setting['type']}, {shown}")
         if setting["meaning"]:
-            width = shutil.get_terminal_size((100, 24)).columns
-            indent = " " * 6
-            typer.echo(
-                textwrap.fill(
-                    str(setting["meaning"]),
-                    width=max(40, width),
-                    initial_indent=indent,
-                    subsequent_indent=indent,
-                )
-            )
+            typer.echo(_wrapped(str(setting["meaning"])))
+
+
+def _wrapped(text: str) -> str:
+    import shutil
+    import textwrap
+
+    width = max(40, shutil.get_terminal_size((100, 24)).columns)
+    return textwrap.fill(text, width=width, initial_indent=INDENT, subsequent_indent=INDENT)
 
 
 def _summary(registry: Registry, kind: str, name: str) -> str:
@@ -125,17 +137,33 @@ def _summary(registry: Registry, kind: str, name: str) -> str:
     return doc.partition("\n")[0]
 
 
+def _settings(component: type[Component]) -> list[dict[str, object]]:
+    import attrs
+
+    meanings = _meanings(component)
+    return [
+        {
+            "name": field.name,
+            "meaning": meanings.get(field.name, ""),
+            "type": _type(field),
+            "default": _default(field),
+            "required": field.default is attrs.NOTHING,
+        }
+        for field in attrs.fields(component)
+    ]
+
+
 def _meanings(component: type[Component]) -> dict[str, str]:
-    """Reads what each setting means where it is documented: in the class, or in a base of it."""
-    found: dict[str, str] = {}
+    """Read each setting's meaning from the docstrings of the class and its bases."""
+    meanings: dict[str, str] = {}
     for base in reversed(component.__mro__):
         _, _, attributes = inspect.cleandoc(base.__dict__.get("__doc__") or "").partition(
             "Attributes:\n"
         )
         section = re.split(r"\n(?=\S)", attributes)[0]
         for name, meaning in re.findall(r"^    (\w+): ((?:.|\n(?!    \w+:|\S))*)", section, re.M):
-            found[name] = " ".join(meaning.split())
-    return found
+            meanings[name] = " ".join(meaning.split())
+    return meanings
 
 
 def _type(field: attrs.Attribute[Any]) -> str:
@@ -143,6 +171,8 @@ def _type(field: attrs.Attribute[Any]) -> str:
 
 
 def _default(field: attrs.Attribute[Any]) -> object:
+    import attrs
+
     default: Any = field.default
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = default.factory()

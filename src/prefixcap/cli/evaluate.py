@@ -11,10 +11,9 @@ import typer
 
 from prefixcap.cli import options
 from prefixcap.cli.output import quiet_stdout
-from prefixcap.interfaces.metric import MetricConfig
 
 if TYPE_CHECKING:
-    from prefixcap.interfaces.metric import Record, Scores
+    from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 
 
 def evaluate_file(
@@ -47,6 +46,7 @@ def evaluate_file(
     from prefixcap.cli.progress import reporter
     from prefixcap.evaluation.evaluate import evaluate, too_few
     from prefixcap.evaluation.readers import read_records
+    from prefixcap.interfaces.metric import MetricConfig
     from prefixcap.plugin.registry import default_registry
 
     registry = default_registry()

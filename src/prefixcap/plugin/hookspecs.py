@@ -1,13 +1,14 @@
-"""The hooks that plugins implement, and the markers that a plugin author needs."""
+"""The hooks that plugins implement, and the marker for implementations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from prefixcap.interfaces.component import Component
+if TYPE_CHECKING:
+    from prefixcap.interfaces.component import Component
 
 PROJECT = "prefixcap"
 
@@ -17,19 +18,20 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def prefixcap_components() -> Iterable[type[Component]]:  # type: ignore[empty-body]
-    """Returns the config classes that a plugin offers.
+    """Return the plugin's config classes; their base classes tell their kinds.
 
-    The base class of each says its kind. The hook takes nothing and imports nothing heavy.
+    Called once per registry. It must not import heavy libraries.
     """
 
 
 @hookspec
 def prefixcap_commands(app: Any) -> None:
-    """Add commands to the shell.
+    """Add commands to the shell with `app.command(name)(function)`.
 
-    Called once, before the command line is parsed, unless a built-in command is called. It must
-    import nothing heavy: commands import what they need when they run.
+    Called for `prefixcap --help` and for every command that is not built in. It must not import
+    heavy libraries: import them in the command. A name that is built in, or that another plugin
+    uses, is refused.
 
     Args:
-        app: The `typer.Typer` of the shell.
+        app: A `typer.Typer` that receives this plugin's commands only.
     """

@@ -1,4 +1,4 @@
-"""The registry: which components there are, from which plugins."""
+"""The registry: the components of all plugins, by kind and name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Registry:
     """Components by kind and name.
 
     Args:
-        plugins: the plugins to draw from; those that are installed unless given.
+        plugins: The plugins to use; all installed ones by default.
     """
 
     def __init__(self, plugins: Iterable[Plugin] | None = None) -> None:
@@ -35,72 +35,73 @@ class Registry:
         return claims
 
     def names(self, kind: str) -> list[str]:
-        """Returns the names of a kind's components, sorted.
+        """Return the sorted names of a kind's components.
 
         Raises:
-            PrefixcapError: there is no such kind.
+            PrefixcapError: If there is no such kind.
         """
         _check_kind(kind)
         return sorted(name for known, name in self._claims if known == kind)
 
     def plugin_of(self, kind: str, name: str) -> Plugin:
-        """Returns the plugin that offers a component; raises as `config_class` does."""
+        """Return the plugin that provides a component; raise like `config_class`."""
         return self._claim(kind, name)[0]
 
     def config_class(self, kind: str, name: str) -> type[Component]:
-        """Returns the config class of a name.
+        """Return the config class with a kind and a name.
 
         Raises:
-            PrefixcapError: nobody offers it (the nearest match and what failed to load are said),
-                or two plugins claim the name.
+            PrefixcapError: If no plugin or more than one plugin provides it.
         """
         return self._claim(kind, name)[1]
 
     def class_named(self, class_name: str) -> type[Component]:
-        """Returns the config class that is called `class_name` in Python, such as "Beam".
+        """Return the config class with a Python name, such as "Beam".
 
         Raises:
-            PrefixcapError: there is none, or more than one.
+            PrefixcapError: If there is none, or more than one.
         """
-        found = [c for plugin in self.plugins for c in plugin.components]
-        matches = [c for c in found if c.__name__ == class_name]
+        classes = [c for plugin in self.plugins for c in plugin.components]
+        matches = [c for c in classes if c.__name__ == class_name]
         if len(matches) == 1:
             return matches[0]
         if matches:
             modules = " and ".join(c.__module__ for c in matches)
-            raise PrefixcapError(f"{class_name!r} is a config class of {modules}: import it there")
+            raise PrefixcapError(
+                f"{class_name!r} is a config class in {modules}: import it from there"
+            )
         raise PrefixcapError(
-            f"no config class {class_name!r}{nearest(class_name, {c.__name__ for c in found})}"
+            f"no config class {class_name!r}{nearest(class_name, {c.__name__ for c in classes})}"
         )
 
     def parse(self, base: type[C], spec: str | C) -> C:
-        """Turns `beam:num_beams=5` into a config of the kind of `base`; a config stays as it is.
+        """Parse a spec such as `beam:num_beams=5` into a config; return a config unchanged.
 
         Args:
-            base: a kind's base class, such as `DecoderConfig`.
-            spec: a component's name, alone or with its settings, or a config already.
+            base: The kind's base class, such as `DecoderConfig`.
+            spec: A component's name, optionally with settings, or a config.
 
         Raises:
-            PrefixcapError: the component, a setting or its value is not known, of it or of a
-                component that a setting names.
+            PrefixcapError: If the component, a setting or its value is unknown, here or in a spec
+                that a setting holds.
         """
         if isinstance(spec, base):
             return spec
         name, settings = specs.split(cast(str, spec))
         config_class = self.config_class(base.kind, name)
-        found = cast(C, specs.structure(config_class, settings, f"{base.kind} {spec!r}"))
-        try:  # what is unknown within is said now, and not after a training
-            found.subcomponents()
-            found.external_digests()
+        config = cast(C, specs.structure(config_class, settings, f"{base.kind} {spec!r}"))
+        try:  # report mistakes in nested specs now, not after a training
+            config.subcomponents()
+            config.external_digests()
         except PrefixcapError as error:
             raise PrefixcapError(f"{base.kind} {spec!r}: {error}") from error
-        return found
+        return config
 
     def from_json(self, base: type[C], data: dict[str, object]) -> C:
-        """Turns what `specs.to_json` wrote back into a config.
+        """Convert the output of `specs.to_json` back into a config.
 
         Raises:
-            PrefixcapError: the component, a setting or its value is not known.
+            PrefixcapError: If the component, a setting or its value is unknown.
         """
         settings = dict(data)
         name = str(settings.pop("name", ""))
@@ -113,9 +114,9 @@ class Registry:
         if len(claims) == 1:
             return claims[0]
         if claims:
-            both = " and ".join(f"{plugin.name!r} ({plugin.distribution})" for plugin, _ in claims)
+            both = " and ".join(str(plugin) for plugin, _ in claims)
             raise PrefixcapError(
-                f"the {kind} {name!r} is claimed by the plugins {both}; uninstall one of them"
+                f"more than one plugin provides the {kind} {name!r}: {both}; uninstall one of them"
             )
         raise PrefixcapError(f"no {kind} {name!r}{nearest(name, self.names(kind))}{self._failed()}")
 

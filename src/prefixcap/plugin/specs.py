@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import cattrs
-from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
-from cattrs.v import transform_error
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 C = TypeVar("C", bound=Component)
 
@@ -24,9 +24,9 @@ _TRUE = {"true", "yes", "on", "1"}
 
 
 def split_top_level(text: str, marks: str = ",") -> list[str]:
-    """Splits a text at marks that no bracket is around; what stands between two is left out.
+    """Split a text at marks outside brackets, and drop empty parts.
 
-    `a=[1,2],b=3` has two parts. Where brackets do not match, every mark counts.
+    `a=[1,2],b=3` has two parts. If brackets do not match, the text is split at every mark.
     """
     closing: list[str] = []
     cuts = [-1]
@@ -44,10 +44,10 @@ def split_top_level(text: str, marks: str = ",") -> list[str]:
 
 
 def split(spec: str) -> tuple[str, dict[str, str]]:
-    """Splits `name:key=value,key=value` into the name and its settings.
+    """Split `name:key=value,key=value` into the name and the settings.
 
     Raises:
-        PrefixcapError: a setting has no "=" or stands twice.
+        PrefixcapError: If a setting has no "=" or appears twice.
     """
     name, _, rest = spec.partition(":")
     settings: dict[str, str] = {}
@@ -56,37 +56,40 @@ def split(spec: str) -> tuple[str, dict[str, str]]:
         if not equals:
             raise PrefixcapError(f"{spec!r}: {part!r} is not of the form key=value")
         if key in settings:
-            raise PrefixcapError(f"{spec!r}: {key!r} stands twice")
+            raise PrefixcapError(f"{spec!r}: {key!r} appears twice")
         settings[key.strip().replace("-", "_")] = value
     return name.strip(), settings
 
 
 def split_list(text: str) -> list[str]:
-    """Splits a comma list of specs: a part with "=" but no ":" before it belongs to the last spec.
+    """Split a comma list of specs: a part with "=" but no ":" before it belongs to the last spec.
 
     `greedy,beam:num_beams=5,length_penalty=0.8` is two specs.
     """
-    found: list[str] = []
+    specs: list[str] = []
     for part in split_top_level(text):
-        setting = "=" in part and ":" not in part.partition("=")[0]
-        if setting and found:
-            found[-1] += f",{part}"
+        is_setting = "=" in part and ":" not in part.partition("=")[0]
+        if is_setting and specs:
+            specs[-1] += f",{part}"
         else:
-            found.append(part)
-    return found
+            specs.append(part)
+    return specs
 
 
 def structure(config_class: type[C], settings: Mapping[str, object], place: str) -> C:
-    """Makes a config of its settings, texts allowed for every type.
+    """Build a config from settings; a text is accepted for every type.
 
     Args:
-        config_class: the config class.
-        settings: its settings by field name.
-        place: what the settings came from, for the error's sentence.
+        config_class: The config class.
+        settings: The settings by field name.
+        place: Where the settings come from, for error messages.
 
     Raises:
-        PrefixcapError: a setting is unknown, or a value is of the wrong type or out of range.
+        PrefixcapError: If a setting is unknown, or a value has the wrong type or is out of range.
     """
+    # imported here, because listing components and commands does not need it
+    from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
+
     fields = [field.name for field in attrs.fields(config_class)]
     for key in settings:
         if key not in fields:
@@ -101,12 +104,12 @@ def structure(config_class: type[C], settings: Mapping[str, object], place: str)
 
 
 def to_json(config: Component) -> dict[str, Any]:
-    """Returns a config as JSON data: its name and every setting."""
+    """Return a config as JSON data: its name and every setting."""
     return {"name": config.name, **_converter().unstructure(config)}
 
 
 def to_spec(config: Component) -> str:
-    """Returns a config as text, with only the settings that differ from their defaults."""
+    """Return a config as a spec with only the settings that differ from their defaults."""
     data = to_json(config)
     changed = []
     for field in attrs.fields(type(config)):
@@ -114,12 +117,12 @@ def to_spec(config: Component) -> str:
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
             default = default.factory()
         if getattr(config, field.name) != default:
-            changed.append(f"{field.name}={_text(data[field.name])}")
+            changed.append(f"{field.name}={to_text(data[field.name])}")
     return f"{config.name}:{','.join(changed)}" if changed else config.name
 
 
 def digest(*parts: object) -> str:
-    """Hashes JSON data (and configs within) into 16 hexadecimal digits."""
+    """Hash JSON data, and configs in it, into 16 hexadecimal digits."""
 
     def plain(value: object) -> object:
         if isinstance(value, Component):
@@ -131,7 +134,7 @@ def digest(*parts: object) -> str:
 
 
 def fingerprint_inputs(config: Component) -> list[object]:
-    """Returns what a component is made by: itself, and all that its settings name, for `digest`."""
+    """Return a config and everything that its settings refer to, as input for `digest`."""
     return [
         config,
         *(each for part in config.subcomponents() for each in fingerprint_inputs(part)),
@@ -139,18 +142,21 @@ def fingerprint_inputs(config: Component) -> list[object]:
     ]
 
 
-def _text(value: object) -> str:
+def to_text(value: object) -> str:
+    """Return a setting's JSON value as text in a spec."""
     if isinstance(value, list):
-        return "+".join(map(_text, value))
+        return "+".join(map(to_text, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def new_converter(**options: Any) -> cattrs.Converter:
-    """Build a converter that reads numbers, truth values and lists from texts too.
+def new_converter(**options: Any) -> Converter:
+    """Build a converter that also reads numbers, truth values and lists from texts.
 
     Args:
         options: Options of `cattrs.Converter`.
     """
+    import cattrs
+
     converter = cattrs.Converter(**options)
     converter.register_structure_hook(bool, lambda value, _: _boolean(value))
     converter.register_structure_hook(int, lambda value, _: _integer(value))
@@ -162,7 +168,7 @@ def new_converter(**options: Any) -> cattrs.Converter:
 
 
 @cache
-def _converter() -> cattrs.Converter:
+def _converter() -> Converter:
     return new_converter(forbid_extra_keys=True)
 
 
@@ -182,10 +188,10 @@ def _is_tuple(target: Any) -> bool:
 
 
 def _tuple(value: object, target: Any) -> tuple[object, ...]:
-    found = split_top_level(value, "+") if isinstance(value, str) else value
-    if not isinstance(found, (list, tuple)):
-        raise ValueError(f"{value!r} is not a list (as text, its parts are joined by '+')")
-    return tuple(_converter().structure(part, target.__args__[0]) for part in found if part != "")
+    parts = split_top_level(value, "+") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)):
+        raise ValueError(f"{value!r} is not a list (in text, join its parts with '+')")
+    return tuple(_converter().structure(part, target.__args__[0]) for part in parts if part != "")
 
 
 def _boolean(value: object) -> bool:
@@ -198,14 +204,14 @@ def _boolean(value: object) -> bool:
 def _integer(value: object) -> int:
     try:
         number = float(value)  # type: ignore[arg-type]
-        whole = not isinstance(value, bool) and number == int(number)
+        is_integer = not isinstance(value, bool) and number == int(number)
     except (TypeError, ValueError, OverflowError):
-        whole = False
-    if not whole:
-        raise ValueError(f"{value!r} is not a whole number")
+        is_integer = False
+    if not is_integer:
+        raise ValueError(f"{value!r} is not an integer")
     try:
         return int(value)  # type: ignore[call-overload, no-any-return]
-    except ValueError:  # a text such as "1e3"; a float does not hold every large number
+    except ValueError:  # "1e3"; not for every text, as a float does not hold every large integer
         return int(number)
 
 
@@ -218,13 +224,12 @@ def _number(value: object) -> float:
 
 def _string(value: object) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not a text")
+        raise ValueError(f"{value!r} is not text")
     return value
 
 
 def _first_reason(error: Exception) -> str:
-    def sentence(inner: BaseException, _type: object) -> str:
-        return str(inner)
+    from cattrs.v import transform_error
 
-    reason = transform_error(error, format_exception=sentence)[0]
+    reason = transform_error(error, format_exception=lambda inner, _: str(inner))[0]
     return reason.replace(" @ $.", ", at ").replace(" @ $", "")

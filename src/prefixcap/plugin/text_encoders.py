@@ -1,18 +1,14 @@
-"""How alike images and texts are in the space of an encoder that has both sides, such as CLIP."""
+"""Text encoders by spec: the text side of image encoders such as CLIP."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.util.runtime import device_named
-
-if TYPE_CHECKING:
-    pass
 
 
 def text_encoder(
@@ -21,10 +17,10 @@ def text_encoder(
     device: str = "cpu",
     registry: Registry | None = None,
 ) -> TextEncoder:
-    """Makes the text side of an encoder, of its config, or of its spec; built when first needed.
+    """Return the text side of an encoder, a config or a spec; it is built on first use.
 
     Raises:
-        PrefixcapError: there is no such encoder, or a setting is wrong.
+        PrefixcapError: If there is no such encoder, or a setting is wrong.
     """
     if isinstance(encoder, TextEncoder):
         return encoder
@@ -36,9 +32,9 @@ def text_encoder(
 
 @lru_cache(maxsize=4)
 def named_text_encoder(spec: str, device: str = "auto") -> TextEncoder:
-    """Returns the text side that a setting names, its settings parted by ";"; loaded once.
+    """Return the text side that a setting names, with ";" between its settings; load it once.
 
     Raises:
-        PrefixcapError: there is no such encoder, or a setting is wrong.
+        PrefixcapError: If there is no such encoder, or a setting is wrong.
     """
     return text_encoder(spec.replace(";", ","), device=device_named(device))

@@ -1,0 +1,81 @@
+"""The commands that plugins add to the shell."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from prefixcap.plugin.host import Plugin
+
+if TYPE_CHECKING:
+    from typer.models import CommandInfo
+
+
+@attrs.frozen
+class PluginCommands:
+    """The commands of a plugin.
+
+    Attributes:
+        plugin: The plugin.
+        commands: The usable commands, by name.
+        problems: Why others, or all of them, cannot be used.
+    """
+
+    plugin: Plugin
+    commands: dict[str, CommandInfo]
+    problems: tuple[str, ...] = ()
+
+
+def plugin_commands(plugins: Iterable[Plugin], built_in: Collection[str]) -> list[PluginCommands]:
+    """Collect the commands of plugins; no plugin's mistake affects another.
+
+    Args:
+        plugins: The plugins; those without commands are skipped.
+        built_in: The names of the built-in commands, which no plugin can replace.
+    """
+    results = [_collect(plugin) for plugin in plugins if plugin.add_commands]
+    owners = defaultdict(list)
+    for result in results:
+        for name in result.commands:
+            owners[name].append(result.plugin)
+    return [_without_clashes(result, built_in, owners) for result in results]
+
+
+def _collect(plugin: Plugin) -> PluginCommands:
+    import typer
+
+    app = typer.Typer()
+    try:
+        assert plugin.add_commands is not None
+        plugin.add_commands(app)
+        if app.registered_groups:
+            raise TypeError("add_typer is not supported: add each command with app.command")
+        typer.main.get_command(app)  # a signature that typer cannot read fails here
+    except Exception as error:  # a plugin can fail in any way
+        problem = f"adding its commands failed: {type(error).__name__}: {error}"
+        return PluginCommands(plugin, {}, (problem,))
+    return PluginCommands(plugin, {_name(info): info for info in app.registered_commands})
+
+
+def _name(info: CommandInfo) -> str:
+    from typer.main import get_command_name
+
+    return info.name or get_command_name(getattr(info.callback, "__name__", ""))
+
+
+def _without_clashes(
+    result: PluginCommands, built_in: Collection[str], owners: dict[str, list[Plugin]]
+) -> PluginCommands:
+    usable, problems = {}, list(result.problems)
+    for name, info in result.commands.items():
+        others = " and ".join(str(plugin) for plugin in owners[name] if plugin != result.plugin)
+        if name in built_in:
+            problems.append(f"the command {name!r} is built in and cannot be replaced")
+        elif others:
+            problems.append(f"the command {name!r} is also added by {others}; uninstall one")
+        else:
+            usable[name] = info
+    return attrs.evolve(result, commands=usable, problems=tuple(problems))
