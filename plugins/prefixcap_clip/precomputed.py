@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prefixcap.captioning.encode_images import read_ids
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.interfaces.dataset import LOOSE, ImageItem
+from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.encoder import Encoder
 
 
@@ -79,7 +79,7 @@ class PrecomputedEncoder(Encoder):
                 hint = nearest(image.id, self._numbers)
                 raise PrefixcapError(f"{self._path}: no row is of the image {image.id!r}{hint}")
             return self._numbers[image.id]
-        if image.index == LOOSE:
+        if image.index == NO_INDEX:
             raise PrefixcapError(
                 f"{self._path}: which row is of the image {image.id!r} is not known: it is of no "
                 "data set: set 'ids' to a file of the rows' images, or give features"

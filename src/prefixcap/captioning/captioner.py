@@ -16,7 +16,7 @@ from prefixcap.captioning.encode_images import ENCODE_BATCH, encode
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.decoding.decode import collect, iter_decode
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.dataset import LOOSE, ImageItem
+from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
@@ -417,8 +417,8 @@ def _item(image: Picture, number: int) -> ImageItem:
         return image
     if isinstance(image, (str, Path)):
         path = Path(image)
-        return ImageItem(id=path.name, index=LOOSE, path=path, open=lambda: _open(path))
-    return ImageItem(id=str(number), index=LOOSE, open=lambda: image)
+        return ImageItem(id=path.name, index=NO_INDEX, path=path, open=lambda: _open(path))
+    return ImageItem(id=str(number), index=NO_INDEX, open=lambda: image)
 
 
 def _open(path: Path) -> Image.Image:

@@ -1,4 +1,8 @@
-"""A component is a frozen attrs config with a `name` and a `build()`."""
+"""`Component`: the base of every config class; a plugin consists of such classes.
+
+A component is a frozen attrs config with a `name` and a `build()`, which is the only place where
+heavy libraries are imported.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Component(ABC):
-    """The base of every config class; a kind's base class derives from it, and a plugin from that.
+    """The base of every config class, by way of one base class per kind.
 
     Attributes:
-        kind: what it is, such as "decoder"; set by the kind's base class.
-        name: what it is called in the shell; set by each config class.
-        version: changed whenever the same settings give other results, so that no artifact made
-            by the older code is used again.
+        kind: The kind, such as "decoder"; set by the kind's base class.
+        name: The name in the shell; set by each config class.
+        version: Must be changed whenever the same settings lead to other results, so that no
+            study reuses artifacts of the older code.
     """
 
     kind: ClassVar[str]
@@ -25,22 +29,22 @@ class Component(ABC):
     version: ClassVar[str] = "1"
 
     def subcomponents(self) -> Sequence[Component]:
-        """Returns the components that its settings name by their specs.
+        """Return the components that this config's settings name by their specs.
 
-        Their versions count to what features, models, captions and scores were made by, and so do
-        the weights of the encoders and language models that a decoder or a metric names.
+        Their versions, and the weights of encoders and language models among them, become part of
+        the keys of a study's artifacts.
 
         Raises:
-            PrefixcapError: a spec among the settings is wrong.
+            PrefixcapError: If a spec among the settings is wrong.
         """
         return ()
 
     def external_digests(self) -> Sequence[str]:
-        """Returns digests of what else its settings name, such as the files of a folder.
+        """Return digests of whatever else the settings name, such as the files of a folder.
 
-        They too count to what features, models, captions and scores were made by.
+        They become part of the keys of a study's artifacts.
 
         Raises:
-            PrefixcapError: it is not there.
+            PrefixcapError: If something that is named does not exist.
         """
         return ()

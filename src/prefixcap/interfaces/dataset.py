@@ -1,4 +1,4 @@
-"""TODO."""
+"""Data sets: images with reference captions, in splits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-LOOSE = -1
-"""The number of an image that is of no data set."""
+NO_INDEX = -1
+"""The index of an image that belongs to no data set."""
 
 
 @attrs.frozen(kw_only=True)
@@ -25,13 +25,13 @@ class ImageItem:
     """One image of a data set, not yet read.
 
     Attributes:
-        id: what names the image in results; unique in its data set.
-        index: its row in the data set's own order, all splits together; `LOOSE` of a single image.
-        path: the image file, where there is one.
-        open: reads (or draws) the image.
-        embedding: reads the precomputed feature (D) or (N,D), where the data set has one.
-        digest: returns a hash of what the image shows and of its embedding, which addresses its
-            features; the data set's digest stands in where there is none.
+        id: The image's name in results, unique in its data set.
+        index: Its row in the data set's own order over all splits, or `NO_INDEX`.
+        path: The image file, if there is one.
+        open: Reads (or draws) the image.
+        embedding: Reads the precomputed feature (D) or (N,D), if the data set has one.
+        digest: Returns a hash of the image's content and embedding, which addresses its features;
+            without one, the data set's digest is used.
     """
 
     id: str
@@ -60,11 +60,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def examples(self, split: str) -> Sequence[Example]:
-        """Returns a split's examples, always in the same order."""
+        """Return a split's examples, always in the same order."""
 
     @abstractmethod
     def digest(self) -> str:
-        """Returns a hash of everything that the data set gives, for addressing artifacts."""
+        """Return a hash of the entire content, which addresses a study's artifacts."""
 
 
 @attrs.frozen(kw_only=True)
@@ -73,15 +73,15 @@ class DatasetConfig(Component):
 
     kind: ClassVar[str] = "dataset"
     recommended: ClassVar[Mapping[str, str]] = {}
-    """Specs of the components (by kind) that `bench` uses with this data set unless told.
+    """Specs of the components, by kind, that `bench` uses with this data set by default.
 
-    The key "training" holds settings of the training, such as "epochs=3".
+    The key "training" holds training settings, such as "epochs=3".
     """
 
     @abstractmethod
     def build(self) -> Dataset:
-        """Opens the data set.
+        """Open the data set.
 
         Raises:
-            PrefixcapError: a file is missing or broken; the sentence names it (and its line).
+            PrefixcapError: If a file is missing or broken; the message names it (and its line).
         """

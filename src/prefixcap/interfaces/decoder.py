@@ -1,4 +1,4 @@
-"""TODO."""
+"""Decoders: searches and samplers that continue a prefix as captions."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Hypothesis:
-    """One caption that a decoder found.
+    """One caption with its scores.
 
     Attributes:
-        ids: the token ids without the stop token.
-        text: their text; "" where the language model has no tokenizer.
-        logprob: the model's own sum of log-probabilities in nats, stop token included.
-        score: what the decoder ranked by; higher is better.
-        finish_reason: "stop" where a stop token ended it, "length" where the limit did.
-        stop_id: the stop token that ended it, where one did.
+        ids: The token ids without the stop token.
+        text: The text; "" if the language model has no tokenizer.
+        logprob: The model's own sum of log-probabilities in nats, stop token included.
+        score: The value that the decoder ranked by; higher is better.
+        finish_reason: "stop" if a stop token ended the caption, "length" if the limit did.
+        stop_id: The stop token that ended the caption, if one did.
     """
 
     ids: tuple[int, ...]
@@ -56,9 +56,9 @@ class Decoder(ABC):
 
     @abstractmethod
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields each image's number (0 to B-1) once, with its hypotheses, best first.
+        """Yield each image's number (0 to B-1) once, with its hypotheses, best first.
 
-        Images may come in any order, as they finish.
+        Images may be yielded in any order, as they finish.
         """
 
 
@@ -68,17 +68,17 @@ class DecoderConfig(Component):
 
     kind: ClassVar[str] = "decoder"
     needs_transformers: ClassVar[bool] = False
-    """Whether it reaches into the language model, which then must be one of transformers'."""
+    """Whether the decoder uses the language model's module, which must be one of transformers'."""
 
     @abstractmethod
     def build(self) -> Decoder:
-        """Makes the decoder."""
+        """Build the decoder."""
 
     def batch_dependent(self) -> bool:
-        """Says whether an image's captions depend on the images that are decoded beside it.
+        """Return whether an image's captions depend on the other images in the batch.
 
-        A study then decodes all of them at once, also after it was killed half-way. So it is of a
-        decoder that runs another one of which it is so.
+        If so, a study decodes all images together, also after an interruption. Also true when a
+        wrapped decoder depends on its batch.
         """
         return any(
             part.batch_dependent()
@@ -88,25 +88,26 @@ class DecoderConfig(Component):
 
 
 DEFAULT_ROWS = 320
+"""The default maximum number of live rows: 64 images with 5 beams each."""
 
 
 @attrs.frozen(kw_only=True)
 class DecodingTask:
-    """What a decoder is given.
+    """The prefixes that a decoder continues, and the settings of the call.
 
     Attributes:
-        lm: the language model.
-        prefix: (B,P,E), one prefix an image.
+        lm: The language model.
+        prefix: (B,P,E), one prefix per image.
         image_ids: B names; with the seed and the decoder they key each image's random stream.
-        max_new_tokens: the most tokens a caption may have, the stop token included.
-        stop_ids: the tokens that end a caption.
-        stop_visible: whether the stop token's text belongs to the caption (ClipCap's full stop).
-        seed: of all randomness.
-        stream: the decoder's spec, which keys the random streams.
-        max_rows: the most rows to hold at once.
-        features: (B,D) or (B,N,D), where the caller has them.
-        text_encoder: the texts' side of the encoder that made them, likewise.
-        n: how many captions an image are wanted; None leaves it to the decoder's config.
+        max_new_tokens: The maximum number of tokens per caption, the stop token included.
+        stop_ids: The tokens that end a caption.
+        stop_visible: Whether the stop token's text belongs to the caption (ClipCap's full stop).
+        seed: The seed of all randomness.
+        stream: The decoder's spec, which keys the random streams.
+        max_rows: The maximum number of live rows.
+        features: (B,D) or (B,N,D), if the caller has them.
+        text_encoder: The text side of the encoder of these features, if the caller has it.
+        n: The number of captions per image; None leaves it to the decoder's config.
     """
 
     lm: LanguageModel
@@ -123,7 +124,7 @@ class DecodingTask:
     n: int | None = None
 
     def start(self, rows_per_image: int = 1, *, hidden_states: bool = False) -> Session:
-        """Opens a session on all images, which come in as they fit."""
+        """Open a session on all images, which are admitted as they fit."""
         options = SessionOptions(
             rows_per_image=rows_per_image,
             max_rows=self.max_rows,
@@ -133,7 +134,7 @@ class DecodingTask:
         return self.lm.start(self.prefix, options)
 
     def generator(self, image: int) -> np.random.Generator:
-        """Makes an image's own stream of random numbers, the same in every batch and order."""
+        """Return an image's own stream of random numbers, the same in every batch and order."""
         import numpy as np
 
         key = repr((self.seed, self.image_ids[image], self.stream)).encode()
@@ -142,12 +143,12 @@ class DecodingTask:
     def hypothesis(
         self, tokens: Sequence[int], logprob: float, score: float | None = None
     ) -> Hypothesis:
-        """Makes a hypothesis of tokens, of which the last may be a stop token.
+        """Build a hypothesis from its tokens.
 
         Args:
-            tokens: the tokens that were chosen.
-            logprob: the model's own sum of log-probabilities, of the stop token too.
-            score: what the decoder ranks by; `logprob` unless given.
+            tokens: The chosen tokens, of which the last may be a stop token.
+            logprob: The model's own sum of log-probabilities, stop token included.
+            score: The value that the decoder ranks by; `logprob` by default.
         """
         stopped = bool(tokens) and tokens[-1] in self.stop_ids
         ids = tuple(tokens[:-1] if stopped else tokens)

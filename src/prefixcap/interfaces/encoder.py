@@ -1,4 +1,4 @@
-"""TODO."""
+"""Image encoders: from images to features (B,D) or (B,N,D)."""
 
 from __future__ import annotations
 
@@ -26,41 +26,40 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def tokens(self) -> int | None:
-        """N, the number of feature tokens an image; None where a feature is one vector (D)."""
+        """N, the number of feature tokens per image; None if a feature is one vector (D)."""
 
     @abstractmethod
     def preprocess(self, image: ImageItem) -> Tensor:
-        """Turns an image into the tensor that `encode` stacks, such as pixels (3,H,W)."""
+        """Turn an image into the tensor that `encode` takes in stacks, such as pixels (3,H,W)."""
 
     @abstractmethod
     def encode(self, inputs: Tensor) -> Tensor:
-        """Encodes a stack of preprocessed images into features (B,D) or (B,N,D), float32."""
+        """Encode a stack of preprocessed images into features (B,D) or (B,N,D), float32."""
 
     @abstractmethod
     def digest(self) -> str:
-        """Returns a hash of the weights (or of the file of features)."""
+        """Return a hash of the weights, or of the file of features."""
 
     def encode_text(self, texts: Sequence[str]) -> Tensor | None:
-        """Encodes texts into the images' space (B,D), where the encoder has a text side."""
+        """Encode texts into the space of the images (B,D); None if the encoder cannot."""
         return None
 
 
 @attrs.frozen(kw_only=True)
 class EncoderConfig(Component):
-    """The base of image encoder configs.
-
-    Attributes:
-        depends_on_index: whether a feature depends on its image's number in the data set, as
-            that of a row in a file does; where it does not, images may come and go beside it.
-    """
+    """The base of image encoder configs."""
 
     kind: ClassVar[str] = "encoder"
 
     @property
     def depends_on_index(self) -> bool:
-        """See the attributes; to be on the safe side unless a config says otherwise."""
+        """Whether a feature depends on its image's index in the data set, as rows of a file do.
+
+        If not, images may be added to the data set without encoding the others again. True is the
+        safe default.
+        """
         return True
 
     @abstractmethod
     def build(self, device: str = "cpu") -> Encoder:
-        """Loads the encoder's weights onto a device."""
+        """Load the encoder's weights onto a device."""

@@ -1,8 +1,4 @@
-"""The seven kinds of component: the base classes of their configs and of what these build.
-
-Shapes, here and everywhere: B images, N feature tokens an image, D feature width, P prefix length,
-E embedding width, R live rows, T tokens, V vocabulary.
-"""
+"""The seven kinds of component, by the base classes of their configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Language models: embeddings, logits for training, and sessions for decoding."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(ABC):
-    """What the core needs of a tokenizer."""
+    """Converts between texts and token ids."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """Turns text into token ids, without any special token."""
+        """Return the token ids of a text, without special tokens."""
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """Turns token ids into text, without special tokens."""
+        """Return the text of token ids, without special tokens."""
 
 
 class LanguageModel(ABC):
@@ -44,64 +44,60 @@ class LanguageModel(ABC):
     @property
     @abstractmethod
     def max_positions(self) -> int | None:
-        """The longest prefix and text together, where the model has a limit."""
+        """The maximum length of prefix and text together; None if there is no limit."""
 
     @property
     @abstractmethod
     def eos_id(self) -> int | None:
-        """The id of the end-of-text token, where the model has one."""
+        """The end-of-text token, if the model has one."""
 
     @property
     def eos_ids(self) -> tuple[int, ...]:
-        """The ids of all tokens that end a text, `eos_id` first; this one alone by default."""
+        """All tokens that end a text, `eos_id` first; by default `eos_id` alone."""
         return () if self.eos_id is None else (self.eos_id,)
 
     @property
     @abstractmethod
     def tokenizer(self) -> Tokenizer | None:
-        """The tokenizer, where there is one."""
+        """The tokenizer, if there is one."""
 
     @property
     @abstractmethod
     def module(self) -> nn.Module:
-        """The model's module: its device, dtype and parameters, for tuning and training."""
+        """The model's module, with its device, dtype and parameters."""
 
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:
-        """Looks up the embeddings (...,E) of token ids (...)."""
+        """Return the embeddings (...,E) of token ids (...)."""
 
     def prepend_tokens(self, prefix: Tensor) -> Tensor:
-        """Returns what the module itself is to read for prefixes (B,P,E).
+        """Return prefixes (B,P,E) with the embeddings of any tokens that precede them (B,P',E).
 
-        These alone, unless the model wants something before every prefix, such as the
-        beginning-of-text token: then (B,P',E). Sessions and `teacher_forced` see to it themselves,
-        and `max_positions` is what remains.
+        Some models expect a beginning-of-text token first. Sessions and `teacher_forced` call this
+        themselves, and `max_positions` excludes these tokens.
         """
         return prefix
 
     @abstractmethod
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Computes the logits of every token of given texts.
+        """Compute the logits of every token of given texts.
 
         Args:
             prefix: (B,P,E).
-            ids: (B,T), padded on the right with any id.
-            mask: (B,T), True where `ids` is real.
+            ids: (B,T), padded on the right with any ids.
+            mask: (B,T), True for tokens that are not padding.
 
         Returns:
-            Logits (B,T,V); those at position t are of token t, given the prefix and tokens < t.
+            Logits (B,T,V); at position t those of token t, given the prefix and tokens < t.
         """
 
     @abstractmethod
     def start(self, prefix: Tensor, options: SessionOptions) -> Session:
-        """Opens a session on the prefixes (B,P,E) of B images.
-
-        No image is live before the session's first `admit`.
-        """
+        """Open a session on the prefixes (B,P,E) of B images; it starts without live rows."""
 
     @abstractmethod
     def digest(self) -> str:
-        """Returns a hash of the weights and the tokenizer."""
+        """Return a hash of the weights and the tokenizer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -112,4 +108,4 @@ class LMConfig(Component):
 
     @abstractmethod
     def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
-        """Loads the model's weights onto a device."""
+        """Load the model's weights onto a device."""

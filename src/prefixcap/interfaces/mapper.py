@@ -1,4 +1,4 @@
-"""TODO."""
+"""Mappers: from features (B,D) or (B,N,D) to prefixes (B,P,E)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class MapperShape:
-    """What a mapper must fit: D and N of the encoder, P of the study, E of the language model."""
+    """The sizes that a mapper is built for.
+
+    Attributes:
+        feature_width: D of the encoder.
+        feature_tokens: N of the encoder; None if a feature is one vector (D).
+        prefix_length: P of the study.
+        embedding_width: E of the language model.
+    """
 
     feature_width: int
     feature_tokens: int | None
@@ -25,10 +32,10 @@ class MapperShape:
 
 @attrs.frozen(kw_only=True)
 class MapperConfig(Component):
-    """The base of mapper configs: a mapper turns features (B,D) or (B,N,D) into (B,P,E)."""
+    """The base of mapper configs."""
 
     kind: ClassVar[str] = "mapper"
 
     @abstractmethod
     def build(self, shape: MapperShape) -> nn.Module:
-        """Makes the mapper with fresh weights, drawn from torch's global random state."""
+        """Build the mapper with initial weights drawn from torch's global random state."""

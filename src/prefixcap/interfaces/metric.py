@@ -1,4 +1,4 @@
-"""TODO."""
+"""Metrics: from records (an image's caption and references) to scores."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Record:
-    """One image's predicted caption beside its references.
+    """One image's predicted caption and its references.
 
     Attributes:
-        image: the image's id.
-        references: the human captions.
-        prediction: the caption that is scored.
-        captions: every caption that was made for the image, best first, where that is known; the
-            first is the prediction.
-        logprobs: the model's own log-probability of each, where a decoder made them.
-        tokens: the number of tokens of each, the stop token included, likewise.
-        finishes: how each ended, "stop" or "length", likewise.
-        item: the image itself, where it is at hand.
-        feature: the image's feature (D) or (N,D) by the study's encoder, likewise.
-        text_encoder: the texts' side of that encoder, which compares the feature with captions.
+        image: The image's id.
+        references: The reference captions.
+        prediction: The caption that is scored.
+        captions: All captions of the image, best first, if known; the first is the prediction.
+        logprobs: The model's own log-probability of each caption, if a decoder wrote them.
+        tokens: The number of tokens of each caption, the stop token included, likewise.
+        finishes: The finish reason of each caption, "stop" or "length", likewise.
+        item: The image itself, if available.
+        feature: The image's feature (D) or (N,D) by the study's encoder, if available.
+        text_encoder: That encoder's text side, which compares the feature with captions.
     """
 
     image: str
@@ -47,7 +46,7 @@ class Record:
     text_encoder: TextEncoder | None = attrs.field(default=None, eq=False, repr=False)
 
     def predicting(self, number: int) -> Record:
-        """Returns the record with one of its captions as the prediction; the others follow it."""
+        """Return the record with another of its captions moved to the front, as the prediction."""
 
         def first(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return values and (values[number], *values[:number], *values[number + 1 :])
@@ -64,11 +63,11 @@ class Record:
 
 @attrs.frozen(kw_only=True)
 class Scores:
-    """What a metric gives.
+    """The result of a metric.
 
     Attributes:
-        values: the corpus score of each named measure, such as {"Bleu_1": 0.57, ...}.
-        per_image: each measure's score of each record, in the records' order, where it has one.
+        values: The corpus score of each named measure, such as {"Bleu_1": 0.57, ...}.
+        per_image: The scores of each record, in the records' order, for measures that have them.
     """
 
     values: Mapping[str, float]
@@ -76,14 +75,14 @@ class Scores:
 
 
 class Metric(ABC):
-    """A measure of captions."""
+    """Scores captions."""
 
     @abstractmethod
     def score(self, records: Sequence[Record]) -> Scores:
-        """Scores the predictions of all records together.
+        """Score the predictions of all records together.
 
         Raises:
-            PrefixcapError: something that the metric needs (Java, models, references) is missing.
+            PrefixcapError: If something that the metric needs (Java, a model) is missing.
         """
 
 
@@ -93,19 +92,16 @@ class MetricConfig(Component):
 
     kind: ClassVar[str] = "metric"
     requires: ClassVar[frozenset[str]] = frozenset()
-    """What records must have besides texts, or the metric is not asked.
+    """What records must have besides texts; otherwise the metric is skipped.
 
-    "image": the image or its feature, with the encoder's text side; "search": what the decoder
-    says of its captions (`logprobs`, `tokens`, `finishes`); "several": two captions or more.
+    "image": the image or its feature, and the encoder's text side; "search": `logprobs`, `tokens`
+    and `finishes` from the decoder; "several": two captions or more.
     """
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
-    """The names of the values that are the better the smaller they are, such as an error rate."""
+    """The names of the scores of which lower ones are better, such as an error rate."""
     min_samples: ClassVar[Mapping[str, int]] = {}
-    """How many "images", and "references" of each, its scores mean something from; 1 unless given.
-
-    Where there are fewer, that is said in a warning.
-    """
+    """The number of "images", and of "references" per image, below which a warning is shown."""
 
     @abstractmethod
     def build(self) -> Metric:
-        """Makes the metric."""
+        """Build the metric."""

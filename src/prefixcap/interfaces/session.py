@@ -1,4 +1,8 @@
-"""The primitive that carries every search: live rows that are extended, repeated and dropped."""
+"""`Session`: the primitive of every search, live rows that are extended, repeated and dropped.
+
+A row is one hypothesis of one image. The tree session in `prefixcap.engine` is the fast
+implementation; decoders only see this interface.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +38,11 @@ class SessionOptions:
 
 
 class Session(ABC):
-    """R live rows, each with its image, on one language model.
+    """R live rows, each of one image, on one language model.
 
-    A session begins without rows. `admit` brings in waiting images, one row each; `advance`
-    extends, reorders, repeats and drops rows in one call. A decoder is a loop of the two; `extend`
-    is for those that try several tokens at once.
+    A session starts without rows. `admit` adds waiting images, one row each; `advance` extends,
+    reorders, repeats and drops rows in one call. A decoder loops over the two; `extend` is for
+    decoders that try several tokens at once.
 
     Example:
         >>> while session.admit() or len(session.images):
@@ -60,26 +64,26 @@ class Session(ABC):
     @property
     @abstractmethod
     def waiting(self) -> int:
-        """How many images have not been admitted yet."""
+        """The number of images that have not been admitted yet."""
 
     @abstractmethod
     def admit(self) -> list[int]:
-        """Brings in waiting images while `rows_per_image` rows for each fit into `max_rows`.
+        """Admit waiting images while `rows_per_image` rows for each fit into `max_rows`.
 
         Returns:
-            The numbers of the new images; their rows, one each, are the last of the live rows.
-            At least one image comes in where no row is live and one waits.
+            The numbers of the new images; their rows, one each, come last among the live rows.
+            If no row is live and images wait, at least one is admitted.
         """
 
     @abstractmethod
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
-        """Extends rows by one token each.
+        """Extend rows by one token each.
 
         Args:
-            tokens: (R') int64, the token that each new row is extended by.
-            parents: (R') int64, the row that each new row continues. A row that is no parent is
-                dropped; one that stands more than once is repeated. Any order will do; rows of
-                one image kept side by side are the fastest.
+            tokens: (R') int64, the token of each new row.
+            parents: (R') int64, the row that each new row continues. Rows that are no parent are
+                dropped, and rows that appear several times are repeated. Any order is allowed;
+                rows of one image next to each other are the fastest.
 
         Returns:
             The next token's logits (R',V), float32; also in `logits`.
@@ -87,38 +91,37 @@ class Session(ABC):
 
     @abstractmethod
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Extends rows by texts of several tokens in one run, beside rows that stay as they are.
+        """Extend rows by several tokens in one run of the model, and keep other rows as they are.
 
-        The new tokens form trees on the live rows, and every one of them becomes a live row, the
-        texts half-way too. So a text is taken back by going on from a row before its end, and one
-        of several is chosen by going on from it; `advance` then drops the rest.
+        The new tokens form trees whose roots continue live rows, and every token becomes a live
+        row. To accept only the beginning of a text, continue from the row of its last accepted
+        token; the next `advance` drops the rest.
 
         Args:
-            tokens: (R') int64, the new tokens, any before those that continue it.
-            parents: (R') int64, the row that each one continues: a live row from 0 to R-1, or R + i
-                for the one that the call's own token i makes.
-            kept: (K) int64, live rows that stay; none unless given.
+            tokens: (R') int64, the new tokens, each before those that continue it.
+            parents: (R') int64, the row that each token continues: a live row from 0 to R-1, or
+                R + i for the row of this call's token i.
+            kept: (K) int64, live rows that stay; none by default.
 
         Returns:
-            The next token's logits (K+R',V) of the rows that are live now, float32: first those
-            kept, with the logits that they had, then the new ones; also in `logits`.
+            The next token's logits (K+R',V) of the rows that are live now, float32: first the
+            kept rows with the logits they had, then the new ones; also in `logits`.
         """
 
     @abstractmethod
     def hidden(self) -> tuple[Tensor, ...]:
-        """Returns the last position's hidden states (R,E) of the embedding and of each layer.
+        """Return the last position's hidden states (R,E) of the embedding and of each layer.
 
         Raises:
-            RuntimeError: the session was opened without `hidden_states`.
+            RuntimeError: If the session was opened without `hidden_states`.
         """
 
     @abstractmethod
     def prefix_hidden(self) -> Tensor:
-        """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last.
+        """Return the last layer's hidden states (b,P,E) of the prefixes admitted last.
 
-        These are of the images that the latest `admit` returned, in its order; `hidden` has the
-        last of their positions.
+        They belong to the images that the latest `admit` returned, in that order.
 
         Raises:
-            RuntimeError: the session was opened without `hidden_states`.
+            RuntimeError: If the session was opened without `hidden_states`.
         """

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Tunings: which parameters of the language model are trained with the mapper."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class Tuning(ABC):
-    """Decides which of the language model's parameters are trained."""
+    """Selects the parameters of the language model that are trained."""
 
     @abstractmethod
     def apply(self, module: nn.Module) -> None:
-        """Sets `requires_grad` on every parameter; may add modules with parameters of its own.
+        """Set `requires_grad` on every parameter; may add modules with parameters of its own.
 
-        The parameters that require a gradient afterwards are trained, and saved in the run.
+        The parameters that require a gradient afterwards are trained and saved.
         """
 
 
@@ -30,8 +30,8 @@ class TuningConfig(Component):
 
     kind: ClassVar[str] = "tuning"
     trains_lm: ClassVar[bool] = True
-    """Whether the language model changes in training, which then works on a copy of it."""
+    """Whether training changes the language model; it then works on a copy."""
 
     @abstractmethod
     def build(self) -> Tuning:
-        """Makes the tuning."""
+        """Build the tuning."""

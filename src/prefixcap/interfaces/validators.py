@@ -1,4 +1,4 @@
-"""TODO."""
+"""attrs validators for the settings of components."""
 
 from __future__ import annotations
 
@@ -12,48 +12,37 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 def finite(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Is an attrs validator for numbers that are numbers, and not infinite."""
+    """Validate that a number is finite."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{attribute.name} must be a finite number, not {value}")
 
 
 def at_least(minimum: float) -> Validator:
-    """Makes an attrs validator for finite numbers of `minimum` or more."""
-
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        finite(_, attribute, value)
-        if value is not None and not value >= minimum:
-            raise ValueError(f"{attribute.name} must be at least {minimum}, not {value}")
-
-    return check
+    """Return a validator for finite numbers of at least `minimum`."""
+    return _in_range(lambda value: value >= minimum, f"at least {minimum}")
 
 
 def above(minimum: float) -> Validator:
-    """Makes an attrs validator for finite numbers greater than `minimum`."""
-
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        finite(_, attribute, value)
-        if value is not None and not value > minimum:
-            raise ValueError(f"{attribute.name} must be greater than {minimum}, not {value}")
-
-    return check
+    """Return a validator for finite numbers greater than `minimum`."""
+    return _in_range(lambda value: value > minimum, f"greater than {minimum}")
 
 
 def between(minimum: float, maximum: float) -> Validator:
-    """Makes an attrs validator for numbers from `minimum` to `maximum`, both included."""
+    """Return a validator for numbers from `minimum` to `maximum`, both included."""
+    return _in_range(lambda value: minimum <= value <= maximum, f"between {minimum} and {maximum}")
 
+
+def _in_range(contains: Callable[[float], bool], description: str) -> Validator:
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         finite(_, attribute, value)
-        if value is not None and not minimum <= value <= maximum:
-            raise ValueError(
-                f"{attribute.name} must be between {minimum} and {maximum}, not {value}"
-            )
+        if value is not None and not contains(value):
+            raise ValueError(f"{attribute.name} must be {description}, not {value}")
 
     return check
 
 
 def one_of(choices: Collection[str]) -> Validator:
-    """Makes an attrs validator for one of a few words."""
+    """Return a validator for one of a few words."""
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value not in choices:
