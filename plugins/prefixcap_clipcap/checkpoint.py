@@ -118,7 +118,7 @@ def read(
         lm=lm,
         **sizes(path, mapper, width),
     )
-    _check_option(found, "--prefix-length", prefix_length, found.prefix_length)
+    _check_option(found, "--prefix-len", prefix_length, found.prefix_length)
     if mapping_type == "transformer":
         _check_option(found, "--clip-length", clip_length, found.clip_length)
         _check_option(found, "--num-layers", num_layers, found.num_layers)

@@ -15,7 +15,9 @@ def import_clipcap(
         Path, typer.Argument(help="ClipCap's .pt file: the whole model, or its mapper alone.")
     ],
     mapping_type: Annotated[str, typer.Option(help="The mapper: mlp or transformer.")],
-    prefix_length: Annotated[int, typer.Option(help="P, the prefix length.")],
+    prefix_length: Annotated[
+        int, typer.Option("--prefix-len", "--prefix-length", help="P, the prefix length.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder of the run to write.")],
     clip_length: Annotated[
         int | None,

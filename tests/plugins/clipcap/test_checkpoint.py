@@ -146,7 +146,7 @@ def test_an_imported_run_computes_what_the_checkpoint_says(
     mapper = MAPPERS[kind]()
     weights = whole(mapper) if flavour == "whole" else mapper
     path = saved(weights)
-    options = ["--mapping-type", kind, "--prefix-length", str(P), "--normalize-prefix"]
+    options = ["--mapping-type", kind, "--prefix-len", str(P), "--normalize-prefix"]
     options += ["--feature-scale", "3", "--lm", str(lm_folder), "--out", str(tmp_path / "run")]
     assert main(["import-clipcap", str(path), *options]) == 0
     captioner = Captioner.load(tmp_path / "run", device="cpu")
@@ -239,7 +239,7 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "another prefix length": (
         lambda: whole(mlp()),
         {"prefix_length": 10},
-        "--prefix-length 10 does not fit its shapes; use --prefix-length 3",
+        "--prefix-len 10 does not fit its shapes; use --prefix-len 3",
     ),
     "another clip length": (
         lambda: whole(transformer()),
