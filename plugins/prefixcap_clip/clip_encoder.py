@@ -10,20 +10,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.util.runtime import device_named
-from prefixcap_clip.configs import CLIP
 
 
 class CLIPEncoder(Encoder):
-    """A CLIP that clip-anytorch loaded.
+    """A CLIP loaded by clip-anytorch.
 
     Args:
-        model: the model, in float32.
-        transform: clip's preprocessing of a PIL image into pixels (3,H,W).
+        model: The model, in float32.
+        transform: Its preprocessing of a PIL image into pixels (3,H,W).
     """
 
     def __init__(self, model: Any, transform: Any) -> None:
@@ -32,17 +32,17 @@ class CLIPEncoder(Encoder):
         self._device = next(model.parameters()).device
 
     @property
+    @override
     def width(self) -> int:
-        """D, the width of CLIP's joint space."""
         return int(self._model.text_projection.shape[1])
 
     @property
+    @override
     def tokens(self) -> None:
-        """A feature is one vector."""
         return None
 
+    @override
     def preprocess(self, image: ImageItem) -> Tensor:
-        """Opens an image and resizes, crops and normalises it into pixels (3,H,W)."""
         if image.open is None:
             raise PrefixcapError(
                 f"{image.id}: the encoder 'clip' needs the image, and the data set has none: "
@@ -52,14 +52,14 @@ class CLIPEncoder(Encoder):
             pixels: Tensor = self._transform(picture.convert("RGB"))
         return pixels
 
+    @override
     def encode(self, inputs: Tensor) -> Tensor:
-        """Encodes pixels (B,3,H,W) into features (B,D), float32."""
         with torch.inference_mode():
             features: Tensor = self._model.encode_image(inputs.to(self._device))
         return features.float()
 
+    @override
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Encodes texts into CLIP's joint space (B,D), float32."""
         import clip
 
         tokens = clip.tokenize(list(texts), truncate=True).to(self._device)
@@ -67,49 +67,51 @@ class CLIPEncoder(Encoder):
             features: Tensor = self._model.encode_text(tokens)
         return features.float()
 
+    @override
     def digest(self) -> str:
-        """Returns a hash of the weights."""
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        found = sha256()
+        digest = sha256()
         for name, tensor in sorted(self._model.state_dict().items()):
-            found.update(name.encode())
-            found.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()[:16]
+            digest.update(name.encode())
+            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
-def load(config: CLIP, device: str) -> CLIPEncoder:
-    """Loads the model that a config names; see `CLIP.build`."""
+def load(model: str, download_root: str, device: str) -> CLIPEncoder:
+    """Load a model, downloading it if it is one of OpenAI's; see `CLIP` for the arguments.
+
+    Raises:
+        PrefixcapError: If there is no such model, or it cannot be downloaded or read.
+    """
     import clip
 
-    device = device_named(device)
-    path = Path(config.model).expanduser()
-    if config.model not in clip.available_models() and not path.is_file():
-        what = "is a folder" if path.is_dir() else "is neither a file nor one of OpenAI's models"
+    path = Path(model).expanduser()
+    is_named = model in clip.available_models()
+    if not is_named and not path.is_file():
+        problem = "is a folder" if path.is_dir() else "is neither a file nor one of OpenAI's models"
         raise PrefixcapError(
-            f"encoder 'clip': model={config.model!r} {what}"
-            f"{nearest(config.model, clip.available_models())}"
+            f"encoder 'clip': model={model!r} {problem}{nearest(model, clip.available_models())}"
         )
-    named = config.model in clip.available_models()
-    root = Path(config.download_root or "~/.cache/clip").expanduser()
+    root = Path(download_root or "~/.cache/clip").expanduser()
     try:
-        model, transform = clip.load(
-            config.model if named else str(path),
-            device=device,
+        module, transform = clip.load(
+            model if is_named else str(path),
+            device=device_named(device),
             jit=False,
             download_root=str(root),
         )
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if not named:
+        if not is_named:
             raise PrefixcapError(
                 f"encoder 'clip': {path} is not a checkpoint in OpenAI's format: {reason}"
             ) from error
-        url = clip.clip._MODELS[config.model]
+        url = clip.clip._MODELS[model]
         raise PrefixcapError(
-            f"encoder 'clip': {config.model} could not be downloaded ({reason}); get {url} on a "
+            f"encoder 'clip': {model} could not be downloaded ({reason}); get {url} on a "
             f"machine with a network and put it at {root / url.rsplit('/', 1)[-1]}"
         ) from error
-    return CLIPEncoder(model.float().eval().requires_grad_(False), transform)
+    return CLIPEncoder(module.float().eval().requires_grad_(False), transform)

@@ -1,10 +1,11 @@
-"""The configs of the encoders; what they build is in `clip_encoder` and `precomputed`."""
+"""Configs of the encoders."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
@@ -12,14 +13,14 @@ from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 
 @attrs.frozen(kw_only=True)
 class CLIP(EncoderConfig):
-    """OpenAI's CLIP (Radford et al. 2021, arXiv:2103.00020), through clip-anytorch.
+    """OpenAI's CLIP (Radford et al. 2021, arXiv:2103.00020), loaded by clip-anytorch.
 
-    Features are the image side's embeddings (B,D), not normalised.
+    Features are image embeddings (B,D), not normalised.
 
     Attributes:
-        model: the name of one of OpenAI's models, such as ViT-B/32, or a checkpoint file in
-            OpenAI's format.
-        download_root: where OpenAI's models are kept; clip's own folder unless given.
+        model: Name of one of OpenAI's models, such as ViT-B/32, or a checkpoint file in OpenAI's
+            format.
+        download_root: Folder of downloaded models; default: `~/.cache/clip`.
     """
 
     name: ClassVar[str] = "clip"
@@ -28,31 +29,27 @@ class CLIP(EncoderConfig):
     download_root: str = ""
 
     @property
+    @override
     def depends_on_index(self) -> bool:
-        """An image's embedding depends on nothing but the image."""
         return False
 
+    @override
     def build(self, device: str = "cpu") -> Encoder:
-        """Loads the model, downloading it when it is one of OpenAI's and not there.
-
-        Raises:
-            PrefixcapError: there is no such model, or it cannot be downloaded or read.
-        """
         from prefixcap_clip.clip_encoder import load
 
-        return load(self, device)
+        return load(self.model, self.download_root, device)
 
 
 @attrs.frozen(kw_only=True)
 class Precomputed(EncoderConfig):
-    """Embeddings that were computed before, read instead of images.
+    """Precomputed embeddings (B,D) or (B,N,D), read from a file or from the data set.
 
     Attributes:
-        path: a .npy or .safetensors file whose row i belongs to the data set's image i, all splits
-            together; "" takes the embeddings that the data set brings along.
-        key: the tensor's name in a .safetensors file; its only one unless given.
-        ids: a text file with the image that each row belongs to, an id a line, so that rows may be
-            in any order; without it rows follow the data set's order.
+        path: A .npy or .safetensors file whose row i belongs to image i of the data set, counted
+            over all splits; default: the embeddings in the data set.
+        key: Name of the tensor in a .safetensors file; default: its only tensor.
+        ids: A text file with the image id of each row, one per line, which allows any order of
+            rows; default: the order of the data set.
     """
 
     name: ClassVar[str] = "precomputed"
@@ -62,24 +59,19 @@ class Precomputed(EncoderConfig):
     ids: str = attrs.field(default="")
 
     @ids.validator
-    def _has_rows(self, _: object, value: str) -> None:
+    def _needs_path(self, _: object, value: str) -> None:
         if value and not self.path:
             raise PrefixcapError(
-                "precomputed: 'ids' names the rows of a file of embeddings: give its 'path' too"
+                "precomputed: 'ids' names the rows of an embedding file: give its 'path' too"
             )
 
     @property
+    @override
     def depends_on_index(self) -> bool:
-        """Rows without ids follow the data set's order."""
         return bool(self.path) and not self.ids
 
+    @override
     def build(self, device: str = "cpu") -> Encoder:
-        """Opens the file.
-
-        Raises:
-            PrefixcapError: there is no such file, it does not hold (B,D) or (B,N,D) numbers, or
-                it has another number of rows than there are ids.
-        """
         from prefixcap_clip.precomputed import PrecomputedEncoder
 
         return PrecomputedEncoder(self.path, self.key, self.ids)

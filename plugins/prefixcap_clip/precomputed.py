@@ -1,4 +1,4 @@
-"""Embeddings that were computed before."""
+"""Precomputed embeddings as an encoder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap.captioning.encode_images import read_ids
 from prefixcap.errors import PrefixcapError, nearest
@@ -16,106 +17,110 @@ from prefixcap.interfaces.encoder import Encoder
 
 
 class PrecomputedEncoder(Encoder):
-    """Rows of a file, or the embeddings that a data set brings along.
+    """Rows of a file, or the embeddings in a data set.
 
     Args:
-        path: a .npy or .safetensors file of (B,D) or (B,N,D); "" for the data set's own.
-        key: the tensor's name in a .safetensors file.
-        ids: a text file with the id of each row's image; "" where rows follow the data set.
+        path: A .npy or .safetensors file of (B,D) or (B,N,D), or "" for those in the data set.
+        key: Name of the tensor in a .safetensors file, or "" for its only one.
+        ids: A text file with the image id of each row, or "" for the order of the data set.
+
+    Raises:
+        PrefixcapError: If a file is missing or broken, or the number of ids is not that of rows.
     """
 
     def __init__(self, path: str, key: str = "", ids: str = "") -> None:
         self._path = Path(path).expanduser() if path else None
         self._rows = None if self._path is None else _read(self._path, key)
         self._example = None if self._rows is None else self._rows[0]
-        self._numbers = (
-            None
-            if self._rows is None or not ids
-            else {n: i for i, n in enumerate(read_ids(Path(ids).expanduser(), len(self._rows)))}
-        )
+        self._row_of_id: dict[str, int] | None = None
+        if self._rows is not None and ids:
+            names = read_ids(Path(ids).expanduser(), len(self._rows))
+            self._row_of_id = {name: row for row, name in enumerate(names)}
 
     @property
+    @override
     def width(self) -> int:
-        """D, known of a data set's own embeddings once one has been read."""
         return int(self._shape()[-1])
 
     @property
+    @override
     def tokens(self) -> int | None:
-        """N, or None where a feature is one vector."""
         shape = self._shape()
         return int(shape[0]) if len(shape) == 2 else None
 
+    @override
     def preprocess(self, image: ImageItem) -> Tensor:
-        """Reads an image's feature (D) or (N,D)."""
         if self._rows is None:
             if image.embedding is None:
                 raise PrefixcapError(
-                    f"{image.id}: the data set brings no embedding of it along: give the encoder "
+                    f"{image.id}: the data set has no embedding of it: give the encoder "
                     "'precomputed' a path, or use an encoder of images"
                 )
             row = np.asarray(image.embedding(), dtype=np.float32)
         else:
-            row = np.asarray(self._rows[self._number(image)], dtype=np.float32)
+            row = np.asarray(self._rows[self._row_index(image)], dtype=np.float32)
         self._example = row if self._example is None else self._example
         return torch.from_numpy(np.array(row, copy=True))
 
+    @override
     def encode(self, inputs: Tensor) -> Tensor:
-        """Returns the features (B,D) or (B,N,D) as they are, float32."""
         return inputs.float()
 
+    @override
     def digest(self) -> str:
-        """Returns a hash of the file; a data set's own embeddings are in the data set's digest."""
         if self._rows is None:
-            return "dataset"
+            return "dataset"  # the digest of the data set covers its embeddings
         content = np.ascontiguousarray(self._rows)
-        named = () if self._numbers is None else (tuple(self._numbers),)
+        ids = () if self._row_of_id is None else (tuple(self._row_of_id),)
         return sha256(
-            repr((content.shape, content.dtype.str, *named)).encode() + content.tobytes()
+            repr((content.shape, content.dtype.str, *ids)).encode() + content.tobytes()
         ).hexdigest()[:16]
 
-    def _number(self, image: ImageItem) -> int:
-        if self._numbers is not None:
-            if image.id not in self._numbers:
-                hint = nearest(image.id, self._numbers)
-                raise PrefixcapError(f"{self._path}: no row is of the image {image.id!r}{hint}")
-            return self._numbers[image.id]
+    def _row_index(self, image: ImageItem) -> int:
+        if self._row_of_id is not None:
+            if image.id not in self._row_of_id:
+                hint = nearest(image.id, self._row_of_id)
+                raise PrefixcapError(
+                    f"{self._path}: no row belongs to the image {image.id!r}{hint}"
+                )
+            return self._row_of_id[image.id]
         if image.index == NO_INDEX:
             raise PrefixcapError(
-                f"{self._path}: which row is of the image {image.id!r} is not known: it is of no "
-                "data set: set 'ids' to a file of the rows' images, or give features"
+                f"{self._path}: the row of the image {image.id!r} is unknown, because it is not in "
+                "a data set: set 'ids' to a file with the rows' image ids, or give features"
             )
         count = 0 if self._rows is None else len(self._rows)
         if not 0 <= image.index < count:
             raise PrefixcapError(
-                f"{self._path}: there are {count} embeddings, and the image "
-                f"{image.id!r} is number {image.index + 1} of its data set"
+                f"{self._path} has {count} embeddings, but the image {image.id!r} is number "
+                f"{image.index + 1} in its data set"
             )
         return image.index
 
     def _shape(self) -> tuple[int, ...]:
         if self._example is None:
             raise PrefixcapError(
-                "the width of the data set's own embeddings is known once one has been read"
+                "the width of the data set's embeddings is unknown until one has been read"
             )
         return tuple(self._example.shape)
 
 
 def _read(path: Path, key: str) -> np.ndarray:
     if path.suffix not in (".npy", ".safetensors"):
-        raise PrefixcapError(f"{path}: embeddings are read from .npy or .safetensors files")
+        raise PrefixcapError(f"{path}: embeddings must be a .npy or .safetensors file")
     if not path.is_file():
         near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise PrefixcapError(f"{path}: there is no such file{nearest(path.name, near)}")
+        raise PrefixcapError(f"{path} does not exist{nearest(path.name, near)}")
     try:
-        found = np.load(path, mmap_mode="r") if path.suffix == ".npy" else _tensor(path, key)
+        rows = np.load(path, mmap_mode="r") if path.suffix == ".npy" else _tensor(path, key)
     except (OSError, ValueError) as error:
         raise PrefixcapError(f"{path}: cannot be read as embeddings: {error}") from error
-    if found.ndim not in (2, 3) or not len(found) or found.dtype.kind != "f":
+    if rows.ndim not in (2, 3) or not len(rows) or rows.dtype.kind != "f":
         raise PrefixcapError(
             f"{path}: embeddings must be numbers of shape (B,D) or (B,N,D), not "
-            f"{found.dtype} of shape {found.shape}"
+            f"{rows.dtype} of shape {rows.shape}"
         )
-    return found
+    return rows
 
 
 def _tensor(path: Path, key: str) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""The config of `hf`; the loading is in `loading` and `gguf`."""
+"""Config of the language model `hf`."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.validators import one_of
@@ -15,17 +16,17 @@ class HF(LMConfig):
     """Any causal language model of transformers, such as GPT-2, OPT, Llama, SmolLM2 or Qwen.
 
     Attributes:
-        model: a name on the hub, a folder, or a .gguf file. A folder that holds one .gguf file
-            and no config is read as that file.
-        gguf_file: the .gguf file of a folder or of a repository on the hub. It is converted once
-            and kept in the cache.
-        tokenizer: where the tokenizer is, when it is not with the model.
-        init: "random" takes only the config and the tokenizer, and draws fresh weights.
-        seed: of those fresh weights.
-        revision: a branch, tag or commit on the hub.
-        prepend: a text whose tokens stand before every prefix, special tokens by their names, such
-            as `<|endoftext|>`; "bos" is the tokenizer's own beginning-of-text token. Models that
-            were always trained with one (Llama, Gemma) may read a text without it badly.
+        model: Name on the hub, folder, or .gguf file. A folder with one .gguf file and no config
+            is read as that file.
+        gguf_file: The .gguf file of a folder or hub repository. It is converted once, and the
+            result is cached.
+        tokenizer: Name or folder of the tokenizer; default: that of the model.
+        init: "pretrained", or "random" for randomly initialised weights.
+        seed: Seed of random weights.
+        revision: Branch, tag or commit on the hub.
+        prepend: Text whose tokens precede every prefix, with special tokens by name, such as
+            `<|endoftext|>`; "bos" is the tokenizer's beginning-of-text token, which models that
+            were always trained with one (Llama, Gemma) may need.
     """
 
     name: ClassVar[str] = "hf"
@@ -38,12 +39,8 @@ class HF(LMConfig):
     revision: str = ""
     prepend: str = ""
 
+    @override
     def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
-        """Loads the model and its tokenizer.
-
-        Raises:
-            PrefixcapError: there is no such model or tokenizer, or it cannot be loaded.
-        """
         from prefixcap_hf.loading import load
 
-        return load(self, device, dtype)
+        return load(device=device, dtype=dtype, **attrs.asdict(self))

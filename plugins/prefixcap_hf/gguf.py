@@ -1,4 +1,4 @@
-"""GGUF files, converted once and kept."""
+"""Conversion of GGUF files to folders that transformers loads."""
 
 from __future__ import annotations
 
@@ -6,53 +6,55 @@ import copy
 import importlib.util
 import os
 import shutil
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.util.runtime import cache_dir
-from prefixcap_hf.configs import HF
 
 _READY = "config.json"
 
 
-def gguf_of(config: HF) -> Path | None:
-    """Finds the .gguf file that a config means; None where it means none.
+def find_gguf(model: str, gguf_file: str, revision: str) -> Path | None:
+    """Return the .gguf file of a model, or None if it has none; see `HF` for the arguments.
 
     Raises:
-        PrefixcapError: the folder has no such file, or several and none was named.
+        PrefixcapError: If the folder has no such file, or several and none was named.
     """
-    path = Path(config.model).expanduser()
+    path = Path(model).expanduser()
     if path.is_file():
         return path
-    if config.gguf_file:
-        return _named(path, config)
-    if not path.is_dir() or (path / _READY).exists():
+    if gguf_file and not path.is_dir():
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(model, gguf_file, revision=revision or None))
+    if not path.is_dir() or (not gguf_file and (path / _READY).exists()):
         return None
-    found = sorted(path.glob("*.gguf"))
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise PrefixcapError(f"lm 'hf': {path} holds several: set gguf_file to one of {names}")
-    return found[0] if found else None
+    files = sorted(path.glob("*.gguf"))
+    if gguf_file:
+        if not (path / gguf_file).is_file():
+            near = nearest(gguf_file, [file.name for file in files])
+            raise PrefixcapError(f"lm 'hf': {path} has no file {gguf_file!r}{near}")
+        return path / gguf_file
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise PrefixcapError(f"lm 'hf': {path} has several: set gguf_file to one of {names}")
+    return files[0] if files else None
 
 
-def converted(file: Path) -> Path:
-    """Returns a folder with a .gguf file's model and tokenizer, converted when first asked for.
-
-    The folder is named by the file's content; it is made under another name and then renamed.
+def convert_once(file: Path) -> Path:
+    """Return a folder with the model and tokenizer of a .gguf file, converted on first use.
 
     Raises:
-        PrefixcapError: the packages for it are not installed, or the file is not GGUF.
+        PrefixcapError: If the required packages are not installed, or the file is not GGUF.
     """
     with file.open("rb") as opened:
         if opened.read(4) != b"GGUF":
             raise PrefixcapError(f"lm 'hf': {file} is not a GGUF file")
         opened.seek(0)
-        content = sha256()
-        while block := opened.read(1 << 22):
-            content.update(block)
-    folder = cache_dir() / "gguf" / f"{file.stem}-{content.hexdigest()[:16]}"
+        content = file_digest(opened, "sha256").hexdigest()
+    folder = cache_dir() / "gguf" / f"{file.stem}-{content[:16]}"
     if not (folder / _READY).exists():
         _convert(file, folder)
     return folder
@@ -68,10 +70,11 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     loader: Any = AutoModelForCausalLM
+    # written under another name and renamed, so that an interrupted conversion leaves no folder
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         model = loader.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
-        # transformers does not save a model that it calls quantised, although these weights are not
+        # transformers refuses to save a model marked as quantised, although the weights are float
         settings = copy.deepcopy(model.config)
         if hasattr(settings, "quantization_config"):
             del settings.quantization_config
@@ -85,15 +88,3 @@ def _convert(file: Path, folder: Path) -> None:
             temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _named(path: Path, config: HF) -> Path:
-    if path.is_dir():
-        file = path / config.gguf_file
-        if not file.is_file():
-            near = nearest(config.gguf_file, [p.name for p in path.glob("*.gguf")])
-            raise PrefixcapError(f"lm 'hf': {path} has no file {config.gguf_file!r}{near}")
-        return file
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(config.model, config.gguf_file, revision=config.revision or None))

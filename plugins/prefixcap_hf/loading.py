@@ -1,4 +1,4 @@
-"""Loads a causal language model and its tokenizer through transformers."""
+"""Loading of a causal language model and its tokenizer through transformers."""
 
 from __future__ import annotations
 
@@ -10,74 +10,87 @@ from typing import Any
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.util.runtime import device_named, dtype_named
-from prefixcap_hf.configs import HF
 
 
-def load(config: HF, device: str, dtype: str) -> LanguageModel:
-    """Builds the language model of a config; see `HF.build`."""
-    from prefixcap_hf.gguf import converted, gguf_of
+def load(
+    *,
+    model: str,
+    gguf_file: str,
+    tokenizer: str,
+    init: str,
+    seed: int,
+    revision: str,
+    prepend: str,
+    device: str,
+    dtype: str,
+) -> LanguageModel:
+    """Load a language model; see `HF` for the arguments.
+
+    Raises:
+        PrefixcapError: If there is no such model or tokenizer, or it cannot be loaded.
+    """
+    from prefixcap_hf.gguf import convert_once, find_gguf
 
     device = device_named(device)
-    source, kwargs = _place(config.model), {"revision": config.revision} if config.revision else {}
+    source, kwargs = _expand(model), {"revision": revision} if revision else {}
     _check_path(source)
-    with quiet(), _sentences(config):
-        if (gguf := gguf_of(config)) is not None:
-            source, kwargs = str(converted(gguf)), {}
-        model = _model(config, source, dtype_named(dtype), kwargs)
-        # a folder's own tokenizer needs no network, so it comes after the model's errors
-        named = _place(config.tokenizer) if config.tokenizer else source
-        tokenizer = _tokenizer(named, {} if config.tokenizer else kwargs)
+    with quiet(), _errors_as_sentences(model):
+        if (file := find_gguf(model, gguf_file, revision)) is not None:
+            source, kwargs = str(convert_once(file)), {}
+        random_seed = seed if init == "random" else None
+        module = _load_model(source, dtype_named(dtype), random_seed, kwargs)
+        # after the model, because a wrong name should be reported as the model's
+        text_side = _load_tokenizer(
+            _expand(tokenizer) if tokenizer else source, {} if tokenizer else kwargs
+        )
     from prefixcap.engine.causal_lm import from_transformers
 
-    _repair_special_tokens(tokenizer, model.config.get_text_config())
-    return from_transformers(
-        model.to(device), tokenizer, _prepended_tokens(config.prepend, tokenizer)
-    )
+    _repair_special_tokens(text_side, module.config.get_text_config())
+    return from_transformers(module.to(device), text_side, _prepended_tokens(prepend, text_side))
 
 
-def _place(name: str) -> str:
-    """Returns the folder's path, where a name is one; transformers knows no `~`."""
+def _expand(name: str) -> str:
+    # transformers does not expand "~"
     path = Path(name).expanduser()
     return str(path) if path.exists() else name
 
 
 def _prepended_tokens(text: str, tokenizer: Any) -> list[int]:
-    """Returns the tokens that stand before every prefix."""
     if text != "bos":
         return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
     if tokenizer.bos_token_id is None:
         raise PrefixcapError(
-            "lm 'hf': prepend='bos': this tokenizer has no beginning-of-text token; give a token's "
-            "name or a text instead"
+            "lm 'hf': prepend='bos': this tokenizer has no beginning-of-text token; give the name "
+            "of a token or a text instead"
         )
     return [int(tokenizer.bos_token_id)]
 
 
-def _model(config: HF, source: str, dtype: Any, kwargs: dict[str, str]) -> Any:
+def _load_model(source: str, dtype: Any, random_seed: int | None, kwargs: dict[str, str]) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
-    if config.init == "pretrained":
+    if random_seed is None:
         return loader.from_pretrained(source, dtype=dtype, **kwargs)
     settings = AutoConfig.from_pretrained(source, **kwargs)
     with torch.random.fork_rng(devices=[]):
-        # `torch.manual_seed` would seed every GPU
-        torch.default_generator.manual_seed(config.seed)
+        # `torch.manual_seed` would also seed every GPU
+        torch.default_generator.manual_seed(random_seed)
         return loader.from_config(settings).to(dtype)
 
 
-def _tokenizer(source: str, kwargs: dict[str, str]) -> Any:
+def _load_tokenizer(source: str, kwargs: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(source, **kwargs)
 
 
 def _repair_special_tokens(tokenizer: Any, settings: Any) -> None:
-    """Gives a tokenizer the config's end token where its own is outside the vocabulary.
+    """Set the tokenizer's end token to the config's if its own is outside the vocabulary.
 
-    A folder with a vocabulary alone gets the class's usual end token, as a new last entry that
-    the model has no embedding for.
+    For a folder with a vocabulary only, transformers appends the usual end token of the tokenizer
+    class, which has no embedding in the model.
     """
     size = settings.vocab_size
     eos = settings.eos_token_id
@@ -91,7 +104,7 @@ def _repair_special_tokens(tokenizer: Any, settings: Any) -> None:
 
 
 def _check_path(source: str) -> None:
-    """Notices a path that does not exist before it is asked for on the hub."""
+    """Raise if a path does not exist, before it is looked up on the hub."""
     path = Path(source).expanduser()
     if path.exists():
         return
@@ -107,7 +120,7 @@ def _check_path(source: str) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps transformers' reports and bars about loading to itself."""
+    """Silence transformers' messages and progress bars."""
     from transformers.utils import logging as module
 
     logging: Any = module
@@ -123,16 +136,15 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _sentences(config: HF) -> Iterator[None]:
-    """Turns what transformers and the hub raise into a sentence."""
+def _errors_as_sentences(model: str) -> Iterator[None]:
     try:
         yield
     except PrefixcapError:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        place = "folder" if Path(_place(config.model)).exists() else "name on the hub"
+        place = "folder" if Path(_expand(model)).exists() else "name on the hub"
         hint = "" if place == "folder" else "; without a network, give a folder instead"
         raise PrefixcapError(
-            f"lm 'hf': the {place} {config.model!r} cannot be loaded: {reason}{hint}"
+            f"lm 'hf': the {place} {model!r} cannot be loaded: {reason}{hint}"
         ) from error

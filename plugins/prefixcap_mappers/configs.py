@@ -1,10 +1,11 @@
-"""The configs of the mappers; the modules they build are in `modules`."""
+"""Configs of the mappers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
 class MLP(MapperConfig):
     """ClipCap's multi-layer perceptron (Mokady et al. 2021, arXiv:2111.09734).
 
-    Linear(D, hidden), tanh, Linear(hidden, E P). Its size grows with the square of P, so a longer
-    prefix is a larger mapper as well, unless one of the settings holds something fixed: with
-    `hidden` it is the rank of what images can change in the prefix, with `parameters` the size.
-    Several feature tokens (B,N,D) are averaged first.
+    Linear(D, hidden), tanh, Linear(hidden, E P), applied to the mean of several feature tokens.
+    By default its size grows with the square of P. `hidden` fixes the rank of the image's effect
+    on the prefix instead, `parameters` the size.
 
     Attributes:
-        hidden: the width of the hidden layer; E P / 2 unless given.
-        parameters: how many parameters the mapper is to have, whatever P is; the hidden layer is
-            as wide as comes nearest to it.
+        hidden: Width of the hidden layer; default: E P / 2.
+        parameters: Number of parameters for any P; the hidden layer gets the width that comes
+            closest.
     """
 
     name: ClassVar[str] = "mlp"
@@ -36,32 +36,26 @@ class MLP(MapperConfig):
 
     def __attrs_post_init__(self) -> None:
         if self.hidden is not None and self.parameters is not None:
-            raise ValueError(
-                "hidden and parameters both say how wide the hidden layer is: give one"
-            )
+            raise ValueError("hidden and parameters both set the hidden width: give one")
 
+    @override
     def build(self, shape: MapperShape) -> nn.Module:
-        """Makes the mapper with fresh weights.
-
-        Raises:
-            PrefixcapError: no hidden layer makes a mapper of about as many parameters as asked.
-        """
         from prefixcap_mappers.modules import MLPMapper
 
-        hidden = self.hidden or shape.embedding_width * shape.prefix_length // 2
-        return MLPMapper(shape, hidden if self.parameters is None else self._hidden(shape))
+        if self.parameters is not None:
+            return MLPMapper(shape, self._hidden_for(self.parameters, shape))
+        return MLPMapper(shape, self.hidden or shape.embedding_width * shape.prefix_length // 2)
 
-    def _hidden(self, shape: MapperShape) -> int:
-        """The width that makes (D+1) H + (H+1) E P come nearest to the parameters wanted."""
-        wanted = self.parameters or 0
+    def _hidden_for(self, parameters: int, shape: MapperShape) -> int:
+        # (D+1) H + (H+1) E P parameters for a hidden width of H
         outputs = shape.embedding_width * shape.prefix_length
-        each = shape.feature_width + 1 + outputs
-        hidden = round((wanted - outputs) / each)
-        if hidden < 1 or abs(hidden * each + outputs - wanted) > wanted / 10:
+        step = shape.feature_width + 1 + outputs
+        hidden = round((parameters - outputs) / step)
+        if hidden < 1 or abs(hidden * step + outputs - parameters) > parameters / 10:
             raise PrefixcapError(
-                f"mapper 'mlp': parameters={wanted} cannot be met within a tenth for a prefix "
-                f"of {shape.prefix_length}, whose sizes are {outputs + each}, {outputs + 2 * each} "
-                f"and so on in steps of {each}: ask for more, or set hidden"
+                f"mapper 'mlp': parameters={parameters} cannot be met within a tenth for a prefix "
+                f"of {shape.prefix_length}, whose sizes are {outputs + step}, {outputs + 2 * step} "
+                f"and so on in steps of {step}: ask for more, or set hidden"
             )
         return hidden
 
@@ -70,15 +64,14 @@ class MLP(MapperConfig):
 class Transformer(MapperConfig):
     """ClipCap's transformer (Mokady et al. 2021, arXiv:2111.09734).
 
-    A feature (B,D) becomes `clip_length` tokens; they are joined with P learnt constants, and
-    what these have become after the last layer is the prefix. Several feature tokens (B,N,D) are
-    projected one by one and take the place of the `clip_length` tokens.
+    A feature (B,D) is projected to `clip_length` tokens, feature tokens (B,N,D) one by one. P
+    learnt constants follow them, and their states after the last layer are the prefix.
 
     Attributes:
-        clip_length: how many tokens a single feature vector becomes.
-        num_layers: how many layers.
-        heads: attention heads; E must be a multiple of them.
-        mlp_ratio: the width of a layer's hidden part, as a multiple of E.
+        clip_length: Number of tokens that a single feature vector becomes.
+        num_layers: Number of layers.
+        heads: Number of attention heads, a divisor of E.
+        mlp_ratio: Hidden width of the feed-forward networks, as a multiple of E.
     """
 
     name: ClassVar[str] = "transformer"
@@ -88,19 +81,15 @@ class Transformer(MapperConfig):
     heads: int = attrs.field(default=8, validator=at_least(1))
     mlp_ratio: float = attrs.field(default=2.0, validator=above(0))
 
+    @override
     def build(self, shape: MapperShape) -> nn.Module:
-        """Makes the mapper with fresh weights.
-
-        Raises:
-            PrefixcapError: E is not a multiple of the heads.
-        """
         from prefixcap_mappers.modules import TransformerMapper
 
         if shape.embedding_width % self.heads:
-            fitting = [n for n in range(1, 33) if shape.embedding_width % n == 0]
+            divisors = [n for n in range(1, 33) if shape.embedding_width % n == 0]
             raise PrefixcapError(
                 f"mapper 'transformer': heads={self.heads} does not divide the language model's "
-                f"width {shape.embedding_width}; these do: {', '.join(map(str, fitting))}"
+                f"width {shape.embedding_width}; these do: {', '.join(map(str, divisors))}"
             )
         return TransformerMapper(
             shape,
@@ -113,21 +102,21 @@ class Transformer(MapperConfig):
 
 @attrs.frozen(kw_only=True)
 class Linear(MapperConfig):
-    """One linear layer, Linear(D, E P) (Merullo et al. 2023, arXiv:2209.15162).
+    """A linear layer, Linear(D, E P) (Merullo et al. 2023, arXiv:2209.15162).
 
-    Several feature tokens (B,N,D) are averaged first.
+    It is applied to the mean of several feature tokens.
 
     Attributes:
-        rank: the rank of the layer's weights, which are then Linear(D, rank) without a bias and
-            Linear(rank, E P); full unless given.
+        rank: Rank of a factorised layer, Linear(D, rank) without bias and Linear(rank, E P);
+            default: full.
     """
 
     name: ClassVar[str] = "linear"
 
     rank: int | None = attrs.field(default=None, validator=at_least(1))
 
+    @override
     def build(self, shape: MapperShape) -> nn.Module:
-        """Makes the mapper with fresh weights."""
         from prefixcap_mappers.modules import LinearMapper
 
         return LinearMapper(shape, self.rank)

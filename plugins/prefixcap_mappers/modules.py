@@ -1,10 +1,11 @@
-"""The mappers' modules; every one takes (B,D) or (B,N,D) and gives (B,P,E)."""
+"""Modules of the mappers, from features (B,D) or (B,N,D) to a prefix (B,P,E)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from prefixcap.interfaces.mapper import MapperShape
 
@@ -21,10 +22,10 @@ class MLPMapper(nn.Module):
             nn.Linear(hidden, shape.embedding_width * shape.prefix_length),
         )
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
-        """Maps features (B,D), or the mean of (B,N,D) over N, to (B,P,E)."""
         out: Tensor = self.layers(_pooled(features))
-        return out.reshape(len(out), self.prefix_length, -1)
+        return out.reshape(len(out), self.prefix_length, -1)  # (B, P E) -> (B, P, E)
 
 
 class LinearMapper(nn.Module):
@@ -39,17 +40,16 @@ class LinearMapper(nn.Module):
         )
         self.layer = nn.Linear(width, shape.embedding_width * shape.prefix_length)
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
-        """Maps features (B,D), or the mean of (B,N,D) over N, to (B,P,E)."""
         out: Tensor = self.layer(self.reduce(_pooled(features)))
-        return out.reshape(len(out), self.prefix_length, -1)
+        return out.reshape(len(out), self.prefix_length, -1)  # (B, P E) -> (B, P, E)
 
 
 class TransformerMapper(nn.Module):
-    """A pre-norm transformer over feature tokens and P learnt constants, without positions.
+    """A pre-norm transformer over feature tokens and P learnt constants.
 
-    It has no last normalisation and no dropout. The feature tokens come first; the prefix is what
-    the constants have become.
+    As in ClipCap's code, it has no positions, no final normalisation and no dropout.
     """
 
     def __init__(
@@ -69,8 +69,9 @@ class TransformerMapper(nn.Module):
         self.constant = nn.Parameter(torch.randn(shape.prefix_length, width))
         self.blocks = nn.ModuleList(_Block(width, heads, mlp_ratio) for _ in range(num_layers))
 
+    @override
     def forward(self, features: Tensor) -> Tensor:
-        """Maps features (B,D) or (B,N,D) to (B,P,E)."""
+        # (B,D) -> (B,clip_length,E), or (B,N,D) -> (B,N,E)
         tokens = self.project(features).reshape(len(features), -1, self.width)
         state = torch.cat([tokens, self.constant.expand(len(features), -1, -1)], 1)
         for block in self.blocks:
@@ -79,7 +80,7 @@ class TransformerMapper(nn.Module):
 
 
 class _Block(nn.Module):
-    """A layer: queries, keys and values without bias, the other projections with one."""
+    """A layer; queries, keys and values have no bias."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -93,8 +94,8 @@ class _Block(nn.Module):
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
 
+    @override
     def forward(self, state: Tensor) -> Tensor:
-        """Transforms (B,T,E) into (B,T,E)."""
         normed = self.norm1(state)
         queries = self._split(self.queries(normed))
         keys, values = map(self._split, self.keys_values(normed).chunk(2, -1))
@@ -104,8 +105,10 @@ class _Block(nn.Module):
         return out
 
     def _split(self, tensor: Tensor) -> Tensor:
+        # (B,T,E) -> (B,heads,T,E/heads)
         return tensor.reshape(*tensor.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def _pooled(features: Tensor) -> Tensor:
+    # (B,N,D) -> (B,D)
     return features.mean(1) if features.ndim == 3 else features

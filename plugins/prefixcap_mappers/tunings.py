@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.tuning import Tuning, TuningConfig
 
@@ -14,33 +15,33 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Frozen(TuningConfig):
-    """Trains nothing of the language model: the mapper alone learns (Tsimpoukelis et al. 2021)."""
+    """Train the mapper only, as in Frozen (Tsimpoukelli et al. 2021, arXiv:2106.13884)."""
 
     name: ClassVar[str] = "frozen"
     trains_lm: ClassVar[bool] = False
 
+    @override
     def build(self) -> Tuning:
-        """Makes the tuning."""
-        return _All(trained=False)
+        return _Uniform(trained=False)
 
 
 @attrs.frozen(kw_only=True)
 class Full(TuningConfig):
-    """Trains every parameter of the language model, as ClipCap with its MLP mapper does."""
+    """Train all parameters of the language model, as ClipCap does with its MLP mapper."""
 
     name: ClassVar[str] = "full"
 
+    @override
     def build(self) -> Tuning:
-        """Makes the tuning."""
-        return _All(trained=True)
+        return _Uniform(trained=True)
 
 
-class _All(Tuning):
-    """Opens every parameter, or none."""
+class _Uniform(Tuning):
+    """Trains all parameters, or none."""
 
     def __init__(self, *, trained: bool) -> None:
         self._trained = trained
 
+    @override
     def apply(self, module: nn.Module) -> None:
-        """Sets `requires_grad` on every parameter."""
         module.requires_grad_(self._trained)

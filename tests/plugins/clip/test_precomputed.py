@@ -8,7 +8,7 @@ import torch
 from prefixcap_clip.configs import Precomputed
 from safetensors.numpy import save_file
 
-from prefixcap.captioning.encode_images import encode, readable
+from prefixcap.captioning.encode_images import encode, is_finite
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import EncoderConfig
@@ -43,7 +43,9 @@ def test_rows_are_found_by_the_images_names(tmp_path: Path) -> None:
     found = encode(encoder, [item(3), item(0)])
     assert torch.equal(found, torch.from_numpy(ROWS[[4, 2]]).float())
     assert encoder.digest() != Precomputed(path=str(path)).build().digest()
-    with pytest.raises(PrefixcapError, match=r"no row is of the image 'image5'; did you mean 'im"):
+    with pytest.raises(
+        PrefixcapError, match=r"no row belongs to the image 'image5'; did you mean 'im"
+    ):
         encoder.preprocess(item(5))
 
 
@@ -55,7 +57,7 @@ def test_rows_are_found_by_the_images_names(tmp_path: Path) -> None:
         (None, "cannot be read as images' ids"),
     ],
 )
-def test_ids_that_do_not_fit_are_said(text: str | None, said: str, tmp_path: Path) -> None:
+def test_ids_that_do_not_fit_are_errors(text: str | None, said: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", ROWS)
     if text is not None:
         (tmp_path / "ids.txt").write_text(text)
@@ -76,12 +78,12 @@ def test_another_files_digest_is_another(tmp_path: Path) -> None:
 
 def test_the_data_sets_own_embeddings() -> None:
     encoder = Precomputed().build()
-    with pytest.raises(PrefixcapError, match="known once one has been read"):
+    with pytest.raises(PrefixcapError, match="unknown until one has been read"):
         _ = encoder.width
     own = [item(n, embedding=lambda n=n: ROWS[n]) for n in range(2)]
     assert torch.equal(encode(encoder, own), torch.from_numpy(ROWS[:2]).float())
     assert encoder.width == 4
-    with pytest.raises(PrefixcapError, match="image1: the data set brings no embedding"):
+    with pytest.raises(PrefixcapError, match="image1: the data set has no embedding"):
         encode(encoder, [item(1)])
 
 
@@ -102,16 +104,18 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "broken.npy").write_bytes(b"nothing")
     (tmp_path / "features.txt").write_text("1 2 3")
     for name, reason in {
-        "feature.npy": "there is no such file; did you mean 'features.npy'",
+        "feature.npy": "does not exist; did you mean 'features.npy'",
         "flat.npy": r"must be numbers of shape \(B,D\) or \(B,N,D\), not float16 of shape \(4,\)",
         "whole.npy": "not int64",
         "broken.npy": "cannot be read as embeddings",
-        "features.txt": "read from .npy or .safetensors",
+        "features.txt": "must be a .npy or .safetensors file",
     }.items():
         with pytest.raises(PrefixcapError, match=reason):
             Precomputed(path=str(tmp_path / name)).build()
     encoder = Precomputed(path=str(tmp_path / "features.npy")).build()
-    with pytest.raises(PrefixcapError, match="there are 5 embeddings, and the image 'image5' is"):
+    with pytest.raises(
+        PrefixcapError, match="has 5 embeddings, but the image 'image5' is number 6 in"
+    ):
         encode(encoder, [item(5)])
     with pytest.raises(PrefixcapError, match="no image was given"):
         encode(encoder, [])
@@ -126,6 +130,6 @@ def test_unreadable_images_are_skipped_only_when_asked() -> None:
     with pytest.raises(PrefixcapError, match=r"b\.jpg: the image cannot be read: truncated file"):
         encode(encoder, items)
     found = encode(encoder, items, on_error="skip")
-    assert readable(found).tolist() == [True, False]
+    assert is_finite(found).tolist() == [True, False]
     with pytest.raises(PrefixcapError, match="no image could be read"):
         encode(encoder, items[1:], on_error="skip")

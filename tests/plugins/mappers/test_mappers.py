@@ -67,7 +67,7 @@ def test_an_mlp_of_given_size_has_it_at_every_prefix_length(length: int) -> None
 def test_an_mlp_cannot_be_smaller_than_its_outputs() -> None:
     with pytest.raises(PrefixcapError, match=r"parameters=20 cannot be met .* sizes are 55, 86"):
         MLP(parameters=20).build(shape())
-    with pytest.raises(PrefixcapError, match="both say how wide"):
+    with pytest.raises(PrefixcapError, match="both set the hidden width"):
         default_registry().parse(MapperConfig, "mlp:hidden=3,parameters=100")
 
 
