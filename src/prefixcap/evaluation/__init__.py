@@ -1,1 +1,1 @@
-"""TODO."""
+"""Scores of predicted captions, the files they are read from, and statistics."""

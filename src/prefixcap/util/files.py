@@ -1,4 +1,4 @@
-"""Files that are all there or not there: atomic writes, resumable lines, and locks."""
+"""Atomic writes, JSON, and JSON lines that can be appended to after an interruption."""
 
 from __future__ import annotations
 
@@ -14,55 +14,63 @@ from prefixcap.errors import PrefixcapError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under another name and renames it, its folder made where it is not there."""
+    """Write a file atomically, and create its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, text.encode())
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Writes JSON as `write_text` does."""
+    """Write JSON like `write_text`."""
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes JSON lines as `write_text` does, one after another."""
+    """Write JSON lines like `write_text`, one after another."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, ((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads what `write_json` wrote; None where there is no such file.
+    """Read the output of `write_json`; return None if there is no such file.
 
     Raises:
-        PrefixcapError: the file is not what `write_json` writes.
+        PrefixcapError: If the file cannot be read or has no JSON object.
     """
     try:
         data = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise PrefixcapError(f"{path} is broken ({error}): delete it to make it anew") from error
+        raise _broken(path, error) from error
     if not isinstance(data, dict):
-        raise PrefixcapError(f"{path} is broken (no JSON object): delete it to make it anew")
+        raise _broken(path, "no JSON object")
     return data
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Reads JSON lines; a last line that was broken off is left out."""
+    """Read JSON lines, without an incomplete last line; return [] if there is no such file.
+
+    Raises:
+        PrefixcapError: If a line is not JSON.
+    """
     try:
         text = path.read_text("utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    whole, _, _ = text.rpartition("\n")
+    complete, _, _ = text.rpartition("\n")
     try:
-        return [json.loads(line) for line in whole.split("\n") if line]
+        return [json.loads(line) for line in complete.split("\n") if line]
     except ValueError as error:
-        raise PrefixcapError(f"{path} is broken ({error}): delete it to make it anew") from error
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, reason: object) -> PrefixcapError:
+    return PrefixcapError(f"{path} is broken ({reason}): delete it to create it again")
 
 
 @contextlib.contextmanager
 def appending(path: Path) -> Iterator[IO[str]]:
-    """Opens a file of JSON lines to go on with, after its last whole line."""
+    """Open a file of JSON lines to append to it; remove an incomplete last line first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = path.read_bytes() if path.exists() else b""
     with path.open("r+b" if content else "wb") as file:
@@ -72,9 +80,9 @@ def appending(path: Path) -> Iterator[IO[str]]:
 
 
 def atomic_write(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Writes a file under another name, then renames it: readers see all of it or nothing."""
+    """Write a file under another name, then rename it: readers see all of it or nothing."""
     parts = [content] if isinstance(content, bytes) else content
-    # two processes of two containers may have one number
+    # processes in two containers that share the folder may have the same PID
     temporary = path.with_name(f".{path.name}.{token_hex(4)}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

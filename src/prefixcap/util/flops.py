@@ -1,44 +1,41 @@
-"""Floating-point operations, counted while something runs: products of matrices, two a term."""
+"""Counting of floating-point operations: two per multiply-add of a matrix product."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 @attrs.define
 class Flops:
-    """How many operations were counted."""
+    """The number of counted operations."""
 
     count: int = 0
 
 
 @contextmanager
 def counting() -> Iterator[Flops]:
-    """Counts the operations of matrix products, convolutions and attention, forward and backward.
+    """Count the operations of matrix products, convolutions and attention, forward and backward.
 
-    It is torch's own counter (`torch.utils.flop_counter`), which sees what is run, with the packed
-    products of the engine added. Sums, activations and normalisations do not count, as usual.
+    This is torch's own counter (`torch.utils.flop_counter`) with formulas for the engine's packed
+    products. Sums, activations and normalisations are not counted, as usual.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    found = Flops()
+    flops = Flops()
     counter: Any = FlopCounterMode(display=False, custom_mapping=_missing())
     with counter:
-        yield found
-    found.count = int(counter.get_total_flops())
+        yield flops
+    flops.count = int(counter.get_total_flops())
 
 
 def _missing() -> dict[Any, Any]:
-    """Returns the formulas of what torch's counter does not know: packed products, attention."""
+    """Return formulas for operators that torch's counter lacks: packed products, attention on CPU."""
     from torch.utils import flop_counter
 
     known: Any = flop_counter
@@ -51,13 +48,13 @@ def _missing() -> dict[Any, Any]:
     def attention_backward(*shapes: Any, **_: Any) -> int:
         return int(known.sdpa_backward_flop_count(*shapes[:4]))
 
-    found: dict[Any, Any] = {
+    formulas: dict[Any, Any] = {
         aten._scaled_dot_product_flash_attention_for_cpu: attention,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
     }
     if hasattr(mkldnn, "_linear_pointwise"):
-        found[mkldnn._linear_pointwise] = _linear
-    return found
+        formulas[mkldnn._linear_pointwise] = _linear
+    return formulas
 
 
 def _linear(x: Sequence[int], *_: Any, out_shape: Any = None, **__: Any) -> int:

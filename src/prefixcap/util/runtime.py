@@ -1,4 +1,4 @@
-"""Answer what the machine can do, and tune its C library."""
+"""The devices, dtypes and cache folder of this machine, and its memory allocator."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16")
-# of mallopt(3)
+# parameters of mallopt(3)
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 
 
 def tune_allocator() -> bool:
-    """Lets the C library keep what is freed, for the whole process, where it is GNU's.
+    """Let glibc reuse freed memory instead of returning it to the system.
 
-    It returns large pieces to the system as soon as they are free. A step that takes as many again
-    then waits for fresh pages, which at 1,280 rows of GPT-2 small costs a fifth of its time. The
-    price is that the process stays as large as it once was. The command line calls this; in a
-    script it is yours to choose.
+    By default, glibc returns large blocks as soon as they are freed, and the next decoding step
+    waits for new pages: a fifth of its time at 1,280 rows of GPT-2 small. In exchange, the process
+    never shrinks. The shell calls this; a script may.
 
     Returns:
-        Whether the C library could be told.
+        Whether the allocator was changed; False if the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -38,10 +37,10 @@ def tune_allocator() -> bool:
 
 
 def dtype_named(name: str) -> torch.dtype:
-    """Returns torch's dtype of that name.
+    """Return the torch dtype with a name.
 
     Raises:
-        PrefixcapError: it is none of `DTYPES`.
+        PrefixcapError: If the name is not in `DTYPES`.
     """
     import torch
 
@@ -53,15 +52,15 @@ def dtype_named(name: str) -> torch.dtype:
 
 @cache
 def dtype_slowdown(name: str) -> float:
-    """Measures how many times as long as float32's this processor's matrix products take.
+    """Measure how much slower this processor's matrix products are than in float32.
 
     Processors without instructions for bfloat16 or float16 compute them one number at a time.
 
     Args:
-        name: one of `DTYPES`.
+        name: One of `DTYPES`.
 
     Returns:
-        The ratio of the shortest of a few measurements each; a tenth of a second is spent.
+        The ratio of the shortest of three measurements each; this takes a tenth of a second.
     """
     import time
 
@@ -70,20 +69,20 @@ def dtype_slowdown(name: str) -> float:
     times = []
     for dtype in (torch.float32, dtype_named(name)):
         rows, weights = torch.ones(64, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        taken = []
+        seconds = []
         for _ in range(3):
             start = time.perf_counter()
             rows @ weights
-            taken.append(time.perf_counter() - start)
-        times.append(min(taken))
+            seconds.append(time.perf_counter() - start)
+        times.append(min(seconds))
     return times[1] / times[0]
 
 
 def device_named(name: str) -> str:
-    """Returns a usable torch device: `auto` is the GPU where there is one, else the CPU.
+    """Return a usable torch device: `auto` is the GPU if there is one, otherwise the CPU.
 
     Raises:
-        PrefixcapError: torch does not know the device, or this machine does not have it.
+        PrefixcapError: If torch does not know the device, or this machine does not have it.
     """
     import torch
 
@@ -98,10 +97,7 @@ def device_named(name: str) -> str:
 
 
 def cache_dir() -> Path:
-    """Returns the folder for what is computed once and kept: `PREFIXCAP_CACHE`, else the usual one.
-
-    The usual one is `prefixcap` in the folder where the operating system wants caches.
-    """
+    """Return `$PREFIXCAP_CACHE`, or the folder `prefixcap` in the operating system's cache."""
     if chosen := os.environ.get("PREFIXCAP_CACHE"):
         return Path(chosen)
     if sys.platform == "win32":

@@ -101,7 +101,7 @@ def test_lines_survive_being_cut_anywhere(
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(PrefixcapError, match=r"a\.json is broken .*: delete it to make it anew"):
+    with pytest.raises(PrefixcapError, match=r"a\.json is broken .*: delete it to create it again"):
         store.read_json(tmp_path / "a.json")
     (tmp_path / "a.jsonl").write_text("{\n{}\n")
     with pytest.raises(PrefixcapError, match=r"a\.jsonl is broken"):
