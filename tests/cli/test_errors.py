@@ -181,7 +181,7 @@ def test_no_room_on_the_disk(
     monkeypatch.setattr(files_module, "atomic_write", full)
     words = [*world.bench, "--out", tmp_path / "run"]
     sentence = refused(shell, *words)
-    assert sentence.startswith(f"no room is left on the disk for {tmp_path / 'run' / 'cells'}")
+    assert sentence.startswith(f"no space is left on the disk for {tmp_path / 'run' / 'cells'}")
     assert "run the same command again with the same --out" in sentence
     monkeypatch.undo()
     status, out, _ = shell(*words, "--json")

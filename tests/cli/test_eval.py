@@ -56,7 +56,7 @@ def test_the_four_metrics_by_their_names(shell: Shell, shared: Path) -> None:
             "line 2: 'references' must be a list of at least one text, not 'a cat'",
         ),
         ({**GOOD, "image": [1]}, "line 2: 'image' must be a text, not [1]"),
-        ({**GOOD, "image": "0"}, "line 2: the image '0' already stands in line 1"),
+        ({**GOOD, "image": "0"}, "line 2: the image '0' already appears in line 1"),
         (
             {**GOOD, "captions": []},
             "line 2: 'captions' must be a list of at least one text, not []",
@@ -103,13 +103,16 @@ def test_several_captions_and_what_a_decoder_said_of_them(shell: Shell, tmp_path
 @pytest.mark.parametrize(
     ("metric", "sentence"),
     [
-        ("clipscore", "needs the images, and of '1' there are captions alone (bench has"),
-        ("logprob", "needs what a decoder says of its captions"),
-        ("diversity", "needs two captions or more of every image, and '1' has 1"),
-        ("oracle", "needs two captions or more of every image, and '1' has 1"),
+        (
+            "clipscore",
+            "needs the images, but there are only captions of '1': score them with bench",
+        ),
+        ("logprob", "needs the decoder's log-probabilities, token counts and finish reasons"),
+        ("diversity", "needs at least two captions per image, but '1' has 1"),
+        ("oracle", "needs at least two captions per image, but '1' has 1"),
     ],
 )
-def test_what_a_file_lacks_for_a_metric_is_said(
+def test_a_requirement_that_a_file_lacks_is_named(
     shell: Shell, tmp_path: Path, metric: str, sentence: str
 ) -> None:
     status, out, err = shell("eval", write(tmp_path / "p.jsonl", GOOD), "--metrics", metric)
@@ -135,7 +138,7 @@ def test_a_split_of_the_references_and_images_in_common(shell: Shell, tmp_path: 
     other = write(tmp_path / "o.jsonl", {"image": "3.jpg", "prediction": "a"})
     words = ["eval", other, "--references", human, "--metrics", "length", "--common"]
     assert "have no image in common" in shell(*words)[2]
-    assert "of a file of references: name one" in shell("eval", file, "--common")[2]
+    assert "--split and --common need a file of --references" in shell("eval", file, "--common")[2]
 
 
 def test_cocos_own_formats(shell: Shell, tmp_path: Path) -> None:
@@ -154,7 +157,7 @@ def test_cocos_own_formats(shell: Shell, tmp_path: Path) -> None:
         out
     )
     for content, said in (
-        ({"a": 1}, "not of COCO's result format"),
+        ({"a": 1}, "not in COCO's result format"),
         ([{"image_id": 42}], "result 1: no key 'caption'"),
         ([{"image_id": 1.5, "caption": "x"}], "result 1: 'image_id' must be a number"),
         (2 * [{"image_id": 42, "caption": "x"}], "the image '42' has two predictions"),

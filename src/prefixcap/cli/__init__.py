@@ -1,4 +1,4 @@
-"""The shell: `prefixcap bench`, `train`, `caption`, `eval` and what says what there is."""
+"""The shell: the command `prefixcap`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status.
+    """Run one command and return its exit status.
 
     Args:
-        argv: the words after `prefixcap`; those of this process unless given.
+        argv: The words after `prefixcap`; those of this process by default.
     """
     from prefixcap.cli.app import run
 

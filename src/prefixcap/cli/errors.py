@@ -1,4 +1,4 @@
-"""What the shell says when something is wrong: one sentence, and the exit status."""
+"""Errors as one sentence and an exit status."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from prefixcap.errors import PrefixcapError, nearest
 BAD_INPUT = 2
 INTERRUPTED = 130
 
-# typer brings its own copy of click since 0.26: the base class is reached through a public name
+# since 0.26 typer vendors click, so take the base class from a public class
 UsageError: Any = typer.BadParameter.__base__
 
 
 class Stopped(Exception):  # noqa: N818  (stopping is no error)
-    """Ctrl-C in a command that keeps what it has done: the text says what, and how to go on."""
+    """Ctrl-C in a command that saves its work; the text tells where, and how to resume."""
 
 
 def print_error(message: str) -> None:
-    """Prints a sentence to standard error."""
+    """Print a sentence to standard error."""
     print(f"prefixcap: {message}", file=sys.stderr)
 
 
 def status_of(error: BaseException) -> int | None:
-    """Says what an error means and returns the exit status; None for an error of the program."""
+    """Print an error's sentence and return the exit status; return None for a bug."""
     if isinstance(error, Stopped):
         print_error(str(error))
         return INTERRUPTED
@@ -44,7 +44,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def sentence_of(error: BaseException) -> str | None:
-    """Returns the sentence for an error of the input or the machine; None for any other error."""
+    """Return the sentence for an error of the input or the machine; None for any other error."""
     if isinstance(error, PrefixcapError):
         return str(error)
     if isinstance(error, UsageError):
@@ -52,14 +52,14 @@ def sentence_of(error: BaseException) -> str | None:
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
         place = f" for {error.filename}" if isinstance(error, OSError) and error.filename else ""
         return (
-            f"no room is left on the disk{place}; what was finished is kept: free some space, "
-            "then run the same command again with the same --out"
+            f"no space is left on the disk{place}; finished work is saved: free some space, then "
+            "run the same command again with the same --out"
         )
     if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return (
-            "there is not enough memory; what was finished is kept: run the same command again "
-            "with the same --out and fewer things at once (--encode-batch for encoding, --max-rows "
-            "for captioning, --training batch_size= for training), or with --dtype bfloat16"
+            "there is not enough memory; finished work is saved: run the same command again with "
+            "the same --out and a smaller batch (--encode-batch for encoding, --max-rows for "
+            "captioning, --training batch_size= for training), or with --dtype bfloat16"
         )
     if isinstance(error, OSError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}"

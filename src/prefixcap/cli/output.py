@@ -1,4 +1,4 @@
-"""Keeps standard output for what a command answers."""
+"""Standard output for a command's answer only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
-    """Sends what libraries print to standard error, so that `--json` prints one object."""
+    """Redirect what libraries print to standard error, so that `--json` prints one object."""
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-        # clip-anytorch imports it; nobody at a shell can do anything about that
+        # clip-anytorch imports it; the user cannot change that
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         yield

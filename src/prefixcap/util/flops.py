@@ -35,7 +35,7 @@ def counting() -> Iterator[Flops]:
 
 
 def _missing() -> dict[Any, Any]:
-    """Return formulas for operators that torch's counter lacks: packed products, attention on CPU."""
+    """Return formulas for the packed products and CPU attention that torch's counter lacks."""
     from torch.utils import flop_counter
 
     known: Any = flop_counter

@@ -20,7 +20,7 @@ from prefixcap_metrics import clip_score
 from prefixcap_metrics.clip_score import label
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.evaluation.evaluate import lacking, score
+from prefixcap.evaluation.evaluate import score, unmet_requirement
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.interfaces.text_encoder import TextEncoder
@@ -334,6 +334,6 @@ def test_a_record_can_predict_another_of_its_captions() -> None:
 
 def test_needs_are_told_by_the_image_that_lacks_them() -> None:
     one = attrs.evolve(PERFECT[2], captions=PERFECT[2].captions[:1])
-    reason = lacking([*PERFECT[:2], one], metrics.Diversity())
-    assert reason == "needs two captions or more of every image, and 'image 2' has 1"
-    assert lacking(PERFECT, metrics.Diversity()) is None
+    reason = unmet_requirement([*PERFECT[:2], one], metrics.Diversity())
+    assert reason == "needs at least two captions per image, but 'image 2' has 1"
+    assert unmet_requirement(PERFECT, metrics.Diversity()) is None

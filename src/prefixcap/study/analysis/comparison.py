@@ -103,16 +103,16 @@ class Side:
     def _computed(
         self, seed: Sequence[Record], metrics: Sequence[MetricConfig]
     ) -> Replicates | None:
-        from prefixcap.evaluation.evaluate import claim, lacking, score
+        from prefixcap.evaluation.evaluate import claim_scores, score, unmet_requirement
         from prefixcap.plugin import specs
 
         made = []
         given: dict[str, str] = {}
         for metric in metrics:
-            if lacking(seed, metric) is not None:
+            if unmet_requirement(seed, metric) is not None:
                 continue
             found = score(seed, metric)
-            claim(given, metric, found.values)
+            claim_scores(given, metric, found.values)
             self.scored.setdefault(specs.to_spec(metric), []).append(found)
             statistic = replicates.statistic(metric, found, seed)
             if statistic is not None:

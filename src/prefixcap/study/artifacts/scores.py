@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from prefixcap.evaluation.evaluate import (
-    claim,
-    lacking,
-    of_captions,
+    caption_fields,
+    claim_scores,
     score,
+    unmet_requirement,
 )
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Example
@@ -66,7 +66,7 @@ def records(
             Record(
                 image=example.image.id,
                 references=example.references,
-                **of_captions(line["captions"]),
+                **caption_fields(line["captions"]),
                 item=example.image,
                 feature=None if features is None else features[row],
                 text_encoder=text_encoder,
@@ -128,7 +128,7 @@ def cell_scores(
             metric_key = _key(key, metric)
             if kept.get(name, {}).get("key") != metric_key:
                 begin = time.perf_counter()
-                reason = lacking(found, metric)
+                reason = unmet_requirement(found, metric)
                 result = Scores(values={}) if reason else score(found, metric)
                 scored += 1
                 if progress is not None:
@@ -141,7 +141,7 @@ def cell_scores(
                     **({"left_out": reason} if reason else {}),
                 }
                 write_json(folder / SCORES, kept)
-            claim(given, metric, kept[name]["values"])
+            claim_scores(given, metric, kept[name]["values"])
             values |= kept[name]["values"]
             if "left_out" in kept[name]:
                 left_out[name] = kept[name]["left_out"]

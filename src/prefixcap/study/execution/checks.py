@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from prefixcap.evaluation.evaluate import (
     check_references,
     evaluate,
-    too_few,
+    sample_warnings,
 )
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig
@@ -49,7 +49,7 @@ def check(study: Study, examples: Sequence[Example]) -> list[str]:
     for metric in study.metrics:
         metric.build()
     try_out(twice, examples[:TRIED])
-    return too_few(examples, study.metrics)
+    return sample_warnings(examples, study.metrics)
 
 
 def try_out(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefixcap.evaluation.evaluate import too_few
+from prefixcap.evaluation.evaluate import sample_warnings
 from prefixcap.evaluation.stats import bootstrap_interval
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin import specs
@@ -81,7 +81,7 @@ class Scorer:
             The scores and the ends of their intervals.
         """
         metrics = self._study.metrics
-        for warning in too_few(self._results.test, metrics):
+        for warning in sample_warnings(self._results.test, metrics):
             self._results.warn(warning, self._reporter)
         missing = scores_module.missing(folder, key, metrics)
         works = work.scoring(missing, len(lines))
