@@ -35,7 +35,7 @@ class Result:
 
     captions: Captions
     seconds: float
-    tally: SpeculationStats | None
+    stats: SpeculationStats | None
 
 
 def run(config: DecoderConfig, task: DecodingTask) -> Result:
@@ -52,13 +52,13 @@ def run(config: DecoderConfig, task: DecodingTask) -> Result:
     with torch.inference_mode():
         list(decoder.decode(first))
     if isinstance(decoder, SpeculativeDecoder):
-        decoder.tally = SpeculationStats()
+        decoder.stats = SpeculationStats()
     start = time.process_time()
     with torch.inference_mode():
         captions = collect(decoder.decode(task), len(task.prefix))
     seconds = time.process_time() - start
-    tally = decoder.tally if isinstance(decoder, SpeculativeDecoder) else None
-    return Result(captions, seconds, tally)
+    stats = decoder.stats if isinstance(decoder, SpeculativeDecoder) else None
+    return Result(captions, seconds, stats)
 
 
 def row(spec: str, batch: int, found: Result, plain: Result) -> str:
@@ -66,11 +66,11 @@ def row(spec: str, batch: int, found: Result, plain: Result) -> str:
     pairs = zip(found.captions, plain.captions, strict=True)
     same = sum(one[0].ids == two[0].ids for one, two in pairs) / len(plain.captions)
     accepted, steps = "", 1.0
-    if found.tally is not None:
-        accepted = f"{found.tally.accepted / max(1, found.tally.drafted):.0%}"
+    if found.stats is not None:
+        accepted = f"{found.stats.accepted / max(1, found.stats.drafted):.0%}"
         # a caption's first token comes with its prefix
-        after = found.tally.tokens - sum(map(len, found.captions))
-        steps = after / max(1, found.tally.rounds)
+        after = found.stats.tokens - sum(map(len, found.captions))
+        steps = after / max(1, found.stats.rounds)
     seconds = found.seconds / len(found.captions)
     return (
         f"| `{spec}` | {batch} | {accepted} | {steps:.2f} | {same:.0%} | {seconds:.3f} | "

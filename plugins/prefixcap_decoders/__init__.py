@@ -1,4 +1,4 @@
-"""Decoders: beam search, sampling, contrast, reranking, constraints and more."""
+"""Decoders, a folder per family: `config.py` has the settings, `decoder.py` the search."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def prefixcap_components() -> Iterable[type[Component]]:
     from prefixcap_decoders.hf_generate.config import HFGenerate
     from prefixcap_decoders.reranking.config import MBR, BestOf
     from prefixcap_decoders.sampling import config as sampling
-    from prefixcap_decoders.sampling.mirostat_config import Mirostat
     from prefixcap_decoders.speculative.config import Speculative
     from prefixcap_decoders.stochastic_beam.config import StochasticBeam
 
@@ -41,12 +40,12 @@ def prefixcap_components() -> Iterable[type[Component]]:
         sampling.Epsilon,
         sampling.Eta,
         sampling.MinP,
+        sampling.Mirostat,
         sampling.Sample,
         sampling.TopH,
         sampling.TopK,
         sampling.TopP,
         sampling.Typical,
-        Mirostat,
         Speculative,
         StochasticBeam,
     ]

@@ -1,4 +1,4 @@
-"""Sessions that go side by side: each image's rows are shown once all of them have it."""
+"""Sessions that advance together: an image is shown once all of them have admitted it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap.interfaces.session import Session
 
 
 class LockstepSession(Session):
-    """A session of which images are shown only as they are let in.
+    """A session whose admitted images stay hidden until they are released.
 
-    Two sessions admit images by rules of their own. A gate keeps those that came in too early as
-    they are, at no cost in steps, until `release`.
+    Two sessions may admit images by different rules. Images that one of them admits early wait
+    here as they are, without extra runs of the model.
 
     Args:
-        inner: the session.
-        hidden_states: whether it was opened with hidden states, and these are wanted.
+        inner: Session.
+        hidden_states: Whether `prefix_hidden` is used; the session must have hidden states.
     """
 
     def __init__(self, inner: Session, *, hidden_states: bool = False) -> None:
@@ -26,58 +27,59 @@ class LockstepSession(Session):
         self._hidden_states = hidden_states
         self._prefixes: list[Tensor] = []
         self._latest: list[Tensor] = []
+        # rows of the inner session: the shown ones, and those of hidden images
         self._rows: list[int] = []
         self._early: list[int] = []
-        self._came = self._shown = 0
+        self._admitted = self._released = 0
 
     @property
+    @override
     def images(self) -> list[int]:
-        """The image of each live row (R) that is shown."""
         images = self._inner.images
         return [images[row] for row in self._rows]
 
     @property
+    @override
     def logits(self) -> Tensor:
-        """The next token's logits (R,V) of each live row that is shown, float32."""
-        return self._chosen(self._inner.logits)
+        return self._shown(self._inner.logits)
 
     @property
+    @override
     def waiting(self) -> int:
-        """How many images have not been shown yet."""
         return self._inner.waiting + len(self._early)
 
     @property
-    def came(self) -> int:
-        """How many images have come in so far, those included that are not shown yet."""
-        return self._came
+    def admitted(self) -> int:
+        """The number of images admitted so far, including hidden ones."""
+        return self._admitted
 
     def prefetch(self) -> None:
-        """Brings waiting images in as they fit, without showing them."""
+        """Admit waiting images while they fit, without showing them."""
         new = len(self._inner.admit())
         live = len(self._inner.images)
         self._early += range(live - new, live)
-        self._came += new
+        self._admitted += new
         if new and self._hidden_states:
             self._prefixes += self._inner.prefix_hidden()
 
     def release(self, count: int) -> list[int]:
-        """Shows images until `count` of all have been; returns the numbers of the new ones."""
-        new = max(0, count - self._shown)
+        """Show images until `count` have been shown in all; return the numbers of the new ones."""
+        new = max(0, count - self._released)
         rows, self._early = self._early[:new], self._early[new:]
         self._rows += rows
-        self._shown += new
+        self._released += new
         if new and self._hidden_states:
             self._latest, self._prefixes = self._prefixes[:new], self._prefixes[new:]
         images = self._inner.images
         return [images[row] for row in rows]
 
+    @override
     def admit(self) -> list[int]:
-        """Brings in waiting images as they fit, and shows them."""
         self.prefetch()
-        return self.release(self._came)
+        return self.release(self._admitted)
 
+    @override
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
-        """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
         if self._early:
             return self.extend(tokens, parents)
         if self._rows != list(range(len(self._inner.images))):
@@ -85,8 +87,8 @@ class LockstepSession(Session):
         self._rows = list(range(len(tokens)))
         return self._inner.advance(tokens, parents)
 
+    @override
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Extends rows by trees of tokens (R') in one run, beside rows (K) that stay."""
         live = len(self._inner.images)
         rows = self._index([*self._rows, *range(live, live + len(tokens))])
         stay = [] if kept is None else rows[kept].tolist()
@@ -95,31 +97,31 @@ class LockstepSession(Session):
         self._early, self._rows = list(range(early)), list(range(early, after))
         return self.logits
 
+    @override
     def hidden(self) -> tuple[Tensor, ...]:
-        """Returns the last position's hidden states (R,E) of the embedding and of each layer."""
-        return tuple(self._chosen(layer) for layer in self._inner.hidden())
+        return tuple(self._shown(layer) for layer in self._inner.hidden())
 
+    @override
     def prefix_hidden(self) -> Tensor:
-        """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
         return torch.stack(self._latest) if self._latest else self._inner.prefix_hidden()
 
-    def _chosen(self, rows: Tensor) -> Tensor:
-        plain = self._rows == list(range(len(rows)))
-        return rows if plain else rows[self._index(self._rows)]
+    def _shown(self, rows: Tensor) -> Tensor:
+        unchanged = self._rows == list(range(len(rows)))
+        return rows if unchanged else rows[self._index(self._rows)]
 
     def _index(self, rows: Sequence[int]) -> Tensor:
         return torch.tensor(rows, dtype=torch.long, device=self._inner.logits.device)
 
 
-def admit_in_lockstep(gates: Sequence[LockstepSession]) -> list[int]:
-    """Brings waiting images into all sessions, and shows those that all of them have.
+def admit_in_lockstep(sessions: Sequence[LockstepSession]) -> list[int]:
+    """Admit waiting images to all sessions, and show those that all of them have.
 
     Returns:
-        The numbers of the new images; their rows, one each, are the last ones of every session.
-        At least one comes in where no row is live and one waits.
+        The numbers of the new images; their rows, one each, are the last of every session. At
+        least one image is admitted if no row is live and one waits.
     """
-    for gate in gates:
-        gate.prefetch()
-    count = min(gate.came for gate in gates)
-    new = [gate.release(count) for gate in gates]
-    return new[0]
+    for session in sessions:
+        session.prefetch()
+    count = min(session.admitted for session in sessions)
+    first, *_ = [session.release(count) for session in sessions]
+    return first

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Beam search and diverse beam search."""

@@ -1,179 +1,139 @@
-"""What a beam search knows of its live images: M images with K slots each."""
+"""The hypotheses of a beam search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
+import attrs
 import torch
 from torch import Tensor
+
+from prefixcap.decoding.live_images import LiveImages, gather_texts
 
 NONE = float("-inf")
 
 
-class BeamState:
-    """Live and ended hypotheses of M images, K slots each; a score of -inf is an empty slot.
+@attrs.define(eq=False)
+class BeamState(LiveImages):
+    """Live and ended hypotheses of M images in K slots each; an empty slot has the score -inf.
 
     Attributes:
-        images: the M images' numbers.
-        lengths: (M) int64, how many tokens each image's live hypotheses have.
-        scores: (M,K), what live hypotheses are ranked by, falling along the slots.
-        plain: (M,K), their log-probability by the model itself.
-        rows: (M,K) int64, the session's row of each live hypothesis, or of its parent once
-            `tokens` are chosen.
-        tokens: (M,K) int64, the tokens that were chosen last.
-        texts: (M,K,T) int64, all tokens.
-        final: (M,K), the scores of ended hypotheses, falling along the slots.
-        final_plain: (M,K), their log-probability by the model itself.
+        lengths: (M) int64, number of tokens of each image's live hypotheses.
+        scores: (M,K), scores of live hypotheses, descending.
+        logprobs: (M,K), their log-probabilities by the model itself.
+        rows: (M,K) int64, session row of each live hypothesis, or of its parent until `number`.
+        tokens: (M,K) int64, last token of each.
+        texts: (M,K,T) int64, all tokens, padded to the limit T.
+        final_scores: (M,K), scores of ended hypotheses, descending.
+        final_logprobs: (M,K), their log-probabilities by the model itself.
         final_texts: (M,K,T) int64, their tokens.
-        final_lengths: (M,K) int64.
+        final_lengths: (M,K) int64, their numbers of tokens.
     """
 
     lengths: Tensor
     scores: Tensor
-    plain: Tensor
+    logprobs: Tensor
     rows: Tensor
     tokens: Tensor
     texts: Tensor
-    final: Tensor
-    final_plain: Tensor
+    final_scores: Tensor
+    final_logprobs: Tensor
     final_texts: Tensor
     final_lengths: Tensor
 
-    def __init__(self, width: int, max_new_tokens: int) -> None:
-        self.width = width
-        self.limit = max_new_tokens
-        self.images: list[int] = []
-        self._set(self._fresh(0, torch.device("cpu")))
-
-    def join(self, images: Sequence[int], first_row: int, device: torch.device) -> None:
-        """Takes in new images, whose rows, one each, begin at `first_row`."""
-        if not images:
-            return
-        fresh = self._fresh(len(images), device)
-        fresh[3] += torch.arange(first_row, first_row + len(images), device=device)[:, None]
-        if self.images:
-            fresh = [torch.cat(both) for both in zip(self._all(), fresh, strict=True)]
-        self._set(fresh)
-        self.images = [*self.images, *images]
-
-    def drop(self, done: Tensor) -> None:
-        """Forgets the images of a mask (M)."""
-        kept = (~done).nonzero().squeeze(1)
-        self._set([tensor[kept] for tensor in self._all()])
-        self.images = [self.images[slot] for slot in kept.tolist()]
+    @classmethod
+    def start(
+        cls, images: Sequence[int], width: int, limit: int, first_row: int, device: torch.device
+    ) -> BeamState:
+        """Return the state of new images, each with one empty hypothesis and one row."""
+        zeros = partial(torch.zeros, len(images), width, device=device)
+        integers = partial(zeros, dtype=torch.long)
+        rows = torch.arange(first_row, first_row + len(images), device=device)
+        scores = zeros() + NONE
+        scores[:, 0] = 0.0
+        return cls(
+            images=list(images),
+            lengths=integers()[:, 0].clone(),
+            scores=scores,
+            logprobs=zeros(),
+            rows=integers() + rows[:, None],
+            tokens=integers(),
+            texts=integers()[:, :, None].repeat(1, 1, limit),
+            final_scores=zeros() + NONE,
+            final_logprobs=zeros(),
+            final_texts=integers()[:, :, None].repeat(1, 1, limit),
+            final_lengths=integers(),
+        )
 
     @property
     def live(self) -> Tensor:
-        """The mask (M,K) of slots that hold a live hypothesis."""
+        """The mask (M,K) of slots with a live hypothesis."""
         return self.scores > NONE
 
     def history(self) -> tuple[Tensor, Tensor]:
-        """Returns the live hypotheses' tokens (L,T) and their numbers (L)."""
+        """Return the tokens (L,T) and the lengths (L) of the L live hypotheses."""
         live = self.live
         return self.texts[live], self.lengths[:, None].expand_as(live)[live]
 
-    def spread(self, found: Tensor, empty: float) -> Tensor:
-        """Puts what belongs to the live hypotheses (L,C) into their slots (M,K,C)."""
-        if len(found) == self.scores.numel():
-            return found.view(*self.scores.shape, -1)
-        slots = found.new_full((*self.scores.shape, found.shape[1]), empty)
-        slots[self.live] = found
+    def to_slots(self, values: Tensor, fill: float) -> Tensor:
+        """Return values (L,C) of the live hypotheses by slot (M,K,C)."""
+        if len(values) == self.scores.numel():
+            return values.view(*self.scores.shape, -1)
+        slots = values.new_full((*self.scores.shape, values.shape[1]), fill)
+        slots[self.live] = values
         return slots
 
-    def finish(self, scores: Tensor, plain: Tensor, texts: Tensor) -> None:
-        """Keeps the K best of the ended hypotheses so far and of candidates (M,C).
+    def append(self, slots: Tensor, tokens: Tensor) -> Tensor:
+        """Return the texts (M,C,T) of slots (M,C), each extended by a token (M,C)."""
+        texts = gather_texts(self.texts, slots)
+        place = self.lengths[:, None, None].expand(-1, texts.shape[1], 1)
+        texts.scatter_(2, place, tokens[:, :, None])
+        self.lengths = self.lengths + 1
+        return texts
+
+    def add_ended(self, scores: Tensor, logprobs: Tensor, texts: Tensor) -> None:
+        """Keep the K best ended hypotheses, among the previous ones and candidates.
 
         Args:
-            scores: (M,C), -inf where a candidate has not ended.
-            plain: (M,C).
+            scores: (M,C), -inf if a candidate has not ended.
+            logprobs: (M,C).
             texts: (M,C,T).
         """
         if not bool((scores > NONE).any()):
             return
-        lengths = self.lengths[:, None].expand(-1, scores.shape[1])
-        self.final, order = torch.cat([self.final, scores], 1).topk(self.width)
-        self.final_plain = torch.cat([self.final_plain, plain], 1).gather(1, order)
+        width, lengths = self.scores.shape[1], self.lengths[:, None].expand(-1, scores.shape[1])
+        self.final_scores, order = torch.cat([self.final_scores, scores], 1).topk(width)
+        self.final_logprobs = torch.cat([self.final_logprobs, logprobs], 1).gather(1, order)
         self.final_lengths = torch.cat([self.final_lengths, lengths], 1).gather(1, order)
-        self.final_texts = take(torch.cat([self.final_texts, texts], 1), order)
+        self.final_texts = gather_texts(torch.cat([self.final_texts, texts], 1), order)
 
-    def go_on(
-        self, scores: Tensor, plain: Tensor, texts: Tensor, tokens: Tensor, slots: Tensor
+    def advance(
+        self, scores: Tensor, logprobs: Tensor, texts: Tensor, tokens: Tensor, slots: Tensor
     ) -> Tensor:
-        """Makes the K best candidates (M,C) the live hypotheses.
+        """Make the K best candidates the live hypotheses.
 
         Args:
-            scores: (M,C), -inf where a candidate does not go on.
-            plain: (M,C).
-            texts: (M,C,T), the candidates' own token included.
+            scores: (M,C), -inf if a candidate must not continue.
+            logprobs: (M,C).
+            texts: (M,C,T), including the candidate's own token.
             tokens: (M,C), that token.
-            slots: (M,C), the slot that each continues.
+            slots: (M,C), the slot that each candidate continues.
 
         Returns:
-            (M,K) int64, the candidate that each slot now holds.
+            The candidate (M,K) int64 that each slot now holds.
         """
-        missing = self.width - scores.shape[1]
+        missing = self.scores.shape[1] - scores.shape[1]
         if missing > 0:
             scores = torch.nn.functional.pad(scores, (0, missing), value=NONE)
-        self.scores, order = scores.topk(self.width)
+        self.scores, order = scores.topk(self.scores.shape[1])
         order = order.clamp(max=tokens.shape[1] - 1)
-        self.plain = plain.gather(1, order)
-        self.texts = take(texts, order)
+        self.logprobs = logprobs.gather(1, order)
+        self.texts = gather_texts(texts, order)
         self.rows = self.rows.gather(1, slots.gather(1, order))
         self.tokens = tokens.gather(1, order)
         return order
 
     def number(self, rows: Tensor) -> None:
-        """Notes the session's new rows (R) of the live hypotheses, in the slots' order."""
+        """Set the session's rows (L) of the live hypotheses, in the order of the slots."""
         self.rows = torch.zeros_like(self.rows).masked_scatter(self.live, rows)
-
-    def _all(self) -> list[Tensor]:
-        return [
-            self.lengths,
-            self.scores,
-            self.plain,
-            self.rows,
-            self.tokens,
-            self.texts,
-            self.final,
-            self.final_plain,
-            self.final_texts,
-            self.final_lengths,
-        ]
-
-    def _set(self, tensors: Sequence[Tensor]) -> None:
-        (
-            self.lengths,
-            self.scores,
-            self.plain,
-            self.rows,
-            self.tokens,
-            self.texts,
-            self.final,
-            self.final_plain,
-            self.final_texts,
-            self.final_lengths,
-        ) = tensors
-
-    def _fresh(self, images: int, device: torch.device) -> list[Tensor]:
-        slots = images, self.width
-        scores = torch.full(slots, NONE, device=device)
-        scores[:, 0] = 0.0
-        numbers = torch.zeros(slots, dtype=torch.long, device=device)
-        texts = torch.zeros(*slots, self.limit, dtype=torch.long, device=device)
-        return [
-            numbers[:, 0].clone(),
-            scores,
-            torch.zeros(slots, device=device),
-            numbers.clone(),
-            numbers.clone(),
-            texts,
-            torch.full(slots, NONE, device=device),
-            torch.zeros(slots, device=device),
-            texts.clone(),
-            numbers.clone(),
-        ]
-
-
-def take(texts: Tensor, order: Tensor) -> Tensor:
-    """Takes the texts (M,K,T) of slots (M,C); returns (M,C,T)."""
-    return texts.gather(1, order[:, :, None].expand(-1, -1, texts.shape[2]))

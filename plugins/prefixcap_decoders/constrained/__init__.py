@@ -1,1 +1,1 @@
-"""TODO."""
+"""Beam search with words that must appear."""

@@ -1,32 +1,32 @@
-"""Lexically constrained beam search."""
+"""Config of lexically constrained beam search."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.decoder import Decoder
 from prefixcap_decoders.beam.config import BeamBase
-from prefixcap_decoders.beam.length_penalty import PENALTY
+from prefixcap_decoders.beam.ranking import PENALTY
 from prefixcap_decoders.logits.settings import are_words
 
 
 @attrs.frozen(kw_only=True)
 class Constrained(BeamBase):
-    """Beam search for captions that have some words or phrases, and lack others.
+    """Beam search for captions that contain given words or phrases.
 
-    Hokamp and Liu 2017, "Lexically Constrained Decoding for Sequence Generation Using Grid Beam
-    Search"; the beam is shared among hypotheses by how much they still lack, as in Post and Vilar
-    2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation". Every caption has the
-    words: the search never takes a token after which the limit would be too short for them.
+    Hokamp and Liu 2017, "Lexically Constrained Decoding" (arXiv:1704.07138), with the dynamic beam
+    allocation of Post and Vilar 2018 (arXiv:1804.06609). Every caption contains the words: no token
+    is taken after which the limit would be too short for them.
 
     Attributes:
-        force_words: words or phrases that every caption contains, in any case and anywhere, joined
+        force_words: Words or phrases that every caption contains, in any case and anywhere, joined
             by "+"; alternatives are joined by "|": `red+dog|dogs`. Only whole words count: "red"
             is not in "reddish".
-        length_penalty: as in `beam`, but the plain sum unless given: a mean makes little of the one
-            bad step by which a caption goes on behind its end to fetch a word.
+        length_penalty: As in `beam`, but 0 (the sum) by default: in a mean, the one unlikely step
+            that continues a finished caption to add a word weighs too little.
     """
 
     name: ClassVar[str] = "constrained"
@@ -34,8 +34,8 @@ class Constrained(BeamBase):
     force_words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
     length_penalty: float = attrs.field(default=0.0, converter=float, validator=PENALTY)
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_decoders.constrained.decoder import ConstrainedDecoder
 
         return ConstrainedDecoder(self)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Decoding against a second view: guidance, contrastive decoding, DoLa."""

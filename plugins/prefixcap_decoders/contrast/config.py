@@ -1,4 +1,4 @@
-"""Decoding against a second view: guidance, contrastive decoding, DoLa."""
+"""Configs of guidance, contrastive decoding and DoLa."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import attrs
+from typing_extensions import override
 
-from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import Decoder, DecoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.validators import above, at_least, between, one_of
-from prefixcap.plugin.registry import default_registry
 from prefixcap_decoders.logits.settings import TEMPERATURE
+from prefixcap_decoders.nested import parse_nested
 
 VIEWS = ("start", "zero", "mean")
 LAYERS = ("low", "high")
@@ -28,32 +28,20 @@ def _are_layers(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
         )
 
 
-def inner_decoder(spec: str) -> Decoder:
-    """Makes the decoder that runs on changed logits; its settings are parted by ";".
-
-    Raises:
-        PrefixcapError: it is not known, or its settings are wrong.
-    """
-    return inner_config(spec).build()
-
-
-def inner_config(spec: str) -> DecoderConfig:
-    """Reads the config of such a decoder; raises as `inner_decoder` does."""
-    return default_registry().parse(DecoderConfig, spec.replace(";", ","))
-
-
 @attrs.frozen(kw_only=True)
 class Guidance(DecoderConfig):
-    """Classifier-free guidance (Kornblith et al. 2023, "Guiding Image Captioning Models").
+    """Classifier-free guidance: contrast the model with itself without the image.
 
-    Tokens are chosen by `scale` log p(token | image) + (1 - scale) log p(token), normalised.
+    Kornblith et al. 2023, "Guiding Image Captioning Models Toward More Specific Captions"
+    (arXiv:2307.16686). Decodes with `scale` log p(token | image) + (1 - scale) log p(token),
+    normalised. Costs two runs of the model per step.
 
     Attributes:
-        scale: 1 is the model itself, higher makes captions more particular to their image.
-        against: what stands for no image. "start": the language model alone, from its end-of-text
-            token; "zero": a prefix of zeros; "mean": the mean of the prefixes that are decoded
-            together, so that a caption depends on the others' images; it needs more than one.
-        decoder: what runs on these logits, such as `beam:num_beams=3;n=2` (";" for ",").
+        scale: 1 is the model itself; higher values make captions more specific to the image.
+        against: The model without the image: "start" begins with the end-of-text token alone,
+            "zero" uses a prefix of zeros, "mean" the mean prefix of the batch, so that a caption
+            depends on the other images (at least one other is required).
+        decoder: Decoder on these logits, such as `beam:num_beams=3;n=2` (";" for ",").
     """
 
     name: ClassVar[str] = "guidance"
@@ -62,38 +50,39 @@ class Guidance(DecoderConfig):
     against: str = attrs.field(default="start", validator=one_of(VIEWS))
     decoder: str = "greedy"
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_decoders.contrast.decoder import GuidanceDecoder
 
-        return GuidanceDecoder(self, inner_decoder(self.decoder))
+        return GuidanceDecoder(self, parse_nested(DecoderConfig, self.decoder, "decoder").build())
 
+    @override
     def subcomponents(self) -> Sequence[Component]:
-        """Returns the decoder that runs on the guided logits."""
-        return (inner_config(self.decoder),)
+        return (parse_nested(DecoderConfig, self.decoder, "decoder"),)
 
+    @override
     def batch_dependent(self) -> bool:
-        """Says whether the mean of all prefixes stands for no image, here or within."""
         return self.against == "mean" or super().batch_dependent()
 
 
 @attrs.frozen(kw_only=True)
 class ContrastiveDecoding(DecoderConfig):
-    """Contrastive decoding against an amateur (Li et al. 2023, "Contrastive Decoding").
+    """Contrastive decoding: prefer tokens that an amateur model finds less likely.
 
-    Of the tokens at least `alpha` times as likely as the likeliest, by log p(token) - `weight` log
-    q(token) where q is the amateur's; normalised, so that samplers and beams may run on it (the
-    paper searches with five beams on scores that are not).
+    Li et al. 2023, "Contrastive Decoding: Open-ended Text Generation as Optimization"
+    (arXiv:2210.15097). Tokens at least `alpha` times as likely as the most likely one score
+    log p(token) - `weight` log q(token), where q is the amateur. Scores are normalised at each
+    step, so that beams and samplers can use them; the paper's five beams use unnormalised scores.
 
     Attributes:
-        amateur: a smaller language model of the same vocabulary, such as `hf:model=distilgpt2`;
-            where empty, the language model itself without the image.
-        against: what the amateur starts from; "start": its end-of-text token, "zero": a prefix of
-            zeros, "mean": see `guidance`, "prefix": the image's prefix, where its width fits.
-        alpha: the plausibility threshold.
-        weight: how much the amateur counts; 1 in the paper.
-        temperature: the amateur's logits are divided by it.
-        decoder: what runs on these logits, such as `beam:num_beams=5;n=2` (";" for ",").
+        amateur: Smaller language model with the same tokens, such as `hf:model=distilgpt2` (";"
+            for ","); if empty, the model itself without the image.
+        against: What the amateur starts from: as in `guidance`, or "prefix" for the image's
+            prefix, which needs an amateur of the same width.
+        alpha: Plausibility threshold, above 0 and at most 1.
+        weight: Weight of the amateur; 1 in the paper.
+        temperature: Divisor of the amateur's logits.
+        decoder: Decoder on these logits, such as `beam:num_beams=5;n=2` (";" for ",").
     """
 
     name: ClassVar[str] = "contrastive-decoding"
@@ -108,50 +97,44 @@ class ContrastiveDecoding(DecoderConfig):
     def __attrs_post_init__(self) -> None:
         if self.against == "prefix" and not self.amateur:
             raise ValueError(
-                "against='prefix' needs an amateur: the model against itself on the same prefix "
-                "says nothing; name an amateur, or use against='start'"
+                "against='prefix' needs an amateur: a model contrasted with itself on the same "
+                "prefix has no effect; name an amateur, or use against='start'"
             )
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder; the amateur is loaded when it is first needed."""
         from prefixcap_decoders.contrast.decoder import ContrastiveDecoder
 
-        return ContrastiveDecoder(self, inner_decoder(self.decoder), self._amateur())
+        decoder = parse_nested(DecoderConfig, self.decoder, "decoder").build()
+        return ContrastiveDecoder(self, decoder, self._amateur())
 
+    @override
     def subcomponents(self) -> Sequence[Component]:
-        """Returns the decoder that runs on the contrasted logits, and the amateur."""
-        amateur = self._amateur()
-        return (inner_config(self.decoder), *([amateur] if amateur else []))
+        decoder, amateur = parse_nested(DecoderConfig, self.decoder, "decoder"), self._amateur()
+        return (decoder,) if amateur is None else (decoder, amateur)
 
+    @override
     def batch_dependent(self) -> bool:
-        """Says whether the mean of all prefixes stands for no image, here or within."""
         return self.against == "mean" or super().batch_dependent()
 
     def _amateur(self) -> LMConfig | None:
-        if not self.amateur:
-            return None
-        try:
-            return default_registry().parse(LMConfig, self.amateur.replace(";", ","))
-        except PrefixcapError as error:
-            raise PrefixcapError(f"amateur: {error}") from error
+        return parse_nested(LMConfig, self.amateur, "amateur") if self.amateur else None
 
 
 @attrs.frozen(kw_only=True)
 class DoLa(DecoderConfig):
-    """Decoding by contrasting layers (Chuang et al. 2024, "DoLa").
+    """DoLa: contrastive decoding against an earlier layer of the same model.
 
-    Of the tokens at least `alpha` times as likely as the likeliest, by log p(token) - log
-    q(token), where q is read off the earlier layer whose distribution is farthest (by
-    Jensen-Shannon divergence) from the last one's, chosen for each row and step.
+    Chuang et al. 2024, "DoLa: Decoding by Contrasting Layers" (arXiv:2309.03883). Of the candidate
+    layers, each row and step uses the one whose distribution has the largest Jensen-Shannon
+    divergence from the last layer's. Costs one product with the output layer per candidate.
 
     Attributes:
-        layers: which earlier layers are looked at: every second one of the "low" or the "high"
-            half (of a model of more than 40 layers: of its first or last 20), without the embedding
-            where it is tied to the output, as transformers had it; or their numbers, joined by "+",
-            0 being the embedding.
-        alpha: the plausibility threshold.
-        decoder: what runs on these logits (";" for "," in its settings); the paper penalises
-            repetition by 1.2.
+        layers: Candidate layers: every second one of the "low" or the "high" half (of the first or
+            last 20 layers in models of more than 40), without the embedding if it is tied to the
+            output, as in transformers; or numbers joined by "+", with 0 for the embedding.
+        alpha: Plausibility threshold, above 0 and at most 1.
+        decoder: Decoder on these logits (";" for ","); the paper's repetition penalty is 1.2.
     """
 
     name: ClassVar[str] = "dola"
@@ -162,12 +145,12 @@ class DoLa(DecoderConfig):
     alpha: float = attrs.field(default=0.1, converter=float, validator=[above(0), between(0, 1)])
     decoder: str = "greedy:repetition_penalty=1.2"
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_decoders.contrast.dola import DoLaDecoder
 
-        return DoLaDecoder(self, inner_decoder(self.decoder))
+        return DoLaDecoder(self, parse_nested(DecoderConfig, self.decoder, "decoder").build())
 
+    @override
     def subcomponents(self) -> Sequence[Component]:
-        """Returns the decoder that runs on the contrasted logits."""
-        return (inner_config(self.decoder),)
+        return (parse_nested(DecoderConfig, self.decoder, "decoder"),)

@@ -1,20 +1,21 @@
-"""Guidance and contrastive decoding: a pair of sessions under any decoder."""
+"""Guidance and contrastive decoding: any decoder on the logits of two sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
-from prefixcap_decoders.contrast.compatibility import check_shared_vocabulary, placed
+from prefixcap.interfaces.session import Session
 from prefixcap_decoders.contrast.config import ContrastiveDecoding, Guidance
-from prefixcap_decoders.contrast.paired_lm import ContrastLM, Views
-from prefixcap_decoders.contrast.plausibility import plausible
-from prefixcap_decoders.contrast.wrapped_lm import decode_changed
+from prefixcap_decoders.contrast.logits_wrapper import LogitsWrapper, Views, decode_changed
+from prefixcap_decoders.nested import check_shared_vocabulary, device_and_dtype
 
 
 class GuidanceDecoder(Decoder):
@@ -24,25 +25,27 @@ class GuidanceDecoder(Decoder):
         self.config = config
         self.decoder = decoder
 
+    @override
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields each image's hypotheses; `score` is of the guided logits."""
         scale = self.config.scale
 
-        def combine(conditional: Tensor, alone: Tensor) -> Tensor:
-            return scale * conditional.log_softmax(-1) + (1 - scale) * alone.log_softmax(-1)
+        def combine(sessions: Sequence[Session]) -> Tensor:
+            conditional, alone = (session.logits.log_softmax(-1) for session in sessions)
+            return scale * conditional + (1 - scale) * alone
 
-        pair = ContrastLM(task.lm, task.lm, _views(task, task.lm, self.config.against), combine)
-        return decode_changed(task, pair, self.decoder)
+        views = _views(task, task.lm, self.config.against)
+        guided = LogitsWrapper(task.lm, combine, [(task.lm, views)])
+        return decode_changed(task, guided, self.decoder)
 
 
 class ContrastiveDecoder(Decoder):
-    """Runs a decoder on the difference of an expert and an amateur.
+    """Runs a decoder on the difference between an expert and an amateur.
 
     Args:
-        config: the settings.
-        decoder: what runs on the difference.
-        amateur: the amateur, or what builds it on the device where it is first needed; the
-            language model itself where None.
+        config: Settings.
+        decoder: Decoder that runs on the difference.
+        amateur: Amateur, or its config, which is built at the first use; None for the language
+            model itself.
     """
 
     def __init__(
@@ -55,14 +58,15 @@ class ContrastiveDecoder(Decoder):
         self.decoder = decoder
         self.amateur = amateur
 
+    @override
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields each image's hypotheses; `score` is of the contrasted logits."""
         if isinstance(self.amateur, LMConfig):
-            self.amateur = self.amateur.build(*placed(task))
+            self.amateur = self.amateur.build(*device_and_dtype(task))
         amateur = self.amateur or task.lm
         weight, temperature = self.config.weight, self.config.temperature
 
-        def combine(expert: Tensor, other: Tensor) -> Tensor:
+        def combine(sessions: Sequence[Session]) -> Tensor:
+            expert, other = (session.logits for session in sessions)
             difference = expert - weight * (other / temperature).log_softmax(-1)
             return plausible(difference, expert, self.config.alpha)
 
@@ -70,31 +74,33 @@ class ContrastiveDecoder(Decoder):
         if amateur is not task.lm:
             length = views(1).shape[1]
             check_shared_vocabulary(amateur, task, length, "contrastive-decoding: the amateur")
-        pair = ContrastLM(task.lm, amateur, views, combine)
-        return decode_changed(task, pair, self.decoder)
+        contrasted = LogitsWrapper(task.lm, combine, [(amateur, views)])
+        return decode_changed(task, contrasted, self.decoder)
+
+
+def plausible(scores: Tensor, logits: Tensor, alpha: float) -> Tensor:
+    """Return scores (R,V), -inf for tokens less than `alpha` times as likely as the likeliest."""
+    minimum = logits.amax(-1, keepdim=True) + math.log(alpha)
+    return torch.where(logits >= minimum, scores, float("-inf"))
 
 
 def _views(task: DecodingTask, lm: LanguageModel, against: str) -> Views:
     device = task.prefix.device
+    if against in ("prefix", "mean") and lm.width != task.prefix.shape[2]:
+        raise PrefixcapError(
+            f"contrastive-decoding: against={against!r} needs an amateur as wide as the prefix: "
+            f"the amateur's width is {lm.width}, the prefix's {task.prefix.shape[2]}; use "
+            "against='start'"
+        )
     if against == "prefix":
-        if lm.width != task.prefix.shape[2]:
-            raise PrefixcapError(
-                f"contrastive-decoding: the amateur's width is {lm.width}, the prefix's "
-                f"{task.prefix.shape[2]}; use against='start'"
-            )
         return lambda _: task.prefix
     if against == "zero":
         view = torch.zeros(1, 1, lm.width, device=device)
     elif against == "mean":
-        if lm.width != task.prefix.shape[2]:
-            raise PrefixcapError(
-                f"the mean prefix has width {task.prefix.shape[2]}, the amateur {lm.width}; use "
-                "against='start'"
-            )
         if len(task.prefix) == 1 and lm is task.lm:
             raise PrefixcapError(
-                "against='mean' needs several images: the mean of one prefix is that prefix, and "
-                "the model against itself says nothing; use against='start' or 'zero'"
+                "against='mean' needs several images: the mean of a single prefix is that prefix, "
+                "and a model contrasted with itself has no effect; use against='start' or 'zero'"
             )
         view = task.prefix.mean(0, keepdim=True)
     else:

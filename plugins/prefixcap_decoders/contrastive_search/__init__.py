@@ -1,1 +1,1 @@
-"""TODO."""
+"""Contrastive search."""

@@ -1,10 +1,11 @@
-"""Contrastive search."""
+"""Config of contrastive search."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.decoder import Decoder
 from prefixcap.interfaces.validators import at_least, between, one_of
@@ -15,20 +16,19 @@ CONTEXTS = ("prefix", "last", "caption")
 
 @attrs.frozen(kw_only=True)
 class Contrastive(Controlled):
-    """Contrastive search (Su et al. 2022, "A Contrastive Framework for Neural Text Generation").
+    """Contrastive search: prefer likely tokens whose hidden state differs from the context's.
 
-    Of the likeliest tokens, takes the one of the highest (1 - alpha) p(token) - alpha s, where s is
-    the greatest cosine between the last layer's hidden state that the token would give and those
-    of all that stands before it: the prefix and the caption so far. The search is deterministic,
-    so all captions of an image are the same one.
+    Su et al. 2022, "A Contrastive Framework for Neural Text Generation" (arXiv:2202.06417). Of the
+    `top_k` most likely tokens, take the one with the highest (1 - alpha) p(token) - alpha s, where
+    s is the maximum cosine similarity between the token's last hidden state and those of the
+    prefix and the caption so far. Deterministic: several captions of an image are copies.
 
     Attributes:
-        alpha: how much likeness to what stands there already counts against a token; 0 is greedy.
-        top_k: how many tokens are looked at; each costs one row.
-        context: what of the prefix a token is compared with: "prefix" is all of its positions, as
-            the authors' code and transformers' had the prompt's; "last" the last position alone,
-            as if the caption began from one start token (MAGIC, Su et al. 2022, "Language Models
-            Can See"); "caption" none, so that the first token is the likeliest.
+        alpha: Weight of the similarity penalty, 0 (greedy) to 1.
+        top_k: Number of candidate tokens; each costs one row.
+        context: Prefix positions to compare with: "prefix" all of them, like the prompt in the
+            authors' code and in transformers; "last" the last one, as if the caption began with
+            one start token (MAGIC, Su et al. 2022, arXiv:2205.02655); "caption" none.
     """
 
     name: ClassVar[str] = "contrastive"
@@ -38,8 +38,8 @@ class Contrastive(Controlled):
     top_k: int = attrs.field(default=5, validator=at_least(1))
     context: str = attrs.field(default="prefix", validator=one_of(CONTEXTS))
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_decoders.contrastive_search.decoder import ContrastiveSearch
 
         return ContrastiveSearch(self)

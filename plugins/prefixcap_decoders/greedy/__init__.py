@@ -1,1 +1,1 @@
-"""TODO."""
+"""Greedy search."""

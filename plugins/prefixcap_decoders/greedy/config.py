@@ -1,10 +1,11 @@
-"""Greedy search."""
+"""Config of greedy search."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.decoder import Decoder
 from prefixcap_decoders.logits.settings import Controlled
@@ -12,15 +13,16 @@ from prefixcap_decoders.logits.settings import Controlled
 
 @attrs.frozen(kw_only=True)
 class Greedy(Controlled):
-    """Takes the likeliest token at each step; all captions of an image are the same one.
+    """Greedy search: take the most likely token at each step.
 
-    It is the beam search of one beam (Vinyals et al. 2015, "Show and Tell", section 3).
+    The special case of beam search with one beam (Vinyals et al. 2015, "Show and Tell",
+    arXiv:1411.4555, section 3). Several captions of an image are copies.
     """
 
     name: ClassVar[str] = "greedy"
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_decoders.greedy.decoder import GreedyDecoder
 
         return GreedyDecoder(self)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""transformers' own `generate`, as a baseline."""

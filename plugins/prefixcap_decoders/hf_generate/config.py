@@ -1,4 +1,4 @@
-"""transformers' own `generate`, as a baseline."""
+"""Config of transformers' own `generate`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import Decoder, DecoderConfig
@@ -14,14 +15,16 @@ from prefixcap.interfaces.validators import at_least
 
 @attrs.frozen(kw_only=True)
 class HFGenerate(DecoderConfig):
-    """Hands the prefixes to transformers' `generate` (Wolf et al. 2020, "Transformers").
+    """transformers' `generate` on the prefixes, as a baseline.
+
+    Wolf et al. 2020, "Transformers" (arXiv:1910.03771).
 
     Attributes:
-        options: any of its options, as `num_beams=4`, joined by "+"; mind that sampling has
-            `top_k=50` there unless told otherwise. With `do_sample` the images are decoded one by
-            one, each by its own seed, as a caption would depend on its batch otherwise.
-        batch: how many images at once.
-        n: how many captions an image (`num_return_sequences`).
+        options: Options of `generate`, such as `num_beams=4`, joined by "+"; note that its sampling
+            has `top_k=50` by default. With `do_sample`, images are decoded one by one, each with
+            its own seed, because captions would otherwise depend on the batch.
+        batch: Number of images per call.
+        n: Number of captions per image (`num_return_sequences`).
     """
 
     name: ClassVar[str] = "hf-generate"
@@ -31,16 +34,17 @@ class HFGenerate(DecoderConfig):
     batch: int = attrs.field(default=32, validator=at_least(1))
     n: int = attrs.field(default=1, validator=at_least(1))
 
+    @override
     def subcomponents(self) -> Sequence[Component]:
-        """Checks the options; no setting names a component."""
+        """Validate the options; no setting names a component."""
         if self.options:
             from prefixcap_decoders.hf_generate.decoder import options_of
 
             options_of(self)
         return ()
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_decoders.hf_generate.decoder import HFDecoder
 
         return HFDecoder(self)

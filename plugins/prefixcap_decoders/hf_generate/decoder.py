@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,14 +9,16 @@ from typing import Any
 
 import attrs
 import torch
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
-from prefixcap_decoders.contrast.wrapped_lm import own_logprobs
 from prefixcap_decoders.hf_generate.config import HFGenerate
+from prefixcap_decoders.logits.by_name import key_value
+from prefixcap_decoders.rescoring import own_logprobs
 
-# what is given to `generate` by the decoder itself, and what belongs to Python
-OWN = {
+# arguments of `generate` that the decoder sets itself, or that are not options
+RESERVED = {
     "attention_mask",
     "inputs",
     "inputs_embeds",
@@ -27,43 +28,44 @@ OWN = {
     "return_dict_in_generate",
     "self",
 }
-WORDS = {"true": True, "false": False, "none": None}
+CONSTANTS = {"true": True, "false": False, "none": None}
 
 
 class HFDecoder(Decoder):
-    """Runs `generate` batch by batch, without touching the global random state."""
+    """Runs `generate` batch by batch, without changing the global random state."""
 
     def __init__(self, config: HFGenerate) -> None:
         self.config = config
         self.options = options_of(config)
 
+    @override
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields each image's captions, batch by batch; `score` is transformers' own."""
         if not callable(getattr(task.lm.module, "generate", None)):
             raise PrefixcapError(
                 f"hf-generate needs a model of transformers, not {type(task.lm.module).__name__}"
             )
-        batch = 1 if self.options.get("do_sample") else self.config.batch
+        sampling = self.options.get("do_sample")
+        batch = 1 if sampling else self.config.batch
         for first in range(0, len(task.prefix), batch):
             images = range(first, min(first + batch, len(task.prefix)))
-            with _seeded(task, first) if self.options.get("do_sample") else nullcontext():
-                found = self._run(task, images)
-            yield from found
+            with _seeded(task, first) if sampling else nullcontext():
+                captions = self._generate(task, images)
+            yield from captions
 
-    def _run(self, task: DecodingTask, images: Sequence[int]) -> list[tuple[int, list[Hypothesis]]]:
+    def _generate(
+        self, task: DecodingTask, images: Sequence[int]
+    ) -> list[tuple[int, list[Hypothesis]]]:
         module: Any = task.lm.module
         n, stops = task.n or self.config.n, sorted(task.stop_ids)
-        # greedy search has one caption to give; transformers refuses to give it twice
-        alone = not self.options.get("do_sample") and self.options.get("num_beams", 1) == 1
-        prefix = task.lm.prepend_tokens(task.prefix[list(images)]).to(
-            next(module.parameters()).dtype
-        )
+        # transformers refuses to return several sequences of greedy search, so copy the one
+        greedy = not self.options.get("do_sample") and self.options.get("num_beams", 1) == 1
+        prefix = task.lm.prepend_tokens(task.prefix[list(images)])
+        prefix = prefix.to(next(module.parameters()).dtype)
         settings = {
             "do_sample": False,
             "max_new_tokens": task.max_new_tokens,
-            "num_return_sequences": 1 if alone else n,
-            # without a stop token there must be none, not the one of the model's own config, so a
-            # token is named that does not exist
+            "num_return_sequences": 1 if greedy else n,
+            # without stop tokens, an id outside the vocabulary overrides the model's own default
             "eos_token_id": stops or [task.lm.vocab_size],
             "pad_token_id": stops[0] if stops else 0,
             **self.options,
@@ -78,41 +80,42 @@ class HFDecoder(Decoder):
             )
         except (ValueError, TypeError) as error:
             raise PrefixcapError(f"transformers' generate: {error}") from error
-        texts = [_cut(ids, task.stop_ids) for ids in out.sequences.tolist()]
-        texts = [text for text in texts for _ in range(n if alone else 1)]
+        texts = [_until_stop(ids, task.stop_ids) for ids in out.sequences.tolist()]
+        texts = [text for text in texts for _ in range(n if greedy else 1)]
         owners = [image for image in images for _ in range(n)]
         plain = [task.hypothesis(text, 0.0) for text in texts]
         logprobs = own_logprobs(task, list(zip(owners, plain, strict=True)))
         scores = getattr(out, "sequences_scores", None)
         ranks = logprobs if scores is None else scores.tolist()
-        found: dict[int, list[Hypothesis]] = {image: [] for image in images}
+        captions: dict[int, list[Hypothesis]] = {image: [] for image in images}
         for image, h, logprob, score in zip(owners, plain, logprobs, ranks, strict=True):
-            found[image].append(attrs.evolve(h, logprob=logprob, score=score))
-        return [(image, sorted(hs, key=lambda h: -h.score)) for image, hs in found.items()]
+            captions[image].append(attrs.evolve(h, logprob=logprob, score=score))
+        return [(image, sorted(hs, key=lambda h: -h.score)) for image, hs in captions.items()]
 
 
 def options_of(config: HFGenerate) -> dict[str, Any]:
-    """Reads the options of a config.
+    """Parse the options of a config.
 
     Raises:
-        PrefixcapError: `generate` has no such option, it is the decoder's own to give, or
-            transformers refuses a value.
+        PrefixcapError: If `generate` has no such option, the decoder sets it itself, or
+            transformers rejects its value.
     """
-    found = dict(map(_option, config.options))
-    if "num_return_sequences" in found:
+    options = dict(map(_option, config.options))
+    if "num_return_sequences" in options:
         raise PrefixcapError(
-            "hf-generate: say n=... for several captions an image, not num_return_sequences"
+            "hf-generate: set n=... for several captions per image, not num_return_sequences"
         )
     from transformers import generation as module
 
     generation: Any = module
     settings = generation.GenerationConfig()
     fields = {name for name in vars(settings) if not name.startswith("_")}
-    known = fields.union(inspect.signature(generation.GenerationMixin.generate).parameters) - OWN
-    for name, value in found.items():
+    known = fields.union(inspect.signature(generation.GenerationMixin.generate).parameters)
+    known -= RESERVED
+    for name, value in options.items():
         if name not in known:
             raise PrefixcapError(
-                f"hf-generate: transformers' generate has no option {name!r} to give"
+                f"hf-generate: transformers' generate has no option {name!r} to set"
                 f"{nearest(name, known)}"
             )
         if name in fields:
@@ -121,40 +124,31 @@ def options_of(config: HFGenerate) -> dict[str, Any]:
         settings.validate()
     except (ValueError, TypeError, AttributeError) as error:
         raise PrefixcapError(f"hf-generate: transformers' generate: {error}") from error
-    return found
+    return options
 
 
-def _cut(ids: list[int], stops: frozenset[int]) -> list[int]:
+def _option(text: str) -> tuple[str, Any]:
+    key, value = key_value(text, f"hf-generate: the option {text!r}")
+    return key, CONSTANTS.get(str(value).lower(), value)
+
+
+def _until_stop(ids: list[int], stops: frozenset[int]) -> list[int]:
     for place, token in enumerate(ids):
         if token in stops:
             return ids[: place + 1]
     return ids
 
 
-def _option(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise PrefixcapError(f"hf-generate: the option {text!r} is not of the form key=value")
-    if value.lower() in WORDS:
-        return key, WORDS[value.lower()]
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
-
-
 @contextmanager
 def _seeded(task: DecodingTask, image: int) -> Iterator[None]:
-    """Seeds torch by an image's own stream for a while, where the task is, and nowhere else."""
+    """Seed torch from an image's own stream, on the task's device only, and restore it after."""
     device, seed = task.prefix.device, int(task.generator(image).integers(2**63))
     cards = []
     if device.type == "cuda":
         cards = [torch.cuda.current_device() if device.index is None else device.index]
     with torch.random.fork_rng(devices=cards):
         # `torch.manual_seed` would seed every GPU
-        for generator in (
-            torch.default_generator,
-            *(torch.cuda.default_generators[c] for c in cards),
-        ):
-            generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        for card in cards:
+            torch.cuda.default_generators[card].manual_seed(seed)
         yield

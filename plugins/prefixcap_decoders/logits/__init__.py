@@ -1,1 +1,1 @@
-"""TODO."""
+"""Logits processors, and words that captions must or must not contain."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor
@@ -13,33 +12,33 @@ from torch import Tensor
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.plugin.specs import split_top_level
 
-OF_AN_ENCODER = "reads what an encoder was given, and a prefix has no tokens"
-OF_PAIRS = "wants two rows a caption; the decoders guidance and contrastive-decoding have them"
-OF_OBJECTS = "wants a function, a model or a config, which cannot be written as text"
-OF_BATCHES = "remembers the rows of a batch, and here rows come and go"
-OF_CHANNELS = "wants the channels of audio"
+_ENCODER = "reads the tokens of an encoder, and a prefix has no tokens"
+_PAIRS = "needs two rows per caption; use the decoders guidance and contrastive-decoding instead"
+_OBJECTS = "needs a function, a model or a config, which cannot be written as text"
+_BATCHES = "keeps state per row of a fixed batch, and here rows join and leave"
+_CHANNELS = "needs audio channels"
 
 UNFIT = {
-    "ClassifierFreeGuidanceLogitsProcessor": OF_PAIRS,
-    "DiaClassifierFreeGuidanceLogitsProcessor": OF_PAIRS,
-    "DiaEOSChannelFilterLogitsProcessor": OF_CHANNELS,
-    "DiaEOSDelayPatternLogitsProcessor": OF_CHANNELS,
-    "EncoderNoRepeatNGramLogitsProcessor": OF_AN_ENCODER,
-    "EncoderRepetitionPenaltyLogitsProcessor": OF_AN_ENCODER,
-    "PrefixConstrainedLogitsProcessor": OF_OBJECTS,
-    "SynthIDTextWatermarkLogitsProcessor": OF_BATCHES,
-    "UnbatchedClassifierFreeGuidanceLogitsProcessor": OF_OBJECTS,
-    "WhisperNoSpeechDetection": OF_BATCHES,
-    "WhisperTimeStampLogitsProcessor": OF_OBJECTS,
+    "ClassifierFreeGuidanceLogitsProcessor": _PAIRS,
+    "DiaClassifierFreeGuidanceLogitsProcessor": _PAIRS,
+    "DiaEOSChannelFilterLogitsProcessor": _CHANNELS,
+    "DiaEOSDelayPatternLogitsProcessor": _CHANNELS,
+    "EncoderNoRepeatNGramLogitsProcessor": _ENCODER,
+    "EncoderRepetitionPenaltyLogitsProcessor": _ENCODER,
+    "PrefixConstrainedLogitsProcessor": _OBJECTS,
+    "SynthIDTextWatermarkLogitsProcessor": _BATCHES,
+    "UnbatchedClassifierFreeGuidanceLogitsProcessor": _OBJECTS,
+    "WhisperNoSpeechDetection": _BATCHES,
+    "WhisperTimeStampLogitsProcessor": _OBJECTS,
 }
 
 
 class NamedProcessor:
-    """A processor whose failures are sentences that name it.
+    """A processor whose failures are reported with its name.
 
     Args:
-        text: what it was made of.
-        processor: transformers' own.
+        text: The setting that names it.
+        processor: transformers' object.
     """
 
     def __init__(self, text: str, processor: Any) -> None:
@@ -47,90 +46,81 @@ class NamedProcessor:
         self._processor = processor
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        """Transforms scores (R,V) of captions (R,T)."""
+        """Transform the scores (R,V) that follow tokens (R,T)."""
         try:
-            found: Tensor = self._processor(tokens, scores)
+            changed: Tensor = self._processor(tokens, scores)
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise PrefixcapError(f"the processor {self._text!r} failed: {reason}") from error
-        if found.shape != scores.shape:
+        if changed.shape != scores.shape:
             raise PrefixcapError(
-                f"the processor {self._text!r} made scores of shape {tuple(found.shape)} of "
-                f"{tuple(scores.shape)}; it must leave the shape as it is"
+                f"the processor {self._text!r} returned scores of shape {tuple(changed.shape)} "
+                f"for {tuple(scores.shape)}; the shapes must be equal"
             )
-        return found
+        return changed
 
 
-def named_processor(
-    module: ModuleType, text: str, stop_ids: Sequence[int], device: str
-) -> NamedProcessor:
-    """Makes a processor of a text such as `TopKLogitsWarper(top_k=5)`.
+def named_processor(text: str, stop_ids: Sequence[int], device: str) -> NamedProcessor:
+    """Build a processor from a text such as `TopKLogitsWarper(top_k=5)`.
 
     Args:
-        module: where the classes are.
-        text: the class name, with its arguments in parentheses, parted by "," or ";".
-        stop_ids: given as `eos_token_id` where the class wants one and the text has none.
-        device: given as `device` likewise.
+        text: Class name, with arguments in parentheses, separated by "," or ";".
+        stop_ids: Default of `eos_token_id`, if the class takes it.
+        device: Default of `device`, if the class takes it.
 
     Raises:
-        PrefixcapError: there is no such class, it cannot be used here, or it does not take these
-            arguments.
+        PrefixcapError: If the class is unknown or cannot be used here, or its arguments are wrong.
     """
     name, _, rest = text.partition("(")
+    module = generation()
     base = module.LogitsProcessor
     known = {
         key: value
         for key, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, base) and value is not base
     }
-    fit = sorted(known.keys() - UNFIT.keys())
+    usable = sorted(known.keys() - UNFIT.keys())
     if name in known.keys() & UNFIT.keys():
         raise PrefixcapError(
-            f"the processor {name!r} cannot be used: it {UNFIT[name]}; these can: {', '.join(fit)}"
+            f"the processor {name!r} cannot be used: it {UNFIT[name]}; these can: "
+            f"{', '.join(usable)}"
         )
     if name not in known:
-        raise PrefixcapError(f"transformers has no processor {name!r}{nearest(name, fit)}")
-    given = _arguments(text, rest)
-    wanted = inspect.signature(known[name].__init__).parameters
-    usual = {"eos_token_id": list(stop_ids), "device": device}
-    filled = {key: value for key, value in usual.items() if key in wanted and key not in given}
+        raise PrefixcapError(f"transformers has no processor {name!r}{nearest(name, usable)}")
+    parameters = inspect.signature(known[name].__init__).parameters
+    defaults = {"eos_token_id": list(stop_ids), "device": device}
+    arguments = {key: value for key, value in defaults.items() if key in parameters}
+    arguments |= _arguments(text, rest)
     try:
-        return NamedProcessor(text, known[name](**filled, **given))
+        return NamedProcessor(text, known[name](**arguments))
     except Exception as error:
-        raise PrefixcapError(f"the processor {text!r} cannot be made: {error}") from error
+        raise PrefixcapError(f"the processor {text!r} cannot be built: {error}") from error
 
 
 def _arguments(text: str, rest: str) -> dict[str, Any]:
     if rest and not rest.endswith(")"):
         raise PrefixcapError(f"the processor {text!r} lacks a closing parenthesis")
-    found: dict[str, Any] = {}
-    for part in split_top_level(rest.removesuffix(")"), ",;"):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise PrefixcapError(f"the processor {text!r}: {part!r} is not of the form key=value")
-        try:
-            found[key.strip()] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[key.strip()] = value
-    return found
+    parts = split_top_level(rest.removesuffix(")"), ",;")
+    return dict(key_value(part, f"the processor {text!r}: {part!r}") for part in parts)
+
+
+def key_value(text: str, place: str) -> tuple[str, Any]:
+    """Parse `key=value`, with a Python literal or a text as the value.
+
+    Raises:
+        PrefixcapError: If there is no "="; the message begins with `place`.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise PrefixcapError(f"{place} is not of the form key=value")
+    try:
+        return key.strip(), ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key.strip(), value
 
 
 def generation() -> Any:
-    """Imports transformers' logits processors.
-
-    Returns:
-        The module `transformers.generation.logits_process`.
-    """
+    """Import and return `transformers.generation.logits_process`."""
     from transformers.generation import logits_process
 
     return logits_process
-
-
-def check_processors(texts: Sequence[str]) -> None:
-    """Makes processors by name, for what may be wrong with them.
-
-    Raises:
-        PrefixcapError: as `named_processor` does.
-    """
-    for text in texts:
-        named_processor(generation(), text, [0], "cpu")

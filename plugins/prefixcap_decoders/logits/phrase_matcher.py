@@ -1,4 +1,4 @@
-"""Whole words in texts, as automata over characters: has a text one of some phrases yet?"""
+"""Automata over characters that find phrases as whole words in a text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from prefixcap_decoders.logits.phrases import is_letter
+from prefixcap_decoders.logits.settings import is_letter
 
 Ints = NDArray[np.int64]
 
@@ -17,11 +17,11 @@ OTHER_LETTER, OTHER_MARK = 0, 1
 
 @attrs.frozen
 class _State:
-    # whether the last character was a letter, the places reached in each phrase, and whether a
-    # phrase is complete unless a letter follows
+    # whether the last character was a letter, the places reached as (phrase, place), and whether
+    # a phrase is complete unless a letter follows
     letter: bool = False
     places: frozenset[tuple[int, int]] = frozenset()
-    whole: bool = False
+    complete: bool = False
     found: bool = False
 
 
@@ -29,61 +29,60 @@ _FOUND = _State(found=True)
 
 
 class Matcher:
-    """Reads a text character by character until it has one of some phrases as whole words.
+    """Finds any of several phrases as whole words, character by character.
 
-    A phrase counts where no letter, digit or underscore stands next to it, in small letters or
-    capitals: "red" is in "A red-haired man" and not in "reddish". It is the automaton of Knuth,
-    Morris and Pratt 1977 for several phrases at once, with the words' edges.
+    A phrase counts only if no letter, digit or underscore is next to it; case is ignored: "red" is
+    in "A red-haired man", not in "reddish". This is the automaton of Knuth, Morris and Pratt 1977
+    for several phrases at once, extended by word boundaries.
 
     Args:
-        phrases: the phrases, in small letters.
+        phrases: Lower-case phrases.
 
     Attributes:
-        table: (S,A) int64, the state that follows each state and symbol; a text begins in state 0.
+        table: (S,A) int64, next state by state and symbol; texts begin in state 0.
         found: (S) bool, whether a phrase was found; such a state is never left.
-        whole: (S) bool, whether a phrase would be found if the text ended here.
+        complete: (S) bool, whether a phrase is found if the text ends here.
     """
 
     def __init__(self, phrases: Sequence[str]) -> None:
         self._phrases = tuple(phrases)
-        known = sorted({letter for phrase in phrases for letter in phrase})
-        self._symbols = {letter: number for number, letter in enumerate(known, OTHER_MARK + 1)}
+        alphabet = sorted({letter for phrase in phrases for letter in phrase})
+        self._symbols = {letter: number for number, letter in enumerate(alphabet, OTHER_MARK + 1)}
         numbers = {_State(): 0}
         rows: list[list[int]] = []
-        for state in (waiting := [_State()]):
+        for state in (queue := [_State()]):
             row: list[int] = []
-            for symbol in (*"x.", *known):
-                # the first two stand for all letters and all marks that no phrase has
-                other = len(row) <= OTHER_MARK
-                after = self._after(state, symbol, other)
+            # "x" and "." represent all letters and marks that are in no phrase
+            for symbol in (*"x.", *alphabet):
+                after = self._after(state, symbol, other=len(row) <= OTHER_MARK)
                 if after not in numbers:
                     numbers[after] = len(numbers)
-                    waiting.append(after)
+                    queue.append(after)
                 row.append(numbers[after])
             rows.append(row)
         self.table: Ints = np.array(rows, dtype=np.int64)
-        self.found = np.array([state.found for state in waiting])
-        self.whole = np.array([state.whole or state.found for state in waiting])
+        self.found = np.array([state.found for state in queue])
+        self.complete = np.array([state.complete or state.found for state in queue])
 
     def symbols(self, text: str) -> list[int]:
-        """Turns a text into the automaton's symbols."""
+        """Return the automaton's symbols of a text."""
         return [self._symbol(letter) for letter in text.casefold()]
 
     def _symbol(self, letter: str) -> int:
         letter = " " if letter.isspace() else letter
         return self._symbols.get(letter, OTHER_LETTER if is_letter(letter) else OTHER_MARK)
 
-    def _after(self, state: _State, symbol: str, other: bool) -> _State:
+    def _after(self, state: _State, symbol: str, *, other: bool) -> _State:
         letter = is_letter(symbol)
-        if state.found or (state.whole and not letter):
+        if state.found or (state.complete and not letter):
             return _FOUND
         places = set()
         if not other:
-            begins = {(number, 0) for number in range(len(self._phrases))}
-            for number, place in state.places | begins:
+            starts = {(number, 0) for number in range(len(self._phrases))}
+            for number, place in state.places | starts:
                 phrase = self._phrases[number]
-                edge = place or not (letter and state.letter)
-                if edge and phrase[place] == symbol:
+                boundary = place or not (letter and state.letter)
+                if boundary and phrase[place] == symbol:
                     places.add((number, place + 1))
         ended = {(n, place) for n, place in places if place == len(self._phrases[n])}
         if ended and not letter:

@@ -6,18 +6,36 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.validators import above, at_least
-from prefixcap_decoders.logits.phrases import alternatives
 
-# a temperature next to nothing would turn logits into infinities
+# a temperature close to 0 would turn logits into infinities
 TEMPERATURE = [above(0), at_least(1e-6)]
 
 
+def alternatives(text: str) -> tuple[str, ...]:
+    """Split "dog|hot dog" into lower-case phrases with single spaces.
+
+    Raises:
+        ValueError: If a phrase has no letter or digit.
+    """
+    phrases = tuple(" ".join(part.split()).casefold() for part in text.split("|"))
+    for phrase in phrases:
+        if not any(map(is_letter, phrase)):
+            raise ValueError(f"{text!r} has a phrase without letters: {phrase!r}")
+    return phrases
+
+
+def is_letter(symbol: str) -> bool:
+    """Return whether a character is part of a word: a letter, a digit or an underscore."""
+    return symbol.isalnum() or symbol == "_"
+
+
 def are_words(_: Any, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
-    """Checks that a setting holds words or phrases."""
+    """Validate that a setting holds words or phrases."""
     for text in value:
         try:
             alternatives(text)
@@ -27,22 +45,22 @@ def are_words(_: Any, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -
 
 @attrs.frozen(kw_only=True)
 class Controlled(DecoderConfig):
-    """The base of decoders whose next-token scores may be changed before a token is chosen.
+    """The base of decoders that transform the next token's scores before choosing.
 
-    Where the settings leave no token at all, it is chosen as if they were not there.
+    If the settings leave no token at all, they are ignored for that choice.
 
     Attributes:
-        min_new_tokens: captions of fewer tokens do not stop.
-        repetition_penalty: above 1 makes tokens that stand in the caption less likely (Keskar et
-            al. 2019, "CTRL"); on logits, or on log-probabilities in beam search, as transformers.
-        no_repeat_ngram_size: no n-gram of this size stands twice (Paulus et al. 2018, "A Deep
-            Reinforced Model for Abstractive Summarization"); 0 is off.
-        processors: more of transformers' `LogitsProcessor` classes, by name, with their arguments
-            in parentheses: `SuppressTokensLogitsProcessor(suppress_tokens=[13])`. Several are
-            joined by "+", arguments by "," or ";". Stop tokens and device are filled in; some that
-            want more than tokens and scores cannot be used, and the error names those that can.
-        bad_words: words or phrases that no caption has, in small letters or capitals; several are
-            joined by "+". A word counts where it stands alone: "red" is not in "reddish".
+        min_new_tokens: Minimum number of tokens before the stop token.
+        repetition_penalty: Above 1 makes tokens of the caption less likely to be repeated (Keskar
+            et al. 2019, "CTRL", arXiv:1909.05858); applies to logits, and in beam search to
+            log-probabilities, as in transformers.
+        no_repeat_ngram_size: Size of n-grams that may not repeat (Paulus et al. 2018, "A Deep
+            Reinforced Model for Abstractive Summarization", arXiv:1705.04304); 0 is off.
+        processors: Additional `LogitsProcessor` classes of transformers, joined by "+", such as
+            `SuppressTokensLogitsProcessor(suppress_tokens=[13])`, arguments separated by "," or
+            ";". Stop tokens and device are filled in.
+        bad_words: Words or phrases that no caption contains, in any case, joined by "+". Only
+            whole words count: "red" is not in "reddish".
     """
 
     min_new_tokens: int = attrs.field(default=0, validator=at_least(0))
@@ -51,10 +69,12 @@ class Controlled(DecoderConfig):
     processors: tuple[str, ...] = ()
     bad_words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
 
+    @override
     def subcomponents(self) -> Sequence[Component]:
-        """Checks the processors; no setting of these names a component."""
+        """Validate the processors; none of these settings names a component."""
         if self.processors:
-            from prefixcap_decoders.logits.by_name import check_processors
+            from prefixcap_decoders.logits.by_name import named_processor
 
-            check_processors(self.processors)
+            for text in self.processors:
+                named_processor(text, [0], "cpu")
         return ()

@@ -1,4 +1,4 @@
-"""Which tokens lead to captions that have some words and lack others."""
+"""An automaton over tokens that knows which words a caption contains, and which it still can."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch import Tensor
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
 from prefixcap_decoders.logits.phrase_matcher import Ints, Matcher
-from prefixcap_decoders.logits.phrases import alternatives
+from prefixcap_decoders.logits.settings import alternatives
 
-MOST_STATES = 20_000
-# more tokens than any caption has: the distance to where no way leads
+MAX_STATES = 20_000
+# more tokens than any caption has: the distance to an end that cannot be reached
 FAR = 2**20
 
 _TEXTS: WeakKeyDictionary[Tokenizer, list[str]] = WeakKeyDictionary()
@@ -24,18 +24,17 @@ _TEXTS: WeakKeyDictionary[Tokenizer, list[str]] = WeakKeyDictionary()
 
 @attrs.frozen(eq=False)
 class Automaton:
-    """What a caption's tokens so far have of the words, and what each next token does to that.
+    """Which words the tokens so far contain, and what each next token changes.
 
-    It is the language model's vocabulary put through automata over characters (Willard and Louf
-    2023, "Efficient Guided Generation for Large Language Models"), so a word counts however it is
-    parted into tokens. S states, V tokens in C classes that do the same in every state.
+    Character automata are mapped onto the vocabulary (Willard and Louf 2023, "Efficient Guided
+    Generation for Large Language Models", arXiv:2307.09702), so that words count however they are
+    tokenized. S states; V tokens in C classes, whose members do the same in every state.
 
     Attributes:
-        classes: (V) int64, each token's class; stop tokens have one of their own.
-        next: (S,C) int64, the state after a token; 0, where captions begin, after a stop token and
-            where a word that must not appear has appeared.
-        needed: (S) int64, the least number of tokens until a caption may end; `FAR` for never.
-        cost: (S,C) int64, `needed` after a token; `FAR` where `next` is no real state.
+        classes: (V) int64, class of each token; stop tokens have one of their own.
+        next: (S,C) int64, state after a token; 0, the start, after a stop token or a bad word.
+        needed: (S) int64, minimum number of tokens until a caption may end; `FAR` for never.
+        cost: (S,C) int64, `needed` after a token; `FAR` if the token is not allowed.
     """
 
     classes: Tensor
@@ -44,42 +43,39 @@ class Automaton:
     cost: Tensor
 
     def to(self, device: torch.device) -> Automaton:
-        """Returns the automaton on a device."""
+        """Return the automaton on a device."""
         return Automaton(*(getattr(self, f.name).to(device) for f in attrs.fields(Automaton)))
 
     def after(self, tokens: Tensor) -> Tensor:
-        """Returns the states (R) that tokens (R,T) lead to."""
-        states = (
-            torch.zeros_like(tokens[:, 0]) if tokens.shape[1] else tokens.new_zeros(len(tokens))
-        )
+        """Return the states (R) after tokens (R,T)."""
+        states = tokens.new_zeros(len(tokens))
         for column in tokens.unbind(1):
             states = self.next[states, self.classes[column]]
         return states
 
-    def allowed(self, states: Tensor, left: int | Tensor) -> Tensor:
-        """Says which tokens (R,V) may follow in states (R); those of the stop tokens are False.
+    def allowed(self, states: Tensor, remaining: int | Tensor) -> Tensor:
+        """Return the mask (R,V) of tokens allowed in states (R), stop tokens excluded.
 
         Args:
             states: (R).
-            left: how many tokens may come after the next one; a number, or (R,1).
+            remaining: Number of tokens that may follow the next one; a number, or (R,1).
         """
-        return (self.cost[states] <= left)[:, self.classes]
+        return (self.cost[states] <= remaining)[:, self.classes]
 
 
-def automaton(
+def build_automaton(
     lm: LanguageModel, force_words: Sequence[str], bad_words: Sequence[str], stop_ids: Sequence[int]
 ) -> Automaton:
-    """Makes the automaton of words on a language model's tokens.
+    """Build the automaton of words on a language model's vocabulary.
 
     Args:
-        lm: the language model, with a tokenizer.
-        force_words: what must appear, each "dog" or "dog|dogs" for one of these.
-        bad_words: what must not appear.
-        stop_ids: the tokens that end a caption.
+        lm: Language model with a tokenizer.
+        force_words: Words or phrases that must appear, with alternatives such as "dog|dogs".
+        bad_words: Words or phrases that must not appear.
+        stop_ids: Tokens that end a caption.
 
     Raises:
-        PrefixcapError: there is no tokenizer, no caption can have these words, or there are too
-            many of them.
+        PrefixcapError: If there is no tokenizer, the words cannot be written, or they are too many.
     """
     if lm.tokenizer is None:
         raise PrefixcapError(
@@ -89,35 +85,30 @@ def automaton(
     matchers = [Matcher(alternatives(word)) for word in force_words]
     if bad_words:
         matchers.append(Matcher([p for word in bad_words for p in alternatives(word)]))
-    ends = [matcher.whole for matcher in matchers[: len(force_words)]]
-    ends += [~matcher.whole for matcher in matchers[len(force_words) :]]
+    ends = [matcher.complete for matcher in matchers[: len(force_words)]]
+    ends += [~matcher.complete for matcher in matchers[len(force_words) :]]
     tables = [_on_tokens(matcher, texts) for matcher in matchers]
     if bad_words:
         tables[-1] = np.where(matchers[-1].found[tables[-1]], -1, tables[-1])
-    classes, shown = _classes(tables, len(texts), stop_ids)
-    next_states, may_end = _joined(tables, shown, ends)
+    classes, members = _classes(tables, len(texts), stop_ids)
+    next_states, may_end = _product(tables, members, ends)
     cost, needed = _distances(next_states, may_end)
-    found = Automaton(
+    if needed[0] >= FAR:
+        excluded = f" and without {', '.join(map(repr, bad_words))}" if bad_words else ""
+        raise PrefixcapError(
+            f"no caption can be written with {', '.join(map(repr, force_words))}{excluded}: the "
+            "language model's tokens do not spell the words, or a required word is also excluded"
+        )
+    return Automaton(
         classes=torch.from_numpy(classes),
         next=torch.from_numpy(next_states.clip(min=0)),
         needed=torch.from_numpy(needed),
         cost=torch.from_numpy(cost),
     )
-    if needed[0] >= FAR:
-        raise PrefixcapError(_impossible(force_words, bad_words))
-    return found
-
-
-def _impossible(force_words: Sequence[str], bad_words: Sequence[str]) -> str:
-    barred = f" and without {', '.join(map(repr, bad_words))}" if bad_words else ""
-    return (
-        f"no caption can be written with {', '.join(map(repr, force_words))}{barred}: the language "
-        "model's tokens do not spell the words, or what must appear must not"
-    )
 
 
 def _token_texts(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
-    """Finds what each token adds to a text; behind another one, as its first space shows there."""
+    """Return the text of each token, decoded after another token to keep its leading space."""
     if tokenizer not in _TEXTS:
         anchor = tokenizer.encode("a")
         start = tokenizer.decode(anchor)
@@ -127,7 +118,8 @@ def _token_texts(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
 
 
 def _on_tokens(matcher: Matcher, texts: Sequence[str]) -> Ints:
-    """Returns (S,V), the state that each state and token lead to."""
+    """Return the state (S,V) after each state and token."""
+    # longest first, so that the tokens that still have a character are the first `count`
     order = sorted(range(len(texts)), key=lambda token: -len(texts[token]))
     symbols = [matcher.symbols(texts[token]) for token in order]
     states = np.repeat(np.arange(len(matcher.table))[:, None], len(texts), 1)
@@ -137,63 +129,57 @@ def _on_tokens(matcher: Matcher, texts: Sequence[str]) -> Ints:
             count -= 1
         column = [text[place] for text in symbols[:count]]
         states[:, :count] = matcher.table[states[:, :count], column]
-    back = np.argsort(order)
-    return states[:, back]
+    return states[:, np.argsort(order)]
 
 
 def _classes(
     tables: Sequence[Ints], vocab_size: int, stop_ids: Sequence[int]
 ) -> tuple[Ints, list[int]]:
-    """Returns each token's class (V), and a token of each class; -1 for the stop tokens'."""
+    """Return the class of each token (V), and one token of each class; -1 for the stop tokens."""
     stacked = np.concatenate([np.zeros((1, vocab_size), np.int64), *tables])
     stacked[0, list(stop_ids)] = -1
     _, first, classes = np.unique(stacked, axis=1, return_index=True, return_inverse=True)
-    shown = [-1 if stacked[0, token] < 0 else token for token in first.tolist()]
-    return classes.reshape(-1), shown
+    members = [-1 if stacked[0, token] < 0 else token for token in first.tolist()]
+    return classes.reshape(-1), members
 
 
-def _joined(
-    tables: Sequence[Ints], shown: Sequence[int], ends: Sequence[np.ndarray]
+def _product(
+    tables: Sequence[Ints], members: Sequence[int], ends: Sequence[np.ndarray]
 ) -> tuple[Ints, np.ndarray]:
-    """Walks all matchers at once, from the start to wherever tokens lead.
+    """Combine the matchers' automata into one, with the states that can be reached.
 
     Args:
         tables: (S',V) of each matcher.
-        shown: a token of each class.
-        ends: (S') of each matcher, whether a caption may end in its state.
+        members: One token of each class.
+        ends: (S') of each matcher, whether a caption may end in that state.
 
     Returns:
-        (S,C), the joint state that follows, -1 where none may; (S) whether a caption may end.
+        (S,C) next states, -1 if not allowed; (S) whether a caption may end.
     """
-    stops = np.array(shown) < 0
-    columns = [table[:, shown] for table in tables]
+    stops = np.array(members) < 0
+    columns = [table[:, members] for table in tables]
     start = (0,) * len(tables)
     numbers = {start: 0}
     rows: list[list[int]] = []
-    for state in (waiting := [start]):
+    for state in (queue := [start]):
         parts = [column[part] for column, part in zip(columns, state, strict=True)]
-        barred = stops | np.any([part < 0 for part in parts], axis=0) if parts else stops
+        excluded = stops | np.any([part < 0 for part in parts], axis=0) if parts else stops
+        following = [*map(tuple, np.stack(parts, 1).tolist())] if parts else [()] * len(members)
         row = []
-        for dead, after in zip(barred.tolist(), _columns(parts, len(shown)), strict=True):
+        for dead, after in zip(excluded.tolist(), following, strict=True):
             if not dead and after not in numbers:
                 numbers[after] = len(numbers)
-                waiting.append(after)
+                queue.append(after)
             row.append(-1 if dead else numbers[after])
         rows.append(row)
-        if len(numbers) > MOST_STATES:
-            raise PrefixcapError(
-                "these are too many words to keep an eye on at once: leave some of them out"
-            )
-    may_end = [all(end[part] for end, part in zip(ends, state, strict=True)) for state in waiting]
+        if len(numbers) > MAX_STATES:
+            raise PrefixcapError("too many words to track at once: remove some of them")
+    may_end = [all(end[part] for end, part in zip(ends, state, strict=True)) for state in queue]
     return np.array(rows, dtype=np.int64), np.array(may_end)
 
 
-def _columns(parts: Sequence[Ints], count: int) -> list[tuple[int, ...]]:
-    return [*map(tuple, np.stack(parts, 1).tolist())] if parts else [()] * count
-
-
 def _distances(next_states: Ints, may_end: np.ndarray) -> tuple[Ints, Ints]:
-    """Returns the least tokens until a caption may end: after each token (S,C), and before (S)."""
+    """Return the fewest tokens until a caption may end, after each token (S,C) and before (S)."""
     needed = np.where(may_end, 0, FAR).astype(np.int64)
     while True:
         cost = np.where(next_states < 0, FAR, needed[next_states])
@@ -203,24 +189,24 @@ def _distances(next_states: Ints, may_end: np.ndarray) -> tuple[Ints, Ints]:
         needed = nearer
 
 
-class WithoutWords:
-    """A logits processor that leaves only tokens by which a caption has none of some words.
+class BadWords:
+    """A logits processor that excludes tokens after which a caption cannot avoid some words.
 
     Args:
-        found: the automaton of the words.
-        stop_ids: the tokens that end a caption.
-        max_new_tokens: the most tokens a caption may have.
+        automaton: Automaton of the words.
+        stop_ids: Tokens that end a caption.
+        max_new_tokens: Maximum number of tokens of a caption.
     """
 
-    def __init__(self, found: Automaton, stop_ids: Sequence[int], max_new_tokens: int) -> None:
-        self._automaton = found
+    def __init__(self, automaton: Automaton, stop_ids: Sequence[int], max_new_tokens: int) -> None:
+        self._automaton = automaton
         self._stop_ids = list(stop_ids)
         self._limit = max_new_tokens
 
     def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
-        """Bars tokens from scores (R,V) of captions (R,T)."""
+        """Return the scores (R,V) that follow tokens (R,T), with excluded tokens at -inf."""
         states = self._automaton.after(tokens)
         allowed = self._automaton.allowed(states, self._limit - tokens.shape[1] - 1)
         allowed[:, self._stop_ids] = (self._automaton.needed[states] == 0)[:, None]
-        # a row that has no way out is left as it is
+        # a row with no allowed token is left unchanged
         return scores.masked_fill(~(allowed | ~allowed.any(1, keepdim=True)), float("-inf"))

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Reranking of samples: best of n, minimum Bayes risk."""

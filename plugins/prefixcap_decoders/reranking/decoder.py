@@ -1,19 +1,18 @@
-"""Draws captions, scores them anew and ranks them."""
+"""Draws captions, scores them and ranks them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.plugin.text_encoders import named_text_encoder
-from prefixcap_decoders.beam.deduplicate import deduplicate
-from prefixcap_decoders.beam.length_penalty import divisor
+from prefixcap_decoders.beam.ranking import deduplicate, divisor
 from prefixcap_decoders.reranking.config import MBR, BestOf
 from prefixcap_decoders.reranking.mbr_utility import UTILITIES
-from prefixcap_decoders.sampling.config import Drawing
 from prefixcap_decoders.sampling.decoder import Sampler
 
 Scorer = Callable[[DecodingTask, int, Sequence[Hypothesis]], Sequence[float]]
@@ -23,34 +22,27 @@ class Reranker(Decoder):
     """Draws captions and ranks them by a score.
 
     Args:
-        config: what is drawn from.
-        samples: how many are drawn an image; more where more are wanted.
-        kept: how many are given back, unless a task says `n`.
-        score: gives the samples of one of a task's images their scores; higher is better.
+        config: Distribution to draw from, with the numbers of samples and of captions.
+        score: Returns the scores of the samples of one of a task's images; higher is better.
     """
 
-    def __init__(self, config: Drawing, samples: int, kept: int, score: Scorer) -> None:
-        self.sampler = Sampler(config, samples)
-        self.samples = samples
-        self.kept = kept
+    def __init__(self, config: BestOf | MBR, score: Scorer) -> None:
+        self.config = config
+        self.sampler = Sampler(config, config.samples)
         self.score = score
 
+    @override
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields each image's best captions once all of its samples have ended."""
-        kept = task.n or self.kept
-        drawn = self.sampler.decode(attrs.evolve(task, n=max(kept, self.samples)))
-        for image, hypotheses in drawn:
-            scored = [
-                attrs.evolve(hypothesis, score=score)
-                for hypothesis, score in zip(
-                    hypotheses, self.score(task, image, hypotheses), strict=True
-                )
-            ]
-            yield image, deduplicate(scored, kept)
+        count = task.n or self.config.n
+        samples = max(count, self.config.samples)
+        for image, hypotheses in self.sampler.decode(attrs.evolve(task, n=samples)):
+            scores = self.score(task, image, hypotheses)
+            scored = zip(hypotheses, scores, strict=True)
+            yield image, deduplicate([attrs.evolve(h, score=s) for h, s in scored], count)
 
 
 def by_model(config: BestOf) -> Scorer:
-    """Scores by log-probability against length."""
+    """Return a scorer by length-normalised log-probability."""
 
     def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
         penalty, norm = config.length_penalty, config.length_norm
@@ -63,49 +55,47 @@ def by_model(config: BestOf) -> Scorer:
 
 
 def by_clip(config: BestOf) -> Scorer:
-    """Scores by the cosine of the image's feature and the caption."""
+    """Return a scorer by the cosine similarity of the image's feature and the caption."""
 
     def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
-        side = task.text_encoder
+        encoder = task.text_encoder
         if config.text:
-            side = named_text_encoder(config.text, str(task.prefix.device))
-        if side is None or task.features is None:
-            lacking = (
-                "its feature" if task.features is None else "the encoder that made the features"
-            )
+            encoder = named_text_encoder(config.text, str(task.prefix.device))
+        if encoder is None or task.features is None:
+            missing = "feature" if task.features is None else "features' encoder"
             raise PrefixcapError(
-                f"best-of:by=clip compares captions with the image, and {lacking} was not given"
+                f"best-of:by=clip compares captions with the image, but the {missing} is missing: "
+                "give both features and encoder"
             )
         prompt = f"{config.prompt} " if config.prompt else ""
         texts = [prompt + hypothesis.text for hypothesis in hypotheses]
-        features = task.features[image].expand(len(texts), *task.features.shape[1:])
-        return side.cosines(features, texts)
+        feature = task.features[image].expand(len(texts), *task.features.shape[1:])
+        return encoder.cosines(feature, texts)
 
     return score
 
 
 def by_utility(config: MBR) -> Scorer:
-    """Scores by the mean utility against every sample."""
+    """Return a scorer by the mean utility against every sample."""
     utility = UTILITIES[config.utility]
 
     def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
-        # equal captions are compared once and counted as often as they were drawn
-        words = [words_of(hypothesis) for hypothesis in hypotheses]
-        distinct = list(dict.fromkeys(words))
-        weights = [words.count(text) for text in distinct]
-        table = utility(distinct, weights).tolist()
-        risk = {
-            text: sum(w * value for w, value in zip(weights, row, strict=True)) / len(words)
-            for text, row in zip(distinct, table, strict=True)
+        # duplicates are compared once and weighted by their count
+        captions = [words_of(hypothesis) for hypothesis in hypotheses]
+        distinct = list(dict.fromkeys(captions))
+        counts = [captions.count(caption) for caption in distinct]
+        means = {
+            caption: sum(n * value for n, value in zip(counts, row, strict=True)) / len(captions)
+            for caption, row in zip(distinct, utility(distinct, counts).tolist(), strict=True)
         }
-        return [risk[text] for text in words]
+        return [means[caption] for caption in captions]
 
     return score
 
 
 def words_of(hypothesis: Hypothesis) -> tuple[Hashable, ...]:
-    """Splits a caption into lower-case words without punctuation; without a text, into ids."""
+    """Return a caption's lower-case words without punctuation; its ids if there is no text."""
     if not hypothesis.text:
         return hypothesis.ids
-    kept = "".join(c if c.isalnum() or c in "'-" else " " for c in hypothesis.text.lower())
-    return tuple(kept.split())
+    text = "".join(c if c.isalnum() or c in "'-" else " " for c in hypothesis.text.lower())
+    return tuple(text.split())

@@ -1,4 +1,4 @@
-"""How alike captions are: tables of utilities for minimum Bayes risk decoding."""
+"""Similarities of captions, as tables of N candidates by N references, for minimum Bayes risk."""
 
 from __future__ import annotations
 
@@ -16,80 +16,75 @@ LONGEST = 4
 BETA = 1.2
 
 
-def _grams(text: Words, size: int) -> list[Words]:
+def _ngrams(text: Words, size: int) -> list[Words]:
     return [text[i : i + size] for i in range(len(text) - size + 1)]
 
 
-def _sizes(texts: Sequence[Words], size: int) -> Table:
-    """Counts the n-grams of each text."""
+def _counts(texts: Sequence[Words], size: int) -> Table:
+    """Return the number of n-grams (N) of each text."""
     return np.array([max(len(text) - size + 1, 0) for text in texts], float)
 
 
 def _shared(texts: Sequence[Words], size: int) -> Table:
-    """Counts the n-grams that each pair of texts has in common, as often as both have them.
-
-    The first, second and so on occurrence of an n-gram are told apart, so that the smaller of two
-    counts is a product of zeros and ones.
-    """
-    places: dict[tuple[Words, int], int] = {}
-    rows, columns = [], []
+    """Return the number of n-grams (N,N) that each pair of texts shares, with multiplicity."""
+    # the first, second, ... occurrences of an n-gram are columns of their own, so that the
+    # minimum of two counts is a product of zeros and ones
+    columns: dict[tuple[Words, int], int] = {}
+    entries = []
     for row, text in enumerate(texts):
         seen: Counter[Words] = Counter()
-        for gram in _grams(text, size):
-            seen[gram] += 1
-            rows.append(row)
-            columns.append(places.setdefault((gram, seen[gram]), len(places)))
-    has = np.zeros((len(texts), len(places)))
-    has[rows, columns] = 1
-    return has @ has.T
+        for ngram in _ngrams(text, size):
+            seen[ngram] += 1
+            entries.append((row, columns.setdefault((ngram, seen[ngram]), len(columns))))
+    occurs = np.zeros((len(texts), len(columns)))
+    for row, column in entries:
+        occurs[row, column] = 1
+    return occurs @ occurs.T
 
 
-def _mean_of_sizes(texts: Sequence[Words], alike: Callable[[int], Table]) -> Table:
-    """Averages over the sizes that either of two texts has n-grams of; without any, 1."""
+def _mean_over_sizes(texts: Sequence[Words], similarity: Callable[[int], Table]) -> Table:
+    """Average over the n-gram sizes that either text has; 1 for two texts without any."""
     total, count = np.zeros((2, len(texts), len(texts)))
     for size in range(1, LONGEST + 1):
-        some = _sizes(texts, size) > 0
-        either = some[:, None] | some
-        total += np.where(either, alike(size), 0.0)
+        has = _counts(texts, size) > 0
+        either = has[:, None] | has
+        total += np.where(either, similarity(size), 0.0)
         count += either
     return np.where(count > 0, total / np.maximum(count, 1), 1.0)
 
 
-def ngram(texts: Sequence[Words], weights: Sequence[int]) -> Table:
-    """Computes the mean F1 of 1- to 4-grams; of the sizes that either of two texts has.
+def ngram_f1(texts: Sequence[Words], weights: Sequence[int]) -> Table:
+    """Return the mean F1 (N,N) of 1- to 4-grams.
 
     Args:
-        texts: the candidates, which are the references too.
-        weights: how often each was drawn.
-
-    Returns:
-        A row for each candidate, with a number for each reference.
+        texts: N candidates, which are also the references.
+        weights: Number of samples of each.
     """
 
     def f1(size: int) -> Table:
-        number = _sizes(texts, size)
+        number = _counts(texts, size)
         return 2 * _shared(texts, size) / np.maximum(number[:, None] + number, 1)
 
-    return _mean_of_sizes(texts, f1)
+    return _mean_over_sizes(texts, f1)
 
 
 def bleu(texts: Sequence[Words], weights: Sequence[int]) -> Table:
-    """Computes sentence BLEU-4 with one added to the counts of 2- to 4-grams (Lin and Och 2004)."""
-    length = _sizes(texts, 1)
+    """Return sentence BLEU-4 (N,N) with add-one smoothing of 2- to 4-grams (Lin and Och 2004)."""
+    length = _counts(texts, 1)
     total = np.zeros((len(texts), len(texts)))
     for size in range(1, LONGEST + 1):
         extra = int(size > 1)
-        right, all_of = _shared(texts, size) + extra, _sizes(texts, size)[:, None] + extra
-        with np.errstate(divide="ignore"):  # nothing in common: minus infinity, and so 0 below
-            total += np.log(right / np.maximum(all_of, 1))
+        matches, number = _shared(texts, size) + extra, _counts(texts, size)[:, None] + extra
+        with np.errstate(divide="ignore"):  # no match: log 0 = -inf, so the score becomes 0
+            total += np.log(matches / np.maximum(number, 1))
     brevity = np.minimum(0.0, 1 - length / np.maximum(length[:, None], 1))
     empty = length == 0
     return np.where(empty[:, None] & empty, 1.0, np.exp(total / LONGEST + brevity))
 
 
 def rouge(texts: Sequence[Words], weights: Sequence[int]) -> Table:
-    """Computes ROUGE-L: F of the longest common subsequence, beta 1.2 as COCO has it."""
-    length = _sizes(texts, 1)
+    """Return ROUGE-L (N,N): F of the longest common subsequence, with beta 1.2 as in COCO."""
+    length = _counts(texts, 1)
     common = _longest_common(texts)
     precision, recall = common / np.maximum(length[:, None], 1), common / np.maximum(length, 1)
     both = np.where(common > 0, recall + BETA**2 * precision, 1)
@@ -98,12 +93,12 @@ def rouge(texts: Sequence[Words], weights: Sequence[int]) -> Table:
 
 
 def _longest_common(texts: Sequence[Words]) -> Table:
-    """Measures the longest common subsequence of each pair, all pairs at once."""
+    """Return the length (N,N) of the longest common subsequence, for all pairs at once."""
     numbers: dict[Hashable, int] = {}
     words = np.full((len(texts), max(map(len, texts))), -1)
     for row, text in zip(words, texts, strict=True):
         row[: len(text)] = [numbers.setdefault(word, len(numbers)) for word in text]
-    others = np.where(words < 0, -2, words)  # what pads a text is like nothing
+    others = np.where(words < 0, -2, words)  # padding matches nothing
     before = np.zeros((words.shape[1] + 1, len(texts), len(texts)))
     for word in words.T:
         after = np.zeros_like(before)
@@ -116,29 +111,29 @@ def _longest_common(texts: Sequence[Words]) -> Table:
 
 
 def cider(texts: Sequence[Words], weights: Sequence[int]) -> Table:
-    """Computes the mean cosine of n-gram counts weighted by rarity among the samples.
+    """Return the mean cosine (N,N) of n-gram counts, weighted by rarity among the samples.
 
-    CIDEr takes document frequencies from a corpus of references, which a decoder does not have;
-    the samples stand in for it, and the weight is log(1 + N / df), so that no n-gram has none.
+    CIDEr takes document frequencies from a corpus of references, which a decoder does not have. The
+    samples replace it, with weights log(1 + N / df), so that no n-gram has weight 0.
     """
 
     def cosine(size: int) -> Table:
-        counts = [Counter(_grams(text, size)) for text in texts]
-        places = {gram: place for place, gram in enumerate(dict.fromkeys(chain(*counts)))}
-        vectors = np.zeros((len(texts), len(places)))
+        counts = [Counter(_ngrams(text, size)) for text in texts]
+        columns = {ngram: column for column, ngram in enumerate(dict.fromkeys(chain(*counts)))}
+        vectors = np.zeros((len(texts), len(columns)))
         for row, count in zip(vectors, counts, strict=True):
-            row[[places[gram] for gram in count]] = list(count.values())
+            row[[columns[ngram] for ngram in count]] = list(count.values())
         vectors *= np.log(1 + sum(weights) / (weights @ (vectors > 0)))
         norm = np.linalg.norm(vectors, axis=1)
         products = norm[:, None] * norm
         cosines: Table = vectors @ vectors.T / np.where(products > 0, products, 1)
         return cosines
 
-    return _mean_of_sizes(texts, cosine)
+    return _mean_over_sizes(texts, cosine)
 
 
 UTILITIES: Mapping[str, Callable[[Sequence[Words], Sequence[int]], Table]] = {
-    "ngram": ngram,
+    "ngram": ngram_f1,
     "bleu": bleu,
     "rouge": rouge,
     "cider": cider,

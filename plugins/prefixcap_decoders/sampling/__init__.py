@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sampling, with and without truncation."""

@@ -1,16 +1,21 @@
-"""Sampling: each token is drawn from the model's distribution, or from what is left of it."""
+"""Configs of samplers: each token is drawn from the model's distribution, possibly truncated."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.decoder import Decoder
 from prefixcap.interfaces.validators import above, at_least, between
 from prefixcap_decoders.logits.settings import TEMPERATURE, Controlled
+
+TRUNCATIONS = ("top_h", "top_k", "top_p", "min_p", "typical_p", "epsilon", "eta")
+PROBABILITY = between(0, 1)
+POSITIVE = [above(0), PROBABILITY]
+THRESHOLD = between(0, 0.999)
 
 
 @attrs.frozen(kw_only=True)
@@ -18,14 +23,15 @@ class Drawing(Controlled):
     """The base of decoders that draw tokens.
 
     Attributes:
-        temperature: logits are divided by it first; below 1 is bolder, above 1 is wilder.
+        temperature: Divisor of the logits; above 1 flattens the distribution.
     """
 
     temperature: float = attrs.field(default=1.0, converter=float, validator=TEMPERATURE)
 
-    @abstractmethod
     def truncation(self) -> Mapping[str, float]:
-        """Returns the settings of `sample` that cut the distribution, by name."""
+        """Return the settings that truncate the distribution, by name."""
+        names = attrs.fields_dict(type(self)).keys()
+        return {name: getattr(self, name) for name in TRUNCATIONS if name in names}
 
 
 @attrs.frozen(kw_only=True)
@@ -33,57 +39,43 @@ class Truncated(Drawing):
     """The base of decoders with any combination of truncations, applied in this order.
 
     Attributes:
-        top_h: see `top-h`; 1 is off.
-        top_k: see `top-k`; 0 is off.
-        top_p: see `top-p`; 1 is off.
-        min_p: see `min-p`; 0 is off.
-        typical_p: see `typical`; 1 is off.
-        epsilon: see `epsilon`; 0 is off.
-        eta: see `eta`; 0 is off.
+        top_h: As in `top-h`; 1 is off.
+        top_k: As in `top-k`; 0 is off.
+        top_p: As in `top-p`; 1 is off.
+        min_p: As in `min-p`; 0 is off.
+        typical_p: As in `typical`; 1 is off.
+        epsilon: As in `epsilon`; 0 is off.
+        eta: As in `eta`; 0 is off.
     """
 
     version: ClassVar[str] = "2"
 
-    top_h: float = attrs.field(default=1.0, converter=float, validator=[above(0), between(0, 1)])
+    top_h: float = attrs.field(default=1.0, converter=float, validator=POSITIVE)
     top_k: int = attrs.field(default=0, validator=at_least(0))
-    top_p: float = attrs.field(default=1.0, converter=float, validator=between(0, 1))
-    min_p: float = attrs.field(default=0.0, converter=float, validator=between(0, 1))
-    typical_p: float = attrs.field(
-        default=1.0, converter=float, validator=[above(0), between(0, 1)]
-    )
-    epsilon: float = attrs.field(default=0.0, converter=float, validator=between(0, 0.999))
-    eta: float = attrs.field(default=0.0, converter=float, validator=between(0, 0.999))
-
-    def truncation(self) -> Mapping[str, float]:
-        """Returns all of them."""
-        return {
-            "top_h": self.top_h,
-            "top_k": self.top_k,
-            "top_p": self.top_p,
-            "min_p": self.min_p,
-            "typical_p": self.typical_p,
-            "epsilon": self.epsilon,
-            "eta": self.eta,
-        }
+    top_p: float = attrs.field(default=1.0, converter=float, validator=PROBABILITY)
+    min_p: float = attrs.field(default=0.0, converter=float, validator=PROBABILITY)
+    typical_p: float = attrs.field(default=1.0, converter=float, validator=POSITIVE)
+    epsilon: float = attrs.field(default=0.0, converter=float, validator=THRESHOLD)
+    eta: float = attrs.field(default=0.0, converter=float, validator=THRESHOLD)
 
 
 @attrs.frozen(kw_only=True)
 class Sample(Truncated):
-    """Sampling with any combination of truncations; alone it draws from the model itself.
+    """Sampling with any combination of truncations; by default from the model's distribution.
 
-    The temperature is that of Ackley et al. 1985, "A Learning Algorithm for Boltzmann Machines";
-    each truncation has its paper under its own name.
+    Temperature after Ackley et al. 1985, "A Learning Algorithm for Boltzmann Machines". The
+    decoder named after each truncation cites its paper.
 
     Attributes:
-        n: how many captions an image, each drawn on its own; the likeliest comes first.
+        n: Number of captions per image, drawn independently; the most likely comes first.
     """
 
     name: ClassVar[str] = "sample"
 
     n: int = attrs.field(default=1, validator=at_least(1))
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_decoders.sampling.decoder import Sampler
 
         return Sampler(self, self.n)
@@ -94,13 +86,13 @@ class Sampling(Drawing):
     """The base of samplers with one truncation.
 
     Attributes:
-        n: how many captions an image, each drawn on its own; the likeliest comes first.
+        n: Number of captions per image, drawn independently; the most likely comes first.
     """
 
     n: int = attrs.field(default=1, validator=at_least(1))
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_decoders.sampling.decoder import Sampler
 
         return Sampler(self, self.n)
@@ -108,33 +100,31 @@ class Sampling(Drawing):
 
 @attrs.frozen(kw_only=True)
 class TopP(Sampling):
-    """Nucleus sampling (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration").
+    """Nucleus sampling: draw from the smallest set of tokens with probability `top_p` or more.
 
-    Each token is drawn from the smallest set of tokens whose probabilities sum to `top_p` or more;
-    of equally likely ones at its edge, as many belong to it as are needed.
+    Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration" (arXiv:1904.09751). Among
+    equally likely tokens at the edge, only as many are included as are needed.
 
     Attributes:
-        top_p: the probability mass of the nucleus.
-        top_k: at most so many tokens are left before the nucleus is taken; 0 is no limit.
+        top_p: Probability mass of the nucleus, 0 to 1.
+        top_k: Maximum number of tokens left before the nucleus is taken; 0 is no limit.
     """
 
     name: ClassVar[str] = "top-p"
     version: ClassVar[str] = "2"
 
-    top_p: float = attrs.field(default=0.9, converter=float, validator=between(0, 1))
+    top_p: float = attrs.field(default=0.9, converter=float, validator=PROBABILITY)
     top_k: int = attrs.field(default=0, validator=at_least(0))
-
-    def truncation(self) -> Mapping[str, float]:
-        """Returns the nucleus' mass and the number of tokens."""
-        return {"top_k": self.top_k, "top_p": self.top_p}
 
 
 @attrs.frozen(kw_only=True)
 class TopK(Sampling):
-    """Top-k sampling (Fan et al. 2018, "Hierarchical Neural Story Generation").
+    """Top-k sampling: draw from the `top_k` most likely tokens.
+
+    Fan et al. 2018, "Hierarchical Neural Story Generation" (arXiv:1805.04833).
 
     Attributes:
-        top_k: tokens are drawn from so many, the likeliest, and those as likely as the last.
+        top_k: Number of tokens; more if several are as likely as the last of them.
     """
 
     name: ClassVar[str] = "top-k"
@@ -142,103 +132,107 @@ class TopK(Sampling):
 
     top_k: int = attrs.field(default=10, validator=at_least(1))
 
-    def truncation(self) -> Mapping[str, float]:
-        """Returns the number of tokens."""
-        return {"top_k": self.top_k}
-
 
 @attrs.frozen(kw_only=True)
 class MinP(Sampling):
-    """Min-p sampling (Nguyen et al. 2024, "Turning Up the Heat").
+    """Min-p sampling: draw from tokens at least `min_p` times as likely as the most likely one.
+
+    Nguyen et al. 2024, "Turning Up the Heat" (arXiv:2407.01082).
 
     Attributes:
-        min_p: tokens are left that are at least this share as likely as the likeliest.
+        min_p: Minimum ratio of the probabilities, 0 to 1.
     """
 
     name: ClassVar[str] = "min-p"
 
-    min_p: float = attrs.field(default=0.1, converter=float, validator=between(0, 1))
-
-    def truncation(self) -> Mapping[str, float]:
-        """Returns the share."""
-        return {"min_p": self.min_p}
+    min_p: float = attrs.field(default=0.1, converter=float, validator=PROBABILITY)
 
 
 @attrs.frozen(kw_only=True)
 class Typical(Sampling):
-    """Locally typical sampling (Meister et al. 2023, "Locally Typical Sampling").
+    """Locally typical sampling: draw from tokens with a surprisal close to the entropy.
 
-    Tokens are taken by how near their surprise is to the distribution's entropy.
+    Meister et al. 2023, "Locally Typical Sampling" (arXiv:2202.00666).
 
     Attributes:
-        typical_p: until their probabilities sum to this.
+        typical_p: Tokens are taken, closest first, until their probabilities sum to this.
     """
 
     name: ClassVar[str] = "typical"
 
-    typical_p: float = attrs.field(
-        default=0.95, converter=float, validator=[above(0), between(0, 1)]
-    )
-
-    def truncation(self) -> Mapping[str, float]:
-        """Returns the probability mass."""
-        return {"typical_p": self.typical_p}
+    typical_p: float = attrs.field(default=0.95, converter=float, validator=POSITIVE)
 
 
 @attrs.frozen(kw_only=True)
 class Epsilon(Sampling):
-    """Epsilon sampling (Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing").
+    """Epsilon sampling: draw from tokens with a probability of at least `epsilon`.
+
+    Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing" (arXiv:2210.15191).
 
     Attributes:
-        epsilon: tokens of a lower probability are left out; the likeliest always stays.
+        epsilon: Minimum probability; the most likely token is always kept.
     """
 
     name: ClassVar[str] = "epsilon"
 
-    epsilon: float = attrs.field(
-        default=6e-4, converter=float, validator=[above(0), between(0, 0.999)]
-    )
-
-    def truncation(self) -> Mapping[str, float]:
-        """Returns the least probability."""
-        return {"epsilon": self.epsilon}
+    epsilon: float = attrs.field(default=6e-4, converter=float, validator=[above(0), THRESHOLD])
 
 
 @attrs.frozen(kw_only=True)
 class Eta(Sampling):
-    """Eta sampling (Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing").
+    """Eta sampling: like `epsilon`, with min(eta, sqrt(eta) exp(-entropy)) as the minimum.
 
-    Tokens are left out whose probability is below min(eta, sqrt(eta) exp(-entropy)).
+    Hewitt et al. 2022, "Truncation Sampling as Language Model Desmoothing" (arXiv:2210.15191).
 
     Attributes:
-        eta: as above; the likeliest token always stays.
+        eta: As above; the most likely token is always kept.
     """
 
     name: ClassVar[str] = "eta"
 
-    eta: float = attrs.field(default=2e-3, converter=float, validator=[above(0), between(0, 0.999)])
-
-    def truncation(self) -> Mapping[str, float]:
-        """Returns the threshold's setting."""
-        return {"eta": self.eta}
+    eta: float = attrs.field(default=2e-3, converter=float, validator=[above(0), THRESHOLD])
 
 
 @attrs.frozen(kw_only=True)
 class TopH(Sampling):
-    """Top-H sampling (Baghaei Potraghloo et al. 2025, "Top-H Decoding").
+    """Top-H sampling: draw from the most likely tokens within a share of the entropy.
 
-    The likeliest tokens are taken while the entropy they add up stays within a share of the
-    distribution's; as in transformers, of the 100 likeliest tokens only, and without normalising
-    what is left again, as the paper does.
+    Baghaei Potraghloo et al. 2025, "Top-H Decoding" (arXiv:2509.02510). As in transformers, only
+    the 100 most likely tokens count, and what remains is not renormalised for its entropy.
 
     Attributes:
-        top_h: the share of the entropy.
+        top_h: Share of the distribution's entropy, 0 to 1.
     """
 
     name: ClassVar[str] = "top-h"
 
-    top_h: float = attrs.field(default=0.4, converter=float, validator=[above(0), between(0, 1)])
+    top_h: float = attrs.field(default=0.4, converter=float, validator=POSITIVE)
 
-    def truncation(self) -> Mapping[str, float]:
-        """Returns the share of the entropy."""
-        return {"top_h": self.top_h}
+
+@attrs.frozen(kw_only=True)
+class Mirostat(Controlled):
+    """Mirostat 2.0: sampling with a steady surprisal.
+
+    Basu et al. 2021, "Mirostat" (arXiv:2007.14966). Tokens with a surprisal above mu bits are
+    excluded, except the most likely one. mu starts at 2 `tau` and decreases after each token by
+    `eta` times the token's surprisal in excess of `tau`.
+
+    Attributes:
+        tau: Target surprisal in bits.
+        eta: Learning rate of mu, 0 to 1.
+        temperature: Divisor of the logits.
+        n: Number of captions per image, drawn independently; the most likely comes first.
+    """
+
+    name: ClassVar[str] = "mirostat"
+
+    tau: float = attrs.field(default=3.0, converter=float, validator=above(0))
+    eta: float = attrs.field(default=0.1, converter=float, validator=PROBABILITY)
+    temperature: float = attrs.field(default=1.0, converter=float, validator=TEMPERATURE)
+    n: int = attrs.field(default=1, validator=at_least(1))
+
+    @override
+    def build(self) -> Decoder:
+        from prefixcap_decoders.sampling.mirostat import MirostatSampler
+
+        return MirostatSampler(self)

@@ -1,4 +1,4 @@
-"""Drawing from a distribution by one uniform number a row."""
+"""Drawing from a distribution with one uniform number per row."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ BLOCK = 256
 
 
 def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """Draws tokens by inverting the distribution function.
-
-    The sum runs over blocks first and then within one block, so that nothing of the vocabulary's
-    length is written in double precision and no sum loses small probabilities.
+    """Draw tokens by inverting the cumulative distribution function.
 
     Args:
-        logits: (R,V), of any offset; -inf is never drawn.
+        logits: (R,V), up to a constant per row; -inf is never drawn.
         uniforms: (R), float64 in [0,1).
 
     Returns:
@@ -25,18 +22,17 @@ def draw(logits: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def draw_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
-    """Draws tokens from the smallest set whose probabilities sum to `top_p` or more, unsorted.
+    """Draw tokens from the smallest set with a probability of at least `top_p`, without sorting.
 
-    A token belongs to the nucleus when those before it have less than `top_p` together: the
-    likelier ones, and the equally likely ones of lower numbers. So one is drawn from the whole
-    distribution and kept if it belongs; if not, one is drawn from those before it, which hold all
-    of the nucleus. Rejection leaves the nucleus' own distribution, and the vocabulary is never
-    sorted.
+    A token is in the nucleus if the tokens before it (more likely ones, and equally likely ones
+    with a lower id) have less than `top_p` together. So draw from the full distribution and accept
+    the token if it is in the nucleus; otherwise draw from those before it, which contain the whole
+    nucleus. Rejection leaves exactly the nucleus' distribution.
 
     Args:
         logits: (R,V).
         uniforms: (R), float64 in [0,1).
-        top_p: from 0 (the likeliest token) to 1.
+        top_p: 0 (the most likely token) to 1.
 
     Returns:
         (R) int64.
@@ -44,22 +40,22 @@ def draw_from_nucleus(logits: Tensor, uniforms: Tensor, top_p: float) -> Tensor:
     weights = (logits - logits.amax(-1, keepdim=True)).exp_()
     enough = weights.sum(-1, keepdim=True) * top_p
     tokens = invert(weights, uniforms)
-    open_rows = torch.arange(len(tokens), device=tokens.device)
-    numbers = torch.arange(weights.shape[1], device=tokens.device)
-    while len(open_rows):
-        token = tokens[open_rows, None]
+    pending = torch.arange(len(tokens), device=tokens.device)
+    ids = torch.arange(weights.shape[1], device=tokens.device)
+    while len(pending):
+        token = tokens[pending, None]
         drawn = weights.gather(1, token)
-        before = weights * ((weights > drawn) | ((weights == drawn) & (numbers < token)))
+        before = weights * ((weights > drawn) | ((weights == drawn) & (ids < token)))
         mass = before.sum(-1, keepdim=True)
         rejected = ((mass > 0) & (mass >= enough)).squeeze(1).nonzero().squeeze(1)
-        open_rows, enough, weights = open_rows[rejected], enough[rejected], before[rejected]
+        pending, enough, weights = pending[rejected], enough[rejected], before[rejected]
         uniforms = _next(uniforms[rejected])
-        tokens[open_rows] = invert(weights, uniforms)
+        tokens[pending] = invert(weights, uniforms)
     return tokens
 
 
 def _next(uniforms: Tensor) -> Tensor:
-    """Makes the next numbers of streams from the present ones (R): splitmix64's mixing."""
+    """Return the next numbers of random streams from their current ones (R), by splitmix64."""
     state = (uniforms * 2.0**53).long() + -7046029254386353131
     state = (state ^ _shift(state, 30)) * -4658895280553007687
     state = (state ^ _shift(state, 27)) * -7723592293110705685
@@ -67,15 +63,19 @@ def _next(uniforms: Tensor) -> Tensor:
 
 
 def _shift(state: Tensor, bits: int) -> Tensor:
-    # a shift that brings in zeros: torch's own brings in the sign
+    # a logical shift; torch's own shift of signed integers is arithmetic
     return (state >> bits) & ((1 << (64 - bits)) - 1)
 
 
 def invert(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Draws tokens (R) in proportion to weights (R,V) by uniform numbers (R), float64."""
+    """Draw tokens (R) in proportion to weights (R,V) with uniform numbers (R), float64.
+
+    Cumulative sums run over blocks, then within one block: nothing of the vocabulary's length is
+    written in double precision, and no sum loses small probabilities.
+    """
     count = -(-weights.shape[1] // BLOCK)
     padded = torch.nn.functional.pad(weights, (0, count * BLOCK - weights.shape[1]))
-    blocks = padded.view(len(weights), count, BLOCK)
+    blocks = padded.view(len(weights), count, BLOCK)  # (R, V) -> (R, blocks, 256)
     mass = blocks.sum(-1).double().cumsum(-1)
     target = uniforms[:, None] * mass[:, -1:]
     block = _first_above(mass, target)
@@ -86,6 +86,6 @@ def invert(weights: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def _first_above(cumulative: Tensor, target: Tensor) -> Tensor:
-    # a rounded target may reach the total: the last place that has any mass is meant then
+    # rounding may lift the target to the total: then take the last place with any mass
     last = (cumulative < cumulative[:, -1:]).sum(-1, keepdim=True)
     return torch.minimum((cumulative <= target).sum(-1, keepdim=True), last)

@@ -1,4 +1,4 @@
-"""Mirostat: truncation by a surprise that each row adapts."""
+"""Mirostat: truncation by a surprisal that adapts to each row."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
-from prefixcap.decoding.token_decoder import Row, decode_rows
+from prefixcap.decoding.token_decoder import Row, decode_rows, uniforms
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
-from prefixcap_decoders.logits.processors import Transforms, controls
+from prefixcap_decoders.logits.processors import Transforms, build_processors
+from prefixcap_decoders.sampling.config import Mirostat
 from prefixcap_decoders.sampling.inverse_cdf import draw
-from prefixcap_decoders.sampling.mirostat_config import Mirostat
 
 
 class MirostatSampler(Decoder):
-    """Draws tokens no more surprising than each row's mu, which it keeps in the row's memory."""
+    """Draws tokens with a surprisal of at most mu, which is kept in each row's memory."""
 
     def __init__(self, config: Mirostat) -> None:
         self.config = config
 
+    @override
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields each image's captions, the likeliest first, once all of them have ended."""
-        transforms = Transforms(controls(self.config, task))
+        transforms = Transforms(build_processors(self.config, task))
 
         def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
             return self._draw(transforms.of_rows(logits, rows) / self.config.temperature, rows)
@@ -33,13 +34,12 @@ class MirostatSampler(Decoder):
     def _draw(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         start = 2 * self.config.tau
         mu = torch.tensor([start if row.memory is None else row.memory for row in rows])
-        numbers = torch.tensor([row.uniform for row in rows], dtype=torch.float64)
-        surprise = -logits.log_softmax(-1) / math.log(2)
-        allowed = torch.maximum(mu.to(logits.device)[:, None], surprise.amin(-1, keepdim=True))
-        left = torch.where(surprise <= allowed, logits, float("-inf"))
-        tokens = draw(left, numbers.to(logits.device))
-        # as in the authors' code, a token's surprise is the one before the cut
-        seen = surprise.gather(1, tokens[:, None]).squeeze(1)
-        for row, old, value in zip(rows, mu.tolist(), seen.tolist(), strict=True):
+        surprisal = -logits.log_softmax(-1) / math.log(2)
+        allowed = torch.maximum(mu.to(logits.device)[:, None], surprisal.amin(-1, keepdim=True))
+        truncated = torch.where(surprisal <= allowed, logits, float("-inf"))
+        tokens = draw(truncated, uniforms(rows, logits))
+        # as in the authors' code, a token's surprisal is the one before truncation
+        observed = surprisal.gather(1, tokens[:, None]).squeeze(1)
+        for row, old, value in zip(rows, mu.tolist(), observed.tolist(), strict=True):
             row.memory = old - self.config.eta * (value - self.config.tau)
         return tokens

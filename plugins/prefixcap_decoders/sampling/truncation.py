@@ -1,4 +1,4 @@
-"""The transforms that cut a distribution down before a token is drawn: transformers' warpers."""
+"""Truncation of a distribution before a token is drawn: transformers' logits warpers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def truncations(
     epsilon: float = 0.0,
     eta: float = 0.0,
 ) -> list[Processor]:
-    """Makes warpers in the order of transformers' `generate`; a neutral setting gives none."""
-    wanted = [
+    """Build warpers in the order of transformers' `generate`, except for neutral settings."""
+    settings = [
         (temperature != 1.0, "TemperatureLogitsWarper", temperature),
         (top_h < 1.0, "TopHLogitsWarper", top_h),
         (top_k > 0, "TopKLogitsWarper", int(top_k)),
@@ -32,12 +32,12 @@ def truncations(
         (epsilon > 0.0, "EpsilonLogitsWarper", epsilon),
         (eta > 0.0, "EtaLogitsWarper", eta),
     ]
-    return [getattr(generation(), name)(value) for on, name, value in wanted if on]
+    return [getattr(generation(), name)(value) for active, name, value in settings if active]
 
 
 def truncate(warpers: Sequence[Processor], logits: Tensor) -> Tensor:
-    """Sends logits (R,V) through warpers, which read no tokens."""
-    nothing = logits.new_empty((len(logits), 0)).long()
+    """Apply warpers, which read no tokens, to logits (R,V)."""
+    no_tokens = logits.new_empty((len(logits), 0)).long()
     for warper in warpers:
-        logits = warper(nothing, logits)
+        logits = warper(no_tokens, logits)
     return logits

@@ -1,4 +1,4 @@
-"""When a drafted token is kept, and what follows the last one that is."""
+"""Which drafted tokens are accepted, and which token follows them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import accumulate
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap_decoders.logits.processors import Transforms
 from prefixcap_decoders.sampling.config import Sample
@@ -17,156 +18,154 @@ from prefixcap_decoders.speculative.draft import DraftState
 
 
 class AcceptanceRule(ABC):
-    """What the captions are to be: greedy search's, or drawn from a distribution.
+    """The decoder to reproduce: greedy search or a sampler.
 
     Args:
-        transforms: of the logits, the language model's and the draft's alike.
+        transforms: Transforms of the language model's and the draft's logits.
     """
 
     def __init__(self, transforms: Transforms) -> None:
         self.transforms = transforms
 
     @abstractmethod
-    def choose(self, logits: Tensor, lines: Sequence[DraftState]) -> Tensor:
-        """Chooses the tokens (R) that follow captions without drafts, of logits (R,V)."""
+    def choose(self, logits: Tensor, captions: Sequence[DraftState]) -> Tensor:
+        """Choose the next tokens (R) of captions without drafts, from logits (R,V)."""
 
     @abstractmethod
-    def draft(self, logits: Tensor, lines: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
-        """Chooses the next drafted tokens (R) of the draft's logits (R,V).
+    def draft(self, logits: Tensor, captions: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
+        """Choose the next drafted tokens (R) from the draft's logits (R,V).
 
         Returns:
-            The tokens, and the distributions (R,V) that they were drawn from, where they were.
+            The tokens, and the distributions (R,V) they were drawn from, if they were drawn.
         """
 
     @abstractmethod
     def verify(
-        self, logits: Tensor, lines: Sequence[DraftState], weights: Tensor | None
+        self, logits: Tensor, captions: Sequence[DraftState], weights: Tensor | None
     ) -> tuple[list[int], list[int]]:
-        """Decides how many drafted tokens of each caption are kept, and what follows these.
+        """Decide how many drafted tokens of each caption are accepted, and what follows them.
 
         Args:
-            logits: the language model's after each caption's last token and each of its drafted
-                ones, one caption after the other.
-            lines: the captions with their drafts.
-            weights: the distributions that the drafted tokens were drawn from, one caption after
-                the other; None where a draft was certain of each.
+            logits: The language model's, after each caption's last token and after each drafted
+                token, caption by caption.
+            captions: R captions with their drafts.
+            weights: Distributions of the drafted tokens, caption by caption; None if the draft was
+                deterministic.
 
         Returns:
-            The number kept, and the token after them, of each caption.
+            The number of accepted tokens, and the token after them, of each caption.
         """
 
-    def _transformed(self, logits: Tensor, lines: Sequence[DraftState]) -> Tensor:
-        """Transforms the logits after each caption's last token and each of its drafted ones."""
+    def _transform(self, logits: Tensor, captions: Sequence[DraftState]) -> Tensor:
+        """Transform the logits after each caption's last token and after each drafted token."""
         texts = [
-            [*line.tokens, *line.drafted[:count]]
-            for line in lines
-            for count in range(len(line.drafted) + 1)
+            [*caption.tokens, *caption.drafted[:count]]
+            for caption in captions
+            for count in range(len(caption.drafted) + 1)
         ]
         return self.transforms.of_texts(logits, texts)
 
 
 class GreedyRule(AcceptanceRule):
-    """Keeps a token that is the likeliest one."""
+    """Accepts the most likely token."""
 
-    def choose(self, logits: Tensor, lines: Sequence[DraftState]) -> Tensor:
-        """Chooses the likeliest tokens (R)."""
-        return self.transforms.of_texts(logits, [line.tokens for line in lines]).argmax(-1)
+    @override
+    def choose(self, logits: Tensor, captions: Sequence[DraftState]) -> Tensor:
+        return self.transforms.of_texts(logits, [c.tokens for c in captions]).argmax(-1)
 
-    def draft(self, logits: Tensor, lines: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
-        """Chooses the draft's likeliest tokens (R)."""
-        texts = [[*line.tokens, *line.drafted] for line in lines]
+    @override
+    def draft(self, logits: Tensor, captions: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
+        texts = [[*caption.tokens, *caption.drafted] for caption in captions]
         return self.transforms.of_texts(logits, texts).argmax(-1), None
 
+    @override
     def verify(
-        self, logits: Tensor, lines: Sequence[DraftState], weights: Tensor | None
+        self, logits: Tensor, captions: Sequence[DraftState], weights: Tensor | None
     ) -> tuple[list[int], list[int]]:
-        """Keeps drafted tokens as long as they are the likeliest; see the base class."""
-        best = self._transformed(logits, lines).argmax(-1).tolist()
-        kept, following, first = [], [], 0
-        for line in lines:
+        best = self._transform(logits, captions).argmax(-1).tolist()
+        accepted, following, first = [], [], 0
+        for caption in captions:
+            own = best[first : first + len(caption.drafted) + 1]
             count = 0
-            while count < len(line.drafted) and line.drafted[count] == best[first + count]:
+            while count < len(caption.drafted) and caption.drafted[count] == own[count]:
                 count += 1
-            kept.append(count)
-            following.append(best[first + count])
-            first += len(line.drafted) + 1
-        return kept, following
+            accepted.append(count)
+            following.append(own[count])
+            first += len(own)
+        return accepted, following
 
 
 class SamplingRule(AcceptanceRule):
-    """Keeps a token with probability min(1, p / q), and makes up for it where it does not.
+    """Accepts a token with probability min(1, p / q), and corrects the distribution otherwise.
 
-    Each place in a caption has three random numbers of its own: for the draft, for the decision,
-    and for the token that follows a refusal or the last draft.
+    Each position of a caption has three random numbers: for the draft, for the decision, and for
+    the token after a rejection or after the last drafted token.
 
     Args:
-        transforms: of the logits.
-        config: the temperature and the truncations, of both distributions.
+        transforms: Transforms of the logits.
+        config: Temperature and truncations, applied to both distributions.
     """
 
     def __init__(self, transforms: Transforms, config: Sample) -> None:
         super().__init__(transforms)
         self._warpers = truncations(temperature=config.temperature, **config.truncation())
 
-    def choose(self, logits: Tensor, lines: Sequence[DraftState]) -> Tensor:
-        """Draws tokens (R)."""
-        texts = [line.tokens for line in lines]
-        weights = self._weights(self.transforms.of_texts(logits, texts))
-        return invert(weights, _numbers([line.number(0, 2) for line in lines], logits))
+    @override
+    def choose(self, logits: Tensor, captions: Sequence[DraftState]) -> Tensor:
+        weights = self._weights(self.transforms.of_texts(logits, [c.tokens for c in captions]))
+        return invert(weights, _tensor([caption.uniform(0, 2) for caption in captions], logits))
 
-    def draft(self, logits: Tensor, lines: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
-        """Draws the draft's tokens (R) from its own distributions (R,V)."""
-        texts = [[*line.tokens, *line.drafted] for line in lines]
+    @override
+    def draft(self, logits: Tensor, captions: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
+        texts = [[*caption.tokens, *caption.drafted] for caption in captions]
         weights = self._weights(self.transforms.of_texts(logits, texts))
-        numbers = [line.number(len(line.drafted), 0) for line in lines]
-        return invert(weights, _numbers(numbers, logits)), weights
+        uniforms = [caption.uniform(len(caption.drafted), 0) for caption in captions]
+        return invert(weights, _tensor(uniforms, logits)), weights
 
+    @override
     def verify(
-        self, logits: Tensor, lines: Sequence[DraftState], weights: Tensor | None
+        self, logits: Tensor, captions: Sequence[DraftState], weights: Tensor | None
     ) -> tuple[list[int], list[int]]:
-        """Keeps drafted tokens by chance; see the base class."""
-        own = self._weights(self._transformed(logits, lines))
-        firsts = [0, *accumulate(len(line.drafted) + 1 for line in lines)][:-1]
-        drafts = [0, *accumulate(len(line.drafted) for line in lines)][:-1]
-        places = [f + n for f, line in zip(firsts, lines, strict=True) for n in _drafted(line)]
-        tokens = torch.tensor([t for line in lines for t in line.drafted], device=own.device).long()
-        wanted = own[places].gather(1, tokens[:, None]).squeeze(1)
-        given = torch.ones_like(wanted)
+        own = self._weights(self._transform(logits, captions))
+        lengths = [len(caption.drafted) for caption in captions]
+        # where each caption's logits and drafted tokens begin
+        starts = [0, *accumulate(length + 1 for length in lengths)][:-1]
+        drafts = [0, *accumulate(lengths)][:-1]
+        rows = [s + n for s, length in zip(starts, lengths, strict=True) for n in range(length)]
+        tokens = torch.tensor([t for c in captions for t in c.drafted], device=own.device).long()
+        p = own[rows].gather(1, tokens[:, None]).squeeze(1)
+        q = torch.ones_like(p)
         if weights is not None:
-            given = weights.gather(1, tokens[:, None]).squeeze(1)
-        numbers = _numbers([line.number(n, 1) for line in lines for n in _drafted(line)], own)
-        fine = (numbers * given < wanted).tolist()
-        kept = [
-            next((n for n in _drafted(line) if not fine[first + n]), len(line.drafted))
-            for first, line in zip(drafts, lines, strict=True)
+            q = weights.gather(1, tokens[:, None]).squeeze(1)
+        uniforms = [c.uniform(n, 1) for c in captions for n in range(len(c.drafted))]
+        accept = (_tensor(uniforms, own) * q < p).tolist()
+        accepted = [
+            next((n for n in range(length) if not accept[first + n]), length)
+            for first, length in zip(drafts, lengths, strict=True)
         ]
-        left = own[[first + count for first, count in zip(firsts, kept, strict=True)]]
-        refused = [r for r, line in enumerate(lines) if kept[r] < len(line.drafted)]
-        if refused:
-            at = [drafts[r] + kept[r] for r in refused]
-            left[refused] = _left_over(
-                left[refused], tokens[at], None if weights is None else weights[at]
+        following = own[[start + n for start, n in zip(starts, accepted, strict=True)]]
+        rejected = [i for i, length in enumerate(lengths) if accepted[i] < length]
+        if rejected:
+            at = [drafts[i] + accepted[i] for i in rejected]
+            following[rejected] = _residual(
+                following[rejected], tokens[at], None if weights is None else weights[at]
             )
-        last = [line.number(count, 2) for line, count in zip(lines, kept, strict=True)]
-        return kept, invert(left, _numbers(last, own)).tolist()
+        last = [caption.uniform(n, 2) for caption, n in zip(captions, accepted, strict=True)]
+        return accepted, invert(following, _tensor(last, own)).tolist()
 
     def _weights(self, logits: Tensor) -> Tensor:
         return truncate(self._warpers, logits).softmax(-1)
 
 
-def _left_over(own: Tensor, tokens: Tensor, drafted: Tensor | None) -> Tensor:
-    """Computes what own distributions (R,V) have more than those that refused tokens came from."""
+def _residual(own: Tensor, tokens: Tensor, drafted: Tensor | None) -> Tensor:
+    """Return the excess of distributions (R,V) over those of rejected tokens (R)."""
     if drafted is None:
-        left = own.scatter(1, tokens[:, None], 0.0)
+        excess = own.scatter(1, tokens[:, None], 0.0)
     else:
-        left = (own - drafted).clamp(min=0.0)
-    # two distributions that differ by rounding alone can leave nothing
-    return torch.where(left.sum(-1, keepdim=True) > 0, left, own)
+        excess = (own - drafted).clamp(min=0.0)
+    # distributions that differ by rounding alone can leave nothing
+    return torch.where(excess.sum(-1, keepdim=True) > 0, excess, own)
 
 
-def _drafted(line: DraftState) -> range:
-    return range(len(line.drafted))
-
-
-def _numbers(values: Sequence[float], like: Tensor) -> Tensor:
+def _tensor(values: Sequence[float], like: Tensor) -> Tensor:
     return torch.tensor(values, dtype=torch.float64, device=like.device)

@@ -8,30 +8,30 @@ from itertools import accumulate
 import attrs
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap.engine.reductions import logsumexp
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
-from prefixcap_decoders.greedy.config import Greedy
 from prefixcap_decoders.lockstep import LockstepSession, admit_in_lockstep
-from prefixcap_decoders.logits.processors import Transforms, controls
+from prefixcap_decoders.logits.processors import Transforms, build_processors
 from prefixcap_decoders.sampling.config import Sample
 from prefixcap_decoders.speculative.acceptance import AcceptanceRule, GreedyRule, SamplingRule
 from prefixcap_decoders.speculative.config import Speculative
 from prefixcap_decoders.speculative.draft import DraftState
 from prefixcap_decoders.speculative.drafters import Drafter
-from prefixcap_decoders.speculative.sources import Source, load, opened
+from prefixcap_decoders.speculative.sources import Source, load, open_drafter
 
 
 @attrs.define
 class SpeculationStats:
-    """What a decoder has done so far.
+    """Counts over all captions that a decoder has decoded.
 
     Attributes:
-        runs: how often the language model was run, prefixes aside.
-        rounds: how many rounds the captions took, each caption's counted.
-        drafted: how many tokens were proposed.
-        accepted: how many of them were kept.
-        tokens: how many tokens the captions have, stop tokens included.
+        runs: Runs of the language model, excluding prefixes.
+        rounds: Rounds of drafting and verification, summed over captions.
+        drafted: Proposed tokens.
+        accepted: Accepted tokens among these.
+        tokens: Tokens of the captions, including stop tokens.
     """
 
     runs: int = 0
@@ -42,140 +42,141 @@ class SpeculationStats:
 
 
 class SpeculativeDecoder(Decoder):
-    """Proposes tokens by a draft and keeps those that the language model's rule accepts.
+    """Proposes tokens with a draft and keeps those that the acceptance rule verifies.
 
     Args:
-        config: the settings.
-        draft: what drafts, instead of what the config names, which is loaded when it is first
-            needed.
+        config: Settings.
+        draft: Source of drafts; by default what the config names, loaded at the first use.
     """
 
     def __init__(self, config: Speculative, draft: Source | None = None) -> None:
         self.config = config
         self.draft = draft
         self.inner = config.inner()
-        self.tally = SpeculationStats()
+        self.stats = SpeculationStats()
 
+    @override
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields each image's captions, the likeliest first, once all of them have ended."""
-        rule, samples = _rule(self.inner, task)
-        # a caption takes as many rows as a round has tokens
+        transforms = Transforms(build_processors(self.inner, task))
+        if isinstance(self.inner, Sample):
+            rule: AcceptanceRule = SamplingRule(transforms, self.inner)
+            samples = task.n or self.inner.n
+        else:
+            rule, samples = GreedyRule(transforms), task.n or 1
+        # a caption takes one row per token of a round
         rows = samples * (self.config.tokens + 1)
         target = LockstepSession(task.start(rows))
         if self.draft is None:
             self.draft = load(self.config, task)
-        drafter = opened(self.draft, task, rule, rows)
-        lines: list[DraftState] = []
+        drafter = open_drafter(self.draft, task, rule, rows)
+        search = SpeculativeSearch(task, target, drafter, rule, self.stats)
+        sessions = [target, *drafter.sessions]
+        captions: list[DraftState] = []
         ended: dict[int, list[Hypothesis]] = {}
-        while (new := admit_in_lockstep([target, *drafter.gates])) or lines:
+        while (new := admit_in_lockstep(sessions)) or captions:
             ended |= {image: [] for image in new}
-            fresh = self._begin(task, target, rule, new, samples)
-            drafter.begin(fresh, len(new))
-            lines += fresh
-            yield from _ended(task, lines, ended, samples)
-            if lines := [line for line in lines if not line.over(task)]:
-                self._round(task, target, drafter, rule, lines)
-                yield from _ended(task, lines, ended, samples)
-                lines = [line for line in lines if not line.over(task)]
-            if not lines and target.waiting:
+            captions += search.start(new, samples)
+            yield from _collect(task, captions, ended, samples)
+            if captions := [caption for caption in captions if not caption.over(task)]:
+                search.round(captions, self.config.tokens)
+                yield from _collect(task, captions, ended, samples)
+                captions = [caption for caption in captions if not caption.over(task)]
+            if not captions and target.waiting:
                 nothing = torch.zeros(0, dtype=torch.long, device=target.logits.device)
-                for gate in (target, *drafter.gates):
-                    gate.advance(nothing, nothing)
+                for session in sessions:
+                    session.advance(nothing, nothing)
 
-    def _begin(
-        self,
-        task: DecodingTask,
-        target: LockstepSession,
-        rule: AcceptanceRule,
-        new: Sequence[int],
-        samples: int,
-    ) -> list[DraftState]:
-        """Chooses the first token of new images, whose rows are the last ones."""
-        if not new:
+
+@attrs.define(eq=False)
+class SpeculativeSearch:
+    """The rounds of drafting and verification of one task.
+
+    Attributes:
+        task: Task.
+        target: The language model's session.
+        drafter: Proposes tokens.
+        rule: Verifies them.
+        stats: Counts, which are updated.
+    """
+
+    task: DecodingTask
+    target: LockstepSession
+    drafter: Drafter
+    rule: AcceptanceRule
+    stats: SpeculationStats
+
+    def start(self, images: Sequence[int], samples: int) -> list[DraftState]:
+        """Choose the first token of each caption of new images, whose rows are the last ones."""
+        if not images:
             return []
-        first = len(target.images) - len(new)
-        lines = [
-            DraftState(image, numbers, place=first + number)
-            for number, image in enumerate(new)
-            for numbers in task.generator(image).random((samples, task.max_new_tokens, 3)).tolist()
+        first, shape = len(self.target.images) - len(images), (samples, self.task.max_new_tokens, 3)
+        captions = [
+            DraftState(image, uniforms, row=first + number)
+            for number, image in enumerate(images)
+            for uniforms in self.task.generator(image).random(shape).tolist()
         ]
-        logits = target.logits[[line.place for line in lines]]
-        tokens = rule.choose(logits, lines)
+        logits = self.target.logits[[caption.row for caption in captions]]
+        tokens = self.rule.choose(logits, captions)
         logprobs = logits.gather(1, tokens[:, None]).squeeze(1) - logsumexp(logits)
-        for line, token, logprob in zip(lines, tokens.tolist(), logprobs.tolist(), strict=True):
-            line.tokens.append(token)
-            line.logprob += logprob
-        self.tally.tokens += len(lines)
-        return lines
+        for caption, token, logprob in zip(
+            captions, tokens.tolist(), logprobs.tolist(), strict=True
+        ):
+            caption.tokens.append(token)
+            caption.logprob += logprob
+        self.stats.tokens += len(captions)
+        self.drafter.start(captions, len(images))
+        return captions
 
-    def _round(
-        self,
-        task: DecodingTask,
-        target: LockstepSession,
-        drafter: Drafter,
-        rule: AcceptanceRule,
-        lines: Sequence[DraftState],
-    ) -> None:
-        """Proposes tokens for every caption, runs them, and keeps what is accepted."""
-        room = [
-            min(self.config.tokens, task.max_new_tokens - len(line.tokens) - 1) for line in lines
-        ]
-        weights = drafter.propose(lines, room)
-        texts = [[line.tokens[-1], *line.drafted] for line in lines]
-        logits = _run(target, texts, [line.place for line in lines])
-        firsts = [0, *accumulate(map(len, texts))][:-1]
-        accepted, following = rule.verify(logits, lines, weights)
+    def round(self, captions: Sequence[DraftState], count: int) -> None:
+        """Propose up to `count` tokens for each caption, and append those that are accepted."""
+        limit = self.task.max_new_tokens
+        room = [min(count, limit - len(caption.tokens) - 1) for caption in captions]
+        weights = self.drafter.propose(captions, room)
+        texts = [[caption.tokens[-1], *caption.drafted] for caption in captions]
+        logits = self._run(texts, [caption.row for caption in captions])
+        starts = [0, *accumulate(map(len, texts))][:-1]
+        accepted, following = self.rule.verify(logits, captions, weights)
         news = [
-            line.drafted[:count] + ([] if line.stops(count, task) else [token])
-            for line, count, token in zip(lines, accepted, following, strict=True)
+            caption.drafted[:n] + ([] if caption.stops(n, self.task) else [token])
+            for caption, n, token in zip(captions, accepted, following, strict=True)
         ]
-        places = [
-            first + n for first, new in zip(firsts, news, strict=True) for n in range(len(new))
-        ]
-        own = logits[places]
+        rows = [start + n for start, new in zip(starts, news, strict=True) for n in range(len(new))]
+        own = logits[rows]
         chosen = torch.tensor([token for new in news for token in new], device=own.device)
         logprobs = (own.gather(1, chosen[:, None]).squeeze(1) - logsumexp(own)).tolist()
-        for line, first, count, new in zip(lines, firsts, accepted, news, strict=True):
-            drafter.settle(line, count)
-            line.place = first + count
-            line.tokens += new
-            line.logprob += sum(logprobs[: len(new)])
+        for caption, start, n, new in zip(captions, starts, accepted, news, strict=True):
+            self.drafter.accept(caption, n)
+            caption.row = start + n
+            caption.tokens += new
+            caption.logprob += sum(logprobs[: len(new)])
             del logprobs[: len(new)]
-        self.tally.runs += 1
-        self.tally.rounds += len(lines)
-        self.tally.drafted += sum(len(line.drafted) for line in lines)
-        self.tally.accepted += sum(accepted)
-        self.tally.tokens += sum(map(len, news))
+        self.stats.runs += 1
+        self.stats.rounds += len(captions)
+        self.stats.drafted += sum(len(caption.drafted) for caption in captions)
+        self.stats.accepted += sum(accepted)
+        self.stats.tokens += sum(map(len, news))
+
+    def _run(self, texts: Sequence[Sequence[int]], rows: Sequence[int]) -> Tensor:
+        """Run a text on each row, and return the logits after each token, text by text."""
+        live, device = len(self.target.images), self.target.logits.device
+        parents: list[int] = []
+        for text, row in zip(texts, rows, strict=True):
+            first = live + len(parents)
+            parents += [row, *range(first, first + len(text) - 1)]
+        tokens = torch.tensor([token for text in texts for token in text], device=device)
+        return self.target.extend(tokens, torch.tensor(parents, device=device))
 
 
-def _rule(config: Greedy | Sample, task: DecodingTask) -> tuple[AcceptanceRule, int]:
-    """Makes the rule of what the captions are to be, and tells how many an image there are."""
-    transforms = Transforms(controls(config, task))
-    if isinstance(config, Greedy):
-        return GreedyRule(transforms), task.n or 1
-    return SamplingRule(transforms, config), task.n or config.n
-
-
-def _run(target: LockstepSession, texts: Sequence[Sequence[int]], places: Sequence[int]) -> Tensor:
-    """Runs a text on each row; gives the logits after each token, one text after the other."""
-    live, device = len(target.images), target.logits.device
-    parents: list[int] = []
-    for text, place in zip(texts, places, strict=True):
-        made = live + len(parents)
-        parents += [place, *range(made, made + len(text) - 1)]
-    tokens = torch.tensor([token for text in texts for token in text], device=device)
-    return target.extend(tokens, torch.tensor(parents, device=device))
-
-
-def _ended(
+def _collect(
     task: DecodingTask,
-    lines: Sequence[DraftState],
+    captions: Sequence[DraftState],
     ended: dict[int, list[Hypothesis]],
     samples: int,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
-    for line in lines:
-        if line.over(task):
-            found = ended[line.image]
-            found.append(task.hypothesis(line.tokens, line.logprob))
-            if len(found) == samples:
-                yield line.image, sorted(ended.pop(line.image), key=lambda h: -h.score)
+    """Add captions that have ended to their images, and yield the images that are complete."""
+    for caption in captions:
+        if caption.over(task):
+            hypotheses = ended[caption.image]
+            hypotheses.append(task.hypothesis(caption.tokens, caption.logprob))
+            if len(hypotheses) == samples:
+                yield caption.image, sorted(ended.pop(caption.image), key=lambda h: -h.score)

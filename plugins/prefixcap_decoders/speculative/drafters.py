@@ -1,19 +1,21 @@
-"""A caption that is being drafted, and a language model that goes ahead of it."""
+"""Drafters: a language model that runs ahead, counted captions, or the caption itself."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap_decoders.lockstep import LockstepSession
+from prefixcap_decoders.speculative.acceptance import AcceptanceRule
 from prefixcap_decoders.speculative.draft import DraftState
 
-if TYPE_CHECKING:
-    from prefixcap_decoders.speculative.acceptance import AcceptanceRule
+# maximum number of tokens of context for counted captions and for lookups
+ORDER = 4
 
 
 class Drafter(ABC):
@@ -21,113 +23,177 @@ class Drafter(ABC):
 
     @property
     @abstractmethod
-    def gates(self) -> Sequence[LockstepSession]:
-        """The sessions that must have an image before it is begun."""
+    def sessions(self) -> Sequence[LockstepSession]:
+        """The sessions that must have admitted an image before it starts."""
 
     @abstractmethod
-    def begin(self, lines: Sequence[DraftState], images: int) -> None:
-        """Takes in the captions of that many new images, which came in last."""
+    def start(self, captions: Sequence[DraftState], images: int) -> None:
+        """Start the captions of new images, which were admitted last."""
 
     @abstractmethod
-    def propose(self, lines: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
-        """Sets each caption's `drafted`, at most as many tokens as there is room for.
+    def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
+        """Set each caption's `drafted`, to at most as many tokens as there is room for.
 
         Returns:
-            The distributions that the tokens were drawn from, one caption after the other; None
-            where they were not drawn.
+            The distributions (number of tokens,V) that the tokens were drawn from, caption by
+            caption; None if they were not drawn.
         """
 
     @abstractmethod
-    def settle(self, line: DraftState, kept: int) -> None:
-        """Learns how many of a caption's drafted tokens were kept."""
+    def accept(self, caption: DraftState, count: int) -> None:
+        """Continue after the first `count` drafted tokens of a caption."""
 
 
 class ModelDrafter(Drafter):
-    """A language model that goes ahead, token by token, and comes back to where it was right.
+    """A language model that runs ahead and returns to the last accepted token.
 
     Args:
-        gate: its session.
-        rule: how tokens are chosen.
-        stop_ids: the tokens after which nothing is proposed.
+        session: Its session.
+        rule: Chooses tokens.
+        stop_ids: Tokens after which nothing is proposed.
     """
 
     def __init__(
-        self, gate: LockstepSession, rule: AcceptanceRule, stop_ids: frozenset[int]
+        self, session: LockstepSession, rule: AcceptanceRule, stop_ids: frozenset[int]
     ) -> None:
-        self._gate = gate
+        self._session = session
         self._rule = rule
         self._stop_ids = stop_ids
 
     @property
-    def gates(self) -> Sequence[LockstepSession]:
-        """Its session."""
-        return (self._gate,)
+    @override
+    def sessions(self) -> Sequence[LockstepSession]:
+        return (self._session,)
 
-    def begin(self, lines: Sequence[DraftState], images: int) -> None:
-        """Gives new captions their images' rows."""
-        first = len(self._gate.images) - images
-        new = {image: first + n for n, image in enumerate(self._gate.images[first:])}
-        for line in lines:
-            line.states = [new[line.image]]
+    @override
+    def start(self, captions: Sequence[DraftState], images: int) -> None:
+        first = len(self._session.images) - images
+        rows = {image: first + n for n, image in enumerate(self._session.images[first:])}
+        for caption in captions:
+            caption.draft_rows = [rows[caption.image]]
 
-    def propose(self, lines: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
-        """Sets each caption's `drafted`; see the base class."""
-        for line in lines:
-            line.drafted = []
-        going = [number for number, most in enumerate(room) if most]
-        if not going:
+    @override
+    def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
+        for caption in captions:
+            caption.drafted = []
+        active = [number for number, most in enumerate(room) if most]
+        if not active:
             return None
-        logits = self._catch_up([lines[number] for number in going])
-        weights: list[list[Tensor]] = [[] for _ in lines]
+        logits = self._catch_up([captions[number] for number in active])
+        weights: list[list[Tensor]] = [[] for _ in captions]
         while True:
-            drafting = [lines[number] for number in going]
-            tokens, drawn = self._rule.draft(logits, drafting)
-            for row, (number, token) in enumerate(zip(going, tokens.tolist(), strict=True)):
-                lines[number].drafted.append(token)
+            tokens, drawn = self._rule.draft(logits, [captions[number] for number in active])
+            for row, (number, token) in enumerate(zip(active, tokens.tolist(), strict=True)):
+                captions[number].drafted.append(token)
                 if drawn is not None:
                     weights[number].append(drawn[row])
-            going = [
+            active = [
                 number
-                for number in going
-                if len(lines[number].drafted) < room[number]
-                and lines[number].drafted[-1] not in self._stop_ids
+                for number in active
+                if len(captions[number].drafted) < room[number]
+                and captions[number].drafted[-1] not in self._stop_ids
             ]
-            if not going:
+            if not active:
                 break
-            logits = self._step([lines[number] for number in going])
+            logits = self._step([captions[number] for number in active])
         flat = [row for each in weights for row in each]
         return torch.stack(flat) if flat else None
 
-    def settle(self, line: DraftState, kept: int) -> None:
-        """Goes back to the last row whose text stands."""
-        count = min(kept, len(line.states) - 1)
-        line.run = len(line.tokens) + count
-        line.states = [line.states[count]]
+    @override
+    def accept(self, caption: DraftState, count: int) -> None:
+        # the last drafted token has no row of its own
+        count = min(count, len(caption.draft_rows) - 1)
+        caption.draft_length = len(caption.tokens) + count
+        caption.draft_rows = [caption.draft_rows[count]]
 
-    def _catch_up(self, lines: Sequence[DraftState]) -> Tensor:
-        """Runs the tokens (one or two each) that the rows lack; gives the logits (R,V)."""
-        live = len(self._gate.images)
+    def _catch_up(self, captions: Sequence[DraftState]) -> Tensor:
+        """Run the one or two tokens that each row lacks, and return the logits (R,V)."""
+        live = len(self._session.images)
         parents: list[int] = []
         tokens: list[int] = []
-        for line in lines:
-            lacking = line.tokens[line.run :]
-            made = live + len(tokens)
-            parents += [line.states[0], *range(made, made + len(lacking) - 1)]
-            tokens += lacking
-            # nothing is kept, so the new rows' numbers begin from 0
-            line.states = [len(tokens) - 1]
-        logits = self._gate.extend(self._index(tokens), self._index(parents))
-        return logits[[line.states[0] for line in lines]]
+        for caption in captions:
+            missing = caption.tokens[caption.draft_length :]
+            first = live + len(tokens)
+            parents += [caption.draft_rows[0], *range(first, first + len(missing) - 1)]
+            tokens += missing
+            # no old row stays, so the new rows are numbered from 0
+            caption.draft_rows = [len(tokens) - 1]
+        logits = self._session.extend(self._index(tokens), self._index(parents))
+        return logits[[caption.draft_rows[0] for caption in captions]]
 
-    def _step(self, lines: Sequence[DraftState]) -> Tensor:
-        """Runs the last drafted tokens, beside all rows that one may have to go back to."""
-        live = len(self._gate.images)
-        tokens = self._index([line.drafted[-1] for line in lines])
-        parents = self._index([line.states[-1] for line in lines])
-        logits = self._gate.extend(tokens, parents, self._index(range(live)))
-        for number, line in enumerate(lines, start=live):
-            line.states.append(number)
+    def _step(self, captions: Sequence[DraftState]) -> Tensor:
+        """Run the last drafted tokens, keeping all rows that a rejection may return to."""
+        live = len(self._session.images)
+        tokens = self._index([caption.drafted[-1] for caption in captions])
+        parents = self._index([caption.draft_rows[-1] for caption in captions])
+        logits = self._session.extend(tokens, parents, self._index(range(live)))
+        for number, caption in enumerate(captions, start=live):
+            caption.draft_rows.append(number)
         return logits[live:]
 
     def _index(self, values: Sequence[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long, device=self._gate.logits.device)
+        return torch.tensor(values, dtype=torch.long, device=self._session.logits.device)
+
+
+class TextDrafter(Drafter):
+    """The base of drafters that need no model."""
+
+    @property
+    @override
+    def sessions(self) -> Sequence[LockstepSession]:
+        return ()
+
+    @override
+    def start(self, captions: Sequence[DraftState], images: int) -> None: ...
+
+    @override
+    def accept(self, caption: DraftState, count: int) -> None: ...
+
+
+class CountDrafter(TextDrafter):
+    """Proposes what most often followed the last tokens in a set of captions.
+
+    Args:
+        texts: Tokens of the captions, including stop tokens.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[int]]) -> None:
+        counts: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+        for text in texts:
+            for end, token in enumerate(text):
+                for start in range(max(0, end - ORDER), end):
+                    counts[tuple(text[start:end])][token] += 1
+        self._next = {context: tokens.most_common(1)[0][0] for context, tokens in counts.items()}
+
+    @override
+    def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
+        for caption, most in zip(captions, room, strict=True):
+            caption.drafted = []
+            while len(caption.drafted) < most:
+                token = self._after([*caption.tokens, *caption.drafted])
+                if token is None:
+                    break
+                caption.drafted.append(token)
+        return None
+
+    def _after(self, text: Sequence[int]) -> int | None:
+        contexts = (tuple(text[-size:]) for size in range(min(ORDER, len(text)), 0, -1))
+        return next((self._next[c] for c in contexts if c in self._next), None)
+
+
+class LookupDrafter(TextDrafter):
+    """Proposes what followed the last tokens at their previous occurrence in the caption."""
+
+    @override
+    def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
+        for caption, most in zip(captions, room, strict=True):
+            caption.drafted = _looked_up(caption.tokens)[:most]
+        return None
+
+
+def _looked_up(text: Sequence[int]) -> list[int]:
+    for size in range(min(ORDER, len(text) - 1), 0, -1):
+        for start in range(len(text) - size - 1, -1, -1):
+            if text[start : start + size] == text[-size:]:
+                return list(text[start + size :])
+    return []

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Stochastic beam search."""

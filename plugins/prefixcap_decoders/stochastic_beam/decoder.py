@@ -3,216 +3,193 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import attrs
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from prefixcap.decoding.live_images import LiveImages, gather_texts, is_stop
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
-from prefixcap_decoders.beam.state import NONE, take
-from prefixcap_decoders.logits.processors import Transforms, controls
+from prefixcap_decoders.beam.state import NONE
+from prefixcap_decoders.logits.processors import Transforms, build_processors
 from prefixcap_decoders.sampling.inverse_cdf import invert
 from prefixcap_decoders.stochastic_beam.config import StochasticBeam
 
 
 class StochasticSearch(Decoder):
-    """Keeps the K hypotheses of the highest perturbed log-probability, ended ones among them."""
+    """Keeps the K live or ended hypotheses with the highest perturbed log-probabilities."""
 
     def __init__(self, config: StochasticBeam) -> None:
         self.config = config
 
+    @override
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """Yields each image's captions, by falling perturbed log-probability."""
         width = task.n or self.config.n
-        transforms = Transforms(controls(self.config, task))
+        transforms = Transforms(build_processors(self.config, task))
         session = task.start(width)
-        state: Perturbed | None = None
-        while (new := session.admit()) or state is not None:
+        state = StochasticState.start(task, [], width)
+        while (new := session.admit()) or state.images:
             if new:
-                fresh = Perturbed.of(task, new, width, session.logits.device)
-                state = fresh if state is None else state.joined(fresh)
-            assert state is not None
+                state = state.join(StochasticState.start(task, new, width))
             tokens, parents = self._step(task, state, session.logits, transforms)
             done = ~state.live.any(1)
             for slot in done.nonzero().squeeze(1).tolist():
                 yield state.images[slot], state.hypotheses(task, slot)
             if done.any():
-                kept = ~done
-                # no row belongs to an image that is done, so the others' rows stay as they are
-                state = state.kept(kept)
-            if state is not None or session.waiting:
+                # finished images have no rows, so the rows of the others stay the same
+                state = state.select(~done)
+            if state.images or session.waiting:
                 session.advance(tokens, parents)
 
     def _step(
-        self, task: DecodingTask, state: Perturbed, logits: Tensor, transforms: Transforms
+        self, task: DecodingTask, state: StochasticState, logits: Tensor, transforms: Transforms
     ) -> tuple[Tensor, Tensor]:
         live = state.live
-        count = min(state.width, logits.shape[1])
+        count = min(live.shape[1], logits.shape[1])
         history, lengths = state.texts[live], state.lengths[live]
         changed = transforms(logits, history, lengths) / self.config.temperature
-        steps = lengths[:, None, None, None].expand(-1, 1, *state.numbers.shape[3:])
-        numbers = state.numbers.transpose(1, 2)[live].gather(1, steps).squeeze(1)
-        tokens, gained, values = top_children(
-            changed, state.phi[live], state.perturbed[live], numbers[:, :count]
+        steps = lengths[:, None, None, None].expand(-1, 1, *state.uniforms.shape[3:])
+        uniforms = state.uniforms.transpose(1, 2)[live]  # (M, T, K, K, 2) -> (L, T, K, 2)
+        uniforms = uniforms.gather(1, steps).squeeze(1)  # (L, T, K, 2) -> (L, K, 2)
+        tokens, gains, values = top_children(
+            changed, state.phi[live], state.perturbed[live], uniforms[:, :count]
         )
-        own = logits.gather(1, tokens).double() - logits.double().logsumexp(-1, keepdim=True)
-        return state.extend(task, tokens, gained, values, own)
+        logprobs = logits.gather(1, tokens).double() - logits.double().logsumexp(-1, keepdim=True)
+        return state.extend(task, tokens, gains, values, logprobs)
 
 
 def top_children(
-    logits: Tensor, phi: Tensor, perturbed: Tensor, numbers: Tensor
+    logits: Tensor, phi: Tensor, perturbed: Tensor, uniforms: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws the C children of the highest perturbed log-probability, best first, for each row.
+    """Draw the C children with the highest perturbed log-probability of each row, best first.
 
-    The best child has the value of its parent; the best of the rest is drawn in proportion to its
-    probability, with a Gumbel value around the rest's log-probability, cut off at the one before.
-    This is Kool et al.'s top-down sampling without drawing noise for the whole vocabulary.
+    This is Kool et al.'s top-down sampling, without noise for the whole vocabulary: the best child
+    has its parent's value; each next one is drawn from the rest in proportion to its probability,
+    with a Gumbel value located at the rest's log-probability and truncated at the previous value.
 
     Args:
         logits: (L,V) of the next token.
-        phi: (L), each row's log-probability.
-        perturbed: (L), each row's perturbed log-probability.
-        numbers: (L,C,2), uniform in [0,1), float64.
+        phi: (L), log-probability of each row.
+        perturbed: (L), perturbed log-probability of each row.
+        uniforms: (L,C,2) in [0,1), float64.
 
     Returns:
-        Tokens (L,C), their log-probabilities (L,C) given the row, and perturbed log-probabilities
-        (L,C); -inf where a row has fewer children.
+        Tokens (L,C), their log-probabilities (L,C) given the row, and their perturbed
+        log-probabilities (L,C), -inf if a row has fewer children.
     """
     weights = (logits - logits.amax(-1, keepdim=True)).exp()
     total = weights.sum(-1).double()
-    bound, found = perturbed, []
-    for place in range(numbers.shape[1]):
+    bound, children = perturbed, []
+    for place in range(uniforms.shape[1]):
         mass = weights.sum(-1).double()
-        token = invert(weights, numbers[:, place, 0])[:, None]
-        gained = (weights.gather(1, token).squeeze(1).double() / total).log()
+        token = invert(weights, uniforms[:, place, 0])[:, None]
+        gain = (weights.gather(1, token).squeeze(1).double() / total).log()
         if place:
             center = phi + (mass / total).log()
-            noise = torch.log(-numbers[:, place, 1].clamp(min=1e-300).log())
+            noise = torch.log(-uniforms[:, place, 1].clamp(min=1e-300).log())
             bound = center - torch.logaddexp(center - bound, noise)
         bound = torch.where(mass > 0, bound, NONE)
-        found.append((token.squeeze(1), gained, bound))
+        children.append((token.squeeze(1), gain, bound))
         weights = weights.scatter(1, token, 0.0)
-    tokens, gains, values = (torch.stack(part, 1) for part in zip(*found, strict=True))
+    tokens, gains, values = (torch.stack(part, 1) for part in zip(*children, strict=True))
     return tokens, gains, values
 
 
 @attrs.define(eq=False)
-class Perturbed:
-    """The live images (M), K slots each; a perturbed log-probability of -inf is an empty slot.
+class StochasticState(LiveImages):
+    """Hypotheses of M images in K slots; an empty slot's perturbed log-probability is -inf.
 
     Attributes:
-        images: their numbers.
-        phi: (M,K) float64, log-probabilities of what is drawn from.
-        perturbed: (M,K) float64, with Gumbel noise; falling along the slots.
-        own: (M,K) float64, log-probabilities by the model itself.
-        ended: (M,K), whether a caption has ended.
+        phi: (M,K) float64, log-probabilities under the sampled distribution.
+        perturbed: (M,K) float64, with Gumbel noise, descending.
+        logprobs: (M,K) float64, log-probabilities by the model itself.
+        ended: (M,K), whether the caption has ended.
         lengths: (M,K) int64.
         texts: (M,K,T) int64.
-        numbers: (M,T,K,K,2) float64, each image's own random numbers.
+        uniforms: (M,T,K,K,2) float64, random numbers of each image.
     """
 
-    images: list[int]
     phi: Tensor
     perturbed: Tensor
-    own: Tensor
+    logprobs: Tensor
     ended: Tensor
     lengths: Tensor
     texts: Tensor
-    numbers: Tensor
+    uniforms: Tensor
 
     @classmethod
-    def of(
-        cls, task: DecodingTask, images: Sequence[int], width: int, device: torch.device
-    ) -> Perturbed:
-        """Makes new images, with one live row each."""
-        limit, slots = task.max_new_tokens, (len(images), width)
-        drawn = [task.generator(i).random((limit, width, width, 2)) for i in images]
-        perturbed = torch.full(slots, NONE, dtype=torch.float64, device=device)
+    def start(cls, task: DecodingTask, images: Sequence[int], width: int) -> StochasticState:
+        """Return the state of new images, with one empty hypothesis each."""
+        limit, device = task.max_new_tokens, task.prefix.device
+        shape = (limit, width, width, 2)
+        numbers = [task.generator(image).random(shape) for image in images]
+        uniforms = np.stack(numbers) if numbers else np.empty((0, *shape))
+        zeros = partial(torch.zeros, len(images), width, device=device)
+        perturbed = zeros(dtype=torch.float64) + NONE
         perturbed[:, 0] = 0.0
         return cls(
             images=list(images),
-            phi=torch.zeros(slots, dtype=torch.float64, device=device),
+            phi=zeros(dtype=torch.float64),
             perturbed=perturbed,
-            own=torch.zeros(slots, dtype=torch.float64, device=device),
-            ended=torch.zeros(slots, dtype=torch.bool, device=device),
-            lengths=torch.zeros(slots, dtype=torch.long, device=device),
-            texts=torch.zeros(*slots, limit, dtype=torch.long, device=device),
-            numbers=torch.from_numpy(np.stack(drawn)).to(device),
+            logprobs=zeros(dtype=torch.float64),
+            ended=zeros(dtype=torch.bool),
+            lengths=zeros(dtype=torch.long),
+            texts=zeros(dtype=torch.long)[:, :, None].repeat(1, 1, limit),
+            uniforms=torch.from_numpy(uniforms).to(device),
         )
 
     @property
-    def width(self) -> int:
-        """K."""
-        return self.phi.shape[1]
-
-    @property
     def live(self) -> Tensor:
-        """The mask (M,K) of the slots that have a row, in the rows' order."""
+        """The mask (M,K) of slots that have a row, in the order of the rows."""
         return (self.perturbed > NONE) & ~self.ended
 
     def extend(
-        self, task: DecodingTask, tokens: Tensor, gained: Tensor, values: Tensor, own: Tensor
+        self, task: DecodingTask, tokens: Tensor, gains: Tensor, values: Tensor, logprobs: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Keeps the K best of the live rows' children (L,C) and of the ended hypotheses.
+        """Keep the K best of the live rows' children (L,C) and the ended hypotheses.
 
         Returns:
-            The tokens (R') and parent rows (R') of the new live rows.
+            The tokens (R') and parents (R') of the new live rows.
         """
-        live, count = self.live, tokens.shape[1]
+        live, (width, count) = self.live, (self.phi.shape[1], tokens.shape[1])
         rows = (live.flatten().cumsum(0) - 1).view_as(live)
 
-        def spread(children: Tensor, empty: float) -> Tensor:
-            slots = children.new_full((*live.shape, count), empty)
+        def to_slots(children: Tensor, fill: float) -> Tensor:  # (L, C) -> (M, K * C)
+            slots = children.new_full((*live.shape, count), fill)
             slots[live] = children
-            return slots
+            return slots.flatten(1)
 
-        kept = torch.where(self.ended, self.perturbed, NONE)
-        choice = torch.cat([spread(values, NONE).flatten(1), kept], 1)
-        self.perturbed, order = choice.topk(self.width)
-        child = order < self.width * count
-        parent = torch.where(child, order // count, order - self.width * count)
-        place = torch.where(child, order, 0)
-        token = spread(tokens, 0).flatten(1).gather(1, place)
-        self.phi = self.phi.gather(1, parent)
-        self.phi = self.phi + spread(gained, 0.0).flatten(1).gather(1, place).where(child, 0.0)
-        self.own = self.own.gather(1, parent)
-        self.own = self.own + spread(own, 0.0).flatten(1).gather(1, place).where(child, 0.0)
+        ended = torch.where(self.ended, self.perturbed, NONE)
+        choices = torch.cat([to_slots(values, NONE), ended], 1)  # (M, K * C + K)
+        self.perturbed, order = choices.topk(width)
+        is_child = order < width * count
+        parent = torch.where(is_child, order // count, order - width * count)
+        child = torch.where(is_child, order, 0)
+        token = to_slots(tokens, 0).gather(1, child)
+        gains = to_slots(gains, 0.0).gather(1, child).where(is_child, 0.0)
+        logprobs = to_slots(logprobs, 0.0).gather(1, child).where(is_child, 0.0)
+        self.phi = self.phi.gather(1, parent) + gains
+        self.logprobs = self.logprobs.gather(1, parent) + logprobs
         lengths = self.lengths.gather(1, parent)
-        texts = take(self.texts, parent)
-        at = lengths.clamp(max=texts.shape[2] - 1)[:, :, None]
-        written = torch.where(child[:, :, None], token[:, :, None], texts.gather(2, at))
-        self.texts = texts.scatter(2, at, written)
-        self.lengths = lengths + child
-        stopped = torch.zeros_like(child)
-        for stop in task.stop_ids:
-            stopped |= token == stop
-        self.ended = ~child | stopped | (self.lengths >= task.max_new_tokens)
+        texts = gather_texts(self.texts, parent)
+        end = lengths.clamp(max=texts.shape[2] - 1)[:, :, None]
+        written = torch.where(is_child[:, :, None], token[:, :, None], texts.gather(2, end))
+        self.texts = texts.scatter(2, end, written)
+        self.lengths = lengths + is_child
+        stopped = is_stop(token, task.stop_ids)
+        self.ended = ~is_child | stopped | (self.lengths >= task.max_new_tokens)
         return token[self.live], rows.gather(1, parent)[self.live]
 
     def hypotheses(self, task: DecodingTask, slot: int) -> list[Hypothesis]:
-        """Returns an image's hypotheses, best first."""
-        parts = (self.texts, self.lengths, self.own, self.perturbed)
-        rows = zip(*(part[slot].tolist() for part in parts), strict=True)
+        """Return an image's hypotheses, best first."""
+        parts = self.texts, self.lengths, self.logprobs, self.perturbed
         return [
             task.hypothesis(text[:length], logprob, score)
-            for text, length, logprob, score in rows
+            for text, length, logprob, score in zip(
+                *(part[slot].tolist() for part in parts), strict=True
+            )
             if score > NONE
         ]
-
-    def joined(self, other: Perturbed) -> Perturbed:
-        """Returns these images and then the others."""
-        pairs = zip(self._tensors(), other._tensors(), strict=True)
-        return Perturbed(self.images + other.images, *(torch.cat(pair) for pair in pairs))
-
-    def kept(self, mask: Tensor) -> Perturbed | None:
-        """Returns the images of a mask (M), or None where there are none."""
-        slots = mask.nonzero().squeeze(1)
-        if not len(slots):
-            return None
-        images = [self.images[slot] for slot in slots.tolist()]
-        return Perturbed(images, *(tensor[slots] for tensor in self._tensors()))
-
-    def _tensors(self) -> tuple[Tensor, ...]:
-        parts = self.phi, self.perturbed, self.own, self.ended
-        return *parts, self.lengths, self.texts, self.numbers

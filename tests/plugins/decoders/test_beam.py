@@ -13,7 +13,7 @@ from decoder_models import prefixes
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prefixcap_decoders.beam.config import Beam
-from prefixcap_decoders.beam.length_penalty import divisor
+from prefixcap_decoders.beam.ranking import divisor
 
 import prefixcap
 from prefixcap import Hypothesis

@@ -12,10 +12,10 @@ from decoder_models import prefixes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefixcap_decoders.beam.config import Beam
-from prefixcap_decoders.beam.length_penalty import divisor
+from prefixcap_decoders.beam.ranking import divisor
 from prefixcap_decoders.constrained.config import Constrained
 from prefixcap_decoders.logits.phrase_matcher import Matcher
-from prefixcap_decoders.logits.phrases import alternatives
+from prefixcap_decoders.logits.settings import alternatives
 
 import prefixcap
 from prefixcap.errors import PrefixcapError
@@ -67,7 +67,7 @@ def test_a_matcher_is_a_regular_expression(phrases: list[str], text: str) -> Non
     state = 0
     for symbol in matcher.symbols(text):
         state = int(matcher.table[state, symbol])
-    assert bool(matcher.whole[state]) == has(text, "|".join(phrases))
+    assert bool(matcher.complete[state]) == has(text, "|".join(phrases))
 
 
 def possible(
@@ -184,7 +184,7 @@ def specs() -> Iterator[tuple[str, int, str]]:
     yield (
         "force_words=red+dog",
         1,
-        "'red' and 'dog' take 2 tokens, and a caption may have 1: raise max",
+        "'red' and 'dog' need 2 tokens, but a caption may have 1: raise max",
     )
     yield (
         "force_words=cat",

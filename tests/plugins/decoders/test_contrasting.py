@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from prefixcap_decoders.beam.config import Beam
 from prefixcap_decoders.contrast.config import ContrastiveDecoding, DoLa, Guidance
 from prefixcap_decoders.contrast.decoder import ContrastiveDecoder, GuidanceDecoder
 from prefixcap_decoders.contrast.dola import early_layers
-from prefixcap_decoders.contrast.paired_lm import ContrastLM
+from prefixcap_decoders.contrast.logits_wrapper import LogitsWrapper
 from prefixcap_decoders.greedy.config import Greedy
 from torch import Tensor
 
@@ -28,7 +28,7 @@ from prefixcap.decoding.decode import collect
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.interfaces.decoder import DecoderConfig, DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
-from prefixcap.interfaces.session import SessionOptions
+from prefixcap.interfaces.session import Session, SessionOptions
 from prefixcap.plugin.registry import default_registry
 from prefixcap.testing.table_lm import TableLM
 
@@ -134,8 +134,11 @@ def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, i
 
 
 def test_a_pair_takes_waiting_images_in_as_others_leave(ended: CausalLM) -> None:
-    pair = ContrastLM(ended, ended, lambda images: torch.zeros(images, 1, 16), torch.add)
-    for lm, new in ((pair, [3]), (ContrastLM(ended, bloom(), pair.views, torch.add), [])):
+    def add(sessions: Sequence[Session]) -> Tensor:
+        return sessions[0].logits + sessions[1].logits
+
+    for other, new in ((ended, [3]), (bloom(), [])):
+        lm = LogitsWrapper(ended, add, [(other, lambda images: torch.zeros(images, 1, 16))])
         with torch.inference_mode():
             session = lm.start(prefixes(7), SessionOptions(max_rows=3))
             assert session.admit() == [0, 1, 2]

@@ -186,7 +186,7 @@ def test_generate_is_the_baseline(lm: CausalLM, options: tuple[str, ...], spec: 
 
 def test_generate_samples_by_the_images_own_seed(lm: CausalLM) -> None:
     prefix, ids = prefixes(3), ["a", "b", "c"]
-    with pytest.raises(PrefixcapError, match=r"say n=\.\.\. for several captions an image"):
+    with pytest.raises(PrefixcapError, match=r"set n=\.\.\. for several captions per image"):
         HFGenerate(options=("num_beams=2", "num_return_sequences=2")).build()
     config = HFGenerate(options=("do_sample=true", "top_k=0"), n=2)
     before = torch.random.get_rng_state()
@@ -218,11 +218,11 @@ def test_generate_leaves_random_states_alone(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ("num_beam=4", "has no option 'num_beam' to give; did you mean 'num_beams'"),
-        ("output_scores=true", "has no option 'output_scores' to give"),
+        ("num_beam=4", "has no option 'num_beam' to set; did you mean 'num_beams'"),
+        ("output_scores=true", "has no option 'output_scores' to set"),
         ("early_stopping=maybe", "`early_stopping` must be a boolean or 'never', but is maybe"),
         ("num_beams", "the option 'num_beams' is not of the form key=value"),
-        ("num_return_sequences=2", r"say n=\.\.\. for several captions an image"),
+        ("num_return_sequences=2", r"set n=\.\.\. for several captions per image"),
     ],
 )
 def test_a_wrong_option_is_said_when_it_is_read(options: str, sentence: str) -> None:

@@ -132,14 +132,14 @@ def test_a_hypothesis_without_a_way_on_gives_way_to_others() -> None:
     ("text", "sentence"),
     [
         ("TopKWarper(top_k=1)", "no processor 'TopKWarper'; did you mean 'TopKLogitsWarper'"),
-        ("TopKLogitsWarper(top_k=0)", r"cannot be made: .*top_k.* strictly positive"),
+        ("TopKLogitsWarper(top_k=0)", r"cannot be built: .*top_k.* strictly positive"),
         ("TopKLogitsWarper(top_k=1", "lacks a closing parenthesis"),
         ("TopKLogitsWarper(5)", "'5' is not of the form key=value"),
-        ("TopKLogitsWarper(k=5)", "cannot be made"),
-        ("SynthIDTextWatermarkLogitsProcessor", "remembers the rows of a batch"),
+        ("TopKLogitsWarper(k=5)", "cannot be built"),
+        ("SynthIDTextWatermarkLogitsProcessor", "keeps state per row of a fixed batch"),
         (
             "ClassifierFreeGuidanceLogitsProcessor(guidance_scale=2)",
-            "wants two rows a caption; the",
+            "needs two rows per caption; use the",
         ),
     ],
 )
@@ -178,5 +178,7 @@ def test_a_processor_that_fails_is_named() -> None:
         return scores[:1]
 
     processor = NamedProcessor("Halved", halved)
-    with pytest.raises(PrefixcapError, match=r"'Halved' made scores of shape \(1, 5\) of \(2, 5\)"):
+    with pytest.raises(
+        PrefixcapError, match=r"'Halved' returned scores of shape \(1, 5\) for \(2, 5\)"
+    ):
         processor(torch.zeros(2, 0), torch.zeros(2, 5))

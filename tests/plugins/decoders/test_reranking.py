@@ -13,8 +13,7 @@ from decoder_checks import rescore, tokens_of
 from decoder_models import prefixes
 from prefixcap_decoders.reranking.config import MBR, BestOf
 from prefixcap_decoders.reranking.mbr_utility import UTILITIES
-from prefixcap_decoders.sampling.config import Sample
-from prefixcap_decoders.sampling.mirostat_config import Mirostat
+from prefixcap_decoders.sampling.config import Mirostat, Sample
 from torch import Tensor
 
 import prefixcap
@@ -89,8 +88,8 @@ def test_best_of_by_clip_is_the_cosine_of_image_and_prompted_caption() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({}, "its feature was not given"),
-        ({"features": torch.ones(1, 5)}, "the encoder that made the features was not given"),
+        ({}, "the feature is missing"),
+        ({"features": torch.ones(1, 5)}, "the features' encoder is missing"),
         ({"features": torch.ones(1, 5), "encoder": Silent()}, "'Silent' has no text side"),
         ({"features": torch.ones(1, 3), "encoder": LettersEncoder()}, "width 3 and the texts .* 5"),
         ({"features": torch.ones(1, 2, 5), "encoder": LettersEncoder()}, "one vector an image"),

@@ -13,8 +13,8 @@ from decoder_models import Turned, prefixes, small_model
 from prefixcap_decoders.speculative import acceptance
 from prefixcap_decoders.speculative.config import Speculative
 from prefixcap_decoders.speculative.decoder import SpeculationStats, SpeculativeDecoder
-from prefixcap_decoders.speculative.draft import Line
-from prefixcap_decoders.speculative.sources import CountDrafter, LookupDrafter
+from prefixcap_decoders.speculative.draft import DraftState
+from prefixcap_decoders.speculative.drafters import CountDrafter, LookupDrafter
 from torch import Tensor
 
 import prefixcap
@@ -50,7 +50,7 @@ def run(
     decoder = SpeculativeDecoder(config, draft)
     with torch.inference_mode():
         found = collect(decoder.decode(attrs.evolve(task, **more)), len(prefix))
-    return found, decoder.tally
+    return found, decoder.stats
 
 
 @pytest.mark.parametrize(
@@ -77,15 +77,15 @@ def test_captions_are_those_of_greedy_search(
     assert len({hyps[0].finish_reason for hyps in plain}) == 2
     config = Speculative(tokens=tokens, decoder=inner)
     for rows in (320, 2 * tokens + 3):
-        found, tally = run(lm, FAMILIES[draft] if draft else None, config, prefix, max_rows=rows)
+        found, stats = run(lm, FAMILIES[draft] if draft else None, config, prefix, max_rows=rows)
         assert [hyps[0].ids for hyps in found] == [hyps[0].ids for hyps in plain]
         for one, two in zip(found, plain, strict=True):
             assert one[0].finish_reason == two[0].finish_reason
             assert one[0].logprob == pytest.approx(two[0].logprob, abs=1e-3)
-        assert tally.tokens == sum(len(tokens_of(hyps[0])) for hyps in plain)
-        assert 0 <= tally.accepted <= tally.drafted
+        assert stats.tokens == sum(len(tokens_of(hyps[0])) for hyps in plain)
+        assert 0 <= stats.accepted <= stats.drafted
         # each round gives a caption what was accepted and at most one token more
-        assert tally.tokens <= tally.accepted + tally.rounds + len(prefix)
+        assert stats.tokens <= stats.accepted + stats.rounds + len(prefix)
 
 
 @pytest.mark.parametrize("inner", ["greedy", "sample:n=3"])
@@ -95,12 +95,12 @@ def test_a_draft_that_is_always_right_saves_all_the_runs_it_can(inner: str) -> N
         prefix = lm.embed(torch.tensor([[lm.eos_id]])).clone()
     config = Speculative(tokens=3, decoder=inner)
     task_stops = {"stop_ids": frozenset[int]()}
-    found, tally = run(lm, TableLM(), config, prefix, **task_stops)  # type: ignore[arg-type]
+    found, stats = run(lm, TableLM(), config, prefix, **task_stops)  # type: ignore[arg-type]
     assert {len(h.ids) for h in found[0]} == {LIMIT}
-    assert tally.accepted == tally.drafted
+    assert stats.accepted == stats.drafted
     # one token of the prefix, then two runs of three drafted tokens and one more
-    assert tally.runs == 2
-    assert tally.rounds == 2 * len(found[0])
+    assert stats.runs == 2
+    assert stats.rounds == 2 * len(found[0])
 
 
 @pytest.mark.parametrize("draft", ["alike", "unlike", "lookup"])
@@ -117,15 +117,15 @@ def test_samples_have_exactly_the_samplers_distribution(
     other = None if draft == "lookup" else Mixed(lm, prefix[0], 0.7 if draft == "alike" else 0.0)
     inner = "sample:" + ";".join(f"{key}={value}" for key, value in {"n": n, **settings}.items())
     config = Speculative(tokens=tokens, decoder=inner)
-    found, tally = run(lm, other, config, prefix, max_new_tokens=limit)
+    found, stats = run(lm, other, config, prefix, max_new_tokens=limit)
     drawn = [tuple(tokens_of(h)) for h in found[0]]
     assert fits(drawn, drawn_texts(lm, prefix[0], limit, **settings))
     for h in found[0][:20]:
         assert h.logprob == pytest.approx(rescore(lm, prefix[0], h), abs=1e-4)
     if draft != "lookup":
-        assert 0 < tally.accepted < tally.drafted
+        assert 0 < stats.accepted < stats.drafted
     elif not settings:
-        assert tally.drafted > 0
+        assert stats.drafted > 0
 
 
 class Mixed(TableLM):
@@ -144,7 +144,7 @@ def test_without_the_correction_the_distribution_is_noticeably_wrong(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lm, prefix = TableLM(vocab_size=4, seed=2), prefixes(1, width=4)
-    monkeypatch.setattr(acceptance, "_left_over", lambda own, tokens, drafted: own)
+    monkeypatch.setattr(acceptance, "_residual", lambda own, tokens, drafted: own)
     config = Speculative(tokens=3, decoder="sample:n=3000")
     found, _ = run(lm, Mixed(lm, prefix[0], 0.0), config, prefix, max_new_tokens=3)
     drawn = [tuple(tokens_of(h)) for h in found[0]]
@@ -162,8 +162,8 @@ def test_a_sampled_caption_depends_on_its_image_alone(draft: str | None) -> None
     assert len({h.ids for hyps in usual for h in hyps}) > 7
 
 
-def lines(*captions: list[int]) -> list[Line]:
-    return [Line(0, [], 0, tokens=caption) for caption in captions]
+def lines(*captions: list[int]) -> list[DraftState]:
+    return [DraftState(0, [], 0, tokens=caption) for caption in captions]
 
 
 def test_counted_captions_propose_what_followed_most_often() -> None:
@@ -192,8 +192,8 @@ def test_a_data_sets_captions_are_a_draft() -> None:
     config = prefixcap.Registry().parse(prefixcap.DecoderConfig, spec)
     assert isinstance(config, Speculative)
     stops = frozenset({lm.eos_id}) - {None}
-    _, tally = run(lm, None, config, prefix, stop_ids=stops)  # type: ignore[arg-type]
-    assert tally.accepted > tally.drafted / 4
+    _, stats = run(lm, None, config, prefix, stop_ids=stops)  # type: ignore[arg-type]
+    assert stats.accepted > stats.drafted / 4
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_wrong_settings_are_refused(options: dict[str, object], message: str) ->
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("speculative:decoder=beam", "decoder='beam' cannot be checked token by token; these can"),
+        ("speculative:decoder=beam", "decoder='beam' cannot be verified token by token; these can"),
         ("speculative:decoder=gredy", "no decoder 'gredy'; did you mean 'greedy'"),
         ("speculative:draft=h", "decoder 'speculative:draft=h': draft: no lm 'h'"),
         ("speculative:captions=scene", "captions: no dataset 'scene'; did you mean 'scenes'"),

@@ -1,31 +1,49 @@
-"""A second language model beside the one that captions."""
+"""Decoders and language models that a decoder's settings name."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.plugin.registry import default_registry
 
-# how many tokens of two vocabularies are compared
+C = TypeVar("C", bound=Component)
+
+# number of tokens of two vocabularies that are compared
 PROBES = 500
 
 
-def placed(task: DecodingTask) -> tuple[str, str]:
-    """Returns the device and the dtype of the language model, by which a second one is built."""
+def parse_nested(kind: type[C], spec: str, setting: str) -> C:
+    """Parse the config that a setting names, with ";" for "," between its own settings.
+
+    Raises:
+        PrefixcapError: If it is unknown or its settings are wrong; the message names the setting.
+    """
+    try:
+        return default_registry().parse(kind, spec.replace(";", ","))
+    except PrefixcapError as error:
+        raise PrefixcapError(f"{setting}: {error}") from error
+
+
+def device_and_dtype(task: DecodingTask) -> tuple[str, str]:
+    """Return the language model's device and dtype, for building a second one."""
     return str(task.prefix.device), str(next(task.lm.module.parameters()).dtype)[6:]
 
 
 def check_shared_vocabulary(lm: LanguageModel, task: DecodingTask, length: int, name: str) -> None:
-    """Checks that a second language model can write the captions of a task.
+    """Check that a second language model can continue the captions of a task.
 
     Args:
-        lm: the second one.
-        task: what is decoded.
-        length: how many positions it begins with.
-        name: what it is called in an error, such as "speculative: the draft".
+        lm: Second language model.
+        task: Task with the first one.
+        length: Length of the second one's prefix.
+        name: Subject of an error message, such as "speculative: the draft".
 
     Raises:
-        PrefixcapError: its tokens are not those of the task's, or it has too few positions.
+        PrefixcapError: If it has different tokens or too few positions.
     """
     own = task.lm
     if lm.vocab_size != own.vocab_size:
@@ -35,7 +53,7 @@ def check_shared_vocabulary(lm: LanguageModel, task: DecodingTask, length: int, 
         )
     if lm.tokenizer is not None and own.tokenizer is not None:
         for token in range(0, own.vocab_size, 1 + own.vocab_size // PROBES):
-            one, two = (lm.tokenizer.decode([token]), own.tokenizer.decode([token]))
+            one, two = lm.tokenizer.decode([token]), own.tokenizer.decode([token])
             if one != two:
                 raise PrefixcapError(
                     f"{name}'s token {token} is {one!r}, and the language model's {two!r}; they "
