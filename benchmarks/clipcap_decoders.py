@@ -20,7 +20,7 @@ from statistics import mean
 import attrs
 import torch
 from prefixcap_clipcap.convert import import_checkpoint
-from prefixcap_metrics.ptb_tokenizer import tokens
+from prefixcap_metrics.ptb_tokenizer import tokenise_records
 from prefixcap_metrics.resampling.cider import CiderStatistic
 
 from prefixcap import Hypothesis, MetricConfig, Record
@@ -110,7 +110,7 @@ def cell_of(captioner: Captioner, features: torch.Tensor, ids: list[str], decode
 def statistics(cell: Cell, examples: Sequence[Example], seeds: int) -> list[CiderStatistic]:
     """Returns CIDEr of each seed; a decoder that draws nothing writes the same with every seed."""
     runs = [number % len(cell.runs) for number in range(seeds)]
-    found = [tokens(cell.records(run, examples)) for run in runs]
+    found = [tokenise_records(cell.records(run, examples)) for run in runs]
     numbers = range(len(examples))
     return [
         CiderStatistic(

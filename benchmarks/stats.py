@@ -65,12 +65,12 @@ def once(references: Captions, predictions: Captions) -> float:
 
 
 def read(path: Path) -> tuple[Captions, Captions]:
-    from prefixcap_metrics.ptb_tokenizer import tokens
+    from prefixcap_metrics.ptb_tokenizer import tokenise_records
 
     from prefixcap.interfaces.metric import Record
 
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = tokens(
+    found = tokenise_records(
         [
             Record(
                 image=line["image"],

@@ -40,13 +40,15 @@ def load(
         random_seed = seed if init == "random" else None
         module = _load_model(source, dtype_named(dtype), random_seed, kwargs)
         # after the model, because a wrong name should be reported as the model's
-        text_side = _load_tokenizer(
+        loaded_tokenizer = _load_tokenizer(
             _expand(tokenizer) if tokenizer else source, {} if tokenizer else kwargs
         )
     from prefixcap.engine.causal_lm import from_transformers
 
-    _repair_special_tokens(text_side, module.config.get_text_config())
-    return from_transformers(module.to(device), text_side, _prepended_tokens(prepend, text_side))
+    _repair_special_tokens(loaded_tokenizer, module.config.get_text_config())
+    return from_transformers(
+        module.to(device), loaded_tokenizer, _prepended_tokens(prepend, loaded_tokenizer)
+    )
 
 
 def _expand(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Measures of several captions an image: how they differ, their best, their average."""
+"""Metrics of several captions per image: diversity, best score and average score."""
 
 from __future__ import annotations
 
@@ -6,131 +6,123 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
+from typing_extensions import override
+
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
 from prefixcap_metrics.ptb_tokenizer import tokenise
-from prefixcap_metrics.word_statistics import grams, words
+from prefixcap_metrics.word_statistics import ngrams, words
 
 
 class DiversityMetric(Metric):
-    """How much the captions of an image differ.
+    """Diversity of the captions of one image.
 
-    `Div_n` is the number of different n-grams over the number of words of an image's captions, as
-    in its papers (so `Div_2` is below 1 even where no bigram comes twice), `Unique_captions` the
-    share of different captions, `Self_BLEU_m` the BLEU of each caption against the others of its
-    image; these are means over images. `mBLEU_m` is the BLEU of all images' i-th captions against
-    the others, the mean over i.
+    Means over images of `Div_n`, the number of distinct n-grams divided by the number of words of
+    an image's captions (`Div_2` is thus below 1 even without repetition), `Unique_captions`, the
+    share of distinct captions, and `Self_BLEU_m`, the BLEU of each caption against the others of
+    its image. `mBLEU_m` is the corpus BLEU of all images' i-th captions against the others,
+    averaged over i.
 
     Args:
-        max_n: the longest n-grams of `Div_n`.
-        order: m, the longest n-grams of the BLEUs.
+        max_n: Length of the longest n-grams of `Div_n`.
+        order: m, the length of the longest n-grams of the BLEUs.
     """
 
     def __init__(self, max_n: int, order: int) -> None:
         self._max_n = max_n
         self._order = order
 
+    @override
     def score(self, records: Sequence[Record]) -> Scores:
-        """Compares every image's captions.
-
-        Raises:
-            PrefixcapError: as `tokenise`.
-        """
         sets = [[tuple(words(text)) for text in record.captions] for record in records]
         per_image = {
-            f"Div_{n}": tuple(_a_word(captions, n) for captions in sets)
+            f"Div_{n}": tuple(_distinct_per_word(captions, n) for captions in sets)
             for n in range(1, self._max_n + 1)
         }
         per_image["Unique_captions"] = tuple(len(set(texts)) / len(texts) for texts in sets)
-        each, corpus = self._bleu(records)
-        per_image[f"Self_BLEU_{self._order}"] = each
-        values = {name: fmean(found) for name, found in per_image.items()}
-        return Scores(values={**values, f"mBLEU_{self._order}": corpus}, per_image=per_image)
+        self_bleu, mbleu = self._bleu(records)
+        per_image[f"Self_BLEU_{self._order}"] = self_bleu
+        values = {name: fmean(scores) for name, scores in per_image.items()}
+        return Scores(values={**values, f"mBLEU_{self._order}": mbleu}, per_image=per_image)
 
     def _bleu(self, records: Sequence[Record]) -> tuple[tuple[float, ...], float]:
         from pycocoevalcap.bleu.bleu import Bleu
 
         texts = iter(tokenise(tuple(text for r in records for text in r.captions)))
         sets = [[next(texts) for _ in record.captions] for record in records]
-        found: list[list[float]] = [[] for _ in sets]
+        scores: list[list[float]] = [[] for _ in sets]
         corpora = []
         for i in range(max(map(len, sets))):
-            left = {row: captions for row, captions in enumerate(sets) if i < len(captions)}
-            predictions = {row: [captions[i]] for row, captions in left.items()}
-            others = {row: [*c[:i], *c[i + 1 :]] for row, c in left.items()}
-            values, each = Bleu(self._order).compute_score(others, predictions, verbose=0)
-            corpora.append(float(values[-1]))
-            for row, value in zip(left, each[-1], strict=True):
-                found[row].append(float(value))
-        return tuple(map(fmean, found)), fmean(corpora)
+            rows = {row: captions for row, captions in enumerate(sets) if i < len(captions)}
+            predictions = {row: [captions[i]] for row, captions in rows.items()}
+            others = {row: [*c[:i], *c[i + 1 :]] for row, c in rows.items()}
+            corpus, per_image = Bleu(self._order).compute_score(others, predictions, verbose=0)
+            corpora.append(float(corpus[-1]))
+            for row, value in zip(rows, per_image[-1], strict=True):
+                scores[row].append(float(value))
+        return tuple(map(fmean, scores)), fmean(corpora)
 
 
-def _a_word(captions: Sequence[tuple[str, ...]], n: int) -> float:
-    """Returns the number of different n-grams over that of words; 0 where there are none."""
+def _distinct_per_word(captions: Sequence[tuple[str, ...]], n: int) -> float:
     count = sum(map(len, captions))
-    different = {gram for caption in captions for gram in grams(caption, n)}
-    return len(different) / count if count else 0.0
+    distinct = {gram for caption in captions for gram in ngrams(caption, n)}
+    return len(distinct) / count if count else 0.0
 
 
 class OracleMetric(Metric):
-    """The best and the average of an image's captions, by other metrics.
+    """Best and average score of an image's captions by other metrics.
 
-    `X_oracle` is the score X of the captions that have the highest X of their images; `X_average`
-    is the mean of the score X of all images' first captions, second captions and so on. Where an
-    image has fewer captions than others, they are gone through again.
+    `X_oracle` is the score X of the captions with the highest X of their image. `X_average` is
+    the mean of the scores X of all first captions, all second captions and so on. Images with
+    fewer captions than others reuse theirs in turn.
 
     Args:
-        metrics: the other metrics with their names.
+        metrics: The other metrics with their names.
     """
 
     def __init__(self, metrics: Sequence[tuple[str, Metric]]) -> None:
         self._metrics = metrics
 
+    @override
     def score(self, records: Sequence[Record]) -> Scores:
-        """Scores every caption of every image.
-
-        Raises:
-            PrefixcapError: a metric gives no scores of images, or raises.
-        """
         values: dict[str, float] = {}
         per_image: dict[str, tuple[float, ...]] = {}
-        most = max(len(record.captions) for record in records)
-        ranks = [[_at(record, i) for record in records] for i in range(most)]
+        max_captions = max(len(record.captions) for record in records)
+        ranks = [[_at_rank(record, i) for record in records] for i in range(max_captions)]
         for name, metric in self._metrics:
             scores = [metric.score(rank) for rank in ranks]
             if not scores[0].per_image:
                 raise PrefixcapError(
-                    f"the metric {name!r} has no scores of single images, so there is no best "
-                    "caption of an image"
+                    f"the metric {name!r} has no per-image scores, so there is no best caption "
+                    "of an image"
                 )
             for measure in scores[0].per_image:
-                by_rank = [found.per_image[measure] for found in scores]
-                columns = [*zip(*by_rank, strict=True)]
-                chosen = [max(range(most), key=column.__getitem__) for column in columns]
-                corpus = [found.values[measure] for found in scores]
-                values[f"{measure}_oracle"] = self._best(
-                    metric, measure, records, chosen, columns, corpus[0]
-                )
+                # one tuple per image, with a score of each caption
+                columns = [*zip(*(rank.per_image[measure] for rank in scores), strict=True)]
+                corpus = [rank.values[measure] for rank in scores]
+                values[f"{measure}_oracle"] = _oracle(metric, measure, records, columns, corpus[0])
                 values[f"{measure}_average"] = fmean(corpus)
                 per_image[f"{measure}_oracle"] = tuple(map(max, columns))
                 per_image[f"{measure}_average"] = tuple(map(fmean, columns))
         return Scores(values=values, per_image=per_image)
 
-    def _best(
-        self,
-        metric: Metric,
-        measure: str,
-        records: Sequence[Record],
-        chosen: Sequence[int],
-        columns: Sequence[Sequence[float]],
-        first: float,
-    ) -> float:
-        # where a corpus has the mean of its images' score, there is nothing to score again
-        if math.isclose(first, fmean(column[0] for column in columns), abs_tol=1e-9):
-            return fmean(map(max, columns))
-        picked = [_at(record, i) for record, i in zip(records, chosen, strict=True)]
-        return metric.score(picked).values[measure]
+
+def _oracle(
+    metric: Metric,
+    measure: str,
+    records: Sequence[Record],
+    columns: Sequence[Sequence[float]],
+    first: float,
+) -> float:
+    # if the corpus score is the mean over images, nothing needs to be scored again
+    if math.isclose(first, fmean(column[0] for column in columns), abs_tol=1e-9):
+        return fmean(map(max, columns))
+    best = [
+        _at_rank(record, max(range(len(column)), key=column.__getitem__))
+        for record, column in zip(records, columns, strict=True)
+    ]
+    return metric.score(best).values[measure]
 
 
-def _at(record: Record, rank: int) -> Record:
+def _at_rank(record: Record, rank: int) -> Record:
     return record.predicting(rank % len(record.captions))

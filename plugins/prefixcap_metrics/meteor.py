@@ -1,4 +1,4 @@
-"""METEOR 1.5, in a Java process that answers line by line."""
+"""METEOR 1.5, computed by a Java process that answers line by line."""
 
 from __future__ import annotations
 
@@ -13,73 +13,64 @@ from tempfile import TemporaryFile
 from threading import Lock, Thread, Timer
 from typing import IO
 
+from typing_extensions import override
+
 from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Resamplable, Statistic
 from prefixcap.interfaces.metric import Metric, Record, Scores
 from prefixcap_metrics.java import executable, jars, running
-from prefixcap_metrics.ptb_tokenizer import tokens
+from prefixcap_metrics.ptb_tokenizer import tokenise_records
 from prefixcap_metrics.resampling.meteor import MeteorStatistic
 
-Pairs = list[tuple[str, Sequence[str]]]
-"""Tokenised predictions, each with its tokenised references."""
+Pairs = list[tuple[str, Sequence[str]]]  # tokenised predictions with their references
 SEPARATOR = " ||| "
-PATIENCE = 300.0
-"""Seconds without an answer after which the process counts as hung; loading takes about ten."""
-KEPT = 60.0
-"""Seconds for which an idle process is kept for the next score."""
+TIMEOUT = 300.0  # seconds to wait for an answer; loading takes about ten
+IDLE_TIMEOUT = 60.0  # seconds that an idle process stays alive for the next score
 
 
 @cache
-def shared_metric(process: int) -> MeteorMetric:  # a fork must not share its pipes
-    """Returns the one metric of an operating system's process, by its number."""
+def shared_metric(pid: int) -> MeteorMetric:
+    """Return the metric of an operating system process, since a fork must not share its pipes."""
     return MeteorMetric()
 
 
 class MeteorMetric(Metric, Resamplable):
-    """METEOR of the corpus, from the statistics of all images together."""
+    """Corpus METEOR, from the summed statistics of all images."""
 
     def __init__(self) -> None:
         self._process: MeteorProcess | None = None
-        self._counted: tuple[Pairs, list[str]] = ([], [])
+        self._latest: tuple[Pairs, list[str]] = ([], [])
         self._lock = Lock()
         self._timer = Timer(0, self._end)
 
+    @override
     def score(self, records: Sequence[Record]) -> Scores:
-        """Scores all records together.
-
-        Raises:
-            PrefixcapError: as `tokens`, or the process fails.
-        """
         with self._running() as process:  # it loads while the tokenizer runs
             value, each = process.score(self._statistics(process, records))
         return Scores(values={"METEOR": value}, per_image={"METEOR": each})
 
+    @override
     def statistic(self, records: Sequence[Record]) -> Statistic:
-        """Prepares METEOR for resampling.
-
-        Raises:
-            PrefixcapError: as `score`.
-        """
         with self._running() as process:
             lines = self._statistics(process, records)
         return MeteorStatistic(lines, [record.image for record in records])
 
     def _statistics(self, process: MeteorProcess, records: Sequence[Record]) -> list[str]:
-        """Counts matches; the last ones are kept, to resample what was scored a moment ago."""
+        # the latest are cached, because resampling follows scoring
         pairs = _pairs(records)
-        if pairs != self._counted[0]:
-            self._counted = pairs, process.statistics(pairs)
-        return self._counted[1]
+        if pairs != self._latest[0]:
+            self._latest = pairs, process.statistics(pairs)
+        return self._latest[1]
 
     @contextmanager
     def _running(self) -> Iterator[MeteorProcess]:
-        """Gives the process, which takes about ten seconds to load, so it is kept for a while."""
         with self._lock:
             self._timer.cancel()
             if self._process is None or not self._process.alive:
                 self._process = MeteorProcess()
             yield self._process
-            self._timer = Timer(KEPT, self._end)
+            # loading takes about ten seconds, so the process stays for the next score
+            self._timer = Timer(IDLE_TIMEOUT, self._end)
             self._timer.daemon = True
             self._timer.start()
 
@@ -89,13 +80,13 @@ class MeteorMetric(Metric, Resamplable):
 
 
 class MeteorProcess:
-    """The Java process; it ends with this object, and with the interpreter at the latest."""
+    """The Java process, which ends with this object or with the interpreter."""
 
     def __init__(self) -> None:
         folder = jars() / "meteor"
         command = [executable(), "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", "meteor-1.5.jar"]
         command += ["-", "-", "-stdio", "-l", "en", "-norm"]
-        self._errors = TemporaryFile()  # noqa: SIM115  # a pipe that nobody reads would block it
+        self._errors = TemporaryFile()  # noqa: SIM115  # an unread pipe would block it
         with running(command[0]):
             self._process = subprocess.Popen(
                 command,
@@ -111,25 +102,25 @@ class MeteorProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def statistics(self, pairs: Pairs) -> list[str]:
-        """Counts matches of tokenised predictions with the best of their tokenised references.
+        """Count the matches of predictions with the best of their references.
 
         Returns:
-            Each pair's statistics, 23 numbers in a text.
+            The statistics of each pair, 23 numbers in a string.
 
         Raises:
-            PrefixcapError: the process has ended or does not answer.
+            PrefixcapError: If the process has ended or does not answer.
         """
         return [self._ask(_score_line(*pair)) for pair in pairs]
 
     def score(self, statistics: Sequence[str]) -> tuple[float, tuple[float, ...]]:
-        """Scores what `statistics` counted; raises as it does.
+        """Score the results of `statistics`; raises as it does.
 
         Returns:
-            The corpus score, and each pair's.
+            The corpus score, and the score of each pair.
         """
         answers = [self._ask(SEPARATOR.join(["EVAL", *statistics]))]
         answers += [self._answer() for _ in statistics]
@@ -147,29 +138,29 @@ class MeteorProcess:
 
     def _answer(self) -> str:
         try:
-            answer = self._answers.get(timeout=PATIENCE)
+            answer = self._answers.get(timeout=TIMEOUT)
         except Empty:
-            raise self._failure(f"gave no answer for {PATIENCE:.0f} s") from None
+            raise self._failure(f"gave no answer for {TIMEOUT:.0f} s") from None
         if not answer:
             raise self._failure("ended early")
         return answer.decode().strip()
 
-    def _failure(self, what: str) -> PrefixcapError:
+    def _failure(self, event: str) -> PrefixcapError:
         self._process.kill()
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
         self.close()
-        reason = f": {said[-1]}" if said else ""
-        return PrefixcapError(f"METEOR's Java process {what}{reason}")
+        reason = f": {lines[-1]}" if lines else ""
+        return PrefixcapError(f"METEOR's Java process {event}{reason}")
 
 
 def _pairs(records: Sequence[Record]) -> Pairs:
-    found = tokens(records)
-    return [(found.predictions[i][0], found.references[i]) for i in range(len(records))]
+    tokens = tokenise_records(records)
+    return [(tokens.predictions[i][0], tokens.references[i]) for i in range(len(records))]
 
 
 def _score_line(prediction: str, references: Sequence[str]) -> str:
-    # pycocoevalcap cleans the prediction alone; a "|||" in a reference would split it in two
+    # pycocoevalcap cleans only the prediction, but "|||" in a reference would split it too
     texts = [text.replace("|||", "").replace("  ", " ") for text in [*references, prediction]]
     return SEPARATOR.join(["SCORE", *texts])
 
@@ -183,10 +174,10 @@ def _listen(stream: IO[bytes], answers: SimpleQueue[bytes]) -> None:
 
 def _stop(process: subprocess.Popen[bytes], errors: IO[bytes], owner: int) -> None:
     if os.getpid() != owner:
-        return  # a fork of the owner goes; the process is not its own
+        return  # a fork of the owner ends, to which the process does not belong
     process.kill()  # it has nothing to save
     if process.stdin is not None:
-        with suppress(OSError):  # what was still in the buffer went nowhere
+        with suppress(OSError):  # the buffer could not be flushed
             process.stdin.close()
     process.wait()
     errors.close()

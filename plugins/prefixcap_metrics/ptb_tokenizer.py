@@ -1,4 +1,4 @@
-"""Penn Treebank tokens, exactly as pycocoevalcap's own tokenizer gives them."""
+"""Penn Treebank tokens, identical to those of pycocoevalcap's tokenizer."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"
 
 @attrs.frozen
 class Tokens:
-    """The records' texts, tokenised: words joined by spaces, lower case, without punctuation.
+    """Tokenised texts of records: words joined by spaces, lower case, without punctuation.
 
-    The keys are the records' numbers, so that an image may stand in more than one record.
+    Keys are indices of records, because an image can appear in more than one record.
     """
 
     references: dict[int, list[str]]
     predictions: dict[int, list[str]]
 
 
-def tokens(records: Sequence[Record]) -> Tokens:
-    """Tokenises all references and predictions of some records.
+def tokenise_records(records: Sequence[Record]) -> Tokens:
+    """Tokenise all references and predictions.
 
-    References and predictions are two runs of the tokenizer, as in pycocoevalcap (a word at a
-    line's end can depend on the next line). Both runs are remembered, so all metrics of the same
-    records share them, and all cells of a study share the one of the references.
+    These are two runs of the tokenizer, as in pycocoevalcap, because a word at the end of a line
+    can depend on the next line. Both are cached, so that all metrics of the same records, and the
+    references of all cells of a study, share them.
 
     Raises:
-        PrefixcapError: there are no records, a record has no references, or Java fails.
+        PrefixcapError: If there are no records, a record has no references, or Java fails.
     """
     if not records:
-        raise PrefixcapError("there is nothing to score: no records")
+        raise PrefixcapError("there are no records to score")
     for record in records:
         if not record.references:
             raise PrefixcapError(f"the image {record.image!r} has no reference captions")
@@ -54,36 +54,35 @@ def tokens(records: Sequence[Record]) -> Tokens:
 def by_image(
     records: Sequence[Record],
 ) -> tuple[dict[Hashable, list[str]], dict[Hashable, list[str]]]:
-    """Returns the tokenised references and predictions by image.
+    """Return the tokenised references and predictions by image.
 
     Raises:
-        PrefixcapError: as `tokens`, or an image stands in two records.
+        PrefixcapError: As for `tokenise_records`, or if an image appears in two records.
     """
-    found = tokens(records)
-    numbers: dict[Hashable, int] = {}
+    tokens = tokenise_records(records)
+    indices: dict[Hashable, int] = {}
     for i, record in enumerate(records):
-        if numbers.setdefault(record.image, i) != i:
-            raise PrefixcapError(f"the image {record.image!r} stands in two records")
+        if indices.setdefault(record.image, i) != i:
+            raise PrefixcapError(f"the image {record.image!r} appears in two records")
     return (
-        {image: found.references[i] for image, i in numbers.items()},
-        {image: found.predictions[i] for image, i in numbers.items()},
+        {image: tokens.references[i] for image, i in indices.items()},
+        {image: tokens.predictions[i] for image, i in indices.items()},
     )
 
 
 @lru_cache(maxsize=8)
 def tokenise(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Tokenises texts; what comes back is as many.
-
-    Line breaks of any sort count as spaces. The temporary file is of this call alone and not in
-    pycocoevalcap's folder, which may be read-only.
+    """Tokenise texts; line breaks count as spaces.
 
     Raises:
-        PrefixcapError: there is no Java, no room for the file, or the tokenizer fails.
+        PrefixcapError: If Java is missing, the temporary file cannot be written, or the tokenizer
+            fails.
     """
     from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
     lines = [" ".join(text.replace("\0", " ").splitlines()) for text in texts]
     try:
+        # not in pycocoevalcap's folder, which may be read-only or used by another process
         with TemporaryDirectory(prefix="prefixcap-") as folder:
             file = Path(folder) / "captions.txt"
             file.write_bytes("\n".join(lines).encode("utf-8", "replace"))
@@ -91,12 +90,12 @@ def tokenise(texts: tuple[str, ...]) -> tuple[str, ...]:
     except OSError as error:
         raise PrefixcapError(
             f"the tokenizer's file cannot be written in {gettempdir()}: {error.strerror}; "
-            "the environment variable TMPDIR chooses another folder"
+            "set the environment variable TMPDIR to another folder"
         ) from error
     tokenised = output.decode("utf-8", "replace").split("\n")
     if len(tokenised) < len(lines):
         raise PrefixcapError(
-            f"the tokenizer, on Java {executable()}, gave {len(tokenised)} lines "
+            f"the tokenizer, on Java {executable()}, returned {len(tokenised)} lines "
             f"for {len(lines)} captions"
         )
     return tuple(

@@ -1,4 +1,4 @@
-"""SPICE 1.0, where its models have been downloaded."""
+"""SPICE 1.0, if its models have been downloaded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from typing_extensions import override
+
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
 from prefixcap_metrics.java import check, executable, jars, running
-from prefixcap_metrics.ptb_tokenizer import tokens
+from prefixcap_metrics.ptb_tokenizer import tokenise_records
 
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
@@ -20,11 +22,11 @@ class SpiceMetric(Metric):
     """SPICE, the mean over images of the F-score of scene graphs.
 
     Args:
-        memory: the most memory for Java, in GB.
+        memory: Maximum heap of Java, in GB.
 
     Raises:
-        PrefixcapError: as `java.check`; or the models are not there, which are never downloaded
-            unasked.
+        PrefixcapError: If Java or the models, which are never downloaded automatically, are
+            missing.
     """
 
     def __init__(self, memory: int) -> None:
@@ -34,19 +36,15 @@ class SpiceMetric(Metric):
         missing = [name for name in MODELS if not (folder / name).is_file()]
         if missing:
             raise PrefixcapError(
-                f"spice needs {' and '.join(missing)} in {folder}; they come with "
-                "python -m pycocoevalcap.spice.get_stanford_models (a download of 385 MB)"
+                f"spice needs {' and '.join(missing)} in {folder}; download them (385 MB) with "
+                "python -m pycocoevalcap.spice.get_stanford_models"
             )
 
+    @override
     def score(self, records: Sequence[Record]) -> Scores:
-        """Scores all records together; an image whose graphs are empty counts as pycocoevalcap's.
-
-        Raises:
-            PrefixcapError: as `tokens`, or SPICE fails.
-        """
-        found = tokens(records)
+        tokens = tokenise_records(records)
         data = [
-            {"image_id": i, "test": found.predictions[i][0], "refs": found.references[i]}
+            {"image_id": i, "test": tokens.predictions[i][0], "refs": tokens.references[i]}
             for i in range(len(records))
         ]
         with TemporaryDirectory(prefix="prefixcap-") as folder:
@@ -56,17 +54,17 @@ class SpiceMetric(Metric):
         return Scores(values={"SPICE": sum(each) / len(each)}, per_image={"SPICE": each})
 
     def _run(self, data: object, folder: Path) -> list[dict[str, object]]:
-        given, answer = folder / "given.json", folder / "answer.json"
-        given.write_text(json.dumps(data), encoding="utf-8")
+        source, target = folder / "input.json", folder / "output.json"
+        source.write_text(json.dumps(data), encoding="utf-8")
         command = [executable(), f"-Xmx{self._memory}G"]
         command += ["--add-opens=java.base/java.lang=ALL-UNNAMED", "-jar", "spice-1.0.jar"]
-        command += [str(given), "-out", str(answer), "-subset", "-silent"]
+        command += [str(source), "-out", str(target), "-subset", "-silent"]
         with running(command[0]):
             done = subprocess.run(command, cwd=jars() / "spice", capture_output=True, check=False)
-        if done.returncode or not answer.is_file():
+        if done.returncode or not target.is_file():
             reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
             raise PrefixcapError(f"SPICE failed on Java {command[0]}: {reason[0]}")
-        results: list[dict[str, object]] = json.loads(answer.read_text(encoding="utf-8"))
+        results: list[dict[str, object]] = json.loads(target.read_text(encoding="utf-8"))
         return results
 
 
@@ -75,4 +73,4 @@ def _f_score(scores: object) -> float:
     try:
         return float(scores["All"]["f"])
     except (TypeError, ValueError):
-        return float("nan")  # as pycocoevalcap has it
+        return float("nan")  # an image without scene graphs, as in pycocoevalcap

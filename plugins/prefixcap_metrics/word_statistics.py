@@ -1,10 +1,12 @@
-"""What can be read off the predictions alone: their length, and how much they differ."""
+"""Metrics of the predictions' words alone: length, distinct n-grams, repetition."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from statistics import fmean, pstdev
+
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
@@ -13,20 +15,16 @@ WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 
 def words(text: str) -> list[str]:
-    """Returns a text's words in lower case, without punctuation; "man's" is one word."""
+    """Return a text's words in lower case, without punctuation; "man's" is one word."""
     return WORD.findall(text.lower())
 
 
 class LengthMetric(Metric):
-    """The number of words of the predictions: `Length` (mean) and `Length_std`."""
+    """`Length` and `Length_std`, mean and standard deviation of the number of words."""
 
+    @override
     def score(self, records: Sequence[Record]) -> Scores:
-        """Counts words.
-
-        Raises:
-            PrefixcapError: there are no records.
-        """
-        lengths = [len(words(text)) for text in _predictions(records)]
+        lengths = [len(caption) for caption in _captions(records)]
         return Scores(
             values={"Length": fmean(lengths), "Length_std": pstdev(lengths)},
             per_image={"Length": tuple(map(float, lengths))},
@@ -34,87 +32,79 @@ class LengthMetric(Metric):
 
 
 class DistinctMetric(Metric):
-    """How much the predictions differ from one another.
+    """Differences between the predictions.
 
-    `Distinct_n` is the number of different n-grams over the number of all n-grams of all
-    predictions, `Vocabulary` the number of different words, and `Distinct_captions` the share of
-    different predictions. All of them fall as the corpus grows: compare equal numbers of images.
-    Li et al. 2016 divide by the number of words instead: the same for n = 1, and lower by the
-    factor 1 - (n - 1) / mean length beyond, where no caption is shorter than n - 1 words.
+    `Distinct_n` is the number of distinct n-grams divided by the number of all n-grams of all
+    predictions, `Vocabulary` the number of distinct words, and `Distinct_captions` the share of
+    distinct predictions. The shares fall as the corpus grows: compare equal numbers of images.
+    Li et al. 2016 divide by the number of words, which is lower by the factor
+    1 - (n - 1) / mean length if no caption is shorter than n - 1 words.
 
     Args:
-        max_n: the longest n-grams to count.
+        max_n: Length of the longest n-grams.
     """
 
     def __init__(self, max_n: int) -> None:
         self._max_n = max_n
 
+    @override
     def score(self, records: Sequence[Record]) -> Scores:
-        """Counts n-grams.
-
-        Raises:
-            PrefixcapError: there are no records.
-        """
-        captions = [tuple(words(text)) for text in _predictions(records)]
+        captions = _captions(records)
         values = {f"Distinct_{n}": distinct(captions, n) for n in range(1, self._max_n + 1)}
         values["Vocabulary"] = float(len({word for caption in captions for word in caption}))
         values["Distinct_captions"] = len(set(captions)) / len(captions)
         return Scores(values=values)
 
 
-def _predictions(records: Sequence[Record]) -> list[str]:
-    if not records:
-        raise PrefixcapError("there is nothing to score: no records")
-    return [record.prediction for record in records]
-
-
 class RepetitionMetric(Metric):
-    """How much a prediction repeats itself.
+    """Repetition within a prediction, as means over images.
 
-    `Rep_n` is 1 minus the number of different n-grams over the number of all n-grams of a
-    prediction, and `Rep_consecutive` 1 where a word or a phrase of up to `max_n` words follows
-    itself at once, else 0; all are means over images.
+    `Rep_n` is 1 minus the number of distinct n-grams divided by the number of all n-grams of a
+    prediction. `Rep_consecutive` is 1 if a word or a phrase of up to `max_n` words is immediately
+    repeated, otherwise 0.
 
     Args:
-        max_n: the longest n-grams to count.
+        max_n: Length of the longest n-grams.
     """
 
     def __init__(self, max_n: int) -> None:
         self._max_n = max_n
 
+    @override
     def score(self, records: Sequence[Record]) -> Scores:
-        """Counts n-grams.
-
-        Raises:
-            PrefixcapError: there are no records.
-        """
-        captions = [tuple(words(text)) for text in _predictions(records)]
+        captions = _captions(records)
         per_image = {
             f"Rep_{n}": tuple(_repeated(caption, n) for caption in captions)
             for n in range(2, self._max_n + 1)
         }
         per_image["Rep_consecutive"] = tuple(
-            float(any(_stutters(caption, n) for n in range(1, self._max_n + 1)))
+            float(any(_repeats_at_once(caption, n) for n in range(1, self._max_n + 1)))
             for caption in captions
         )
         return Scores(values={k: fmean(v) for k, v in per_image.items()}, per_image=per_image)
+
+
+def _captions(records: Sequence[Record]) -> list[tuple[str, ...]]:
+    if not records:
+        raise PrefixcapError("there are no records to score")
+    return [tuple(words(record.prediction)) for record in records]
 
 
 def _repeated(caption: tuple[str, ...], n: int) -> float:
     return 1 - distinct([caption], n) if len(caption) >= n else 0.0
 
 
-def _stutters(caption: tuple[str, ...], n: int) -> bool:
+def _repeats_at_once(caption: tuple[str, ...], n: int) -> bool:
     ends = range(2 * n, len(caption) + 1)
     return any(caption[i - 2 * n : i - n] == caption[i - n : i] for i in ends)
 
 
 def distinct(captions: Sequence[tuple[str, ...]], n: int) -> float:
-    """Returns the number of different n-grams over that of all; 0 where there are none."""
-    found = [gram for caption in captions for gram in grams(caption, n)]
-    return len(set(found)) / len(found) if found else 0.0
+    """Return the number of distinct n-grams divided by that of all, or 0 if there are none."""
+    grams = [gram for caption in captions for gram in ngrams(caption, n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def grams(caption: tuple[str, ...], n: int) -> Iterator[tuple[str, ...]]:
-    """Gives a caption's n-grams in their order."""
+def ngrams(caption: tuple[str, ...], n: int) -> Iterator[tuple[str, ...]]:
+    """Return the n-grams of a caption in order."""
     return (caption[i : i + n] for i in range(len(caption) - n + 1))

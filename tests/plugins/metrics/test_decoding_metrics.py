@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefixcap_metrics import clip_score
-from prefixcap_metrics.clip_score import label
+from prefixcap_metrics.clip_score import score_suffix
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.evaluate import score, unmet_requirement
@@ -179,7 +179,7 @@ def test_the_oracle_is_the_score_of_the_best_captions(metric: MetricConfig) -> N
 
 def test_an_oracle_needs_what_its_metrics_need_and_scores_of_images() -> None:
     assert metrics.Oracle(metric=("cider", "clipscore")).requires == {"several", "image"}
-    with pytest.raises(PrefixcapError, match="'distinct' has no scores of single images"):
+    with pytest.raises(PrefixcapError, match="'distinct' has no per-image scores"):
         metrics.Oracle(metric=("distinct",)).build().score(records(0))
     assert [part.name for part in metrics.Oracle(metric=("cider",)).subcomponents()] == ["cider"]
     assert metrics.Oracle(metric=("length", "cider")).min_samples == metrics.Cider().min_samples
@@ -243,7 +243,7 @@ def test_clip_score_is_its_formula(prompt: str) -> None:
 def test_scores_are_named_by_their_clip_and_their_prompt(
     name: str, prompt: str, shown: str
 ) -> None:
-    assert label(TextEncoder(name, WordsEncoder), prompt) == shown
+    assert score_suffix(TextEncoder(name, WordsEncoder), prompt) == shown
 
 
 def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
         file.parent.mkdir()
         file.touch()
         side = TextEncoder(f"clip:model={file}", partial(WordsEncoder, width))
-        names.append(label(side, "A photo depicts"))
+        names.append(score_suffix(side, "A photo depicts"))
     assert names[0].startswith("[mine.bin@")
     assert names[0] == names[2] != names[1]
 
@@ -298,7 +298,7 @@ def test_what_clip_score_lacks_is_said() -> None:
     short = attrs.evolve(record, feature=torch.ones(3))
     with pytest.raises(PrefixcapError, match="width 3 and the texts of 'clip' 64"):
         score([short], metrics.ClipScore())
-    with pytest.raises(PrefixcapError, match="the encoder of the image '0' was not given"):
+    with pytest.raises(PrefixcapError, match="the encoder of the image '0' is unknown"):
         score([attrs.evolve(record, text_encoder=None)], metrics.ClipScore())
     with pytest.raises(ValueError, match="give either encoder or text"):
         metrics.ClipScore(encoder="clip", text="clip")

