@@ -1,7 +1,7 @@
-"""Reading a checkpoint of ClipCap (Mokady et al. 2021, github.com/rmokady/CLIP_prefix_caption).
+"""Reading checkpoints of ClipCap (Mokady et al. 2021, github.com/rmokady/CLIP_prefix_caption).
 
 A checkpoint is the `state_dict` of ClipCap's model: `clip_project.*` is the mapper and `gpt.*` the
-language model (absent where only the mapper was kept). Every size is read from the shapes.
+language model (absent if only the mapper was saved). Every size is read from the shapes.
 """
 
 from __future__ import annotations
@@ -22,40 +22,25 @@ MappingType = Literal["mlp", "transformer"]
 MAPPING_TYPES: tuple[MappingType, ...] = ("mlp", "transformer")
 
 _MARKS = {"mlp": "model.0.weight", "transformer": "prefix_const"}
-_MLP_NAMES = tuple(f"model.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias"))
-_LAYER_NAMES = (
-    "norm1.weight",
-    "norm1.bias",
-    "attn.to_queries.weight",
-    "attn.to_keys_values.weight",
-    "attn.project.weight",
-    "attn.project.bias",
-    "norm2.weight",
-    "norm2.bias",
-    "mlp.fc1.weight",
-    "mlp.fc1.bias",
-    "mlp.fc2.weight",
-    "mlp.fc2.bias",
-)
-# older versions of transformers kept the causal mask among the weights
+# older versions of transformers saved the causal mask with the weights
 _MASKS = re.compile(r"\.attn\.(masked_)?bias$")
 
 
 @attrs.frozen(kw_only=True)
-class Checkpoint:
-    """A checkpoint of ClipCap, read and checked as far as it says itself.
+class ClipCapCheckpoint:
+    """A checkpoint of ClipCap, whose parts have been checked against each other.
 
     Attributes:
-        path: where it was read.
-        mapping_type: which of ClipCap's mappers it holds.
+        path: File it was read from.
+        mapping_type: Type of the mapper.
         prefix_length: P.
         feature_width: D.
         embedding_width: E.
-        hidden: the width of the mapper's hidden layer (of each layer's, in the transformer).
-        clip_length: the feature tokens of the transformer mapper; None for the MLP.
-        num_layers: the layers of the transformer mapper; None for the MLP.
-        mapper: its weights, by ClipCap's names without "clip_project.".
-        lm: the language model's weights, by transformers' names; empty where there are none.
+        hidden: Width of the mapper's hidden layer (of each layer's MLP, in the transformer).
+        clip_length: Number of feature tokens of the transformer mapper; None for the MLP.
+        num_layers: Number of layers of the transformer mapper; None for the MLP.
+        mapper: Its weights, by ClipCap's names without "clip_project.".
+        lm: Language model's weights, by transformers' names; empty if there are none.
     """
 
     path: Path
@@ -78,54 +63,51 @@ def read(
     clip_length: int | None = None,
     num_layers: int | None = None,
     embedding_width: Callable[[], int],
-) -> Checkpoint:
-    """Reads a checkpoint, weights only: nothing in the file is ever run.
+) -> ClipCapCheckpoint:
+    """Read a checkpoint in weights-only mode, which cannot execute code in the file.
 
     Args:
         path: ClipCap's .pt file.
         mapping_type: "mlp" or "transformer".
         prefix_length: P.
-        clip_length: the feature tokens of the transformer mapper; only checked, as is
-        num_layers: its number of layers.
-        embedding_width: asked for E by a checkpoint that does not say it (an MLP without GPT-2).
+        clip_length: Expected number of feature tokens of the transformer mapper, if known.
+        num_layers: Expected number of its layers, if known.
+        embedding_width: Returns E, for checkpoints without it (an MLP without GPT-2).
 
     Raises:
-        PrefixcapError: the file is not such a checkpoint, or the settings do not fit it.
+        PrefixcapError: If the file is not such a checkpoint, or does not match the arguments.
     """
     if mapping_type not in MAPPING_TYPES:
         raise PrefixcapError(
             f"--mapping-type {mapping_type!r} is not known{nearest(mapping_type, MAPPING_TYPES)}"
         )
-    tensors = _tensors(path)
-    mapper = {
-        name.removeprefix("clip_project."): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("clip_project.")
-    }
-    lm = {
-        name.removeprefix("gpt."): tensor
-        for name, tensor in tensors.items()
-        if name.startswith("gpt.")
-    }
+    tensors = _load(path)
+    mapper = {name[13:]: t for name, t in tensors.items() if name.startswith("clip_project.")}
+    lm = {name[4:]: t for name, t in tensors.items() if name.startswith("gpt.")}
     _check_parts(path, tensors, mapper, mapping_type)
-    width = _width(path, mapper, lm, embedding_width)
-    sizes = _mlp_sizes if mapping_type == "mlp" else _transformer_sizes
-    found = Checkpoint(
+    width = _width(path, mapper, lm) or embedding_width()
+    checkpoint = ClipCapCheckpoint(
         path=path,
         mapping_type=mapping_type,
         embedding_width=width,
         mapper=mapper,
         lm=lm,
-        **sizes(path, mapper, width),
+        **_sizes(path, mapper, mapping_type, width),
     )
-    _check_option(found, "--prefix-len", prefix_length, found.prefix_length)
+    expected: list[tuple[str, int | None, int | None]]
+    expected = [("--prefix-len", prefix_length, checkpoint.prefix_length)]
     if mapping_type == "transformer":
-        _check_option(found, "--clip-length", clip_length, found.clip_length)
-        _check_option(found, "--num-layers", num_layers, found.num_layers)
-    return found
+        expected.append(("--clip-length", clip_length, checkpoint.clip_length))
+        expected.append(("--num-layers", num_layers, checkpoint.num_layers))
+    for option, value, actual in expected:
+        if value is not None and value != actual:
+            raise PrefixcapError(
+                f"{path}: {option} {value} does not fit its shapes; use {option} {actual}"
+            )
+    return checkpoint
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _load(path: Path) -> dict[str, Tensor]:
     from pickle import UnpicklingError
 
     import torch
@@ -133,25 +115,27 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise PrefixcapError(f"{path}: there is no such file; give ClipCap's .pt checkpoint")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise PrefixcapError(
             f"{path}: not a checkpoint that can be read safely (weights only): {reason[:200]}"
         ) from error
-    if not isinstance(found, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in found.items()
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in content.items()
     ):
+        names = _first_names(content) if isinstance(content, dict) else "no names"
         raise PrefixcapError(
             f"{path}: not a state_dict of ClipCap: expected names with tensors, found "
-            f"{type(found).__name__} of {_listed(found) if isinstance(found, dict) else 'no names'}"
+            f"{type(content).__name__} of {names}"
         )
-    weights = {name: t.float() for name, t in found.items() if not _MASKS.search(name)}
+    weights = {name: t.float() for name, t in content.items() if not _MASKS.search(name)}
     for name, tensor in weights.items():
         if not tensor.ndim or not tensor.numel():
-            raise PrefixcapError(f"{path}: {name} is of shape {tuple(tensor.shape)}: no weights")
+            raise PrefixcapError(f"{path}: {name} has shape {tuple(tensor.shape)}: no weights")
         if not tensor.isfinite().all():
-            raise PrefixcapError(f"{path}: {name} holds numbers that are not finite")
+            raise PrefixcapError(f"{path}: {name} contains infinite numbers or NaN")
     return weights
 
 
@@ -160,137 +144,128 @@ def _check_parts(
 ) -> None:
     if not mapper:
         raise PrefixcapError(
-            f"{path}: not a checkpoint of ClipCap: nothing in it is called 'clip_project.'; "
-            f"it has {_listed(tensors)}"
+            f"{path}: not a checkpoint of ClipCap: no name begins with 'clip_project.'; "
+            f"it has {_first_names(tensors)}"
         )
-    foreign = [name for name in tensors if not name.startswith(("clip_project.", "gpt."))]
-    if foreign:
-        raise PrefixcapError(
-            f"{path}: not a checkpoint of ClipCap: beside 'clip_project.' and 'gpt.' it has "
-            f"{foreign[0]!r}"
-        )
-    other = next((name for name, mark in _MARKS.items() if mark in mapper), None)
-    if other is None:
+    for name in tensors:
+        if not name.startswith(("clip_project.", "gpt.")):
+            raise PrefixcapError(
+                f"{path}: not a checkpoint of ClipCap: besides 'clip_project.' and 'gpt.' it has "
+                f"{name!r}"
+            )
+    actual = next((name for name, mark in _MARKS.items() if mark in mapper), None)
+    if actual is None:
         raise PrefixcapError(
             f"{path}: its clip_project is neither ClipCap's MLP nor its transformer; "
-            f"it has {_listed(mapper)}"
+            f"it has {_first_names(mapper)}"
         )
-    if other != mapping_type:
+    if actual != mapping_type:
         raise PrefixcapError(
             f"{path}: --mapping-type {mapping_type} does not fit: its mapper is of the "
-            f"type {other}; use --mapping-type {other}"
+            f"type {actual}; use --mapping-type {actual}"
         )
 
 
-def _width(
-    path: Path, mapper: Mapping[str, Tensor], lm: Mapping[str, Tensor], given: Callable[[], int]
-) -> int:
+def _width(path: Path, mapper: Mapping[str, Tensor], lm: Mapping[str, Tensor]) -> int | None:
     if lm and "transformer.wte.weight" not in lm:
         raise PrefixcapError(f"{path}: it has a 'gpt.' but no gpt.transformer.wte.weight")
-    said = {
+    parts = {
         "gpt.transformer.wte.weight": lm.get("transformer.wte.weight"),
         "clip_project.prefix_const": mapper.get("prefix_const"),
     }
-    widths = {name: int(tensor.shape[-1]) for name, tensor in said.items() if tensor is not None}
+    widths = {name: int(tensor.shape[-1]) for name, tensor in parts.items() if tensor is not None}
     if len(set(widths.values())) > 1:
         both = " but ".join(f"{name} is {width} wide" for name, width in widths.items())
         raise PrefixcapError(f"{path}: its parts do not fit each other: {both}")
-    return next(iter(widths.values())) if widths else given()
+    return next(iter(widths.values()), None)
 
 
-def _mlp_sizes(path: Path, mapper: Mapping[str, Tensor], width: int) -> dict[str, int]:
-    _check_names(path, mapper, _MLP_NAMES)
-    hidden, features = _shape(path, mapper, "model.0.weight", 2)
-    total = _shape(path, mapper, "model.2.weight", 2)[0]
-    if total % width:
-        raise PrefixcapError(
-            f"{path}: its MLP gives {total} numbers an image, which is no whole number of "
-            f"embeddings of width {width}: it belongs to another language model (--lm)"
-        )
-    _check_shapes(
-        path,
-        mapper,
-        {
-            "model.0.bias": (hidden,),
-            "model.2.weight": (total, hidden),
-            "model.2.bias": (total,),
-        },
-    )
-    return {"prefix_length": total // width, "feature_width": features, "hidden": hidden}
-
-
-def _transformer_sizes(path: Path, mapper: Mapping[str, Tensor], width: int) -> dict[str, int]:
-    numbers = [re.match(r"transformer\.layers\.(\d+)\.", name) for name in mapper]
-    layers = 1 + max((int(found[1]) for found in numbers if found), default=-1)
-    names = [f"transformer.layers.{i}.{name}" for i in range(layers) for name in _LAYER_NAMES]
-    _check_names(path, mapper, ("prefix_const", "linear.weight", "linear.bias", *names))
-    if not layers:
-        raise PrefixcapError(f"{path}: its transformer mapper has no layers")
-    length = _shape(path, mapper, "prefix_const", 2)[0]
-    rows, features = _shape(path, mapper, "linear.weight", 2)
+def _sizes(
+    path: Path, mapper: Mapping[str, Tensor], mapping_type: str, width: int
+) -> dict[str, int]:
+    """Read the mapper's sizes from its shapes, and check all names and shapes against them."""
+    layer_numbers = [re.match(r"transformer\.layers\.(\d+)\.", name) for name in mapper]
+    layers = 1 + max((int(match[1]) for match in layer_numbers if match), default=-1)
+    is_mlp = mapping_type == "mlp"
+    _check_names(path, mapper, _mlp_shapes() if is_mlp else _transformer_shapes(layers))
+    if is_mlp:
+        hidden, features = _shape(path, mapper, "model.0.weight")
+        name = "model.2.weight"
+        shapes = _mlp_shapes(hidden, features, len(mapper[name]))
+    else:
+        if not layers:
+            raise PrefixcapError(f"{path}: its transformer mapper has no layers")
+        features = _shape(path, mapper, "linear.weight")[1]
+        hidden = _shape(path, mapper, "transformer.layers.0.mlp.fc1.weight")[0]
+        name = "linear.weight"
+        length = _shape(path, mapper, "prefix_const")[0]
+        shapes = _transformer_shapes(layers, length, features, width, hidden, len(mapper[name]))
+    rows = len(mapper[name])
     if rows % width:
         raise PrefixcapError(
-            f"{path}: clip_project.linear.weight has {rows} rows, which is no whole number of "
-            f"embeddings of width {width}"
+            f"{path}: clip_project.{name} has {rows} rows, which is not a multiple of the "
+            f"embedding width {width}: it belongs to another language model (--lm)"
         )
-    hidden = _shape(path, mapper, "transformer.layers.0.mlp.fc1.weight", 2)[0]
-    wanted: dict[str, tuple[int, ...]] = {"linear.bias": (rows,)}
-    for layer in range(layers):
-        sizes: dict[str, tuple[int, ...]] = dict.fromkeys(_LAYER_NAMES, (width,))
-        sizes |= {
-            "attn.to_queries.weight": (width, width),
-            "attn.to_keys_values.weight": (2 * width, width),
-            "attn.project.weight": (width, width),
-            "mlp.fc1.weight": (hidden, width),
-            "mlp.fc1.bias": (hidden,),
-            "mlp.fc2.weight": (width, hidden),
-        }
-        wanted |= {f"transformer.layers.{layer}.{name}": size for name, size in sizes.items()}
-    _check_shapes(path, mapper, wanted)
+    for key, shape in shapes.items():
+        if tuple(mapper[key].shape) != shape:
+            raise PrefixcapError(
+                f"{path}: clip_project.{key} has shape {tuple(mapper[key].shape)}, but the other "
+                f"weights require {shape}"
+            )
+    sizes = {"feature_width": features, "hidden": hidden}
+    if is_mlp:
+        return {**sizes, "prefix_length": rows // width}
+    return {**sizes, "prefix_length": length, "clip_length": rows // width, "num_layers": layers}
+
+
+def _mlp_shapes(hidden: int = 0, features: int = 0, rows: int = 0) -> dict[str, tuple[int, ...]]:
     return {
-        "prefix_length": length,
-        "feature_width": features,
-        "hidden": hidden,
-        "clip_length": rows // width,
-        "num_layers": layers,
+        "model.0.weight": (hidden, features),
+        "model.0.bias": (hidden,),
+        "model.2.weight": (rows, hidden),
+        "model.2.bias": (rows,),
     }
 
 
-def _check_names(path: Path, mapper: Mapping[str, Tensor], wanted: tuple[str, ...]) -> None:
+def _transformer_shapes(
+    layers: int, length: int = 0, features: int = 0, width: int = 0, hidden: int = 0, rows: int = 0
+) -> dict[str, tuple[int, ...]]:
+    layer = {
+        **{f"norm{n}.{part}": (width,) for n in (1, 2) for part in ("weight", "bias")},
+        "attn.to_queries.weight": (width, width),
+        "attn.to_keys_values.weight": (2 * width, width),
+        "attn.project.weight": (width, width),
+        "attn.project.bias": (width,),
+        "mlp.fc1.weight": (hidden, width),
+        "mlp.fc1.bias": (hidden,),
+        "mlp.fc2.weight": (width, hidden),
+        "mlp.fc2.bias": (width,),
+    }
+    return {
+        "prefix_const": (length, width),
+        "linear.weight": (rows, features),
+        "linear.bias": (rows,),
+        **{f"transformer.layers.{n}.{k}": v for n in range(layers) for k, v in layer.items()},
+    }
+
+
+def _check_names(path: Path, mapper: Mapping[str, Tensor], known: Mapping[str, object]) -> None:
     for problem, names in (
-        ("lacks", [name for name in wanted if name not in mapper]),
-        ("has an unknown", [name for name in mapper if name not in wanted]),
+        ("lacks", [name for name in known if name not in mapper]),
+        ("has an unknown", [name for name in mapper if name not in known]),
     ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise PrefixcapError(f"{path}: its mapper {problem} clip_project.{names[0]}{more}")
 
 
-def _shape(path: Path, mapper: Mapping[str, Tensor], name: str, dims: int) -> tuple[int, ...]:
+def _shape(path: Path, mapper: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
     shape = tuple(mapper[name].shape)
-    if len(shape) != dims:
-        raise PrefixcapError(f"{path}: clip_project.{name} has {len(shape)} dimensions, not {dims}")
+    if len(shape) != 2:
+        raise PrefixcapError(f"{path}: clip_project.{name} has {len(shape)} dimensions, not 2")
     return shape
 
 
-def _check_shapes(
-    path: Path, mapper: Mapping[str, Tensor], wanted: Mapping[str, tuple[int, ...]]
-) -> None:
-    for name, size in wanted.items():
-        if tuple(mapper[name].shape) != size:
-            raise PrefixcapError(
-                f"{path}: clip_project.{name} is of shape {tuple(mapper[name].shape)}, "
-                f"where the others need {size}"
-            )
-
-
-def _check_option(checkpoint: Checkpoint, option: str, given: int | None, found: object) -> None:
-    if given is not None and given != found:
-        raise PrefixcapError(
-            f"{checkpoint.path}: {option} {given} does not fit its shapes; use {option} {found}"
-        )
-
-
-def _listed(names: Mapping[str, object]) -> str:
+def _first_names(names: Mapping[str, object]) -> str:
     first = ", ".join(map(str, list(names)[:3]))
     return f"{first}{', ...' if len(names) > 3 else ''}" or "nothing"

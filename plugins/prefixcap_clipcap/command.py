@@ -1,4 +1,4 @@
-"""`prefixcap import-clipcap`: a run of what ClipCap's own code trained."""
+"""`prefixcap import-clipcap`: convert a checkpoint of ClipCap's own code to a run."""
 
 from __future__ import annotations
 
@@ -12,43 +12,39 @@ from prefixcap.errors import PrefixcapError
 
 def import_clipcap(
     checkpoint: Annotated[
-        Path, typer.Argument(help="ClipCap's .pt file: the whole model, or its mapper alone.")
+        Path, typer.Argument(help="ClipCap's .pt file: the complete model, or its mapper alone.")
     ],
-    mapping_type: Annotated[str, typer.Option(help="The mapper: mlp or transformer.")],
+    mapping_type: Annotated[str, typer.Option(help="Mapper: mlp or transformer.")],
     prefix_length: Annotated[
         int, typer.Option("--prefix-len", "--prefix-length", help="P, the prefix length.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder of the run to write.")],
+    out: Annotated[Path, typer.Option(help="Output folder.")],
     clip_length: Annotated[
-        int | None,
-        typer.Option(help="The feature tokens of the transformer mapper; checked where given."),
+        int | None, typer.Option(help="Feature tokens of the transformer mapper, to be checked.")
     ] = None,
     num_layers: Annotated[
-        int | None,
-        typer.Option(help="The layers of the transformer mapper; checked where given."),
+        int | None, typer.Option(help="Layers of the transformer mapper, to be checked.")
     ] = None,
     normalize_prefix: Annotated[
         bool,
-        typer.Option(
-            "--normalize-prefix", help="Features were divided by their norm before training."
-        ),
+        typer.Option("--normalize-prefix", help="Features were divided by their norm in training."),
     ] = False,
     feature_scale: Annotated[
-        float, typer.Option(help="What features are then multiplied by.")
+        float, typer.Option(help="Factor applied to features after that.")
     ] = 1.0,
     lm: Annotated[
         str,
         typer.Option(
-            help="A hub name or a folder: the language model's config and tokenizer, and its "
-            "weights where the checkpoint holds the mapper alone."
+            help="Hub name or folder of the language model's config and tokenizer, and of its "
+            "weights if the checkpoint has none."
         ),
     ] = "gpt2",
 ) -> None:
-    """Turn a checkpoint of ClipCap's own code into a run that `prefixcap caption` reads."""
+    """Convert a checkpoint of ClipCap's own code to a run for `prefixcap caption`."""
     if not feature_scale > 0:
         raise PrefixcapError(f"--feature-scale must be greater than 0, not {feature_scale}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PrefixcapError(f"--out {out} is there already: give a folder that is new or empty")
+        raise PrefixcapError(f"--out {out} already exists: give a new or empty folder")
     from prefixcap.cli.output import quiet_stdout
 
     with quiet_stdout():

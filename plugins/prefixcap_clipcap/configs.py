@@ -1,10 +1,11 @@
-"""ClipCap's own two decoders, as its published code decodes."""
+"""Configs of the two decoders of ClipCap's published code."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.interfaces.decoder import Decoder, DecoderConfig
 from prefixcap.interfaces.validators import at_least, between
@@ -12,22 +13,22 @@ from prefixcap.interfaces.validators import at_least, between
 
 @attrs.frozen(kw_only=True)
 class ClipCapBeam(DecoderConfig):
-    """The beam search of ClipCap's code (Mokady et al. 2021, `generate_beam`).
+    """ClipCap's `generate_beam`: beam search in which ended beams keep their place.
 
-    It differs from a proper beam search: an ended beam keeps its place among the `num_beams` and
-    competes, at each step, with what the others grow into; nothing that once fell out is
-    remembered, and the search goes on until every beam has ended. Beams are ranked by their mean
-    log-probability, stop token included.
+    Mokady et al. 2021, "ClipCap: CLIP Prefix for Image Captioning" (arXiv:2111.09734). Unlike in
+    `beam`, an ended beam occupies one of the `num_beams` places and competes with the others at
+    each step; one that drops out is lost, and the search ends only when all beams have ended.
+    Beams are ranked by mean log-probability, stop token included.
 
     Attributes:
-        num_beams: the beams an image, all of which are captions in the end.
+        num_beams: Number of beams per image, all of which are returned.
     """
 
     name: ClassVar[str] = "clipcap-beam"
     num_beams: int = attrs.field(default=5, validator=at_least(1))
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_clipcap.decoders import ClipCapBeamDecoder
 
         return ClipCapBeamDecoder(self.num_beams)
@@ -35,21 +36,21 @@ class ClipCapBeam(DecoderConfig):
 
 @attrs.frozen(kw_only=True)
 class ClipCapGenerate2(DecoderConfig):
-    """The `generate2` of ClipCap's code (Mokady et al. 2021): greedy search, whatever `top_p` says.
+    """ClipCap's `generate2`: greedy search, whatever `top_p` is.
 
-    Its code filters the logits by top-p and then takes the likeliest token that is left. That token
-    is never filtered out, so nothing is sampled, `top_p` changes nothing and all captions of an
-    image are the same one; `top-p` samples truly.
+    Mokady et al. 2021, "ClipCap: CLIP Prefix for Image Captioning" (arXiv:2111.09734). Its code
+    filters the logits by top-p and then takes the most likely token, which the filter never
+    removes. Several captions of an image are copies; `top-p` is actual nucleus sampling.
 
     Attributes:
-        top_p: accepted as ClipCap accepts it, and without effect.
+        top_p: Accepted as in ClipCap, without effect; 0 to 1.
     """
 
     name: ClassVar[str] = "clipcap-generate2"
     top_p: float = attrs.field(default=0.8, converter=float, validator=between(0.0, 1.0))
 
+    @override
     def build(self) -> Decoder:
-        """Makes the decoder."""
         from prefixcap_clipcap.decoders import ClipCapGenerate2Decoder
 
         return ClipCapGenerate2Decoder()

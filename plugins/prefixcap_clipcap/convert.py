@@ -1,4 +1,4 @@
-"""From a checkpoint of ClipCap to a `Captioner`."""
+"""Conversion of ClipCap checkpoints to captioners."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry, default_registry
-from prefixcap_clipcap.checkpoint import Checkpoint, read
+from prefixcap_clipcap.checkpoint import ClipCapCheckpoint, read
 
-# ClipCap fixes the transformer mapper's heads; they cannot be read from shapes
+# fixed in ClipCap's code; shapes do not show the number of heads
 _HEADS = 8
-# the names of the mappers `mlp` and `transformer` for ClipCap's
+# from ClipCap's names to those of the mappers `mlp` and `transformer`
 _RENAMED = (
     (r"^model\.", "layers."),
     (r"^linear\.", "project."),
@@ -50,22 +50,22 @@ def import_checkpoint(
     lm: str = "gpt2",
     registry: Registry | None = None,
 ) -> Captioner:
-    """Makes a captioner of a checkpoint that ClipCap's code trained.
+    """Convert a checkpoint of ClipCap's code to a captioner.
 
     Args:
-        path: ClipCap's .pt file: the whole model, or `clip_project.*` alone.
+        path: ClipCap's .pt file, of the complete model or of `clip_project.*` alone.
         mapping_type: "mlp" or "transformer".
         prefix_length: P.
-        clip_length: the feature tokens of the transformer mapper, to be checked.
-        num_layers: the transformer mapper's layers, to be checked.
-        normalize_prefix: whether features were divided by their norm in training.
-        feature_scale: what features were then multiplied by.
-        lm: a hub name or a folder of transformers: the language model's config and tokenizer, and
-            its weights where the checkpoint has none.
-        registry: where the components are looked up; what is installed unless given.
+        clip_length: Number of feature tokens of the transformer mapper, checked if given.
+        num_layers: Number of layers of the transformer mapper, checked if given.
+        normalize_prefix: Whether features were divided by their norm in training.
+        feature_scale: Factor applied to features after that.
+        lm: Hub name or folder of the language model's config and tokenizer, and of its weights if
+            the checkpoint has none.
+        registry: Registry of components; by default the installed ones.
 
     Raises:
-        PrefixcapError: the file is no such checkpoint, or something does not fit it.
+        PrefixcapError: If the file is not such a checkpoint, or does not match the arguments.
     """
     path = Path(path)
     registry = registry or default_registry()
@@ -75,7 +75,7 @@ def import_checkpoint(
     def config(init: str) -> LMConfig:
         return registry.from_json(LMConfig, {"name": "hf", "model": folder, "init": init})
 
-    def model(init: str) -> LanguageModel:
+    def build(init: str) -> LanguageModel:
         if init not in models:
             with torch.random.fork_rng(devices=[]):
                 models[init] = config(init).build("cpu", "float32")
@@ -87,63 +87,58 @@ def import_checkpoint(
         prefix_length,
         clip_length=clip_length,
         num_layers=num_layers,
-        embedding_width=lambda: model("pretrained").width,
+        embedding_width=lambda: build("pretrained").width,
     )
     init = "random" if checkpoint.lm else "pretrained"
-    found = model(init)
-    _fill(found, checkpoint, lm)
-    mapper_config = _mapper_config(checkpoint, registry)
+    model = build(init)
+    weights = _tied(checkpoint)
+    _copy_weights(model, checkpoint, weights, lm)
+    if model.tokenizer is None:
+        raise PrefixcapError(f"--lm {lm}: it has no tokenizer, which is needed for the full stop")
     tuning = registry.parse(TuningConfig, "full" if checkpoint.lm else "frozen")
-    tuning.build().apply(found.module)
-    encoder = _encoder(checkpoint, feature_scale, normalize=normalize_prefix)
+    tuning.build().apply(model.module)
+    mapper_config = registry.from_json(MapperConfig, _mapper_settings(checkpoint))
+    norm = FeatureNorm(
+        torch.zeros(checkpoint.feature_width), feature_scale, normalize=normalize_prefix
+    )
+    # features that were scaled without being normalised are not an encoder's own
+    own = normalize_prefix or feature_scale == 1.0
+    encoder = _ENCODERS.get(checkpoint.feature_width) if own else None
     return Captioner(
-        lm=found,
-        prefixer=_prefixer(checkpoint, mapper_config, feature_scale, normalize=normalize_prefix),
+        lm=model,
+        prefixer=_prefixer(checkpoint, mapper_config, norm),
         mapper_config=mapper_config,
         tuning_config=tuning,
         lm_config=config(init),
-        lm_digest=None if checkpoint.lm else found.digest(),
+        lm_digest=None if checkpoint.lm else model.digest(),
         encoder_config=None if encoder is None else registry.parse(EncoderConfig, encoder),
-        stop_ids=(_full_stop(found, lm),),
+        stop_ids=(model.tokenizer.encode(".")[0],),
         stop_visible=True,
-        trained_parameters=sum(
-            tensor.numel()
-            for part in (checkpoint.mapper, _tied(checkpoint))
-            for tensor in part.values()
-        ),
-        history={"imported": "ClipCap", "checkpoint": path.name, "sha256": _hash(path)},
+        trained_parameters=sum(t.numel() for t in (*checkpoint.mapper.values(), *weights.values())),
+        history={
+            "imported": "ClipCap",
+            "checkpoint": path.name,
+            "sha256": sha256(path.read_bytes()).hexdigest(),
+        },
         save_lm=bool(checkpoint.lm),
     )
 
 
-def _encoder(checkpoint: Checkpoint, scale: float, *, normalize: bool) -> str | None:
-    """Names the encoder that the features came from, where ClipCap's code leaves no other.
-
-    Features that were scaled without being normalised are not that encoder's own.
-    """
-    own = normalize or scale == 1.0
-    return _ENCODERS.get(checkpoint.feature_width) if own else None
-
-
-def _mapper_config(checkpoint: Checkpoint, registry: Registry) -> MapperConfig:
-    width = checkpoint.embedding_width
-    settings: dict[str, Any]
+def _mapper_settings(checkpoint: ClipCapCheckpoint) -> dict[str, Any]:
+    width, hidden = checkpoint.embedding_width, checkpoint.hidden
     if checkpoint.mapping_type == "mlp":
-        usual = width * checkpoint.prefix_length // 2
-        settings = {"hidden": None if checkpoint.hidden == usual else checkpoint.hidden}
-    else:
-        settings = {
-            "clip_length": checkpoint.clip_length,
-            "num_layers": checkpoint.num_layers,
-            "heads": _HEADS,
-            "mlp_ratio": checkpoint.hidden / width,
-        }
-    return registry.from_json(MapperConfig, {"name": checkpoint.mapping_type, **settings})
+        default = width * checkpoint.prefix_length // 2
+        return {"name": "mlp", "hidden": None if hidden == default else hidden}
+    return {
+        "name": "transformer",
+        "clip_length": checkpoint.clip_length,
+        "num_layers": checkpoint.num_layers,
+        "heads": _HEADS,
+        "mlp_ratio": hidden / width,
+    }
 
 
-def _prefixer(
-    checkpoint: Checkpoint, config: MapperConfig, scale: float, *, normalize: bool
-) -> Prefixer:
+def _prefixer(checkpoint: ClipCapCheckpoint, config: MapperConfig, norm: FeatureNorm) -> Prefixer:
     shape = MapperShape(
         feature_width=checkpoint.feature_width,
         feature_tokens=None,
@@ -153,7 +148,6 @@ def _prefixer(
     with torch.random.fork_rng(devices=[]):
         mapper = config.build(shape)
     mapper.load_state_dict({_renamed(name): t for name, t in checkpoint.mapper.items()})
-    norm = FeatureNorm(torch.zeros(shape.feature_width), scale, normalize=normalize)
     return Prefixer(norm, mapper, shape).eval()
 
 
@@ -163,57 +157,49 @@ def _renamed(name: str) -> str:
     return name
 
 
-def _fill(lm: LanguageModel, checkpoint: Checkpoint, place: str) -> None:
-    """Copies the checkpoint's language model, where it has one, into a model of its config."""
+def _copy_weights(
+    lm: LanguageModel, checkpoint: ClipCapCheckpoint, weights: Mapping[str, Tensor], place: str
+) -> None:
+    """Copy the checkpoint's language model, if it has one, into a model of its config."""
     if lm.width != checkpoint.embedding_width:
         raise PrefixcapError(
             f"{checkpoint.path}: its prefixes are {checkpoint.embedding_width} wide, and the "
-            f"language model of --lm {place} is {lm.width} wide: give the one it was trained with"
+            f"language model of --lm {place} is {lm.width} wide: use the one it was trained with"
         )
-    if not checkpoint.lm:
+    if not weights:
         return
-    theirs = _tied(checkpoint)
     parameters = dict(lm.module.named_parameters())
-    shapes, wanted = ({n: tuple(t.shape) for n, t in w.items()} for w in (theirs, parameters))
-    if shapes != wanted:
-        name = next(n for n in {**shapes, **wanted} if shapes.get(n) != wanted.get(n))
+    shapes, known = ({n: tuple(t.shape) for n, t in w.items()} for w in (weights, parameters))
+    if shapes != known:
+        name = next(n for n in {**shapes, **known} if shapes.get(n) != known.get(n))
         raise PrefixcapError(
-            f"{checkpoint.path}: its language model ({_described(theirs)}) is not that of "
-            f"--lm {place} ({_described(parameters)}): {name} is {shapes.get(name, 'absent')} "
-            f"instead of {wanted.get(name, 'absent')}"
+            f"{checkpoint.path}: its language model ({_describe(weights)}) is not that of "
+            f"--lm {place} ({_describe(parameters)}): {name} is {shapes.get(name, 'absent')} "
+            f"instead of {known.get(name, 'absent')}"
         )
     with torch.no_grad():
-        for name, tensor in theirs.items():
+        for name, tensor in weights.items():
             parameters[name].copy_(tensor)
 
 
-def _tied(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """Returns the language model's weights without the output layer, which is the embedding."""
-    found = dict(checkpoint.lm)
-    output = found.pop("lm_head.weight", None)
-    if output is not None and not torch.equal(output, found["transformer.wte.weight"]):
+def _tied(checkpoint: ClipCapCheckpoint) -> dict[str, Tensor]:
+    """Return the language model's weights without the output layer, which is the embedding."""
+    weights = dict(checkpoint.lm)
+    output = weights.pop("lm_head.weight", None)
+    if output is not None and not torch.equal(output, weights["transformer.wte.weight"]):
         raise PrefixcapError(
-            f"{checkpoint.path}: gpt.lm_head.weight is not gpt.transformer.wte.weight, and in "
-            "GPT-2 the two are one"
+            f"{checkpoint.path}: gpt.lm_head.weight differs from gpt.transformer.wte.weight, but "
+            "GPT-2 ties them"
         )
-    return found
+    return weights
 
 
-def _described(weights: Mapping[str, Tensor]) -> str:
-    layers = {found[1] for name in weights if (found := re.match(r"transformer\.h\.(\d+)\.", name))}
+def _describe(weights: Mapping[str, Tensor]) -> str:
+    matches = (re.match(r"transformer\.h\.(\d+)\.", name) for name in weights)
+    layers = {match[1] for match in matches if match}
     sizes = [f"{len(layers)} layers"] if layers else ["not a GPT-2"]
-    for name, what in (("wte", "tokens"), ("wpe", "positions")):
+    for name, unit in (("wte", "tokens"), ("wpe", "positions")):
         tensor = weights.get(f"transformer.{name}.weight")
         if tensor is not None:
-            sizes.append(f"{tensor.shape[0]} {what}")
+            sizes.append(f"{tensor.shape[0]} {unit}")
     return ", ".join(sizes)
-
-
-def _full_stop(lm: LanguageModel, place: str) -> int:
-    if lm.tokenizer is None:
-        raise PrefixcapError(f"--lm {place}: it has no tokenizer, so there is no full stop")
-    return lm.tokenizer.encode(".")[0]
-
-
-def _hash(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()

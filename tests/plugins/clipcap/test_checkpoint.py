@@ -269,18 +269,18 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "shapes that contradict each other": (
         lambda: changed(mlp(), "clip_project.model.2.bias", torch.ones(7)),
         {},
-        "clip_project.model.2.bias is of shape (7,), where the others need (48,)",
+        "clip_project.model.2.bias has shape (7,), but the other weights require (48,)",
     ),
     "a layer of another width": (
         lambda: changed(transformer(), f"{LAYER}.norm1.weight", torch.ones(8)),
         {"mapping_type": "transformer"},
-        f"{LAYER}.norm1.weight is of shape (8,), where the others need (16,)",
+        f"{LAYER}.norm1.weight has shape (8,), but the other weights require (16,)",
     ),
     "a mapper for another width": (
         lambda: linear(25, D, "clip_project.model.0") | linear(50, 25, "clip_project.model.2"),
         {},
-        "its MLP gives 50 numbers an image, which is no whole number of embeddings of width 16: "
-        "it belongs to another language model (--lm)",
+        "clip_project.model.2.weight has 50 rows, which is not a multiple of the embedding width "
+        "16: it belongs to another language model (--lm)",
     ),
     "parts of two models": (
         lambda: changed(whole(transformer()), "gpt.transformer.wte.weight", torch.ones(257, 2 * E)),
@@ -291,7 +291,7 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "an untied output layer": (
         lambda: changed(whole(mlp()), "gpt.lm_head.weight", torch.ones(257, E)),
         {},
-        "gpt.lm_head.weight is not gpt.transformer.wte.weight, and in GPT-2 the two are one",
+        "gpt.lm_head.weight differs from gpt.transformer.wte.weight, but GPT-2 ties them",
     ),
     "a weight of the language model missing": (
         lambda: without(whole(mlp()), "gpt.transformer.ln_f.bias"),
@@ -301,13 +301,13 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "something else's weights": (
         lambda: {"visual.conv1.weight": torch.ones(2)},
         {},
-        "not a checkpoint of ClipCap: nothing in it is called 'clip_project.'; "
+        "not a checkpoint of ClipCap: no name begins with 'clip_project.'; "
         "it has visual.conv1.weight",
     ),
     "something else beside it": (
         lambda: {**mlp(), "optimizer.step": torch.ones(1)},
         {},
-        "not a checkpoint of ClipCap: beside 'clip_project.' and 'gpt.' it has 'optimizer.step'",
+        "not a checkpoint of ClipCap: besides 'clip_project.' and 'gpt.' it has 'optimizer.step'",
     ),
     "a single linear layer": (
         lambda: linear(E * P, D, "clip_project"),
@@ -317,13 +317,13 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
     "a number instead of weights": (
         lambda: changed(whole(mlp()), "gpt.transformer.wte.weight", torch.tensor(1.0)),
         {},
-        "gpt.transformer.wte.weight is of shape (): no weights",
+        "gpt.transformer.wte.weight has shape (): no weights",
     ),
     "a list": (lambda: [torch.ones(2)], {}, "not a state_dict of ClipCap: expected names"),
     "numbers that are not finite": (
         lambda: changed(mlp(), "clip_project.model.0.bias", torch.full((24,), torch.nan)),
         {},
-        "clip_project.model.0.bias holds numbers that are not finite",
+        "clip_project.model.0.bias contains infinite numbers or NaN",
     ),
 }
 
@@ -420,7 +420,7 @@ def test_nothing_in_a_file_is_run(
         (["text.pt"], "text.pt: not a checkpoint that can be read safely"),
         (["empty.pt"], "empty.pt: not a checkpoint that can be read safely"),
         (["text.pt", "--feature-scale", "0"], "--feature-scale must be greater than 0, not 0.0"),
-        (["text.pt", "--out", "full"], "--out full is there already"),
+        (["text.pt", "--out", "full"], "--out full already exists"),
         (["text.pt", "--normalise-prefix"], "did you mean '--normalize-prefix'?"),
     ],
 )

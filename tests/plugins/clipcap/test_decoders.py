@@ -123,8 +123,8 @@ def test_more_captions_than_beams_is_an_error_with_its_cure() -> None:
     with pytest.raises(PrefixcapError) as error:
         decode(TableLM(6), prefixes(1), "clipcap-beam:num_beams=2", n=3)
     assert str(error.value) == (
-        "clipcap-beam with num_beams=2 finds 2 captions an image, not 3: set num_beams=3 "
-        "(a wider beam finds other captions)"
+        "clipcap-beam with num_beams=2 returns 2 captions per image, not 3: set num_beams=3 "
+        "(a wider beam changes the captions)"
     )
 
 
