@@ -26,7 +26,7 @@ def test_without_epsilon_it_is_greedy() -> None:
     assert [h[0].ids for h in ours] == [h[0].ids for h in greedy]
 
 
-def test_each_of_the_k_likeliest_is_taken_as_often_as_it_should_be() -> None:
+def test_the_k_most_likely_tokens_are_drawn_at_the_right_rate() -> None:
     decoder = EpsilonGreedyDecoder(EpsilonGreedy(epsilon=0.3, k=3))
     uniforms = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     logits = torch.tensor([[0.0, 3.0, 1.0, 2.0]]).expand(1000, 4)
@@ -34,6 +34,6 @@ def test_each_of_the_k_likeliest_is_taken_as_often_as_it_should_be() -> None:
     assert taken.bincount(minlength=4).tolist() == [0, 800, 100, 100]
 
 
-def test_a_value_out_of_range_is_an_error() -> None:
+def test_a_value_out_of_range_is_rejected() -> None:
     with pytest.raises(ValueError, match="epsilon must be between 0 and 1, not 2"):
         EpsilonGreedy(epsilon=2)

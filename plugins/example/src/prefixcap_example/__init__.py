@@ -13,15 +13,14 @@ from prefixcap.interfaces.validators import at_least, between
 
 @attrs.frozen(kw_only=True)
 class EpsilonGreedy(DecoderConfig):
-    """Takes the likeliest token, but now and then one of the next likeliest.
+    """Epsilon-greedy decoding: take the most likely token, sometimes another of the top k.
 
-    The rule is the epsilon-greedy one of Watkins, "Learning from Delayed Rewards" (1989), with the
-    k likeliest tokens as the choices.
+    After the rule of Watkins 1989, "Learning from Delayed Rewards".
 
     Attributes:
-        epsilon: how often a token is drawn evenly from the k likeliest.
-        k: how many tokens there are to draw from.
-        n: how many captions an image.
+        epsilon: Probability of drawing uniformly from the k most likely tokens.
+        k: Number of tokens to draw from.
+        n: Number of captions per image.
     """
 
     name: ClassVar[str] = "epsilon-greedy"
@@ -30,7 +29,7 @@ class EpsilonGreedy(DecoderConfig):
     n: int = attrs.field(default=1, validator=at_least(1))
 
     def build(self) -> Decoder:
-        """Makes the decoder; torch is imported only here."""
+        """Build the decoder; torch is only imported here."""
         from prefixcap_example.decoder import EpsilonGreedyDecoder
 
         return EpsilonGreedyDecoder(self)
@@ -38,5 +37,5 @@ class EpsilonGreedy(DecoderConfig):
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Returns this plugin's config classes."""
+    """Return this plugin's config classes."""
     return [EpsilonGreedy]

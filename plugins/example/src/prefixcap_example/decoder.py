@@ -1,4 +1,4 @@
-"""The decoder itself: imported when it is built, so that it may import torch."""
+"""The decoder, in a module of its own that may import torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from prefixcap_example import EpsilonGreedy
 
 
 class EpsilonGreedyDecoder(TokenDecoder):
-    """Chooses tokens; the engine does all the rest.
+    """Chooses tokens; the base class does the rest.
 
     Args:
-        config: epsilon, k and n.
+        config: Settings.
     """
 
     def __init__(self, config: EpsilonGreedy) -> None:
@@ -23,18 +23,15 @@ class EpsilonGreedyDecoder(TokenDecoder):
 
     @property
     def samples(self) -> int:
-        """How many captions an image."""
+        """Number of captions per image."""
         return self.config.n
 
     def choose(self, logits: Tensor, uniforms: Tensor, history: Sequence[Sequence[int]]) -> Tensor:
-        """Chooses each row's next token (R) of logits (R,V) and uniform numbers (R).
-
-        A number below epsilon, divided by epsilon, is uniform again: it says which of the k
-        likeliest tokens is taken. So one number a step is enough.
-        """
+        """Choose each row's next token (R) from logits (R,V) and uniform numbers (R)."""
         k = min(self.config.k, logits.shape[-1])
-        likeliest = logits.topk(k, -1).indices
+        top = logits.topk(k, -1).indices  # (R, k)
         exploring = uniforms < self.config.epsilon
+        # a uniform number below epsilon, divided by epsilon, is uniform again: no second one needed
         drawn = (uniforms / max(self.config.epsilon, 1e-12) * k).long().clamp(max=k - 1)
         rank = torch.where(exploring, drawn, torch.zeros_like(drawn))
-        return likeliest.gather(-1, rank[:, None]).squeeze(-1)
+        return top.gather(-1, rank[:, None]).squeeze(-1)
