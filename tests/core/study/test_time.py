@@ -13,17 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcap.plugin.registry import default_registry
+from prefixcap.study.artifacts import timings
+from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.artifacts.locks import locked, shared
 from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution.ahead import PAUSE, Ahead
-from prefixcap.study.execution.estimate import FILE, Timings, Work, note
-from prefixcap.study.execution.workers import at_work, others
-from prefixcap.util.progress import Whole, duration
+from prefixcap.util.progress import duration
 
 HOLD = """
 import sys
 from pathlib import Path
+from prefixcap.study.artifacts import timings
+from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.artifacts.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
@@ -45,10 +46,6 @@ def holding(place: Path) -> Iterator[subprocess.Popen[str]]:
         yield other
 
 
-def work(kind: str = "training", units: int = 10, **by: str | int) -> Work:
-    return Work(kind=kind, units=units, by=by)
-
-
 def test_what_another_process_holds_comes_last(tmp_path: Path) -> None:
     with holding(tmp_path / "b") as other:
         assert other.stdin is not None
@@ -64,39 +61,46 @@ def test_what_another_process_holds_comes_last(tmp_path: Path) -> None:
         assert found == ["a", "c", "b"]
 
 
+def test_what_a_killed_process_held_is_free(tmp_path: Path) -> None:
+    with holding(tmp_path / "a") as other:
+        assert list(shared("a", lambda name: tmp_path / name, wait=False)) == []
+        other.kill()
+        other.wait()
+        assert list(shared("a", lambda name: tmp_path / name, wait=False)) == ["a"]
+
+
+def test_a_lock_is_free_after_its_outermost_use(tmp_path: Path) -> None:
+    with locked(tmp_path / "a"):
+        with locked(tmp_path / "a"):
+            pass
+        with pytest.raises(subprocess.TimeoutExpired):
+            subprocess.run(
+                [sys.executable, "-c", HOLD, str(tmp_path / "a")], timeout=2, input=b"", check=True
+            )
+    with holding(tmp_path / "a") as other:
+        other.kill()
+
+
 def test_studies_beside_one_stand_in_for_what_it_has_not_measured(tmp_path: Path) -> None:
-    note(tmp_path / "old", work("scoring", 10, metric="bleu"), 20.0)
-    note(tmp_path / "old", work(mapper="mlp"), 90.0)
-    note(tmp_path / "new", work(mapper="mlp"), 10.0)
-    pieces = [work(mapper="mlp"), work("scoring", 10, metric="bleu")]
-    assert Timings(tmp_path / "new").seconds(pieces) == {"training": 10.0, "scoring": None}
-    timings = Timings(tmp_path / "new", beside=True)
-    assert timings.seconds(pieces) == {"training": 10.0, "scoring": 20.0}
-    assert timings.lent == {"scoring"}
-    assert Timings(tmp_path / "none" / "new", beside=True).seconds(pieces[:1]) == {"training": None}
+    old, new = StudyFolder(tmp_path / "old"), StudyFolder(tmp_path / "new")
+    assert timings.seconds_per_unit(new) == ({}, set())
+    timings.record(old, timings.SCORING, "bleu", 10, 20.0)
+    timings.record(old, timings.TRAINING, "mlp", 10, 90.0)
+    timings.record(new, timings.TRAINING, "mlp", 10, 10.0)
+    means, borrowed = timings.seconds_per_unit(new)
+    assert means == {"training": 1.0, "scoring": 2.0}
+    assert borrowed == {"scoring"}
+    assert timings.seconds_per_unit(old) == ({"training": 9.0, "scoring": 2.0}, set())
 
 
-def test_time_is_told_by_the_measurements_that_are_most_alike(tmp_path: Path) -> None:
-    assert Timings(tmp_path).seconds([work()]) == {"training": None}
-    for mapper, length, seconds in (("mlp", 1, 10.0), ("mlp", 10, 40.0), ("linear", 10, 5.0)):
-        note(tmp_path, work(mapper=mapper, prefix_length=length), seconds)
-    note(tmp_path, work("scoring", 0, metric="bleu"), 9.0)
-    with (tmp_path / FILE).open("a") as file:
-        file.write('{"work": "training", "units": 3')
-    timings = Timings(tmp_path)
-    for mapper, length, each in (
-        ("mlp", 1, 1.0),
-        ("mlp", 2, 1.0),
-        ("mlp", 40, 4.0),
-        ("linear", 1, 0.5),
-        ("transformer", 1, 1.0),
-    ):
-        assert timings.each(work(mapper=mapper, prefix_length=length)) == each
-    pieces = [work(mapper="mlp", prefix_length=10), work(mapper="mlp", prefix_length=1, units=20)]
-    assert timings.seconds([*pieces, work("scoring", metric="bleu")]) == {
-        "training": 60.0,
-        "scoring": None,
-    }
+def test_times_are_means_of_their_kind_of_work(tmp_path: Path) -> None:
+    files = StudyFolder(tmp_path)
+    for mapper, units, seconds in (("mlp", 10, 10.0), ("mlp", 20, 80.0), ("linear", 10, 10.0)):
+        timings.record(files, timings.TRAINING, mapper, units, seconds)
+    timings.record(files, timings.SCORING, "bleu", 0, 9.0)
+    with files.timings.open("a") as file:
+        file.write('{"work": "training", "units": 3')  # a process was killed here
+    assert timings.seconds_per_unit(files) == ({"training": 2.5}, set())
 
 
 @pytest.mark.parametrize(
@@ -105,56 +109,6 @@ def test_time_is_told_by_the_measurements_that_are_most_alike(tmp_path: Path) ->
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-def test_the_whole_study_is_told_beside_the_present_work() -> None:
-    whole = Whole(done=3, cells=8, after=100.0)
-    assert whole.text(20.0) == "study: 3 of 8 cells, about 2 min left"
-    assert Whole(done=3, cells=8, after=None).text(20.0) == "study: 3 of 8 cells"
-    assert Whole(done=0, cells=1, after=10.0).text(20.0) == "study, about 30 s left"
-    assert Whole(done=0, cells=1, after=None).text(20.0) == ""
-
-
-def test_what_is_left_is_looked_at_only_as_often_as_that_pays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock, looks = [100.0], 0
-    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-
-    def look() -> list[Work]:
-        nonlocal looks
-        looks += 1
-        clock[0] += 2.0
-        return [work(units=50), work(units=10)]
-
-    ahead = Ahead(tmp_path, look)
-    assert ahead.beside([work(units=10)]) is None  # nothing was measured, so it is looked at again
-    note(tmp_path, work(units=4), 8.0)
-    assert ahead.beside([work(units=10)]) == 100.0
-    assert looks == 2
-    clock[0] += 2.0 * PAUSE - 1
-    assert ahead.beside([work(units=5)]) == 120.0 - (2.0 * PAUSE - 1) - 10.0
-    assert looks == 2
-    clock[0] += 1
-    assert ahead.beside([]) == 120.0
-    assert looks == 3
-
-
-def test_processes_share_what_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    note(tmp_path, work(units=4), 8.0)
-
-    def after() -> float | None:
-        monkeypatch.setattr("time.perf_counter", lambda: 0.0)
-        return Ahead(tmp_path, lambda: [work(units=50), work(units=10)]).beside([work(units=10)])
-
-    with at_work(tmp_path):
-        assert (others(tmp_path), after()) == (0, 100.0)
-        with holding(tmp_path / "elsewhere-17") as other:
-            assert (others(tmp_path), after()) == (1, 40.0)
-            other.kill()  # the system frees what it held
-            other.wait()
-            assert (others(tmp_path), after()) == (0, 100.0)
-    assert list((tmp_path / ".locks").iterdir()) == []
 
 
 LISTS = {

@@ -1,4 +1,8 @@
-"""TODO."""
+"""Locks by which several processes share a study's work.
+
+A lock belongs to a process: taking it again inside the process succeeds at once, and the system
+frees it however the process ends.
+"""
 
 from __future__ import annotations
 
@@ -7,97 +11,66 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from filelock import FileLock, Timeout
+
 from prefixcap.study.artifacts.folder import LOCKS
 
 W = TypeVar("W")
+_WAIT = -1  # filelock's timeout of a lock that waits as long as it takes
+
+
+def lock_file(path: Path) -> Path:
+    """Return the file that is locked while a process works on `path`."""
+    return path.parent / LOCKS / path.name
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a folder for this process; another one waits. The system frees it at any end.
-
-    A process that holds a folder may take hold of it again.
-    """
-    with attempt(folder, wait=True):
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder, after waiting for any other process that holds it."""
+    with _lock(path).acquire(_WAIT):
         yield
 
 
 def shared(
     works: Sequence[W],
-    place: Callable[[W], Path],
+    path: Callable[[W], Path],
     *,
     wait: bool = True,
-    waiting: Callable[[W], None] = lambda _: None,
+    on_wait: Callable[[W], None] = lambda _: None,
 ) -> Generator[W]:
-    """Gives each piece of work in turn, its place held while it is done.
+    """Yield pieces of work, each while this process holds its lock.
 
-    What another process holds comes later, so that processes share work rather than wait for each
-    other. A piece may therefore be done by the time it is given.
+    Work whose lock another process holds is tried again later, so that processes share the work
+    instead of waiting for each other. It may be complete by the time it is yielded.
 
     Args:
-        works: the pieces of work.
-        place: gives the folder or file that a piece is made in.
-        wait: whether to wait for what others hold where nothing else is left; it is left out
-            otherwise.
-        waiting: told what is waited for, before it is.
+        works: The pieces of work.
+        path: Returns the file or folder that a piece of work writes.
+        wait: Wait for other processes if they hold all that is left; it is skipped otherwise.
+        on_wait: Called with a piece of work before waiting for it.
     """
-    left = list(works)
-    while left:
-        later: list[W] = []
-        for number, work in enumerate(left):
-            with attempt(place(work)) as held:
-                if held:
-                    yield work
-                    continue
-            if wait and number == len(left) - 1 and len(later) == number:
-                waiting(work)
-                with locked(place(work)):
-                    yield work
-            else:
-                later.append(work)
-        if not wait and len(later) == len(left):
-            return
-        left = later
+    pending = list(works)
+    while pending:
+        busy: list[W] = []
+        for work in pending:
+            try:
+                lock = _lock(path(work)).acquire(0)
+            except Timeout:
+                busy.append(work)
+                continue
+            with lock:
+                yield work
+        if len(busy) == len(pending):
+            if not wait:
+                return
+            on_wait(busy[0])
+            with locked(path(busy[0])):
+                yield busy.pop(0)
+        pending = busy
 
 
-_held: set[Path] = set()
-
-
-@contextlib.contextmanager
-def attempt(folder: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Holds a folder as `locked` does, where no other process does or `wait` is given.
-
-    Yields:
-        Whether this process holds it.
-    """
-    file = lock_file(folder)
-    if file in _held:
-        yield True
-        return
-    try:
-        import fcntl
-    except ImportError:  # a system without such locks: two processes then do the work twice
-        yield True
-        return
+def _lock(path: Path) -> FileLock:
+    file = lock_file(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        _held.add(file)
-        try:
-            yield True
-        finally:
-            _held.discard(file)
-
-
-def holds(folder: Path) -> bool:
-    """Whether this process holds a folder."""
-    return lock_file(folder) in _held
-
-
-def lock_file(folder: Path) -> Path:
-    """Returns the file by which a folder is held."""
-    return folder.parent / LOCKS / folder.name
+    # one object per file and process, so that a process can take a lock that it already holds
+    return FileLock(file, is_singleton=True, thread_local=False)

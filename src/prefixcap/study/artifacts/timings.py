@@ -1,0 +1,68 @@
+"""How long each kind of work takes, measured while a study runs, for the estimate of a dry run."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prefixcap.study.artifacts.folder import StudyFolder
+
+NEWEST = 10
+"""The number of other studies in the same folder whose measurements are used."""
+# the kinds of work; their units are images, optimizer steps, images, and images per metric
+ENCODING, TRAINING, CAPTIONING, SCORING = "encoding", "training", "captioning", "scoring"
+WORKS = (ENCODING, TRAINING, CAPTIONING, SCORING)
+
+
+def record(files: StudyFolder, work: str, what: str, units: int, seconds: float) -> None:
+    """Append a measurement to the study's `timings.jsonl`.
+
+    Args:
+        files: The study's folder.
+        work: One of `WORKS`.
+        what: The component that did the work; for people who read the file.
+        units: The units of work done.
+        seconds: How long they took.
+    """
+    if not units:
+        return
+    line = {"work": work, "what": what, "units": units, "seconds": round(seconds, 3)}
+    files.path.mkdir(parents=True, exist_ok=True)
+    with files.timings.open("a", encoding="utf-8") as file:
+        # a single write, so that the lines of two processes do not mix
+        file.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+
+
+def seconds_per_unit(files: StudyFolder) -> tuple[dict[str, float], set[str]]:
+    """Average what was measured, by kind of work.
+
+    Returns:
+        The mean seconds per unit of each kind of work that was measured, and the kinds for which
+        the newest studies in the same parent folder had to stand in.
+    """
+    means = _means([files.timings])
+    neighbors = files.path.parent.glob(f"*/{files.timings.name}")
+    newest = sorted(neighbors, key=lambda file: file.stat().st_mtime)[-NEWEST:]
+    borrowed = {work: mean for work, mean in _means(newest).items() if work not in means}
+    return means | borrowed, set(borrowed)
+
+
+def _means(files: list[Path]) -> dict[str, float]:
+    seconds: dict[str, float] = defaultdict(float)
+    units: dict[str, int] = defaultdict(int)
+    for line in (line for file in files for line in _read(file)):
+        seconds[line["work"]] += line["seconds"]
+        units[line["work"]] += line["units"]
+    return {work: seconds[work] / units[work] for work in WORKS if units[work]}
+
+
+def _read(file: Path) -> Iterator[dict[str, Any]]:
+    for line in file.read_text("utf-8").splitlines() if file.exists() else ():
+        try:
+            data = json.loads(line)
+            yield {**data, "units": int(data["units"]), "seconds": float(data["seconds"])}
+        except (ValueError, KeyError, TypeError):  # the last line of a killed process
+            continue
