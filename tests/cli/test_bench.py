@@ -212,12 +212,12 @@ def test_a_dry_run_of_a_new_study_tells_the_time_by_those_beside_it(
 ) -> None:
     words = [*world.bench, "--dry-run"]
     _, out, _ = shell(*words, "--out", tmp_path / "alone" / "new")
-    unknown = "time: not known before something of this study, or of one beside it, was measured"
+    unknown = "time: unknown, since neither this study nor one beside it has measured anything"
     assert out.splitlines()[-1] == unknown
     shutil.copytree(study, tmp_path / "runs" / "old")
     _, out, _ = shell(*words, "--out", tmp_path / "runs" / "new")
     assert out.splitlines()[-1].startswith("time: about ")
-    assert "by what studies beside it have measured of encoding, training, captioning" in out
+    assert "by measurements of studies beside it (encoding, training, captioning, scoring)" in out
     assert not (tmp_path / "runs" / "new").exists()
 
 

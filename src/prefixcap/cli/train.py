@@ -45,7 +45,7 @@ def train(
 def _train(study: Study, out: Path) -> dict[str, Any]:
 
     from prefixcap.cli.progress import reporter
-    from prefixcap.study.execution.runner import train_one
+    from prefixcap.study.execution.training import train_one
 
     try:
         return train_one(study, out, reporter())

@@ -41,9 +41,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise _broken(path, error) from error
+        raise broken_file(path, error) from error
     if not isinstance(data, dict):
-        raise _broken(path, "no JSON object")
+        raise broken_file(path, "no JSON object")
     return data
 
 
@@ -61,10 +61,11 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in complete.split("\n") if line]
     except ValueError as error:
-        raise _broken(path, error) from error
+        raise broken_file(path, error) from error
 
 
-def _broken(path: Path, reason: object) -> PrefixcapError:
+def broken_file(path: Path, reason: object) -> PrefixcapError:
+    """Return the error to raise for a file that cannot be used but can be created again."""
     return PrefixcapError(f"{path} is broken ({reason}): delete it to create it again")
 
 

@@ -16,7 +16,14 @@ from cli_world import draw, make_world
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.plugin.registry import default_registry
-from prefixcap.study.artifacts.keys import InputDigests, PlannedModel, decoder_key, part_key, places
+from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.keys import (
+    InputDigests,
+    PlannedModel,
+    component_key,
+    decoder_key,
+    planned_models,
+)
 from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
@@ -236,13 +243,13 @@ def test_what_a_decoder_names_counts_to_what_made_its_captions(
 def test_what_is_named_counts_by_its_weights(tmp_path: Path) -> None:
     base = Base(tmp_path)
     (encoder,), (lm,) = (base.study().encoders, base.study().lms)
-    before = part_key(encoder, "cpu"), part_key(lm, "cpu")
+    before = component_key(encoder, "cpu"), component_key(lm, "cpu")
     with rewritten(base.lm / "model.safetensors", one_weight_more):
-        assert part_key(encoder, "cpu") == before[0]
-        assert part_key(lm, "cpu") != before[1]
+        assert component_key(encoder, "cpu") == before[0]
+        assert component_key(lm, "cpu") != before[1]
     with rewritten(base.clip, one_number_more):
-        assert part_key(encoder, "cpu") != before[0]
-        assert part_key(lm, "cpu") == before[1]
+        assert component_key(encoder, "cpu") != before[0]
+        assert component_key(lm, "cpu") == before[1]
 
 
 def test_captions_that_drafts_come_from_count(tmp_path: Path) -> None:
@@ -262,11 +269,11 @@ def test_captions_that_drafts_come_from_count(tmp_path: Path) -> None:
 def test_captions_of_another_device_are_still_used(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def elsewhere(study: Study, folder: Path, device: str, *rest: Any) -> list[PlannedModel]:
-        return places(study, folder, "cuda", *rest, here=device)
+    def elsewhere(*arguments: Any, **named: Any) -> list[PlannedModel]:
+        return planned_models(*arguments, **named | {"decoded_on": "cuda"})
 
     with monkeypatch.context() as patch:
-        patch.setattr("prefixcap.study.execution.runner.places", elsewhere)
+        patch.setattr("prefixcap.study.artifacts.keys.planned_models", elsewhere)
         run_study(small, tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"ran_on": "cpu"', '"ran_on": "cuda"'))
@@ -275,14 +282,15 @@ def test_captions_of_another_device_are_still_used(
 
 
 def test_several_gpus_share_captions(small: Study, tmp_path: Path) -> None:
-    made = InputDigests(training="a", test="b", references="c", lm="d")
+    inputs = InputDigests(training="a", test="b", references="c", lm="d")
+    encoder, lm, files = small.encoders[0], small.lms[0], StudyFolder(tmp_path)
     found = {
         device: [
             cell.key
-            for place in places(
-                small, tmp_path, device, small.encoders[0], small.lms[0], made, here="cpu"
+            for planned in planned_models(
+                small, files, encoder, lm, inputs, "cpu", decoded_on=device
             )
-            for cell in place.cells
+            for cell in planned.cells
         ]
         for device in ("cuda", "cuda:0", "cuda:1", "cpu")
     }

@@ -84,7 +84,7 @@ def test_a_model_that_captioned_can_then_be_tuned(small: Study, tmp_path: Path) 
 def killed_after_one_cell(
     study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> SavedStudy:
-    score = scoring.cell_scores
+    score = scoring.score_cell
     calls = []
 
     def dying(place: Path, *arguments: object, **named: object) -> scoring.CellScores:
@@ -94,7 +94,7 @@ def killed_after_one_cell(
         return score(place, *arguments, **named)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(scoring, "cell_scores", dying)
+        patch.setattr(scoring, "score_cell", dying)
         with pytest.raises(KeyboardInterrupt):
             run_study(study, folder)
     return read(folder)
@@ -151,7 +151,7 @@ def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
     metrics = (*small.metrics, default_registry().parse(MetricConfig, "distinct"))
     more = attrs.evolve(small, metrics=metrics)
 
-    def killed(_: Runner) -> None:
+    def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -47,18 +47,18 @@ def test_a_training_image_under_another_name_is_found() -> None:
     test = torch.stack([train[3] * 1.00001, train[4] * 2, -train[5], train[6] + 0.01])
     names = [example(f"train-{n}", f"digest {n}") for n in range(40)]
     asked = [example("a"), example("b", "digest 7"), example("c", "else"), example("d")]
-    assert guards.in_training(names, asked, train, test) == [("a", "train-3"), ("b", "train-7")]
-    tokens = guards.in_training(names, asked, train[:, None], test[:, None])
+    assert guards.find_overlap(names, asked, train, test) == [("a", "train-3"), ("b", "train-7")]
+    tokens = guards.find_overlap(names, asked, train[:, None], test[:, None])
     assert tokens == [("a", "train-3"), ("b", "train-7")]
 
 
 def test_only_the_first_few_are_named() -> None:
     pairs = [(f"a{n}", f"b{n}") for n in range(7)]
-    text = guards.sentence(pairs, "test")
+    text = guards.overlap_warning(pairs, "test")
     assert text.startswith(
         "warning: 7 images of 'test' look the same as in 'train' under another name: 'a0' "
     )
-    assert "'a4' (there 'b4') and 2 more; scores on them say nothing of new images" in text
+    assert "'a4' (there 'b4') and 2 more; scores on them say nothing about new images" in text
 
 
 def test_a_number_format_that_is_slow_on_this_processor_is_said(

@@ -235,7 +235,7 @@ def test_what_is_waited_for_is_said(tmp_path: Path) -> None:
             told.append(work)
             fcntl.flock(other, fcntl.LOCK_UN)
 
-        given = list(shared(["a", "b"], lambda name: tmp_path / name, waiting=free))
+        given = list(shared(["a", "b"], lambda name: tmp_path / name, on_wait=free))
     assert (given, told) == (["b", "a"], ["a"])
 
 

@@ -58,7 +58,7 @@ def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_pa
     said = [line for line in listening.said if "left out" in line]
     assert any(
         line.startswith("left out oracle:metric=length of ")
-        and "and its like: it needs at least two captions per image" in line
+        and "and similar captions: it needs at least two captions per image" in line
         for line in said
     )
     assert len(said) == len(set(said)) == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,15 @@ from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scores_module
-from prefixcap.study.artifacts.keys import Cell
+from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks as checks_module
-from prefixcap.study.execution import data, estimate
-from prefixcap.study.execution.encoding import Encoding, Images
+from prefixcap.study.execution import data, encoding
+from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.study.execution.scoring import Scorer
+from prefixcap.util.files import read_lines
 from prefixcap.util.progress import Silent
 
 
@@ -48,24 +49,26 @@ class Encoded:
     study: Study
     folder: Path
     results: Results
-    images: Images
+    images: EncodedImages
     reporter: Listening
 
     def scorer(self, *metrics: str) -> Scorer:
         study = by(self.study, *metrics)
-        return Scorer(study, self.folder, self.results, self.reporter, lambda _: None)
+        return Scorer(study, StudyFolder(self.folder), self.results, self.reporter)
 
     def lines(self) -> list[dict[str, Any]]:
         return [
-            {"image": e.image.id, "captions": [{"text": e.references[0]}]}
-            for e in self.results.test
+            {"image": e.image.id, "captions": [{"text": e.references[0]}]} for e in self.images.test
         ]
 
-    def cell(self, name: str = "cell", key: str = "key") -> Cell:
+    def timings(self) -> list[dict[str, Any]]:
+        return read_lines(StudyFolder(self.folder).timings)
+
+    def cell(self, name: str = "cell", key: str = "key") -> PlannedCell:
         study = self.study
         (model,) = study.models(study.encoders[0], study.lms[0])
         folder = self.folder / "cells" / name
-        return Cell(
+        return PlannedCell(
             model=model,
             decoder=study.decoders[0],
             key=key,
@@ -78,8 +81,11 @@ class Encoded:
 @pytest.fixture
 def encoded(small: Study, tmp_path: Path) -> Encoded:
     results, reporter = Results(folder=tmp_path), Listening()
-    encoding = Encoding(small, tmp_path, "cpu", data.load(small), results, reporter)
-    return Encoded(small, tmp_path, results, encoding.images(small.encoders[0]), reporter)
+    splits = data.load(small)
+    (cache,) = encoding.feature_caches(small, StudyFolder(tmp_path), splits, "cpu", reporter)
+    images, unreadable = encoding.encode_images(cache, splits, "cpu")
+    assert unreadable == []
+    return Encoded(small, tmp_path, results, images, reporter)
 
 
 @attrs.frozen(kw_only=True)
@@ -95,10 +101,10 @@ class Unmakeable(MetricConfig):
 
 def test_a_metric_that_cannot_be_made_is_said(small: Study) -> None:
     examples = data.load(small).test
-    assert checks_module.check(small, examples) == []
+    assert checks_module.check_metrics(small, examples) == []
     study = attrs.evolve(small, metrics=(*small.metrics, Unmakeable()))
     with pytest.raises(PrefixcapError, match="its models are not there"):
-        checks_module.check(study, examples)
+        checks_module.check_metrics(study, examples)
 
 
 @pytest.mark.parametrize(
@@ -118,18 +124,18 @@ def test_two_metrics_that_give_one_score_are_said(
     small: Study, metrics: tuple[str, ...], sentence: str
 ) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
-        checks_module.check(by(small, *metrics), data.load(small).test)
+        checks_module.check_metrics(by(small, *metrics), data.load(small).test)
 
 
 def test_metrics_of_one_name_with_scores_of_their_own_go_together(small: Study) -> None:
     metrics = ("oracle:metric=length", "oracle:metric=repetition", "logprob")
-    assert checks_module.check(by(small, *metrics), data.load(small).test) == []
+    assert checks_module.check_metrics(by(small, *metrics), data.load(small).test) == []
 
 
 def test_an_image_without_references_is_said(small: Study) -> None:
     one, *others = data.load(small).test
     with pytest.raises(PrefixcapError, match=r"'test-0\.png' has no reference captions"):
-        checks_module.check(small, [attrs.evolve(one, references=()), *others])
+        checks_module.check_metrics(small, [attrs.evolve(one, references=()), *others])
 
 
 def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +147,7 @@ def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> 
     )
     monkeypatch.setattr(encoder, "build", loading)
     study = by(small, "clipscore", "clipscore:encoder=scenes-clip", "oracle:metric=clipscore")
-    assert checks_module.check(study, data.load(small).test) == []
+    assert checks_module.check_metrics(study, data.load(small).test) == []
 
 
 # ----------------------------------------------------------------------- before anything is trained
@@ -169,7 +175,7 @@ def test_nothing_is_tried_where_everything_is_scored(
     metric = "clipscore:encoder=scenes-clip"
     scorer = encoded.scorer(metric)
     cells = [encoded.cell(), encoded.cell("another")]
-    scorer.scores(cells[0].folder, "key", encoded.lines(), encoded.images, "these")
+    scorer.score(cells[0].folder, "key", encoded.lines(), encoded.images, "these")
     monkeypatch.setattr(checks_module, "try_out", trying)
     scorer.try_out(encoded.images, cells[:1])
     scorer.try_out(encoded.images, cells)
@@ -182,18 +188,18 @@ def test_nothing_is_tried_where_everything_is_scored(
 def test_scores_are_never_mixed(encoded: Encoded) -> None:
     scorer = encoded.scorer("distinct", "distinct:max_n=3")
     with pytest.raises(PrefixcapError, match="both give the score 'Distinct_1'"):
-        scorer.scores(encoded.cell().folder, "key", encoded.lines(), encoded.images, "these")
+        scorer.score(encoded.cell().folder, "key", encoded.lines(), encoded.images, "these")
 
 
 def test_few_references_are_a_warning_of_the_study(encoded: Encoded) -> None:
-    first, *others = encoded.results.test
-    encoded.results.test = [attrs.evolve(first, references=first.references[:1]), *others]
-    (warning,) = checks_module.check(encoded.study, encoded.results.test)
+    first, *others = encoded.images.test
+    encoded.images.test = [attrs.evolve(first, references=first.references[:1]), *others]
+    (warning,) = checks_module.check_metrics(encoded.study, encoded.images.test)
     assert "1 of 8 images has fewer than 2, such as 'test-0.png' with 1" in warning
     scorer = encoded.scorer("length")
     for name in ("one", "two"):
         folder = encoded.cell(name).folder
-        scorer.scores(folder, "key", encoded.lines(), encoded.images, "these")
+        scorer.score(folder, "key", encoded.lines(), encoded.images, "these")
     assert encoded.results.warnings == encoded.reporter.said == [warning]
 
 
@@ -203,17 +209,18 @@ def test_times_are_of_their_metrics_where_another_process_scored_some(
     cell = encoded.cell()
     metrics = ("length", "distinct", "repetition")
     scorer = encoded.scorer(*metrics)
-    score_cell = scores_module.cell_scores
+    score_cell = scores_module.score_cell
 
     def late(*arguments: Any) -> scores_module.CellScores:
-        folder, key, found, configs, progress = arguments
-        score_cell(folder, key, found, configs[:1])  # what the other process has just scored
-        return score_cell(folder, key, found, configs, progress)
+        folder, key, found, configs, *rest = arguments
+        elsewhere = StudyFolder(encoded.folder / "elsewhere")
+        # what another process has just scored
+        score_cell(folder, key, found, configs[:1], elsewhere, Silent(), "these")
+        return score_cell(folder, key, found, configs, *rest)
 
-    monkeypatch.setattr(scores_module, "cell_scores", late)
-    scorer.scores(cell.folder, "key", encoded.lines(), encoded.images, "these")
-    noted = (encoded.folder / estimate.FILE).read_text().splitlines()
-    scored = [line["metric"] for line in map(json.loads, noted) if line["work"] == "scoring"]
+    monkeypatch.setattr(scores_module, "score_cell", late)
+    scorer.score(cell.folder, "key", encoded.lines(), encoded.images, "these")
+    scored = [line["what"] for line in encoded.timings() if line["work"] == "scoring"]
     assert scored == ["distinct", "repetition"]
 
 
@@ -233,13 +240,9 @@ def test_the_seconds_are_those_of_the_metric(
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("prefixcap.study.artifacts.scores.score", slow)
     monkeypatch.setattr("prefixcap.study.artifacts.scores.locked", waited)
-    taken: list[float] = []
-    found = scores_module.records(encoded.results.test, encoded.lines())
-    scores_module.cell_scores(
-        encoded.cell().folder,
-        "key",
-        found,
-        by(encoded.study, "length", "distinct").metrics,
-        lambda _done, _metric, seconds: taken.append(seconds),
-    )
-    assert taken == [5.0, 5.0]
+    found = scores_module.records(encoded.images.test, encoded.lines())
+    metrics = by(encoded.study, "length", "distinct").metrics
+    files = StudyFolder(encoded.folder)
+    scores_module.score_cell(encoded.cell().folder, "key", found, metrics, files, Silent(), "these")
+    scored = [line["seconds"] for line in encoded.timings() if line["work"] == "scoring"]
+    assert scored == [5.0, 5.0]

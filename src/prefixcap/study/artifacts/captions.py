@@ -1,19 +1,21 @@
-"""Captions of a cell: appended image by image, so that a killed study goes on where it was."""
+"""Captions of a cell, appended image by image, so that a killed study resumes within a cell."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
-from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS
+from prefixcap.plugin import specs
+from prefixcap.study.artifacts import timings
+from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS, StudyFolder
+from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.artifacts.locks import locked
+from prefixcap.study.definition.study import Study
 from prefixcap.util.files import appending, read_json, read_lines, write_json, write_lines
 from prefixcap.util.progress import Reporter
 
@@ -21,157 +23,179 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.captioning.captioner import Captioner
+    from prefixcap.interfaces.decoder import Hypothesis
     from prefixcap.interfaces.text_encoder import TextEncoder
 
 COUNTED = 4
-"""Of how many images the operations are counted."""
+"""The number of images on which FLOPs are counted, since counting slows small models down."""
 
 
 @attrs.frozen
-class Captions:
-    """What a decoder made.
+class CellCaptions:
+    """All captions of a cell.
 
     Attributes:
-        lines: `image` and `captions` of every image, in the images' order.
-        per_second: captions made in a second of decoding.
-        flops: the operations of captioning an image, its encoding apart.
+        lines: `image` and `captions` of every image, in the order of the images.
+        per_second: Captions per second of decoding.
+        flops: FLOPs per image, without those of its encoding.
     """
 
     lines: list[dict[str, Any]]
     per_second: float
-    flops: float | None = None
+    flops: float
 
 
-def finished(folder: Path, key: str, image_ids: Sequence[str]) -> Captions | None:
-    """Reads a cell's captions; None where they are not all there.
+@attrs.frozen(kw_only=True)
+class LoadedModel:
+    """A trained model with the test images that it captions.
+
+    Attributes:
+        captioner: The model.
+        image_ids: B ids.
+        features: (B,D) or (B,N,D).
+        prefix: (B,P,E).
+        text_encoder: The text side of the encoder that made the features.
+    """
+
+    captioner: Captioner
+    image_ids: Sequence[str]
+    features: Tensor
+    prefix: Tensor
+    text_encoder: TextEncoder
+
+    def caption(
+        self, rows: Sequence[int], cell: PlannedCell, study: Study, *, reuse_prefix: bool = True
+    ) -> Iterator[tuple[str, list[Hypothesis]]]:
+        """Caption some of the images; yield each one's id and hypotheses when done."""
+        captions = self.captioner.iter_caption(
+            self.features[list(rows)],
+            cell.decoder,
+            prefix=self.prefix[list(rows)] if reuse_prefix else None,
+            text_encoder=self.text_encoder,
+            image_ids=[self.image_ids[row] for row in rows],
+            seed=cell.model.seed,
+            max_new_tokens=study.max_new_tokens,
+            max_rows=study.max_rows,
+        )
+        for number, hypotheses in captions:
+            yield self.image_ids[rows[number]], hypotheses
+
+
+def load(cell: PlannedCell, image_ids: Sequence[str]) -> CellCaptions | None:
+    """Return a cell's captions, or None if they are not complete.
 
     Raises:
-        PrefixcapError: an image is missing from a file that claims to be whole.
+        PrefixcapError: If the captions of an image are missing from a complete cell.
     """
-    cell = read_json(folder / CELL)
-    if cell is None or cell.get("key") != key:
+    info = read_json(cell.folder / CELL)
+    if info is None or info.get("key") != cell.key:
         return None
-    lines = read_lines(folder / CAPTIONS)
+    lines = read_lines(cell.folder / CAPTIONS)
     if [line["image"] for line in lines] != list(image_ids):
         raise PrefixcapError(
-            f"{folder / CAPTIONS} does not hold the captions of every image: delete {folder} to "
-            "make them anew"
+            f"{cell.folder / CAPTIONS} does not hold the captions of every image: delete "
+            f"{cell.folder}, and they will be made again"
         )
-    return Captions(lines, cell["captions_per_second"], cell.get("flops"))
+    return CellCaptions(lines, info["captions_per_second"], info["flops"])
+
+
+def count_missing(cell: PlannedCell, image_ids: Sequence[str]) -> int:
+    """Return how many images have no captions yet."""
+    if load(cell, image_ids) is not None:
+        return 0
+    done = {line["image"] for line in read_lines(cell.folder / PARTIAL_CAPTIONS)}
+    return len(set(image_ids) - done)
 
 
 def make(
-    folder: Path,
-    key: str,
-    captioner: Captioner,
-    decoder: DecoderConfig,
-    features: Tensor,
-    prefix: Tensor,
-    text_encoder: TextEncoder,
-    image_ids: Sequence[str],
-    *,
-    max_new_tokens: int,
-    max_rows: int = DEFAULT_ROWS,
-    seed: int,
-    about: Mapping[str, Any],
+    cell: PlannedCell,
+    model: LoadedModel,
+    study: Study,
+    files: StudyFolder,
     reporter: Reporter,
-    what: str,
-) -> tuple[Captions, int]:
-    """Makes a cell's captions, or what is missing of them.
+    title: str,
+) -> tuple[CellCaptions, int]:
+    """Make a cell's captions, or those that are missing.
 
     Args:
-        folder: the cell's folder.
-        key: a digest of everything that makes the captions.
-        captioner: the trained captioner.
-        decoder: the decoder.
-        features: (B,D) or (B,N,D) of the images.
-        prefix: (B,P,E), what the captioner makes of them.
-        text_encoder: the texts' side of the encoder that made the features.
-        image_ids: B names.
-        max_new_tokens: the most tokens a caption may have.
-        max_rows: the most hypotheses that are extended at once.
-        seed: of all randomness.
-        about: what is kept beside the key, for people.
-        reporter: who is told.
-        what: how the work is called.
+        cell: The cell.
+        model: The cell's model.
+        study: The study.
+        files: The study's folder.
+        reporter: Receives progress messages.
+        title: Describes the work to the reporter.
 
     Returns:
-        The captions, and how many images were decoded by this process.
+        The captions, and the number of images that this process decoded.
+
+    Raises:
+        PrefixcapError: If the decoder returns no caption for an image.
     """
+    with locked(cell.folder):
+        if captions := load(cell, model.image_ids):
+            return captions, 0
+        begin = time.perf_counter()
+        lines, decoded = _decode(cell, model, study, reporter, title)
+        decoding_seconds = sum(line.pop("seconds") for line in lines)
+        write_lines(cell.folder / CAPTIONS, lines)
+        per_second = sum(len(line["captions"]) for line in lines) / max(decoding_seconds, 1e-9)
+        if not decoded:  # so that the engine's one-time checks of a model are not counted as FLOPs
+            list(model.caption(range(1), cell, study))
+        flops = _count_flops(cell, model, study)
+        info = {
+            "key": cell.key,
+            "model": cell.model_folder.name,
+            "decoder": specs.to_json(cell.decoder),
+            "captions_per_second": per_second,
+            "flops": flops,
+        }
+        write_json(cell.folder / CELL, info)
+        seconds = time.perf_counter() - begin
+        decoder = specs.to_spec(cell.decoder)
+        timings.record(files, timings.CAPTIONING, decoder, decoded, seconds)
+        return CellCaptions(lines, per_second, flops), decoded
+
+
+def discard_partial(cell: PlannedCell) -> None:
+    """Delete the file from which a killed process would resume, once the cell is complete."""
+    (cell.folder / PARTIAL_CAPTIONS).unlink(missing_ok=True)
+
+
+def _decode(
+    cell: PlannedCell, model: LoadedModel, study: Study, reporter: Reporter, title: str
+) -> tuple[list[dict[str, Any]], int]:
+    """Caption the images that the partial file lacks; return all lines and the number of images."""
+    partial, ids = cell.folder / PARTIAL_CAPTIONS, model.image_ids
+    if cell.decoder.batch_dependent():  # all images at once, or their captions change
+        discard_partial(cell)
+    lines = {line["image"]: line for line in read_lines(partial)}
+    rows = [row for row, image in enumerate(ids) if image not in lines]
+    with appending(partial) as file, reporter.task(title, len(ids), "images") as task:
+        task.resume(len(lines))
+        since = time.perf_counter()
+        for image, hypotheses in model.caption(rows, cell, study):
+            now = time.perf_counter()
+            captions = [hypothesis.to_json() for hypothesis in hypotheses]
+            lines[image] = {"image": image, "captions": captions, "seconds": now - since}
+            since = now
+            file.write(json.dumps(lines[image], ensure_ascii=False) + "\n")
+            file.flush()
+            task.update(len(lines))
+    lost = [image for image in ids if not lines.get(image, {}).get("captions")]
+    if lost:
+        raise PrefixcapError(
+            f"the decoder {cell.decoder.name!r} returned no caption for {len(lost)} images, such "
+            f"as {lost[0]!r}"
+        )
+    return [lines[image] for image in ids], len(rows)
+
+
+def _count_flops(cell: PlannedCell, model: LoadedModel, study: Study) -> float:
+    """Count the FLOPs per image of mapper and decoder on a few images."""
     from prefixcap.util.flops import counting
 
-    with locked(folder):
-        done = finished(folder, key, image_ids)
-        if done is not None:
-            return done, 0
-        partial = folder / PARTIAL_CAPTIONS
-        if decoder.batch_dependent():
-            partial.unlink(missing_ok=True)
-
-        def decoded(
-            rows: Sequence[int], prefix: Tensor | None
-        ) -> Iterator[tuple[str, list[Hypothesis]]]:
-            captions = captioner.iter_caption(
-                features[list(rows)],
-                decoder,
-                prefix=None if prefix is None else prefix[list(rows)],
-                text_encoder=text_encoder,
-                image_ids=[image_ids[row] for row in rows],
-                seed=seed,
-                max_new_tokens=max_new_tokens,
-                max_rows=max_rows,
-            )
-            for number, hypotheses in captions:
-                yield image_ids[rows[number]], hypotheses
-
-        known = {line["image"]: line for line in read_lines(partial)}
-        rows = [row for row, image in enumerate(image_ids) if image not in known]
-        with appending(partial) as file, reporter.task(what, len(image_ids), "images") as task:
-            task.resume(len(known))
-            since = time.perf_counter()
-            for image, hypotheses in decoded(rows, prefix):
-                now = time.perf_counter()
-                known[image] = {
-                    "image": image,
-                    "captions": [hypothesis.to_json() for hypothesis in hypotheses],
-                    "seconds": now - since,
-                }
-                since = now
-                file.write(json.dumps(known[image], ensure_ascii=False) + "\n")
-                file.flush()
-                task.update(len(known))
-        lost = [image for image in image_ids if not known.get(image, {}).get("captions")]
-        if lost:
-            raise PrefixcapError(
-                f"the decoder {decoder.name!r} gave no caption for {len(lost)} images, such as "
-                f"{lost[0]!r}"
-            )
-        captions = _join([known[image] for image in image_ids])
-        write_lines(folder / CAPTIONS, captions.lines)
-
-        if not rows:  # the engine's checks of a model that it has not seen are no part of it
-            list(decoded(range(1), prefix))
-        # of a few images, since counting slows small models down
-        few = range(0, len(image_ids), max(1, -(-len(image_ids) // COUNTED)))
-        with counting() as flops:
-            counted = len(list(decoded(few, None)))
-        captions = attrs.evolve(captions, flops=flops.count / counted)
-        measured = {"captions_per_second": captions.per_second, "flops": captions.flops}
-        write_json(folder / CELL, {"key": key, **about, **measured})
-        partial.unlink(missing_ok=True)
-        return captions, len(rows)
-
-
-def _join(lines: Sequence[Mapping[str, Any]]) -> Captions:
-    seconds = sum(line["seconds"] for line in lines)
-    made = sum(len(line["captions"]) for line in lines)
-    bare = [{"image": line["image"], "captions": line["captions"]} for line in lines]
-    return Captions(bare, made / max(seconds, 1e-9))
-
-
-def missing(folder: Path, key: str, image_ids: Sequence[str]) -> int:
-    """Returns how many images of a cell have no captions yet."""
-    if finished(folder, key, image_ids) is not None:
-        return 0
-    known = {line["image"] for line in read_lines(folder / PARTIAL_CAPTIONS)}
-    return len(set(image_ids) - known)
+    images = len(model.image_ids)
+    rows = range(0, images, max(1, -(-images // COUNTED)))
+    with counting() as flops:
+        decoded = len(list(model.caption(rows, cell, study, reuse_prefix=False)))
+    return flops.count / decoded

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Image features of a study, encoded once and stored by a key of encoder and image."""
 
 from __future__ import annotations
 
@@ -10,254 +10,237 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from prefixcap.captioning.encode_images import ENCODE_BATCH
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Dataset, Example, ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin import specs
+from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.study.definition.study import Study
 from prefixcap.util import files
+from prefixcap.util.files import broken_file
 from prefixcap.util.progress import ProgressTask, Reporter, Silent
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
 CHUNK = 512
-
-
+"""The number of images per file."""
 UNREADABLE = "-"
-"""What goes before the key of an image that could not be read."""
+"""Marks the key of an image that could not be read."""
 
 
 @attrs.define(kw_only=True, slots=False)
 class Features:
-    """The features of images, each encoded once and kept in the study's folder.
+    """The features of a study's images by one encoder.
 
-    An image's features are addressed by the encoder (its config, version and weights, and those of
-    the encoders that it is made of) and by the image (its id, the hash of what it shows, the data
-    set's version, and its row where the encoder goes by rows), so other captions, another limit or
-    more images cost nothing but the new images.
+    The key of an image's features covers the encoder (its config, version and weights, and those
+    of its subcomponents) and the image (its id, the hash of its content, the data set's version,
+    and its row if the encoder depends on it). Other captions, another limit or more images
+    therefore cost nothing but the new images.
 
     Attributes:
-        folder: where they are kept.
-        config: the encoder's config.
-        encoder: the encoder.
-        dataset: the data set, whose digest stands in for those that an image lacks.
-        source: a digest of the data set's name and version.
-        skip_unreadable: whether to leave out images that cannot be read.
-        reporter: who is told.
-        batch_size: how many images are encoded at once.
-        took: told how many images were encoded in how many seconds.
-        encoded: how many images were encoded by this process.
+        study_folder: The study's folder.
+        study: The study.
+        config: The encoder's config.
+        encoder: The encoder.
+        dataset: The data set, whose digest replaces that of an image that has none.
+        reporter: Receives progress messages.
+        encoded: The number of images that this process encoded.
     """
 
-    folder: Path
+    study_folder: StudyFolder
+    study: Study
     config: EncoderConfig
     encoder: Encoder
     dataset: Dataset
-    source: str
-    skip_unreadable: bool
-    reporter: Reporter
-    batch_size: int = ENCODE_BATCH
-    took: Callable[[int, float], None] = lambda _images, _seconds: None
+    reporter: Reporter = attrs.field(factory=Silent)
     encoded: int = 0
-    _files: dict[Path, FeatureShard] = attrs.field(factory=dict, init=False, repr=False)
-    _digests: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
-
-    @classmethod
-    def of_study(
-        cls,
-        study: Study,
-        folder: Path,
-        config: EncoderConfig,
-        encoder: Encoder,
-        dataset: Dataset,
-        reporter: Reporter | None = None,
-    ) -> Features:
-        """Finds the features of one of a study's encoders in the study's folder."""
-        return cls(
-            folder=StudyFolder(folder).features,
-            config=config,
-            encoder=encoder,
-            dataset=dataset,
-            source=specs.digest(study.dataset.name, study.dataset.version),
-            skip_unreadable=study.skip_unreadable,
-            reporter=reporter or Silent(),
-            batch_size=study.encode_batch,
-        )
+    _shards: dict[Path, FeatureShard] = attrs.field(factory=dict, init=False, repr=False)
+    _image_keys: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
 
     @cached_property
     def key(self) -> str:
-        """A digest of the encoder; its weights are hashed once."""
+        """A digest of the encoder, with its weights."""
         return specs.digest(
             "features", *specs.fingerprint_inputs(self.config), self.encoder.digest()
         )
 
     @property
-    def place(self) -> Path:
+    def folder(self) -> Path:
         """The folder of this encoder's features."""
-        return self.folder / f"{self.config.name}-{self.key[:8]}"
+        return self.study_folder.features / f"{self.config.name}-{self.key[:8]}"
 
-    def image_key(self, image: ImageItem) -> str:
-        """Returns a digest of what makes an image's features, the encoder apart."""
-        if image.id not in self._digests:
-            shown = image.digest() if image.digest is not None else self._everything
-            number = image.index if self.config.depends_on_index else None
-            self._digests[image.id] = specs.digest(image.id, number, shown, self.source)
-        return self._digests[image.id]
+    def training_key(self, train: Sequence[Example], val: Sequence[Example]) -> str:
+        """Digest what mappers are trained on: encoder, images and captions."""
+        images = [
+            [[self._image_key(e.image), e.references] for e in examples]
+            for examples in (train, val)
+        ]
+        return specs.digest(self.key, images)
 
-    @cached_property
-    def _everything(self) -> str:
-        return self.dataset.digest()
+    def test_key(self, test: Sequence[Example]) -> str:
+        """Digest what captions are made from: encoder and test images."""
+        return specs.digest(self.key, self._keys(test))
 
-    def of(self, split: str, examples: Sequence[Example]) -> Tensor:
-        """Returns the features (B,D) or (B,N,D) of a split; unreadable images' rows are NaN.
+    def encode(self, split: str, examples: Sequence[Example]) -> None:
+        """Encode the images of a split that have no features yet.
 
         Raises:
-            PrefixcapError: an image cannot be read and that was not allowed for, or none can.
+            PrefixcapError: If an image cannot be read and the study does not skip such images, or
+                if no image can be read.
         """
-        missing = self.missing(split, examples)
+        missing = len(self.missing(examples))
         if missing:
-            # whole chunks, so that a killed encoding goes on with the same batches
+            # complete chunks, so that a resumed encoding has the same batches
             chunks = [examples[at : at + CHUNK] for at in range(0, len(examples), CHUNK)]
+            chunks = [chunk for chunk in chunks if self.missing(chunk)]
             done = 0
             with self.reporter.task(f"encoding {split} images", missing, "images") as task:
-                for chunk in shared([c for c in chunks if self._missing(c)], self._lock):
-                    left = self._missing(chunk)
-                    self._encode(left, _after(done, task))
+                for chunk in shared(chunks, self._lock):
+                    left = self.missing(chunk)
+                    self._encode(left, _progress_after(done, task))
                     done += len(left)
-        return self._gather(split, examples)
+        if examples and not self.readable(examples):
+            raise PrefixcapError(f"no image of the split {split!r} can be read")
 
-    def missing(self, split: str, examples: Sequence[Example]) -> int:
-        """Returns how many images of a split are not encoded yet."""
-        return len(self._missing(examples))
-
-    def known_readable(self, examples: Sequence[Example]) -> list[Example]:
-        """Returns the examples but for those whose image is known to be unreadable."""
-        known = self._known()
-        lost = {key for kept in self._files.values() for key in kept.unreadable}
-        lost -= {key for kept in self._files.values() for key in kept.images}
-        skipped = lost & known
-        return [e for e in examples if self.image_key(e.image) not in skipped]
-
-    def files(self, examples: Iterable[Example]) -> set[Path]:
-        """Returns the files that hold anything of examples."""
-        self._known()
-        wanted = {self.image_key(example.image) for example in examples}
-        return {
-            file
-            for file, kept in self._files.items()
-            if wanted.intersection((*kept.images, *kept.unreadable))
-        }
-
-    def _lock(self, chunk: Sequence[Example]) -> Path:
-        return self.place / specs.digest([self.image_key(example.image) for example in chunk])
-
-    def _missing(self, examples: Sequence[Example]) -> list[Example]:
-        known = self._known()
-        return [e for e in examples if self.image_key(e.image) not in known]
-
-    def _known(self) -> set[str]:
-        """Returns the keys of the images that need not be encoded, by whichever process."""
-        for file in self.place.glob("*.safetensors"):
-            if file not in self._files:
-                self._files[file] = FeatureShard.of(file)
-        known = {key for kept in self._files.values() for key in kept.images}
-        if self.skip_unreadable:
-            known |= {key for kept in self._files.values() for key in kept.unreadable}
-        return known
-
-    def _encode(self, chunk: Sequence[Example], progress: Callable[[int, int], None]) -> None:
-        from prefixcap.captioning.encode_images import encode_each
-
-        if not chunk:  # another process has just made it
-            return
-        begin = time.perf_counter()
-        found = encode_each(
-            self.encoder,
-            [example.image for example in chunk],
-            batch_size=self.batch_size,
-            on_error="skip" if self.skip_unreadable else "raise",
-            progress=progress,
-        )
-        self.encoded += len(chunk)
-        keys = [self.image_key(example.image) for example in chunk]
-        file = self.place / f"{specs.digest(keys)}.safetensors"
-        FeatureShard.write(file, dict(zip(keys, found, strict=True)))
-        self.took(len(chunk), time.perf_counter() - begin)
-
-    def _gather(self, split: str, examples: Sequence[Example]) -> Tensor:
+    def load(self, examples: Sequence[Example]) -> Tensor:
+        """Return the features (B,D) or (B,N,D) of B images, all of them readable and encoded."""
         import torch
 
         self._known()
+        keys = self._keys(examples)
+        wanted = set(keys)
         rows: dict[str, Tensor] = {}
-        wanted = {self.image_key(example.image) for example in examples}
-        for file, kept in self._files.items():
-            if wanted.intersection(kept.images):
-                rows |= zip(kept.images, _read(file), strict=True)
-        some = next((rows[key] for key in wanted if key in rows), None)
-        if some is None:
-            raise PrefixcapError(f"no image of {split!r} can be read, so there is nothing to use")
-        lost = torch.full_like(some, float("nan"))
-        return torch.stack([rows.get(self.image_key(e.image), lost) for e in examples])
+        for file, shard in self._shards.items():
+            if wanted.intersection(shard.images):
+                rows |= zip(shard.images, _read(file), strict=True)
+        return torch.stack([rows[key] for key in keys])
+
+    def missing(self, examples: Sequence[Example]) -> list[Example]:
+        """Return the examples whose images must still be encoded, by whichever process."""
+        images, unreadable = self._known()
+        done = images | unreadable
+        return [example for example in examples if self._image_key(example.image) not in done]
+
+    def readable(self, examples: Sequence[Example]) -> list[Example]:
+        """Return the examples but for those whose image is known to be unreadable."""
+        _, unreadable = self._known()
+        return [e for e in examples if self._image_key(e.image) not in unreadable]
+
+    def shards(self, examples: Iterable[Example]) -> set[Path]:
+        """Return the files that hold anything of the examples."""
+        self._known()
+        wanted = set(self._keys(examples))
+        return {
+            file
+            for file, shard in self._shards.items()
+            if wanted.intersection((*shard.images, *shard.unreadable))
+        }
+
+    def _known(self) -> tuple[set[str], set[str]]:
+        """Return the keys of encoded images and of images to skip, by whichever process."""
+        for file in self.folder.glob("*.safetensors"):
+            if file not in self._shards:
+                self._shards[file] = FeatureShard.read(file)
+        images = {key for shard in self._shards.values() for key in shard.images}
+        if not self.study.skip_unreadable:
+            return images, set()
+        unreadable = {key for shard in self._shards.values() for key in shard.unreadable}
+        return images, unreadable - images
+
+    def _keys(self, examples: Iterable[Example]) -> list[str]:
+        return [self._image_key(example.image) for example in examples]
+
+    def _image_key(self, image: ImageItem) -> str:
+        if image.id not in self._image_keys:
+            content = image.digest() if image.digest is not None else self._dataset_digest
+            index = image.index if self.config.depends_on_index else None
+            self._image_keys[image.id] = specs.digest(image.id, index, content, self._source)
+        return self._image_keys[image.id]
+
+    @cached_property
+    def _dataset_digest(self) -> str:
+        return self.dataset.digest()
+
+    @cached_property
+    def _source(self) -> str:
+        return specs.digest(self.study.dataset.name, self.study.dataset.version)
+
+    def _lock(self, chunk: Sequence[Example]) -> Path:
+        return self.folder / specs.digest(self._keys(chunk))
+
+    def _encode(self, examples: Sequence[Example], progress: Callable[[int, int], None]) -> None:
+        from prefixcap.captioning.encode_images import encode_each
+
+        if not examples:  # another process has just encoded them
+            return
+        begin = time.perf_counter()
+        rows = encode_each(
+            self.encoder,
+            [example.image for example in examples],
+            batch_size=self.study.encode_batch,
+            on_error="skip" if self.study.skip_unreadable else "raise",
+            progress=progress,
+        )
+        self.encoded += len(examples)
+        keys = self._keys(examples)
+        file = self.folder / f"{specs.digest(keys)}.safetensors"
+        FeatureShard.write(file, dict(zip(keys, rows, strict=True)))
+        seconds = time.perf_counter() - begin
+        encoder = specs.to_spec(self.config)
+        timings.record(self.study_folder, timings.ENCODING, encoder, len(examples), seconds)
 
 
 @attrs.frozen
 class FeatureShard:
-    """What a file of features says of itself: the keys of its rows, and of unreadable images."""
+    """The header of a file of features: the keys of its rows, and of unreadable images."""
 
     images: tuple[str, ...]
     unreadable: tuple[str, ...]
 
     @classmethod
-    def of(cls, file: Path) -> FeatureShard:
-        """Reads a file's heading.
+    def read(cls, file: Path) -> FeatureShard:
+        """Read a file's header.
 
         Raises:
-            PrefixcapError: the file is broken.
+            PrefixcapError: If the file is broken.
         """
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(file, "pt") as opened:
-                said = opened.metadata()
-            images = said["images"].split()
+                keys = opened.metadata()["images"].split()
         except (SafetensorError, KeyError, TypeError) as error:
-            raise _broken(file, error) from error
+            raise broken_file(file, error) from error
         return cls(
-            tuple(key for key in images if not key.startswith(UNREADABLE)),
-            tuple(key[1:] for key in images if key.startswith(UNREADABLE)),
+            tuple(key for key in keys if not key.startswith(UNREADABLE)),
+            tuple(key[1:] for key in keys if key.startswith(UNREADABLE)),
         )
 
     @staticmethod
     def write(file: Path, rows: Mapping[str, Tensor | None]) -> None:
-        """Writes the features (D) or (N,D) of images by their keys, None for unreadable ones."""
+        """Write the features (D) or (N,D) of images by their keys; None marks unreadable ones."""
         import torch
         from safetensors.torch import save
 
-        good = {key: row for key, row in rows.items() if row is not None}
-        stacked = torch.stack(list(good.values())) if good else torch.empty(0)
-        said = " ".join(key if key in good else UNREADABLE + key for key in rows)
+        readable = {key: row for key, row in rows.items() if row is not None}
+        stacked = torch.stack(list(readable.values())) if readable else torch.empty(0)
+        keys = " ".join(key if key in readable else UNREADABLE + key for key in rows)
         file.parent.mkdir(parents=True, exist_ok=True)
-        files.atomic_write(file, save({"features": stacked}, {"images": said}))
+        files.atomic_write(file, save({"features": stacked}, {"images": keys}))
 
 
-def _after(before: int, task: ProgressTask) -> Callable[[int, int], None]:
-    return lambda done, _: task.update(before + done)
+def _progress_after(done: int, task: ProgressTask) -> Callable[[int, int], None]:
+    return lambda count, _: task.update(done + count)
 
 
-def _read(path: Path) -> Tensor:
+def _read(file: Path) -> Tensor:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        return load(path.read_bytes())["features"]
+        return load(file.read_bytes())["features"]
     except (SafetensorError, KeyError) as error:
-        raise _broken(path, error) from error
-
-
-def _broken(path: Path, error: Exception) -> PrefixcapError:
-    return PrefixcapError(f"{path} is broken ({error}): delete it to make it anew")
+        raise broken_file(file, error) from error

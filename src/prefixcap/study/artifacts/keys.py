@@ -1,55 +1,53 @@
-"""Where everything of a study is kept: each model and each cell with its key and its folder."""
+"""Keys of a study's artifacts: digests of everything that an artifact depends on.
+
+A key decides the name of an artifact's folder, so a changed input leads to another folder, and
+undoing the change finds the old artifact again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import attrs
 
-from prefixcap.interfaces.dataset import Example
-from prefixcap.interfaces.encoder import EncoderConfig
-from prefixcap.plugin import specs
-from prefixcap.study.artifacts.features import Features
-from prefixcap.study.definition.study import Study
-
-if TYPE_CHECKING:
-    pass
-
-
 from prefixcap.interfaces.component import Component
-from prefixcap.interfaces.dataset import DatasetConfig
+from prefixcap.interfaces.dataset import DatasetConfig, Example
 from prefixcap.interfaces.decoder import DecoderConfig
-from prefixcap.interfaces.language_model import LMConfig
+from prefixcap.interfaces.encoder import EncoderConfig
+from prefixcap.interfaces.language_model import LanguageModel, LMConfig
+from prefixcap.plugin import specs
 from prefixcap.study.artifacts import models
 from prefixcap.study.artifacts.folder import StudyFolder
-from prefixcap.study.definition.study import FORMAT, Model
+from prefixcap.study.definition.study import FORMAT, Model, Study
+
+PROBE = "A black dog runs, and two children in red watch it."
+"""A text whose tokens tell tokenizers apart."""
 
 
 @attrs.frozen(kw_only=True)
-class Cell:
-    """A decoder's captions by one model.
+class PlannedCell:
+    """The captions to make with one model and one decoder.
 
     Attributes:
-        model: what made the captions.
-        decoder: the decoder.
-        key: a digest of everything that makes the captions.
-        scores_key: a digest of what metrics see of them.
-        folder: where it is kept.
-        model_folder: where the model is kept.
+        model: The model.
+        model_folder: The model's folder.
+        decoder: The decoder.
+        key: A digest of everything that the captions depend on.
+        scores_key: A digest of what metrics see: captions and references.
+        folder: The cell's folder.
     """
 
     model: Model
+    model_folder: Path
     decoder: DecoderConfig
     key: str
     scores_key: str
     folder: Path
-    model_folder: Path
 
     @property
     def name(self) -> str:
-        """What the cell is called in the study's files."""
+        """The name of the cell's folder, unique in its study."""
         return self.folder.name
 
 
@@ -58,32 +56,32 @@ class PlannedModel:
     """A model to train, with its cells.
 
     Attributes:
-        model: what to train.
-        key: a digest of everything that makes it.
-        folder: where it is kept.
-        cells: one a decoder.
+        model: The point of the grid.
+        key: A digest of everything that the trained model depends on.
+        folder: The model's folder.
+        cells: One per decoder.
     """
 
     model: Model
     key: str
     folder: Path
-    cells: tuple[Cell, ...]
+    cells: tuple[PlannedCell, ...]
 
     @property
     def is_trained(self) -> bool:
-        """Whether the model is there."""
+        """Whether the model exists."""
         return models.is_trained(self.folder, self.key)
 
 
 @attrs.frozen(kw_only=True)
 class InputDigests:
-    """What the models of one encoder and one language model are made of, as digests.
+    """Digests of what the models of one encoder and one language model depend on.
 
     Attributes:
-        training: of the images' features and captions that are trained on.
-        test: of the test images' features.
-        references: of the captions that cells are scored against.
-        lm: of the language model.
+        training: Of the features and captions to train on.
+        test: Of the test images' features.
+        references: Of the reference captions of the test images.
+        lm: Of the language model.
     """
 
     training: str
@@ -92,60 +90,62 @@ class InputDigests:
     lm: str
 
 
-def places(
+def planned_models(
     study: Study,
-    folder: Path,
-    device: str,
+    files: StudyFolder,
     encoder: EncoderConfig,
     lm: LMConfig,
-    made: InputDigests,
-    here: str | None = None,
+    inputs: InputDigests,
+    device: str,
+    *,
+    decoded_on: str | None = None,
 ) -> list[PlannedModel]:
-    """Lays out the models of one encoder and one language model.
+    """Plan the models and cells of one encoder and one language model.
 
     Args:
-        study: the study.
-        folder: where it is kept.
-        device: where captions are made.
-        encoder: the encoder.
-        lm: the language model.
-        made: what they are made of.
-        here: where components are loaded to be digested, if not there.
+        study: The study.
+        files: The study's folder.
+        encoder: The encoder.
+        lm: The language model.
+        inputs: Digests of what the models depend on.
+        device: The device on which components are loaded to be digested.
+        decoded_on: The device of the captions, if it is another one.
     """
-    # one GPU computes as another; which of several it was is no part of what was made
-    kind_of_device = device.partition(":")[0]
-    decoders = [(decoder, decoder_key(decoder, here or device)) for decoder in study.decoders]
-    found = []
+    # all GPUs count as one device, since they compute alike
+    device_type = (decoded_on or device).partition(":")[0]
+    decoders = [(decoder, decoder_key(decoder, device)) for decoder in study.decoders]
+    planned = []
     for model in study.models(encoder, lm):
-        key = model_key(study, model, made.lm, made.training)
-        place = models.folder(folder, model, key)
+        key = model_key(study, model, inputs)
+        folder = files.models / f"{model.name}-{key[:8]}"
         cells = []
-        for decoder, made_by in decoders:
-            cell = specs.digest(
-                "captions", key, made_by, study.max_new_tokens, kind_of_device, made.test
+        for decoder, digest in decoders:
+            captions_key = specs.digest(
+                "captions", key, digest, study.max_new_tokens, device_type, inputs.test
             )
+            name = f"{model.name}-{decoder.name}-{captions_key[:8]}"
             cells.append(
-                Cell(
+                PlannedCell(
                     model=model,
+                    model_folder=folder,
                     decoder=decoder,
-                    key=cell,
-                    scores_key=scores_key(cell, made.references),
-                    folder=StudyFolder(folder).cells / f"{model.name}-{decoder.name}-{cell[:8]}",
-                    model_folder=place,
+                    key=captions_key,
+                    scores_key=scores_key(captions_key, inputs.references),
+                    folder=files.cells / name,
                 )
             )
-        found.append(PlannedModel(model=model, key=key, folder=place, cells=tuple(cells)))
-    return found
+        planned.append(PlannedModel(model=model, key=key, folder=folder, cells=tuple(cells)))
+    return planned
 
 
-def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> str:
-    """Returns a digest of everything that makes a model."""
+def model_key(study: Study, model: Model, inputs: InputDigests) -> str:
+    """Digest everything that a trained model depends on."""
     return specs.digest(
         FORMAT,
         "model",
-        training_key,
+        inputs.training,
         *specs.fingerprint_inputs(model.lm),
-        lm_digest,
+        inputs.lm,
         *specs.fingerprint_inputs(model.mapper),
         model.prefix_length,
         *specs.fingerprint_inputs(model.tuning),
@@ -155,49 +155,37 @@ def model_key(study: Study, model: Model, lm_digest: str, training_key: str) -> 
     )
 
 
+def lm_key(lm: LanguageModel) -> str:
+    """Digest a language model's weights, its vocabulary and how it splits text."""
+    probe = None if lm.tokenizer is None else lm.tokenizer.encode(PROBE)
+    return specs.digest(lm.digest(), probe)
+
+
 def decoder_key(decoder: DecoderConfig, device: str) -> str:
-    """Returns a digest of a decoder and of all that its settings name."""
-    parts = (part_key(part, device) for part in decoder.subcomponents())
+    """Digest a decoder with all components that its settings name."""
+    parts = (component_key(part, device) for part in decoder.subcomponents())
     return specs.digest(decoder, *parts, *decoder.external_digests())
 
 
-def part_key(config: Component, device: str) -> str:
-    """Returns a digest of a component that another one names, with its weights or data."""
-    weights = ""
+def component_key(config: Component, device: str) -> str:
+    """Digest a component that another one names, with its weights or data."""
+    content = ""
     if isinstance(config, LMConfig):
-        weights = models.lm_key(config.build(device))
+        content = lm_key(config.build(device))
     elif isinstance(config, EncoderConfig):
-        weights = config.build(device).digest()
+        content = config.build(device).digest()
     elif isinstance(config, DatasetConfig):
-        weights = config.build().digest()
+        content = config.build().digest()
     elif isinstance(config, DecoderConfig):
         return decoder_key(config, device)
-    return specs.digest(config, weights, *config.external_digests())
+    return specs.digest(config, content, *config.external_digests())
 
 
 def scores_key(captions_key: str, references_key: str) -> str:
-    """Returns a digest of what metrics see: captions and references."""
+    """Digest what metrics see: captions and references."""
     return specs.digest("scores", captions_key, references_key)
 
 
-def in_order(found: Sequence[PlannedModel]) -> list[Cell]:
-    """Returns the cells in the order of the grid."""
-    return [cell for place in found for cell in place.cells]
-
-
-def training_key(features: Features, train: Sequence[Example], val: Sequence[Example]) -> str:
-    """Returns a digest of what mappers are trained on: images, encoder and captions."""
-    images = [
-        [[features.image_key(e.image), e.references] for e in examples] for examples in (train, val)
-    ]
-    return specs.digest(features.key, images)
-
-
-def test_key(features: Features, test: Sequence[Example]) -> str:
-    """Returns a digest of what captions are made of: the test images and the encoder."""
-    return specs.digest(features.key, [features.image_key(example.image) for example in test])
-
-
 def references_key(examples: Sequence[Example]) -> str:
-    """Returns a digest of the captions that a cell is scored against."""
+    """Digest the reference captions that cells are scored against."""
     return specs.digest([[example.image.id, example.references] for example in examples])

@@ -1,43 +1,38 @@
-"""Models of a study: each trained once, kept as a folder that `Captioner.load` reads."""
+"""Trained models of a study, each in a folder that `Captioner.load` reads."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefixcap.captioning import checkpoint as runs
-from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.plugin import specs
-from prefixcap.study.artifacts.folder import KEY, StudyFolder
-from prefixcap.study.definition.study import Model
-from prefixcap.util.files import read_json
+from prefixcap.captioning import checkpoint
+from prefixcap.study.artifacts.folder import KEY, TRAINING
+from prefixcap.util.files import read_json, write_json
 
 if TYPE_CHECKING:
-    pass
-
-PROBE = "A black dog runs, and two children in red watch it."
-
-
-def lm_key(lm: LanguageModel) -> str:
-    """Returns a digest of a language model's weights, its vocabulary and how it splits text."""
-    probe = None if lm.tokenizer is None else lm.tokenizer.encode(PROBE)
-    return specs.digest(lm.digest(), probe)
-
-
-def folder(study_folder: Path, model: Model, key: str) -> Path:
-    """Returns where a study's model is kept."""
-    return StudyFolder(study_folder).models / f"{model.name}-{key[:8]}"
+    from prefixcap.captioning.captioner import Captioner
 
 
 def is_trained(folder: Path, key: str) -> bool:
-    """Says whether a folder holds the model of that key."""
-    kept = read_json(folder / KEY)
-    return kept is not None and kept.get("key") == key
+    """Return whether a folder holds the complete model of a key."""
+    return (read_json(folder / KEY) or {}).get("key") == key
 
 
-def about(folder: Path) -> dict[str, Any]:
-    """Returns what tables say of a trained model."""
-    config = runs.read_config(folder)
+def save(folder: Path, key: str, captioner: Captioner) -> None:
+    """Save a trained model, its key last, so that a killed process leaves no incomplete model."""
+    captioner.save(folder)
+    write_json(folder / KEY, {"key": key})
+    discard_training_state(folder)
+
+
+def discard_training_state(folder: Path) -> None:
+    """Delete the state from which a killed training would resume."""
+    (folder / TRAINING).unlink(missing_ok=True)
+
+
+def training_summary(folder: Path) -> dict[str, Any]:
+    """Return a trained model's columns of a table: parameters, time, FLOPs and epochs."""
+    config = checkpoint.read_config(folder)
     history = config["history"]
     return {
         "trained_parameters": config["trained_parameters"],

@@ -1,7 +1,7 @@
-"""Replicates of a cell: its scores on resampled images, computed once and kept beside them.
+"""Replicates of a cell: its scores on resampled images, computed once and stored with the cell.
 
-Resamples follow from the number of images alone, so the replicates of all cells of a study, and of
-any study on the same images, are paired without having been made together.
+The resamples depend only on the number of images, so the replicates of all cells on the same images
+are paired, even across studies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prefixcap.plugin import specs
 from prefixcap.study.artifacts.folder import REPLICATES, SCORES
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.util import files
-from prefixcap.util.files import read_json
+from prefixcap.util.files import broken_file, read_json
 
 FORMAT = 1
 RESAMPLES = 1000
@@ -29,13 +29,13 @@ SEED = 0
 
 @attrs.frozen
 class StoredReplicates:
-    """One metric's replicates.
+    """The replicates of one metric.
 
     Attributes:
-        key: a digest of what they were computed from.
-        names: the scores that can be resampled; some metrics have none.
-        observed: (K).
-        drawn: (S,K).
+        key: A digest of what they were computed from.
+        names: The K scores that can be resampled; a metric may have none.
+        observed: (K), the scores on all images.
+        drawn: (S,K), the scores on S resamples.
     """
 
     key: str
@@ -47,68 +47,70 @@ class StoredReplicates:
 def replicates(
     folder: Path, records: Sequence[Record], metrics: Sequence[MetricConfig]
 ) -> Replicates | None:
-    """Returns the replicates of a scored cell, and makes what is missing of them.
+    """Return the replicates of a scored cell, after computing those that are missing.
 
     Args:
-        folder: the cell's folder, with its scores.
-        records: the captions with their references.
-        metrics: what it was scored by; others are left out.
+        folder: The cell's folder, with its scores.
+        records: The captions with their references.
+        metrics: The metrics; those without stored scores are ignored.
 
     Returns:
-        The replicates of one seed, of all scores that can be resampled; None where none can be.
+        The replicates of one seed for all scores that can be resampled; None if none can.
 
     Raises:
-        PrefixcapError: a metric lacks what it needs.
+        PrefixcapError: If a metric lacks what it needs.
     """
     scores = read_json(folder / SCORES) or {}
-    wanted = {n: metric for metric in metrics if (n := specs.to_spec(metric)) in scores}
-    found = _read(folder)
-    keys = {name: _key(scores[name]["key"]) for name in wanted}
+    scored = {n: metric for metric in metrics if (n := specs.to_spec(metric)) in scores}
+    keys = {name: _key(scores[name]["key"]) for name in scored}
+    stored = _read(folder)
 
     def missing() -> list[str]:
-        return [name for name, key in keys.items() if name not in found or found[name].key != key]
+        return [n for n, key in keys.items() if n not in stored or stored[n].key != key]
 
     if missing():
         with locked(folder):
-            found = _read(folder)  # another process may have made some in the meantime
+            stored = _read(folder)  # another process may have added some since
             for name in missing():
-                values, each = scores[name]["values"], scores[name]["per_image"]
-                made = statistic(wanted[name], Scores(values=values, per_image=each), records)
-                found[name] = _resample(keys[name], made, values)
-            _write(folder, found)
-    kept = [found[name] for name in wanted if found[name].names]
-    if not kept:
+                values, per_image = scores[name]["values"], scores[name]["per_image"]
+                prepared = statistic(
+                    scored[name], Scores(values=values, per_image=per_image), records
+                )
+                stored[name] = _resample(keys[name], prepared, values)
+            _write(folder, stored)
+    chosen = [stored[name] for name in scored if stored[name].names]
+    if not chosen:
         return None
     return Replicates(
-        names=tuple(name for each in kept for name in each.names),
+        names=tuple(name for each in chosen for name in each.names),
         images=tuple(record.image for record in records),
-        observed=np.concatenate([each.observed for each in kept])[None],
-        drawn=np.concatenate([each.drawn for each in kept], axis=1),
+        observed=np.concatenate([each.observed for each in chosen])[None],
+        drawn=np.concatenate([each.drawn for each in chosen], axis=1),
         seed=SEED,
     )
 
 
-def side_by_side(found: Sequence[Replicates]) -> Replicates:
-    """Joins the replicates of different scores of the same captions."""
+def side_by_side(parts: Sequence[Replicates]) -> Replicates:
+    """Join replicates of different scores of the same captions."""
     return attrs.evolve(
-        found[0],
-        names=tuple(name for each in found for name in each.names),
-        observed=np.concatenate([each.observed for each in found], axis=1),
-        drawn=np.concatenate([each.drawn for each in found], axis=1),
+        parts[0],
+        names=tuple(name for part in parts for name in part.names),
+        observed=np.concatenate([part.observed for part in parts], axis=1),
+        drawn=np.concatenate([part.drawn for part in parts], axis=1),
     )
 
 
 def statistic(metric: MetricConfig, scores: Scores, records: Sequence[Record]) -> Statistic | None:
-    """Prepares the scores of some records for resampling.
+    """Prepare the scores of some records for resampling.
 
     Args:
-        metric: the metric.
-        scores: what it says of the records.
-        records: the captions with their references.
+        metric: The metric.
+        scores: Its scores of the records.
+        records: The captions with their references.
 
     Returns:
-        What the metric makes where its scores are no means over images; those scores that are
-        means of their images' scores; None where there are none, such as a vocabulary's size.
+        The metric's own statistic if its scores are not means over images; otherwise the scores
+        that are means of per-image scores; None if there are none, such as a vocabulary's size.
     """
     if not scores.values:
         return None
@@ -128,13 +130,13 @@ def _resample(
 ) -> StoredReplicates:
     if prepared is None:
         return StoredReplicates(key, (), np.zeros(0), np.zeros((RESAMPLES, 0)))
-    made = replicate(prepared, resamples=RESAMPLES, seed=SEED)
-    unknown = [name for name in made.names if name not in values]
+    drawn = replicate(prepared, resamples=RESAMPLES, seed=SEED)
+    unknown = [name for name in drawn.names if name not in values]
     if unknown:
         raise PrefixcapError(
-            f"a metric resamples {unknown[0]!r}, which is none of its scores {list(values)}"
+            f"a metric resamples {unknown[0]!r}, which is not one of its scores {list(values)}"
         )
-    return StoredReplicates(key, made.names, made.observed[0], made.drawn)
+    return StoredReplicates(key, drawn.names, drawn.observed[0], drawn.drawn)
 
 
 def _key(scores_key: str) -> str:
@@ -149,28 +151,27 @@ def _read(folder: Path) -> dict[str, StoredReplicates]:
         return {}
     try:
         with safe_open(path, framework="numpy") as file:
-            about = json.loads(file.metadata()["kept"])
             return {
                 name: StoredReplicates(
-                    each["key"],
-                    tuple(each["names"]),
+                    info["key"],
+                    tuple(info["names"]),
                     file.get_tensor(f"{name}/observed"),
                     file.get_tensor(f"{name}/drawn"),
                 )
-                for name, each in about.items()
+                for name, info in json.loads(file.metadata()["kept"]).items()
             }
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise PrefixcapError(f"{path} is broken ({error}): delete it to make it anew") from error
+        raise broken_file(path, error) from error
 
 
-def _write(folder: Path, found: Mapping[str, StoredReplicates]) -> None:
+def _write(folder: Path, stored: Mapping[str, StoredReplicates]) -> None:
     from safetensors.numpy import save
 
-    about = {name: {"key": kept.key, "names": kept.names} for name, kept in found.items()}
+    info = {name: {"key": each.key, "names": each.names} for name, each in stored.items()}
     tensors = {
-        f"{name}/{what}": np.ascontiguousarray(getattr(kept, what))
-        for name, kept in found.items()
-        for what in ("observed", "drawn")
+        f"{name}/{array}": np.ascontiguousarray(getattr(each, array))
+        for name, each in stored.items()
+        for array in ("observed", "drawn")
     }
-    content = save(tensors, metadata={"kept": json.dumps(about, sort_keys=True)})
+    content = save(tensors, metadata={"kept": json.dumps(info, sort_keys=True)})
     files.atomic_write(folder / REPLICATES, content)

@@ -1,4 +1,4 @@
-"""Captions that need no model: what every table must be read against."""
+"""Baselines: captions without a trained model, with which every table is compared."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SAMPLE = 500
+"""The number of training images from which the constant caption is chosen."""
+Gram = tuple[str, ...]
 
 
 def constant(train: Sequence[Example], test: Sequence[Example]) -> list[dict[str, Any]]:
-    """Gives every image one training caption: the one closest to all captions on average.
+    """Give every image the training caption that is closest to all training captions.
 
-    Closeness is the cosine of tf-idf vectors of n-grams, as in CIDEr, on the first images.
+    Closeness is the cosine of tf-idf vectors of n-grams, as in CIDEr.
     """
     images = [example.references for example in train[:SAMPLE]]
     idf = _idf(images)
     texts = sorted({text for references in images for text in references})
     vectors = [_vector(text, idf) for text in texts]
-    center: Counter[tuple[str, ...]] = Counter()
+    # the sum of cosines with all vectors is the product with their sum
+    center: Counter[Gram] = Counter()
     for vector in vectors:
         center.update(vector)
     closeness = [sum(value * center[gram] for gram, value in vector.items()) for vector in vectors]
@@ -36,7 +39,7 @@ def constant(train: Sequence[Example], test: Sequence[Example]) -> list[dict[str
 def random_training(
     train: Sequence[Example], test: Sequence[Example], seed: int
 ) -> list[dict[str, Any]]:
-    """Gives every image the caption of a random training image."""
+    """Give every image the caption of a random training image."""
     stream = random.Random(seed)
     return _lines(test, [stream.choice(stream.choice(train).references) for _ in test])
 
@@ -44,25 +47,25 @@ def random_training(
 def nearest_training(
     train: Sequence[Example], test: Sequence[Example], train_features: Tensor, features: Tensor
 ) -> list[dict[str, Any]]:
-    """Gives every image the first caption of the training image nearest to it by cosine.
+    """Give every image the first caption of the training image with the most similar feature.
 
     Args:
-        train: the training examples.
-        test: the examples to caption.
+        train: The training examples.
+        test: The examples to caption.
         train_features: (B,D) or (B,N,D) of the training images; tokens are averaged.
-        features: the same of the images to caption.
+        features: The same of the images to caption.
     """
     from torch.nn.functional import normalize
 
-    def flat(found: Tensor) -> Tensor:
-        return normalize(found.mean(1) if found.ndim == 3 else found, dim=-1)
+    def directions(features: Tensor) -> Tensor:  # (B, D) or (B, N, D) -> (B, D)
+        return normalize(features.mean(1) if features.ndim == 3 else features, dim=-1)
 
-    rows = (flat(features) @ flat(train_features).T).argmax(1).tolist()
+    rows = (directions(features) @ directions(train_features).T).argmax(1).tolist()
     return _lines(test, [train[row].references[0] for row in rows])
 
 
 def shuffled(test: Sequence[Example], lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Gives every image the caption that a captioner made for the image before it."""
+    """Give every image the caption that a model made for the image before it."""
     texts = [line["captions"][0]["text"] for line in lines]
     return _lines(test, [texts[-1], *texts[:-1]])
 
@@ -74,26 +77,26 @@ def _lines(test: Sequence[Example], texts: Sequence[str]) -> list[dict[str, Any]
     ]
 
 
-def _grams(text: str) -> Counter[tuple[str, ...]]:
+def _grams(text: str) -> Counter[Gram]:
     words = [word.strip(".,!?") for word in text.lower().split()]
     words = [word for word in words if word]
     return Counter(tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1))
 
 
-def _idf(images: Sequence[Sequence[str]]) -> dict[tuple[str, ...], float]:
-    found = Counter(
+def _idf(images: Sequence[Sequence[str]]) -> dict[Gram, float]:
+    counts = Counter(
         gram
         for references in images
         for gram in {gram for text in references for gram in _grams(text)}
     )
-    return {gram: log(max(len(images), 2) / count) for gram, count in found.items()}
+    return {gram: log(max(len(images), 2) / count) for gram, count in counts.items()}
 
 
-def _vector(text: str, idf: Mapping[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+def _vector(text: str, idf: Mapping[Gram, float]) -> dict[Gram, float]:
     vector = {gram: count * idf[gram] for gram, count in _grams(text).items()}
     for n in range(1, 5):
-        length = sqrt(sum(v * v for gram, v in vector.items() if len(gram) == n))
+        norm = sqrt(sum(v * v for gram, v in vector.items() if len(gram) == n))
         for gram in vector:
-            if len(gram) == n and length:
-                vector[gram] /= length
+            if len(gram) == n and norm:
+                vector[gram] /= norm
     return vector

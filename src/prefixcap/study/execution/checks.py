@@ -1,4 +1,4 @@
-"""TODO."""
+"""Checks before a study: its metrics, and mistakes that would make its numbers wrong."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from prefixcap.evaluation.evaluate import (
-    check_references,
-    evaluate,
-    sample_warnings,
-)
+from prefixcap.evaluation.evaluate import check_references, evaluate, sample_warnings
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.study.artifacts.scores import records
@@ -21,34 +17,37 @@ if TYPE_CHECKING:
 
     from prefixcap.interfaces.text_encoder import TextEncoder
     from prefixcap.study.definition.study import Study
-if TYPE_CHECKING:
-    from torch import Tensor
-
 
 TRIED = 2
-"""How many images metrics are tried out on before anything is trained."""
+"""The number of images on which metrics are tried before anything is trained."""
+NAMED = 5
+"""The number of images that a warning names."""
+SAME = 1e-4
+"""Features whose distance is below this share of their norm belong to the same image."""
+SLOW = 3.0
+"""The slowdown compared to float32 at which a number format causes a warning."""
 
 
-def check(study: Study, examples: Sequence[Example]) -> list[str]:
-    """Checks a study's metrics before anything is computed; no encoder is loaded.
+def check_metrics(study: Study, examples: Sequence[Example]) -> list[str]:
+    """Check a study's metrics before anything is computed, without loading an encoder.
 
     Args:
-        study: the study.
-        examples: the test examples.
+        study: The study.
+        examples: The test examples.
 
     Returns:
         Warnings of too few images or references.
 
     Raises:
-        PrefixcapError: an image has no reference, a metric cannot be made, or two of one name both
-            give a score.
+        PrefixcapError: If an image has no reference, a metric cannot be built, or two metrics of
+            one name return the same score.
     """
     check_references(examples)
-    several = Counter(metric.name for metric in study.metrics)
-    twice = [m for m in study.metrics if several[m.name] > 1 and "image" not in m.requires]
     for metric in study.metrics:
         metric.build()
-    try_out(twice, examples[:TRIED])
+    uses = Counter(metric.name for metric in study.metrics)
+    repeated = [m for m in study.metrics if uses[m.name] > 1 and "image" not in m.requires]
+    try_out(repeated, examples[:TRIED])
     return sample_warnings(examples, study.metrics)
 
 
@@ -58,106 +57,90 @@ def try_out(
     features: Tensor | None = None,
     text_encoder: TextEncoder | None = None,
 ) -> None:
-    """Scores references in the place of captions, so that what fails does so before the training.
+    """Score references as if they were captions, so that errors come before the training.
 
     Args:
-        metrics: what to try out.
-        examples: B examples, a few.
+        metrics: The metrics to try.
+        examples: A few examples, B of them.
         features: (B,D) or (B,N,D) of the images.
-        text_encoder: the texts' side of the encoder that made the features.
+        text_encoder: The text side of the encoder that made the features.
 
     Raises:
-        PrefixcapError: a metric lacks what it needs, or two give one score.
+        PrefixcapError: If a metric lacks what it needs, or two metrics return the same score.
     """
     lines = [
-        {"captions": [{"text": text, "logprob": -1.0, "tokens": 1, "finish": "stop"}] * 2}
+        {"captions": [{"text": text, "logprob": -1.0, "tokens": 1, "finish_reason": "stop"}] * 2}
         for text in (example.references[0] for example in examples)
     ]
     evaluate(records(examples, lines, features, text_encoder), metrics)
 
 
-SHOWN = 5
-
-
-SAME = 1e-4
-"""Two features are of one image where they differ by less than this share of their norm."""
-
-
-SLOW = 3.0
-"""How many times as long as float32 a number format may take before that is said."""
-
-
 def slow_dtype(device: str, dtype: str) -> str | None:
-    """Says that a processor computes much faster in float32 than in what was chosen.
+    """Return a warning if this processor is much slower in a number format than in float32.
 
     Args:
-        device: a usable torch device.
-        dtype: one of `prefixcap.util.runtime.DTYPES`.
-
-    Returns:
-        The warning, or None where there is nothing to warn of.
+        device: A usable torch device.
+        dtype: One of `prefixcap.util.runtime.DTYPES`.
     """
-    if (
-        dtype == "float32"
-        or not device.startswith("cpu")
-        or (times := dtype_slowdown(dtype)) < SLOW
-    ):
+    if dtype == "float32" or not device.startswith("cpu"):
+        return None
+    slowdown = dtype_slowdown(dtype)
+    if slowdown < SLOW:
         return None
     return (
-        f"warning: --dtype {dtype}: this processor takes {times:.0f} times as long for matrix "
+        f"warning: --dtype {dtype}: this processor takes {slowdown:.0f} times as long for matrix "
         f"products in {dtype} as in float32; --dtype float32 is faster here"
     )
 
 
-def in_training(
+def find_overlap(
     train: Sequence[Example], test: Sequence[Example], train_features: Tensor, features: Tensor
 ) -> list[tuple[str, str]]:
-    """Finds test images that are training images under another name.
+    """Find test images that are training images under another name.
 
     Args:
-        train: the training examples.
-        test: the test examples.
+        train: The training examples.
+        test: The test examples.
         train_features: (B,D) or (B,N,D) of the training images.
-        features: the same of the test images.
+        features: The same of the test images.
 
     Returns:
-        The ids of each such test image and of the training image: their files or embeddings are
-        the same, or their features are.
+        The ids of each such test image and of the training image with the same file or features.
     """
-    shown = {e.image.digest(): e.image.id for e in train if e.image.digest is not None}
-    found = {}
-    for row, nearest in enumerate(_nearest(train_features, features)):
+    by_digest = {e.image.digest(): e.image.id for e in train if e.image.digest is not None}
+    overlap = {}
+    for row, duplicate in enumerate(_duplicates(train_features, features)):
         image = test[row].image
-        if nearest is not None:
-            found[image.id] = train[nearest].image.id
-        if image.digest is not None and (digest := image.digest()) in shown:
-            found[image.id] = shown[digest]
-    return list(found.items())
+        if duplicate is not None:
+            overlap[image.id] = train[duplicate].image.id
+        if image.digest is not None and (digest := image.digest()) in by_digest:
+            overlap[image.id] = by_digest[digest]
+    return list(overlap.items())
 
 
-def sentence(pairs: Sequence[tuple[str, str]], split: str) -> str:
-    """Says which test images are in the training split."""
-    named = ", ".join(f"{test!r} (there {train!r})" for test, train in pairs[:SHOWN])
-    more = f" and {len(pairs) - SHOWN} more" if len(pairs) > SHOWN else ""
+def overlap_warning(pairs: Sequence[tuple[str, str]], split: str) -> str:
+    """Return the warning that test images are in the training split."""
+    named = ", ".join(f"{test!r} (there {train!r})" for test, train in pairs[:NAMED])
+    more = f" and {len(pairs) - NAMED} more" if len(pairs) > NAMED else ""
     one = len(pairs) == 1
     images = f"1 image of {split!r} looks" if one else f"{len(pairs)} images of {split!r} look"
     return (
         f"warning: {images} the same as in 'train' under another name: {named}{more}; scores on "
-        f"{'it' if one else 'them'} say nothing of new images"
+        f"{'it' if one else 'them'} say nothing about new images"
     )
 
 
-def _nearest(train: Tensor, test: Tensor) -> list[int | None]:
-    """Returns the training row that is the same as each test row, or None."""
+def _duplicates(train: Tensor, test: Tensor) -> list[int | None]:
+    """Return the training row that equals each test row, or None."""
     from torch.nn.functional import normalize
 
-    train, test = train.flatten(1), test.flatten(1)
+    train, test = train.flatten(1), test.flatten(1)  # (B, N, D) -> (B, N*D)
     directions = normalize(train, dim=-1).T
-    found: list[int | None] = []
-    for start in range(0, len(test), 1024):
-        rows = test[start : start + 1024]
-        best = (normalize(rows, dim=-1) @ directions).argmax(1)
-        apart = (rows - train[best]).norm(dim=-1)
-        same = (apart <= SAME * rows.norm(dim=-1)).tolist()
-        found += [n if alike else None for n, alike in zip(best.tolist(), same, strict=True)]
-    return found
+    rows: list[int | None] = []
+    for start in range(0, len(test), 1024):  # bounds the memory of the similarity matrix
+        part = test[start : start + 1024]
+        nearest = (normalize(part, dim=-1) @ directions).argmax(1)
+        distance = (part - train[nearest]).norm(dim=-1)
+        same = (distance <= SAME * part.norm(dim=-1)).tolist()
+        rows += [n if equal else None for n, equal in zip(nearest.tolist(), same, strict=True)]
+    return rows

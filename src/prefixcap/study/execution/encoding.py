@@ -1,117 +1,132 @@
-"""The images of a study, encoded by each of its encoders."""
+"""A study's images as each of its encoders sees them."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import attrs
 
-from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
-from prefixcap.study.analysis.results import Results
-from prefixcap.study.artifacts import features as features_module
-from prefixcap.study.artifacts import keys
+from prefixcap.study.artifacts.features import Features
+from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import checks, data, work
-from prefixcap.study.execution.estimate import note
-from prefixcap.util.progress import Reporter
+from prefixcap.study.execution.data import StudyData
+from prefixcap.util.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@attrs.frozen(kw_only=True)
-class Images:
-    """The images of a study as one encoder sees them.
+@attrs.define(kw_only=True, slots=False)
+class EncodedImages:
+    """A study's readable images and their features by one encoder.
 
     Attributes:
-        config: the encoder's config.
-        digest: the encoder's digest.
-        training: what mappers are trained on.
-        test: (B,D) or (B,N,D) of the test images.
-        test_key: a digest of these.
-        text_encoder: the texts' side of the encoder.
+        cache: The features that are stored.
+        device: The device of the encoder.
+        train: The examples to train on.
+        val: The examples that stop the training.
+        test: The examples to caption.
     """
 
-    config: EncoderConfig
-    digest: str
-    training: data.TrainingData
-    test: Tensor
-    test_key: str
-    text_encoder: TextEncoder
+    cache: Features
+    device: str
+    train: Sequence[Example]
+    val: Sequence[Example]
+    test: Sequence[Example]
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """The encoder's config."""
+        return self.cache.config
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the images to caption."""
+        return [example.image.id for example in self.test]
+
+    @cached_property
+    def train_features(self) -> Tensor:
+        """(B,D) or (B,N,D)."""
+        return self.cache.load(self.train)
+
+    @cached_property
+    def val_features(self) -> Tensor | None:
+        """(B,D) or (B,N,D); None without validation images."""
+        return self.cache.load(self.val) if self.val else None
+
+    @cached_property
+    def test_features(self) -> Tensor:
+        """(B,D) or (B,N,D)."""
+        return self.cache.load(self.test)
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder:
+        """The text side of the encoder."""
+        return TextEncoder(specs.to_spec(self.encoder), lambda: self.cache.encoder, self.device)
+
+    @cached_property
+    def training_key(self) -> str:
+        """A digest of the features and captions to train on."""
+        return self.cache.training_key(self.train, self.val)
+
+    @cached_property
+    def test_key(self) -> str:
+        """A digest of the test images' features."""
+        return self.cache.test_key(self.test)
 
 
-class Encoding:
-    """Encodes a study's images.
-
-    Args:
-        study: the study.
-        folder: where it is kept.
-        device: where the encoders run.
-        loaded: the study's data.
-        results: gets the test images, what was left out, and warnings.
-        reporter: who is told.
-    """
-
-    def __init__(
-        self,
-        study: Study,
-        folder: Path,
-        device: str,
-        loaded: data.Data,
-        results: Results,
-        reporter: Reporter,
-    ) -> None:
-        self._study, self._folder, self._device = study, folder, device
-        self._data, self._results, self._reporter = loaded, results, reporter
-
-    def images(self, config: EncoderConfig) -> Images:
-        """Encodes what is missing of all images.
-
-        Raises:
-            PrefixcapError: the encoders so far could read others of the test images.
-        """
-        encoder = config.build(self._device)
-        features = features_module.Features.of_study(
-            self._study, self._folder, config, encoder, self._data.dataset, self._reporter
-        )
-        features.took = lambda images, seconds: note(
-            self._folder, work.encoding(self._study, config, images), seconds
-        )
-        training, lost = data.training_data(features, self._data)
-        test = self._data.test
-        kept, found, missing = data.drop_failed(test, features.of(self._data.splits[2], test))
-        self._left_out([*lost, *(example.image.id for example in missing)])
-        self._results.work["encoded_images"] += features.encoded
-        self._same_test(kept)
-        if same := checks.in_training(training.examples, kept, training.features, found):
-            self._results.warn(checks.sentence(same, self._data.splits[2]), self._reporter)
-        return Images(
+def feature_caches(
+    study: Study,
+    files: StudyFolder,
+    data: StudyData,
+    device: str,
+    reporter: Reporter | None = None,
+) -> Iterator[Features]:
+    """Build each encoder of a study and yield its stored features."""
+    for config in study.encoders:
+        yield Features(
+            study_folder=files,
+            study=study,
             config=config,
-            digest=encoder.digest(),
-            training=training,
-            test=found,
-            test_key=keys.test_key(features, kept),
-            text_encoder=TextEncoder(specs.to_spec(config), lambda: encoder, self._device),
+            encoder=config.build(device),
+            dataset=data.dataset,
+            reporter=reporter or Silent(),
         )
 
-    def _left_out(self, ids: list[str]) -> None:
-        new = [image for image in ids if image not in self._results.skipped]
-        if new:
-            self._results.skipped += new
-            shown = ", ".join(new[:5])
-            self._reporter.message(f"left out {len(new)} images that could not be read: {shown}")
 
-    def _same_test(self, test: list[Example]) -> None:
-        before = [example.image.id for example in self._results.test]
-        if before and before != [example.image.id for example in test]:
-            raise PrefixcapError(
-                "the encoders cannot read the same images, so their cells cannot be compared"
-            )
-        self._results.test = test
-        if not before:
-            self._results.write_test()
+def known_images(cache: Features, data: StudyData, device: str) -> EncodedImages:
+    """Return the images of an encoder without encoding any.
+
+    Those that are not encoded yet count as readable.
+    """
+    train, val, test = map(cache.readable, (data.train, data.val, data.test))
+    return EncodedImages(cache=cache, device=device, train=train, val=val, test=test)
+
+
+def encode_images(cache: Features, data: StudyData, device: str) -> tuple[EncodedImages, list[str]]:
+    """Encode the images that are missing.
+
+    Returns:
+        The images, and the ids of those that cannot be read.
+
+    Raises:
+        PrefixcapError: If an image cannot be read and the study does not skip such images, or if
+            no image of a split can be read.
+    """
+    for split, examples in data.splits.items():
+        cache.encode(split, examples)
+    images = known_images(cache, data, device)
+    readable = {example.image.id for example in (*images.train, *images.val, *images.test)}
+    every = (example.image.id for examples in data.splits.values() for example in examples)
+    return images, [image for image in every if image not in readable]
+
+
+def unreadable_message(ids: Sequence[str]) -> str:
+    """Return the message that images were left out."""
+    return f"left out {len(ids)} images that could not be read: {', '.join(ids[:5])}"

@@ -1,110 +1,106 @@
-"""What a study would compute, and what is there already."""
+"""What a study would compute, what exists already, and how long the rest would take."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from prefixcap.study.artifacts import captions, models, scores
-from prefixcap.study.artifacts import features as features_module
-from prefixcap.study.artifacts import keys as keys_module
+from prefixcap.study.artifacts import captions, scores, timings
 from prefixcap.study.artifacts.folder import StudyFolder
-from prefixcap.study.artifacts.keys import InputDigests, in_order, places
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import checks, data, work
-from prefixcap.study.execution.estimate import Timings, Work
+from prefixcap.study.execution import checks, data, encoding, grid
+from prefixcap.study.execution.grid import ModelGroup
 from prefixcap.util.progress import duration
 from prefixcap.util.runtime import device_named
 
-KINDS = ("images to encode", "models to train", "images to caption", "cells to score")
+COUNTS = ("images to encode", "models to train", "images to caption", "cells to score")
 
 
 def plan(study: Study, folder: Path) -> dict[str, Any]:
-    """Counts what is missing of a study; nothing is computed or written.
+    """Count what is missing of a study, without computing or writing anything.
 
     Args:
-        study: the study.
-        folder: where it is kept.
+        study: The study.
+        folder: The study's folder.
 
     Returns:
-        `run`; `warnings` of the data and the metrics; `missing` and `all`, counts of images to
-        encode, models to train, images to caption and cells to score; `seconds`, estimated from
-        what the folder, or studies beside it, have measured (None where nothing), by kind of work
-        in `seconds_by_work`; and `lines` that say the same to people.
+        `run`; `warnings` about the data and the metrics; `missing` and `all`, each of `COUNTS`;
+        `seconds`, estimated from measurements in the folder or in studies beside it (None without
+        any), and `seconds_by_work`, by kind of work; and `lines`, the same as text.
 
     Raises:
-        PrefixcapError: something in the study or its data is wrong.
+        PrefixcapError: If something in the study or its data is wrong.
     """
-    device = device_named(study.device)
-    StudyFolder(folder).find_config()
-    loaded = data.load(study)
-    warnings = [text for text in (loaded.warning,) if text] + checks.check(study, loaded.test)
-    missing, total = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, 0)
-    left: list[Work] = []
-    encoded = 0
-    for encoder_config in study.encoders:
-        features = features_module.Features.of_study(
-            study, folder, encoder_config, encoder_config.build(device), loaded.dataset
-        )
-        for split, examples in zip(
-            loaded.splits, (loaded.train, loaded.val, loaded.test), strict=True
-        ):
-            missing[KINDS[0]] += features.missing(split, examples)
-            total[KINDS[0]] += len(examples)
-        train, val, test = map(features.known_readable, (loaded.train, loaded.val, loaded.test))
-        keys = keys_module.training_key(features, train, val), keys_module.test_key(features, test)
-        ids = [example.image.id for example in test]
-        left.append(work.encoding(study, encoder_config, missing[KINDS[0]] - encoded))
-        encoded = missing[KINDS[0]]
-        for lm_config in study.lms:
-            made = InputDigests(
-                training=keys[0],
-                test=keys[1],
-                references=keys_module.references_key(test),
-                lm=models.lm_key(lm_config.build(device, study.dtype)),
-            )
-            found = places(study, folder, device, encoder_config, lm_config, made)
-            left += work.left(study, train, found, ids)
-            cells = in_order(found)
-            total[KINDS[1]] += len(found)
-            missing[KINDS[1]] += sum(not place.is_trained for place in found)
-            total[KINDS[2]] += len(ids) * len(cells)
-            total[KINDS[3]] += len(cells)
-            for cell in cells:
-                missing[KINDS[2]] += captions.missing(cell.folder, cell.key, ids)
-                lacking = scores.missing(cell.folder, cell.scores_key, study.metrics)
-                missing[KINDS[3]] += bool(lacking)
-    measured = Timings(folder, beside=True)
-    times = measured.seconds([piece for piece in left if piece.units])
-    known = {kind: seconds for kind, seconds in times.items() if seconds is not None}
-    lines = [f"{what}: {missing[what]} of {total[what]}" for what in KINDS]
+    device, files = device_named(study.device), StudyFolder(folder)
+    files.find_config()
+    splits = data.load(study)
+    warnings = [text for text in (splits.warning,) if text]
+    warnings += checks.check_metrics(study, splits.test)
+    images = [
+        encoding.known_images(cache, splits, device)
+        for cache in encoding.feature_caches(study, files, splits, device)
+    ]
+    groups = grid.resolve(study, files, images, device)
+    examples = [example for split in splits.splits.values() for example in split]
+    to_encode = sum(len(each.cache.missing(examples)) for each in images)
+    cells = [(cell, group.images.ids) for group in groups for cell in group.cells]
+    to_caption = sum(captions.count_missing(cell, ids) for cell, ids in cells)
+    to_score = [
+        len(scores.missing(cell.folder, cell.scores_key, study.metrics)) * len(ids)
+        for cell, ids in cells
+    ]
+    untrained = [group for group in groups for model in group.models if not model.is_trained]
+    missing = (to_encode, len(untrained), to_caption, sum(map(bool, to_score)))
+    total = (
+        len(images) * len(examples),
+        sum(len(group.models) for group in groups),
+        sum(len(ids) for _, ids in cells),
+        len(cells),
+    )
+    steps = sum(_steps(study, group) for group in untrained)
+    units = dict(zip(timings.WORKS, (to_encode, steps, to_caption, sum(to_score)), strict=True))
+    means, borrowed = timings.seconds_per_unit(files)
+    seconds = {
+        work: count * means[work] if work in means else None
+        for work, count in units.items()
+        if count
+    }
+    known = [each for each in seconds.values() if each is not None]
+    lines = [f"{what}: {a} of {b}" for what, a, b in zip(COUNTS, missing, total, strict=True)]
     return {
         "run": str(folder),
         "warnings": warnings,
-        "missing": missing,
-        "all": total,
-        "seconds": sum(known.values()) if known or not times else None,
-        "seconds_by_work": times,
-        "lines": [*warnings, *lines, *_time(times, measured.lent)],
+        "missing": dict(zip(COUNTS, missing, strict=True)),
+        "all": dict(zip(COUNTS, total, strict=True)),
+        "seconds": sum(known) if known or not seconds else None,
+        "seconds_by_work": seconds,
+        "lines": [*warnings, *lines, *_describe(seconds, borrowed)],
     }
 
 
-def _time(times: Mapping[str, float | None], lent: Collection[str]) -> list[str]:
-    """Says how long what is missing will take."""
-    known = {kind: seconds for kind, seconds in times.items() if seconds is not None}
-    if not times:
+def _steps(study: Study, group: ModelGroup) -> int:
+    """Return the maximum number of steps of a model's training."""
+    captions = sum(len(example.references) for example in group.images.train)
+    used = min(captions, study.training.max_train_captions or captions)
+    return math.ceil(used / study.training.batch_size) * study.training.epochs
+
+
+def _describe(seconds: Mapping[str, float | None], borrowed: Collection[str]) -> list[str]:
+    """Describe how long the missing work will take."""
+    known = {work: each for work, each in seconds.items() if each is not None}
+    if not seconds:
         return ["everything is there"]
     if not known:
-        return ["time: not known before something of this study, or of one beside it, was measured"]
-    parts = ", ".join(f"{kind} {duration(seconds)}" for kind, seconds in known.items())
-    others = [kind for kind in known if kind in lent]
-    whose = "this study has measured"
-    if others:
-        whose = f"studies beside it have measured of {', '.join(others)}"
-        whose += "" if len(others) == len(known) else ", and it of the rest"
-    lines = [f"time: about {duration(sum(known.values()))} ({parts}), by what {whose}"]
-    unknown = [kind for kind in times if kind not in known]
+        return ["time: unknown, since neither this study nor one beside it has measured anything"]
+    parts = ", ".join(f"{work} {duration(each)}" for work, each in known.items())
+    source = "this study"
+    if others := [work for work in known if work in borrowed]:
+        source = f"studies beside it ({', '.join(others)})"
+        source += "" if len(others) == len(known) else " and of this study (the rest)"
+    lines = [f"time: about {duration(sum(known.values()))} ({parts}), by measurements of {source}"]
+    unknown = [work for work in seconds if work not in known]
     if unknown:
-        lines.append(f"nothing has been measured yet of {', '.join(unknown)}, which comes on top")
+        lines.append(f"in addition, {', '.join(unknown)}, of which nothing has been measured yet")
     return lines

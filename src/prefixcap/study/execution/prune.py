@@ -1,4 +1,4 @@
-"""What a study's folder holds, what of it the study uses, and how to be rid of the rest."""
+"""What a study's folder or the user's cache holds, and how to delete what is not used."""
 
 from __future__ import annotations
 
@@ -13,17 +13,13 @@ from typing import Any
 import attrs
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.study.artifacts import features as features_module
-from prefixcap.study.artifacts import keys, models
 from prefixcap.study.artifacts.folder import CELL, KEY, PARTIAL_CAPTIONS, TRAINING, StudyFolder
-from prefixcap.study.artifacts.keys import InputDigests, in_order, places
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import data
+from prefixcap.study.execution import data, encoding, grid
 from prefixcap.util.files import read_json
 from prefixcap.util.runtime import cache_dir, device_named
 
-KINDS = ("features", "models", "cells", "baselines")
 USED, UNUSED, LEFTOVER = "used", "unused", "leftover"
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)(\.tmp)?")
@@ -31,13 +27,13 @@ _TEMPORARY = re.compile(r"\..+\.(\d+)(\.tmp)?")
 
 @attrs.frozen(kw_only=True)
 class Artifact:
-    """Something that is kept.
+    """A stored file or folder.
 
     Attributes:
-        kind: one of `KINDS`, or what the user's cache calls it.
-        path: the file or folder.
-        size: its bytes.
-        state: "used" by the study, "unused", or "leftover" of something that was broken off.
+        kind: The name of the folder that holds it, such as "models".
+        path: The file or folder.
+        size: Its bytes.
+        state: "used" by the study, "unused", or "leftover" from a process that was killed.
     """
 
     kind: str
@@ -45,8 +41,13 @@ class Artifact:
     size: int
     state: str
 
+    @classmethod
+    def of(cls, kind: str, path: Path, state: str) -> Artifact:
+        """Measure a file or folder."""
+        return cls(kind=kind, path=path, size=_size([path]), state=state)
+
     def to_json(self) -> dict[str, Any]:
-        """Returns the artifact as JSON data."""
+        """Return the artifact as JSON data."""
         return {
             "kind": self.kind,
             "path": str(self.path),
@@ -56,54 +57,53 @@ class Artifact:
 
 
 def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:
-    """Lists what a study's folder holds.
+    """List what a study's folder holds.
 
-    The encoders and the language models are loaded, since their weights decide what is used.
+    Encoders and language models are loaded, since their weights decide what is used.
 
     Args:
-        folder: the study's folder.
-        study: the study to keep everything of; the one that was last run in the folder unless
-            given.
+        folder: The study's folder.
+        study: The study that uses the folder; by default the one that last ran in it.
 
     Raises:
-        PrefixcapError: there is no study in the folder, or something of it cannot be loaded.
+        PrefixcapError: If there is no study in the folder, or a component cannot be loaded.
     """
-    config = StudyFolder(folder).read_config()
-    used = _used(folder, study or Study.from_json(config), None if study else config)
-    found = []
-    for kind in KINDS:
-        for path in _entries(folder / kind, deep=kind == "features"):
-            found.append(_artifact(kind, path, USED if path in used else UNUSED))
-    inside = {artifact.path for artifact in found if artifact.state == UNUSED}
-    return found + [
-        _artifact(kind, path, LEFTOVER)
-        for kind, path in _leftovers(folder)
-        if path.parent not in inside
+    files = StudyFolder(folder)
+    config = files.read_config()
+    used = _used(files, study or Study.from_json(config), None if study else config)
+    artifacts = []
+    for parent in _parents(files):
+        for path in _entries(parent, deep=parent == files.features):
+            artifacts.append(Artifact.of(parent.name, path, USED if path in used else UNUSED))
+    unused = {artifact.path for artifact in artifacts if artifact.state == UNUSED}
+    return artifacts + [
+        Artifact.of(kind, path, LEFTOVER)
+        for kind, path in _leftovers(files)
+        if path.parent not in unused
     ]
 
 
 def of_user() -> list[Artifact]:
-    """Lists the user's cache: what is made once and used by every study, such as converted GGUF."""
-    root = cache_dir()
-    found = []
-    for kind in sorted(path for path in root.glob("*") if path.is_dir()):
-        for path in sorted(kind.iterdir()):
+    """List the user's cache, which all studies share: for example, converted GGUF files."""
+    artifacts = []
+    for folder in sorted(path for path in cache_dir().glob("*") if path.is_dir()):
+        for path in sorted(folder.iterdir()):
             if path.name != ".locks":
-                dead = bool(_TEMPORARY.fullmatch(path.name)) and not _alive(path)
-                found.append(_artifact(kind.name, path, LEFTOVER if dead else USED))
-    return found
+                state = LEFTOVER if _is_abandoned(path) else USED
+                artifacts.append(Artifact.of(folder.name, path, state))
+    return artifacts
 
 
 def prune(artifacts: Sequence[Artifact]) -> None:
-    """Deletes artifacts, each while no other process makes it.
+    """Delete artifacts, each while no other process writes it.
 
     Raises:
-        PrefixcapError: one cannot be deleted.
+        PrefixcapError: If one cannot be deleted.
     """
     for artifact in artifacts:
         path = artifact.path
         try:
-            # nobody writes a leftover any more
+            # no process writes a leftover any more
             with nullcontext() if artifact.state == LEFTOVER else locked(path):
                 if path.is_dir():
                     shutil.rmtree(path)
@@ -113,51 +113,45 @@ def prune(artifacts: Sequence[Artifact]) -> None:
             raise PrefixcapError(f"{path} cannot be deleted: {error.strerror}") from error
 
 
-def _used(folder: Path, study: Study, config: dict[str, Any] | None) -> set[Path]:
-    """Returns what a study uses; `config` is the folder's, where the study is the folder's own."""
+def _used(files: StudyFolder, study: Study, config: dict[str, Any] | None) -> set[Path]:
+    """Return what a study uses; `config` is the folder's own if the study is."""
     device = device_named(study.device)
-    # captions are of the device that they were made on, which need not be here
-    ran_on = str((config or {}).get("ran_on", device))
-    loaded = data.load(study)
-    found: set[Path] = set()
-    language_models = {
-        number: models.lm_key(lm.build(device, study.dtype)) for number, lm in enumerate(study.lms)
-    }
-    for encoder in study.encoders:
-        features = features_module.Features.of_study(
-            study, folder, encoder, encoder.build(device), loaded.dataset
-        )
-        splits = [loaded.train, loaded.val, loaded.test]
-        found |= features.files(example for split in splits for example in split)
-        train, val, test = map(features.known_readable, splits)
-        for number, lm in enumerate(study.lms):
-            made = InputDigests(
-                training=keys.training_key(features, train, val),
-                test=keys.test_key(features, test),
-                references=keys.references_key(test),
-                lm=language_models[number],
-            )
-            for place in places(study, folder, ran_on, encoder, lm, made, here=device):
-                found.add(place.folder)
-                found |= {cell.folder for cell in in_order([place])}
+    splits = data.load(study)
+    images = [
+        encoding.known_images(cache, splits, device)
+        for cache in encoding.feature_caches(study, files, splits, device)
+    ]
+    used: set[Path] = set()
+    for each in images:
+        for examples in splits.splits.values():
+            used |= each.cache.shards(examples)
+    # captions belong to the device that made them, which this machine need not have
+    decoded_on = str((config or {}).get("ran_on", device))
+    for group in grid.resolve(study, files, images, device, decoded_on=decoded_on):
+        used |= {model.folder for model in group.models}
+        used |= {cell.folder for cell in group.cells}
     if study.baselines:
-        found |= _baselines(folder, exact=config is not None)
-    return found
+        used |= _baselines(files, exact=config is not None)
+    return used
 
 
-def _baselines(folder: Path, *, exact: bool) -> set[Path]:
-    """Returns the baselines that the folder's results name; all where another study is asked for.
+def _baselines(files: StudyFolder, *, exact: bool) -> set[Path]:
+    """Return the baselines that the folder's results name; all of them for another study.
 
-    What they are follows from captions, so it is not known before these are made.
+    The key of a baseline depends on captions, so it is unknown before these exist.
     """
-    rows = (read_json(StudyFolder(folder).scores) or {}).get("baselines", [])
+    rows = (read_json(files.scores) or {}).get("baselines", [])
     if not exact or not rows:
-        return set(_entries(folder / "baselines", deep=False))
-    return {folder / "baselines" / row["cell"] for row in rows if "cell" in row}
+        return set(_entries(files.baselines, deep=False))
+    return {files.baselines / row["cell"] for row in rows if "cell" in row}
+
+
+def _parents(files: StudyFolder) -> tuple[Path, ...]:
+    return files.features, files.models, files.cells, files.baselines
 
 
 def _entries(folder: Path, *, deep: bool) -> Iterator[Path]:
-    """Gives the artifacts of a folder, or the files in its folders."""
+    """Yield the artifacts in a folder, or in its folders."""
     for path in sorted(folder.glob("*")):
         if path.name.startswith("."):
             continue
@@ -167,43 +161,37 @@ def _entries(folder: Path, *, deep: bool) -> Iterator[Path]:
             yield path
 
 
-def _leftovers(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Finds what was broken off: temporary files of dead processes, and states no longer needed."""
-    for kind in KINDS:
-        for path in sorted((folder / kind).rglob(".*")):
-            if path.name.endswith(".tmp") and not _alive(path):
-                yield kind, path
-    for path in sorted((folder / "models").glob(f"*/{TRAINING}")):
-        if (path.parent / KEY).exists():
-            yield "models", path
-    for path in sorted((folder / "cells").glob(f"*/{PARTIAL_CAPTIONS}")):
-        if (path.parent / CELL).exists():
-            yield "cells", path
-    for path in sorted(folder.glob(".*.tmp")):
-        if not _alive(path):
+def _leftovers(files: StudyFolder) -> Iterator[tuple[str, Path]]:
+    """Yield temporary files of dead processes, and states from which nobody will resume."""
+    for parent in _parents(files):
+        for path in sorted(parent.rglob(".*.tmp")):
+            if _is_abandoned(path):
+                yield parent.name, path
+    for parent, state, complete in (
+        (files.models, TRAINING, KEY),
+        (files.cells, PARTIAL_CAPTIONS, CELL),
+    ):
+        for path in sorted(parent.glob(f"*/{state}")):
+            if (path.parent / complete).exists():
+                yield parent.name, path
+    for path in sorted(files.path.glob(".*.tmp")):
+        if _is_abandoned(path):
             yield "study", path
 
 
-def _alive(path: Path) -> bool:
-    """Says whether the process that a temporary file is named after still runs."""
+def _is_abandoned(path: Path) -> bool:
+    """Return whether a path is a temporary file of a process that no longer runs."""
     match = _TEMPORARY.fullmatch(path.name)
     if match is None:
-        return True
+        return False
     try:
         os.kill(int(match[1]), 0)
     except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # it is another user's
         return True
-    return True
-
-
-def _artifact(kind: str, path: Path, state: str) -> Artifact:
-    return Artifact(kind=kind, path=path, size=_size([path]), state=state)
+    except OSError:  # the process of another user
+        return False
+    return False
 
 
 def _size(paths: Iterable[Path]) -> int:
-    size = 0
-    for path in paths:
-        size += _size(path.iterdir()) if path.is_dir() else path.lstat().st_size
-    return size
+    return sum(_size(path.iterdir()) if path.is_dir() else path.lstat().st_size for path in paths)

@@ -1,155 +1,127 @@
-"""Scores the cells of a study, and the captions beside them that need no model."""
+"""Scores the cells of a study and its baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefixcap.evaluation.evaluate import sample_warnings
 from prefixcap.evaluation.stats import bootstrap_interval
-from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
-from prefixcap.study.artifacts import keys, replicates
-from prefixcap.study.artifacts import scores as scores_module
+from prefixcap.study.artifacts import keys, replicates, scores
 from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
-from prefixcap.study.artifacts.keys import Cell, scores_key
+from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import baselines, checks, work
-from prefixcap.study.execution.encoding import Images
-from prefixcap.study.execution.estimate import Work, note
+from prefixcap.study.execution import baselines, checks
+from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.util.files import write_lines
-from prefixcap.util.progress import ProgressTask, Reporter, Silent
+from prefixcap.util.progress import Reporter
+
+NEAREST = "nearest training image"
 
 
 class Scorer:
     """Scores captions.
 
     Args:
-        study: the study.
-        folder: where it is kept.
-        results: gets the resampled scores, the rows of captions that need no model, and warnings.
-        reporter: who is told.
-        begin: called with the pieces of work before they are begun.
+        study: The study.
+        files: The study's folder.
+        results: Receives replicates, rows of baselines, and warnings.
+        reporter: Receives progress messages.
     """
 
     def __init__(
-        self,
-        study: Study,
-        folder: Path,
-        results: Results,
-        reporter: Reporter,
-        begin: Callable[[Sequence[Work]], None],
+        self, study: Study, files: StudyFolder, results: Results, reporter: Reporter
     ) -> None:
-        self._study, self._folder, self._begin = study, folder, begin
+        self._study, self._files = study, files
         self._results, self._reporter = results, reporter
-        self._told: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str]] = set()
 
-    def try_out(self, images: Images, cells: Sequence[Cell]) -> None:
-        """Tries the metrics that look at images, where a cell lacks them, before the training.
+    def try_out(self, images: EncodedImages, cells: Sequence[PlannedCell]) -> None:
+        """Try the metrics that look at images and by which a cell is not scored yet.
 
         Args:
-            images: the images.
-            cells: the cells whose captions are of them.
+            images: The images.
+            cells: The cells with captions of these images.
 
         Raises:
-            PrefixcapError: a metric lacks what it needs, or two give one score.
+            PrefixcapError: If a metric lacks what it needs, or two metrics return the same score.
         """
-        wanted = [
+        pending = [
             metric
             for metric in self._study.metrics
             if "image" in metric.requires
-            and any(scores_module.missing(cell.folder, cell.scores_key, [metric]) for cell in cells)
+            and any(scores.missing(cell.folder, cell.scores_key, [metric]) for cell in cells)
         ]
-        test, features = self._results.test[: checks.TRIED], images.test[: checks.TRIED]
-        checks.try_out(wanted, test, features, images.text_encoder)
+        features = images.test_features[: checks.TRIED]
+        checks.try_out(pending, images.test[: checks.TRIED], features, images.text_encoder)
 
-    def scores(
-        self, folder: Path, key: str, lines: list[dict[str, Any]], images: Images, what: str
-    ) -> tuple[dict[str, float], dict[str, list[float]]]:
-        """Scores captions by each metric that they have not been scored by.
+    def score(
+        self, folder: Path, key: str, lines: list[dict[str, Any]], images: EncodedImages, name: str
+    ) -> dict[str, Any]:
+        """Score captions by each metric by which they have not been scored.
 
         Args:
-            folder: where the scores are kept.
-            key: a digest of what metrics see of the captions.
+            folder: The folder of the cell or baseline.
+            key: A digest of captions and references.
             lines: `image` and `captions` of each test image.
-            images: the images.
-            what: how the captions are called.
+            images: The images.
+            name: Names the captions in messages.
 
         Returns:
-            The scores and the ends of their intervals.
+            `scores`, and the `intervals` of those that can be resampled.
         """
         metrics = self._study.metrics
-        for warning in sample_warnings(self._results.test, metrics):
+        for warning in sample_warnings(images.test, metrics):
             self._results.warn(warning, self._reporter)
-        missing = scores_module.missing(folder, key, metrics)
-        works = work.scoring(missing, len(lines))
-        if missing:
-            self._begin(works)
-        reporter = self._reporter if missing else Silent()
-        records = scores_module.records(self._results.test, lines, images.test, images.text_encoder)
-        with reporter.task(f"scoring {what}", len(missing), "metrics") as task:
-            reached = self._noting(len(lines), task)
-            scores = scores_module.cell_scores(folder, key, records, metrics, reached)
-        for metric, reason in scores.left_out.items():
-            if (metric, reason) not in self._told:
-                self._told.add((metric, reason))
-                self._reporter.message(f"left out {metric} of {what} and its like: it {reason}")
-        self._results.work["scored_metrics"] += scores.scored
+        records = scores.records(images.test, lines, images.test_features, images.text_encoder)
+        scored = scores.score_cell(
+            folder, key, records, metrics, self._files, self._reporter, f"scoring {name}"
+        )
+        for metric, reason in scored.left_out.items():
+            if (metric, reason) not in self._reported:
+                self._reported.add((metric, reason))
+                self._reporter.message(
+                    f"left out {metric} of {name} and similar captions: it {reason}"
+                )
+        self._results.work["scored_metrics"] += scored.scored
         drawn = replicates.replicates(folder, records, metrics)
         if drawn is None:
-            return scores.values, {}
+            return {"scores": scored.values, "intervals": {}}
         self._results.replicates[folder.name] = drawn
         intervals = {each.name: [each.low, each.high] for each in bootstrap_interval(drawn)}
-        return scores.values, intervals
+        return {"scores": scored.values, "intervals": intervals}
 
-    def baselines(self, images: Images) -> None:
-        """Scores captions that need no model, and adds their rows.
-
-        Other images' captions are among them as soon as a cell has captions.
-        """
-        train, test = images.training.examples, self._results.test
-        first = next(iter(self._results.captions), None)
-        made = {
-            "constant caption": baselines.constant(train, test),
-            "random training caption": baselines.random_training(train, test, seed=0),
-            "nearest training image": baselines.nearest_training(
-                train, test, images.training.features, images.test
-            ),
-        }
-        if first is not None:
-            made["shuffled images"] = baselines.shuffled(test, self._results.lines(first))
+    def score_baselines(self, images: EncodedImages) -> None:
+        """Score the baselines that the results lack, and add their rows."""
+        encoder = self._study.label(images.encoder)
         known = {row["name"] for row in self._results.baselines}
-        for name, lines in made.items():
-            if name in known and name != "nearest training image":
+        for name, lines in self._baselines(images):
+            if name in known and name != NEAREST:  # the only one that depends on the encoder
                 continue
             key = specs.digest("baseline", images.test_key, lines)
-            folder = StudyFolder(self._folder).baselines / f"{name.replace(' ', '-')}-{key[:8]}"
-            label = self._study.label(images.config)
-            shown = f"{name} ({label})" if name in known else name
+            folder = self._files.baselines / f"{name.replace(' ', '-')}-{key[:8]}"
             if not (folder / CAPTIONS).exists():
                 write_lines(folder / CAPTIONS, lines)
-            scored = scores_key(key, keys.references_key(test))
-            scores, intervals = self.scores(folder, scored, lines, images, name)
+            scores_key = keys.scores_key(key, keys.references_key(images.test))
             self._results.baselines.append(
                 {
-                    "name": shown,
-                    "encoder": label,
-                    "scores": scores,
-                    "intervals": intervals,
+                    "name": f"{name} ({encoder})" if name in known else name,
+                    "encoder": encoder,
+                    **self.score(folder, scores_key, lines, images, name),
                     "cell": folder.name,
                 }
             )
 
-    def _noting(
-        self, images: int, task: ProgressTask
-    ) -> Callable[[int, MetricConfig, float], None]:
-        """Notes how long each of the metrics took; another process may have scored some of them."""
-
-        def reached(done: int, metric: MetricConfig, seconds: float) -> None:
-            (piece,) = work.scoring([metric], images)
-            note(self._folder, piece, seconds)
-            task.update(done)
-
-        return reached
+    def _baselines(self, images: EncodedImages) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+        train, test = images.train, images.test
+        yield "constant caption", baselines.constant(train, test)
+        yield "random training caption", baselines.random_training(train, test, seed=0)
+        features = images.train_features, images.test_features
+        yield NEAREST, baselines.nearest_training(train, test, *features)
+        # another image's captions, as soon as a cell has captions
+        first = next(iter(self._results.captions), None)
+        if first is not None:
+            yield "shuffled images", baselines.shuffled(test, self._results.lines(first))

@@ -1,92 +1,137 @@
-"""TODO."""
+"""Trains the models of a study, and single models for `prefixcap train`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from prefixcap.captioning.checkpoint import CONFIG
+from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.study.artifacts.folder import KEY, TRAINING
+from prefixcap.plugin import specs
+from prefixcap.study.artifacts import models, timings
+from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyFolder
+from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
-from prefixcap.study.artifacts.models import is_trained
-from prefixcap.study.definition.study import Model, Study
-from prefixcap.study.execution.data import TrainingData
-from prefixcap.util.files import write_json
-from prefixcap.util.progress import Reporter
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution import checks, data, encoding, grid
+from prefixcap.study.execution.encoding import EncodedImages
+from prefixcap.util.progress import ProgressTask, Reporter
+from prefixcap.util.runtime import device_named
 
 if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner
 
 
 def train(
-    folder: Path,
-    key: str,
-    model: Model,
+    planned: PlannedModel,
     study: Study,
     lm: LanguageModel,
-    encoder_digest: str,
-    data: TrainingData,
+    images: EncodedImages,
+    files: StudyFolder,
     reporter: Reporter,
-    what: str,
-) -> tuple[Captioner | None, int]:
-    """Trains a model and saves it, unless it is there.
+    title: str,
+) -> Captioner | None:
+    """Train a model and save it, unless it exists.
 
     Args:
-        folder: the model's folder.
-        key: a digest of everything that makes the model.
-        model: what to train.
-        study: how to train it.
-        lm: the language model.
-        encoder_digest: the encoder's digest.
-        data: what to train on.
-        reporter: who is told.
-        what: how the work is called.
+        planned: The model.
+        study: The study, with the training's settings.
+        lm: The language model.
+        images: The images to train on.
+        files: The study's folder.
+        reporter: Receives progress messages.
+        title: Describes the work to the reporter.
 
     Returns:
-        The captioner where it was trained now, and how many trainings that were (0 or 1).
+        The trained captioner; None if the model existed.
     """
     from prefixcap.training.checkpoint import TrainingCheckpoint
     from prefixcap.training.train import train as fit
 
-    with locked(folder):
-        if is_trained(folder, key):
-            (folder / TRAINING).unlink(missing_ok=True)
-            return None, 0
-        checkpoint = TrainingCheckpoint(folder / TRAINING)
-        with reporter.task(what, 1, "steps") as task:
-            went_on = False
-
-            def progress(done: int, total: int, info: Mapping[str, Any]) -> None:
-                nonlocal went_on
-                if not went_on and done > 1:
-                    task.resume(done)  # nobody timed the step that this process began with
-                went_on = True
-                losses = [f"{k} {info[k]:.3f}" for k in ("loss", "val_loss") if k in info]
-                task.update(done, total, note=f"epoch {info['epoch']}, {', '.join(losses)}")
-
+    with locked(planned.folder):
+        if planned.is_trained:
+            models.discard_training_state(planned.folder)
+            return None
+        model = planned.model
+        with reporter.task(title, 1, "steps") as task:
             trained = fit(
                 lm,
                 model.mapper,
                 model.prefix_length,
                 model.tuning,
-                data.features,
-                [example.references for example in data.examples],
+                images.train_features,
+                [example.references for example in images.train],
                 config=study.training,
                 seed=model.seed,
-                val_features=data.val_features,
-                val_captions=(
-                    None
-                    if data.val_features is None
-                    else [example.references for example in data.val_examples]
-                ),
-                progress=progress,
-                checkpoint=checkpoint,
+                val_features=images.val_features,
+                val_captions=[e.references for e in images.val] if images.val else None,
+                progress=_progress(task),
+                checkpoint=TrainingCheckpoint(planned.folder / TRAINING),
             )
         captioner = trained.captioner(
-            lm_config=model.lm, encoder_config=model.encoder, encoder_digest=encoder_digest
+            lm_config=model.lm,
+            encoder_config=model.encoder,
+            encoder_digest=images.cache.encoder.digest(),
         )
-        captioner.save(folder)
-        write_json(folder / KEY, {"key": key})
-        checkpoint.remove()
-        return captioner, 1
+        models.save(planned.folder, planned.key, captioner)
+        steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
+        timings.record(files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
+        return captioner
+
+
+def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
+    """Train the first model of a study into a folder of its own.
+
+    Args:
+        study: The study.
+        folder: The model's folder. It also stores the features, so that a killed training does
+            not encode them again.
+        reporter: Receives progress messages.
+
+    Returns:
+        The model's columns of a table.
+
+    Raises:
+        PrefixcapError: If the folder holds another model or a study, or something does not fit.
+    """
+    device = device_named(study.device)
+    if slow := checks.slow_dtype(device, study.dtype):
+        reporter.message(slow)
+    splits, files = data.load(study), StudyFolder(folder)
+    cache = next(encoding.feature_caches(study, files, splits, device, reporter))
+    lm = study.lms[0].build(device, study.dtype)
+
+    def plan(images: EncodedImages) -> PlannedModel:
+        (group, *_) = grid.resolve(study, files, [images], device, build_lm=lambda _: lm)
+        return attrs.evolve(group.models[0], folder=folder)
+
+    # a process that was killed while it saved its model left its training state and no key
+    saving = (folder / TRAINING).exists() and not (folder / KEY).exists()
+    if (folder / CONFIG).exists() and not saving:
+        known = plan(encoding.known_images(cache, splits, device))
+        if not known.is_trained:
+            raise PrefixcapError(f"{folder} holds another run: choose another --out")
+    images, unreadable = encoding.encode_images(cache, splits, device)
+    if unreadable:
+        reporter.message(encoding.unreadable_message(unreadable))
+    planned = plan(images)
+    train(planned, study, lm, images, files, reporter, f"training {planned.model.name}")
+    return models.training_summary(folder)
+
+
+def _progress(task: ProgressTask) -> Callable[[int, int, Mapping[str, Any]], None]:
+    first = True
+
+    def progress(done: int, total: int, info: Mapping[str, Any]) -> None:
+        nonlocal first
+        if first and done > 1:  # a resumed training; the time of its first step is unknown
+            task.resume(done)
+        first = False
+        losses = [f"{k} {info[k]:.3f}" for k in ("loss", "val_loss") if k in info]
+        task.update(done, total, note=f"epoch {info['epoch']}, {', '.join(losses)}")
+
+    return progress

@@ -1,0 +1,123 @@
+"""Captions and scores one cell of a study after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefixcap.study.analysis.results import Results
+from prefixcap.study.artifacts import captions, models
+from prefixcap.study.artifacts.captions import CellCaptions, LoadedModel
+from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.keys import PlannedCell
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.encoding import EncodedImages
+from prefixcap.study.execution.scoring import Scorer
+from prefixcap.util.progress import Reporter
+from prefixcap.util.runtime import device_named
+
+if TYPE_CHECKING:
+    from prefixcap.captioning.captioner import Captioner
+
+
+class CellRunner:
+    """Captions and scores cells; consecutive cells of one model share it.
+
+    Args:
+        study: The study.
+        files: The study's folder.
+        scorer: Scores the captions.
+        results: Receives warnings and counts of work.
+        reporter: Receives progress messages.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        files: StudyFolder,
+        scorer: Scorer,
+        results: Results,
+        reporter: Reporter,
+    ) -> None:
+        self._study, self._files, self._scorer = study, files, scorer
+        self._results, self._reporter = results, reporter
+        self._captioner: tuple[Path, Captioner] | None = None
+        self._model: tuple[Path, LoadedModel] | None = None
+
+    def reuse(self, folder: Path, captioner: Captioner) -> None:
+        """Keep a model that has just been trained, so that its cells need not load it."""
+        self._model, self._captioner = None, (folder, captioner)
+
+    def run(
+        self, cell: PlannedCell, images: EncodedImages, title: Callable[[str], str]
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Caption and score a cell, whose lock is held, as far as that is not done yet.
+
+        Args:
+            cell: The cell.
+            images: The test images.
+            title: Completes a description of work for the reporter.
+
+        Returns:
+            The cell's row, as `bench --json` prints it, and its captions, a line per image.
+        """
+        name = cell.name[:-9]  # without its hash
+        found = captions.load(cell, images.ids)
+        if found is None:
+            model = self._load(cell.model_folder, images)
+            what = title(f"captioning {name}")
+            found, decoded = captions.make(
+                cell, model, self._study, self._files, self._reporter, what
+            )
+            self._results.work["decoded_images"] += decoded
+        captions.discard_partial(cell)
+        scores = self._scorer.score(cell.folder, cell.scores_key, found.lines, images, title(name))
+        return self._row(cell, images, found, scores), found.lines
+
+    def _load(self, folder: Path, images: EncodedImages) -> LoadedModel:
+        """Load a model and map the test images to prefixes, unless that was done last."""
+        from prefixcap.captioning.captioner import Captioner
+
+        if self._model is not None and self._model[0] == folder:
+            return self._model[1]
+        self._model = None  # free the memory of one model before the next is loaded
+        if self._captioner is None or self._captioner[0] != folder:
+            self._captioner = None
+            device = device_named(self._study.device)
+            self._captioner = folder, Captioner.load(folder, device, self._study.dtype)
+        captioner, features = self._captioner[1], images.test_features
+        if shift := captioner.check_feature_shift(features):
+            self._results.warn(f"warning: {folder.name}: {shift}", self._reporter)
+        model = LoadedModel(
+            captioner=captioner,
+            image_ids=images.ids,
+            features=features,
+            prefix=captioner.prefixes(features),
+            text_encoder=images.text_encoder,
+        )
+        self._results.work["mapped_images"] += len(features)
+        self._model = folder, model
+        return model
+
+    def _row(
+        self, cell: PlannedCell, images: EncodedImages, found: CellCaptions, scores: dict[str, Any]
+    ) -> dict[str, Any]:
+        label, model = self._study.label, cell.model
+        return {
+            "mapper": label(model.mapper),
+            "prefix_length": model.prefix_length,
+            "decoder": label(cell.decoder),
+            **scores,
+            "captions_per_second": found.per_second,
+            "decoding_flops": found.flops,
+            **models.training_summary(cell.model_folder),
+            "seed": model.seed,
+            "tuning": label(model.tuning),
+            "encoder": label(model.encoder),
+            "lm": label(model.lm),
+            "dataset": label(self._study.dataset),
+            "images": len(images.test),
+            "model": f"models/{cell.model_folder.name}",
+            "cell": cell.name,
+        }

@@ -1,0 +1,70 @@
+"""From a study to the models and cells that it plans: used to run, to plan and to prune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from prefixcap.interfaces.language_model import LanguageModel, LMConfig
+from prefixcap.study.artifacts import keys
+from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.keys import InputDigests, PlannedCell, PlannedModel
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.encoding import EncodedImages
+
+
+@attrs.frozen(kw_only=True)
+class ModelGroup:
+    """The planned models of one encoder and one language model.
+
+    Attributes:
+        images: The images of the encoder.
+        lm: The language model's config.
+        models: The models, in the order of the grid.
+    """
+
+    images: EncodedImages
+    lm: LMConfig
+    models: Sequence[PlannedModel]
+
+    @property
+    def cells(self) -> list[PlannedCell]:
+        """The cells, in the order of the grid."""
+        return [cell for model in self.models for cell in model.cells]
+
+
+def resolve(
+    study: Study,
+    files: StudyFolder,
+    images: Sequence[EncodedImages],
+    device: str,
+    *,
+    build_lm: Callable[[LMConfig], LanguageModel] | None = None,
+    decoded_on: str | None = None,
+) -> list[ModelGroup]:
+    """Plan all models and cells of a study.
+
+    Args:
+        study: The study.
+        files: The study's folder.
+        images: The images of each encoder.
+        device: The device on which components are loaded.
+        build_lm: Builds or reuses a language model, whose digest is part of the keys.
+        decoded_on: The device of the captions, if it is another one.
+    """
+    groups: dict[tuple[int, int], ModelGroup] = {}
+    for column, lm in enumerate(study.lms):  # each language model is loaded once
+        lm_digest = keys.lm_key(build_lm(lm) if build_lm else lm.build(device, study.dtype))
+        for row, each in enumerate(images):
+            inputs = InputDigests(
+                training=each.training_key,
+                test=each.test_key,
+                references=keys.references_key(each.test),
+                lm=lm_digest,
+            )
+            models = keys.planned_models(
+                study, files, each.encoder, lm, inputs, device, decoded_on=decoded_on
+            )
+            groups[row, column] = ModelGroup(images=each, lm=lm, models=models)
+    return [groups[place] for place in sorted(groups)]
