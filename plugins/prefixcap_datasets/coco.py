@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from prefixcap_datasets.image_files import (
     SplitDataset,
     check_unicode,
     existing_folder,
-    image_opener,
+    open_image,
 )
 
 SPLIT_FILE = "dataset_coco.json"
@@ -52,7 +52,9 @@ def read_coco(path: str, splits: str, restval: str) -> SplitDataset:
         photos += _official_photos(data["images"], name, file)
         _collect_captions(data["annotations"], captions, file)
     if splits == "karpathy":
-        files.append(_split_file(root))
+        places = [root / SPLIT_FILE, root / "annotations" / SPLIT_FILE]
+        hint = "; splits=official does not need it"
+        files.append(_first_existing(places, "Karpathy's split file is missing", hint))
         photos = list(_karpathy_photos(_load(files[-1], ("images",))["images"], files[-1]))
     examples = _examples(root, list(_assign_restval(photos, restval)), captions)
     return SplitDataset(str(root), examples, files, settings=("coco", restval))
@@ -61,7 +63,10 @@ def read_coco(path: str, splits: str, restval: str) -> SplitDataset:
 def _examples(
     root: Path, photos: list[tuple[int, Photo]], captions: Mapping[int, list[str]]
 ) -> dict[str, list[Example]]:
-    folders = {name: _image_folder(root, name) for name in FOLDERS}
+    folders = {
+        name: _first_existing([root / name, root / "images" / name], "COCO's images are missing")
+        for name in FOLDERS
+    }
     examples: dict[str, list[Example]] = {}
     files = ImageFiles(folders[photo.folder] / photo.file for _, photo in photos)
     for index, photo in photos:
@@ -75,7 +80,7 @@ def _examples(
             id=photo.file,
             index=index,
             path=path,
-            open=image_opener(path),
+            open=partial(open_image, path),
             digest=partial(files.digest, path),
         )
         example = Example(image=item, references=tuple(captions[photo.number]))
@@ -148,22 +153,8 @@ def _load(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     return dict(data)
 
 
-def _split_file(root: Path) -> Path:
-    places = [root / SPLIT_FILE, root / "annotations" / SPLIT_FILE]
+def _first_existing(places: Sequence[Path], problem: str, hint: str = "") -> Path:
     for place in places:
-        if place.is_file():
+        if place.exists():
             return place
-    raise PrefixcapError(
-        f"Karpathy's split file is missing: neither {places[0]} nor {places[1]} exists; "
-        "splits=official does not need it"
-    )
-
-
-def _image_folder(root: Path, name: str) -> Path:
-    places = [root / name, root / "images" / name]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise PrefixcapError(
-        f"COCO's images are missing: neither the folder {places[0]} nor {places[1]} exists"
-    )
+    raise PrefixcapError(f"{problem}: neither {places[0]} nor {places[1]} exists{hint}")

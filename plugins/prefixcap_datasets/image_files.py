@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, final
@@ -123,15 +123,12 @@ def _state(path: Path) -> tuple[int, int] | None:
     return state.st_size, state.st_mtime_ns
 
 
-def image_opener(path: Path) -> Callable[[], Image.Image]:
-    """Return a function that reads an image file as RGB.
+def open_image(path: Path) -> Image.Image:
+    """Read an image file as RGB.
 
-    The function raises a `PrefixcapError` with the path if the file is missing or broken.
+    Raises:
+        PrefixcapError: If the file is missing or broken.
     """
-    return partial(_open_image, path)
-
-
-def _open_image(path: Path) -> Image.Image:
     from PIL import Image
 
     if not path.is_file():

@@ -17,7 +17,7 @@ from prefixcap_datasets.image_files import (
     SplitDataset,
     check_unicode,
     existing_folder,
-    image_opener,
+    open_image,
 )
 
 KEYS = ("image", "split", "captions")
@@ -58,7 +58,7 @@ def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) ->
             id=line.image,
             index=index,
             path=image,
-            open=image_opener(image) if image else None,
+            open=partial(open_image, image) if image else None,
             embedding=partial(features.row, index) if features else None,
             digest=partial(_image_digest, files, image, features, index),
         )

@@ -2,18 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 
+import attrs
+
 from prefixcap.errors import PrefixcapError
-from prefixcap_scenes import phrases
-from prefixcap_scenes.phrases import noun_phrase
+from prefixcap_scenes.phrases import PARTS
 from prefixcap_scenes.world import Scene
 
-Plan = Callable[[Scene, Random], "str | None"]
 _MAX_ROUNDS = 20  # rounds through all plans without a new caption before giving up
 
-_TIME_RATES = {"day": 0.2, "sunset": 0.6, "night": 0.6}
+
+@attrs.frozen
+class SentencePlan:
+    """A kind of sentence.
+
+    Attributes:
+        weight: Plans with larger weights tend to be used first.
+        parts: Names of the parts in the order in which they are drawn, on which captions depend.
+        template: The sentence with its parts.
+    """
+
+    weight: float
+    parts: str
+    template: str
+
+    def sentence(self, scene: Scene, rng: Random) -> str | None:
+        """Return a sentence about a scene, or None if it would be unnatural."""
+        drawn: dict[str, str] = {}
+        for name in self.parts.split():
+            part = PARTS[name](scene, rng)
+            if part is None:
+                return None
+            drawn[name] = part
+        text = self.template.format(**drawn)
+        return f"{text[0].upper()}{text[1:]}."
+
+
+_PAIR = (
+    SentencePlan(4, "first second verb relation maybe_where",
+                 "{first} {verb} {relation} {second}{maybe_where}"),
+    SentencePlan(4, "first second relation maybe_where",
+                 "{first} {relation} {second}{maybe_where}"),
+    SentencePlan(2, "first second where", "{first} and {second}{where}"),
+    SentencePlan(2, "first second relation be seldom_where",
+                 "there {be} {first} {relation} {second}{seldom_where}"),
+    SentencePlan(1, "first second verb relation place",
+                 "{place}, {first} {verb} {relation} {second}"),
+    SentencePlan(1, "first second inverse second_verb maybe_where",
+                 "{second} {second_verb} {inverse} {first}{maybe_where}"),
+    SentencePlan(1, "first second maybe_where side", "{second}{maybe_where} with {first} {side}"),
+    SentencePlan(0.8, "first second picture relation",
+                 "a {picture} of {first} {relation} {second}"),
+    SentencePlan(0.8, "short_first short_second maybe_time place_name",
+                 "{place_name}{maybe_time} with {short_first} and {short_second}"),
+    SentencePlan(0.3, "first second verb relation time",
+                 "{time}, {first} {verb} {relation} {second}"),
+)  # fmt: skip
+
+_ALONE = (
+    SentencePlan(4, "first verb where", "{first} {verb}{where}"),
+    SentencePlan(4, "first where", "{first}{where}"),
+    SentencePlan(2, "be first where", "there {be} {first}{where}"),
+    SentencePlan(1.5, "short_first maybe_time place_name",
+                 "{place_name}{maybe_time} with {short_first}"),
+    SentencePlan(1, "first place verb", "{place}, {first} {verb}"),
+    SentencePlan(1, "picture first where", "a {picture} of {first}{where}"),
+    SentencePlan(0.5, "first verb time place", "{time}, {first} {verb} {place}"),
+)  # fmt: skip
 
 
 def captions(scene: Scene, count: int = 5) -> tuple[str, ...]:
@@ -29,163 +85,20 @@ def captions(scene: Scene, count: int = 5) -> tuple[str, ...]:
     rng = Random(f"captions {scene.seed}")
     plans = _ALONE if scene.other is None else _PAIR
     texts: dict[str, None] = {}
-    empty = 0
+    empty_rounds = 0
     while len(texts) < count:
         before = len(texts)
-        for plan in _shuffled(plans, rng):
-            sentence = plan(scene, rng)
+        # a weighted shuffle: larger weights tend to come first
+        for plan in sorted(plans, key=lambda plan: -(rng.random() ** (1 / plan.weight))):
+            sentence = plan.sentence(scene, rng)
             if sentence is not None:
-                texts[_capitalised(sentence)] = None
+                texts[sentence] = None
             if len(texts) == count:
                 break
-        empty = empty + 1 if len(texts) == before else 0
-        if empty == _MAX_ROUNDS:
+        empty_rounds = empty_rounds + 1 if len(texts) == before else 0
+        if empty_rounds == _MAX_ROUNDS:
             raise PrefixcapError(
                 f"scenes: only {before} different captions of the scene {scene.seed} were found, "
                 f"but {count} were requested"
             )
     return tuple(texts)
-
-
-def _shuffled(plans: dict[Plan, float], rng: Random) -> list[Plan]:
-    """Return the plans in random order, those with larger weights tending to come first."""
-    return sorted(plans, key=lambda plan: -(rng.random() ** (1 / plans[plan])))
-
-
-def _capitalised(sentence: str) -> str:
-    return f"{sentence[0].upper()}{sentence[1:]}."
-
-
-def _where(scene: Scene, rng: Random, place: float = 1.0) -> str:
-    """Return the place, the time, both or neither, each after a space."""
-    words = [phrases.place(scene, rng)] if rng.random() < place else []
-    if rng.random() < _TIME_RATES[scene.sky]:
-        words.append(phrases.time(scene, rng))
-    return "".join(f" {word}" for word in words)
-
-
-def _pair_of(scene: Scene, rng: Random) -> tuple[str, str]:
-    assert scene.other is not None
-    return noun_phrase(scene.main, rng), noun_phrase(scene.other, rng)
-
-
-# ------------------------------------------------------------------------------ scenes of a pair
-
-
-def _statement(scene: Scene, rng: Random) -> str:
-    first, second = _pair_of(scene, rng)
-    verb, relation = phrases.verb(scene.main, rng), phrases.relation(scene, rng)
-    return f"{first} {verb} {relation} {second}{_where(scene, rng, 0.6)}"
-
-
-def _short(scene: Scene, rng: Random) -> str:
-    first, second = _pair_of(scene, rng)
-    return f"{first} {phrases.relation(scene, rng)} {second}{_where(scene, rng, 0.6)}"
-
-
-def _there(scene: Scene, rng: Random) -> str:
-    first, second = _pair_of(scene, rng)
-    relation = phrases.relation(scene, rng)
-    return f"there {phrases.be(scene.main)} {first} {relation} {second}{_where(scene, rng, 0.4)}"
-
-
-def _both(scene: Scene, rng: Random) -> str:
-    first, second = _pair_of(scene, rng)
-    return f"{first} and {second}{_where(scene, rng)}"
-
-
-def _place_first(scene: Scene, rng: Random) -> str:
-    first, second = _pair_of(scene, rng)
-    verb, relation = phrases.verb(scene.main, rng), phrases.relation(scene, rng)
-    return f"{phrases.place(scene, rng)}, {first} {verb} {relation} {second}"
-
-
-def _turned(scene: Scene, rng: Random) -> str | None:
-    first, second = _pair_of(scene, rng)
-    inverse = phrases.inverse(scene, rng)
-    if inverse is None or scene.other is None:
-        return None
-    return f"{second} {phrases.verb(scene.other, rng)} {inverse} {first}{_where(scene, rng, 0.6)}"
-
-
-def _with(scene: Scene, rng: Random) -> str:
-    first, second = _pair_of(scene, rng)
-    place = _where(scene, rng, 0.6)
-    return f"{second}{place} with {first} {phrases.side(scene, rng)}"
-
-
-def _pictured(scene: Scene, rng: Random) -> str:
-    first, second = _pair_of(scene, rng)
-    picture = rng.choice(("picture", "view", "drawing"))
-    return f"a {picture} of {first} {phrases.relation(scene, rng)} {second}"
-
-
-def _scenery(scene: Scene, rng: Random) -> str:
-    names = [noun_phrase(scene.main, rng, size=0.3)]
-    if scene.other is not None:
-        names.append(noun_phrase(scene.other, rng, size=0.3))
-    time = f" {phrases.time(scene, rng)}" if rng.random() < _TIME_RATES[scene.sky] else ""
-    return f"{phrases.place_name(scene, rng)}{time} with {' and '.join(names)}"
-
-
-def _timed(scene: Scene, rng: Random) -> str:
-    first, second = _pair_of(scene, rng)
-    verb, relation = phrases.verb(scene.main, rng), phrases.relation(scene, rng)
-    return f"{phrases.time(scene, rng)}, {first} {verb} {relation} {second}"
-
-
-_PAIR: dict[Plan, float] = {
-    _statement: 4,
-    _short: 4,
-    _both: 2,
-    _there: 2,
-    _place_first: 1,
-    _turned: 1,
-    _with: 1,
-    _pictured: 0.8,
-    _scenery: 0.8,
-    _timed: 0.3,
-}
-
-
-# ------------------------------------------------------------------------ scenes of a single group
-
-
-def _alone_statement(scene: Scene, rng: Random) -> str:
-    name = noun_phrase(scene.main, rng)
-    return f"{name} {phrases.verb(scene.main, rng)}{_where(scene, rng)}"
-
-
-def _alone_short(scene: Scene, rng: Random) -> str:
-    return f"{noun_phrase(scene.main, rng)}{_where(scene, rng)}"
-
-
-def _alone_there(scene: Scene, rng: Random) -> str:
-    return f"there {phrases.be(scene.main)} {noun_phrase(scene.main, rng)}{_where(scene, rng)}"
-
-
-def _alone_place_first(scene: Scene, rng: Random) -> str:
-    name = noun_phrase(scene.main, rng)
-    return f"{phrases.place(scene, rng)}, {name} {phrases.verb(scene.main, rng)}"
-
-
-def _alone_pictured(scene: Scene, rng: Random) -> str:
-    picture = rng.choice(("picture", "view", "drawing"))
-    return f"a {picture} of {noun_phrase(scene.main, rng)}{_where(scene, rng)}"
-
-
-def _alone_timed(scene: Scene, rng: Random) -> str:
-    name = noun_phrase(scene.main, rng)
-    verb = phrases.verb(scene.main, rng)
-    return f"{phrases.time(scene, rng)}, {name} {verb} {phrases.place(scene, rng)}"
-
-
-_ALONE: dict[Plan, float] = {
-    _alone_statement: 4,
-    _alone_short: 4,
-    _alone_there: 2,
-    _scenery: 1.5,
-    _alone_place_first: 1,
-    _alone_pictured: 1,
-    _alone_timed: 0.5,
-}

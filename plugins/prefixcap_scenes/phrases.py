@@ -1,7 +1,9 @@
-"""Noun phrases, verbs, places and times of captions, chosen at random from several wordings."""
+"""Parts of captions, such as noun phrases, verbs and places, in random wordings."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 
 from prefixcap_scenes.lexicon import CLOTHES, NUMBERS, PLACES, SIZE_WORDS
@@ -37,6 +39,7 @@ _TIMES = {
     "sunset": ("at sunset", "at sunset", "at dusk", "in the evening"),
     "night": ("at night", "at night", "after dark", "in the dark"),
 }
+_TIME_RATES = {"day": 0.2, "sunset": 0.6, "night": 0.6}
 _INDOOR_TIMES = {"day": ("during the day",), "sunset": ("in the evening",), "night": ("at night",)}
 
 
@@ -62,63 +65,79 @@ def _clothes(group: ObjectGroup, rng: Random) -> str:
     link = "with" if group.kind == "snowman" else "in"
     garment = rng.choice(CLOTHES[group.kind])
     if group.count == 1:
-        return f"{link} {article(group.colour)} {group.colour} {garment}"
+        return f"{link} {_article(group.colour)} {group.colour} {garment}"
     plural = "scarves" if garment == "scarf" else f"{garment}{'es' if garment == 'dress' else 's'}"
     return f"{link} {group.colour} {plural}"
 
 
-def article(word: str) -> str:
-    """Return the indefinite article for a word."""
+def _article(word: str) -> str:
     return "an" if word[0] in "aeiou" else "a"
 
 
 def _determiner(group: ObjectGroup, following: str, rng: Random) -> str:
     if group.count == 1:
-        return article(following)
+        return _article(following)
     if rng.random() < 0.15:
         return rng.choice(_COUNTS[group.count])
     return NUMBERS[group.count]
 
 
-def verb(group: ObjectGroup, rng: Random) -> str:
-    """Return a verb for what a group does."""
+def _verb(group: ObjectGroup, rng: Random) -> str:
     return rng.choice(group.properties.verbs).split("/")[group.count > 1]
 
 
-def be(group: ObjectGroup) -> str:
-    """Return "is" or "are"."""
-    return "are" if group.count > 1 else "is"
+def _other(scene: Scene) -> ObjectGroup:
+    assert scene.other is not None
+    return scene.other
 
 
-def relation(scene: Scene, rng: Random) -> str:
-    """Return the position of the main group relative to the other."""
-    assert scene.relation is not None
-    return rng.choice(_RELATIONS[scene.relation])
-
-
-def inverse(scene: Scene, rng: Random) -> str | None:
-    """Return the position of the other group relative to the main one, if natural."""
-    wordings = _INVERSES.get(scene.relation or "")
+def _choose(table: Mapping[str, Sequence[str]], scene: Scene, rng: Random) -> str | None:
+    wordings = table.get(scene.relation or "")
     return rng.choice(wordings) if wordings else None
 
 
-def side(scene: Scene, rng: Random) -> str:
-    """Return the side of the other group that the main group is on."""
-    return rng.choice(_SIDES[scene.relation or ""])
-
-
-def place(scene: Scene, rng: Random) -> str:
-    """Return where the objects are, such as "on the grass"."""
-    if scene.other is None and scene.main.properties.place == "air" and scene.place != "room":
-        return f"{rng.choice(('over', 'above'))} {place_name(scene, rng)}"
-    return rng.choice(PLACES[scene.place].phrases)
-
-
-def place_name(scene: Scene, rng: Random) -> str:
-    """Return the name of the place itself."""
+def _place_name(scene: Scene, rng: Random) -> str:
     return rng.choice(PLACES[scene.place].names)
 
 
-def time(scene: Scene, rng: Random) -> str:
-    """Return the time of day."""
+def _place(scene: Scene, rng: Random) -> str:
+    if scene.other is None and scene.main.properties.place == "air" and scene.place != "room":
+        return f"{rng.choice(('over', 'above'))} {_place_name(scene, rng)}"
+    return rng.choice(PLACES[scene.place].phrases)
+
+
+def _time(scene: Scene, rng: Random) -> str:
     return rng.choice((_INDOOR_TIMES if scene.place == "room" else _TIMES)[scene.sky])
+
+
+def _maybe_time(scene: Scene, rng: Random) -> str:
+    return f" {_time(scene, rng)}" if rng.random() < _TIME_RATES[scene.sky] else ""
+
+
+def _where(scene: Scene, rng: Random, rate: float = 1.0) -> str:
+    """Return the place, the time, both or neither, each after a space."""
+    place = f" {_place(scene, rng)}" if rng.random() < rate else ""
+    return place + _maybe_time(scene, rng)
+
+
+PARTS: dict[str, Callable[[Scene, Random], str | None]] = {
+    "first": lambda scene, rng: noun_phrase(scene.main, rng),
+    "second": lambda scene, rng: noun_phrase(_other(scene), rng),
+    "short_first": lambda scene, rng: noun_phrase(scene.main, rng, size=0.3),
+    "short_second": lambda scene, rng: noun_phrase(_other(scene), rng, size=0.3),
+    "be": lambda scene, rng: "are" if scene.main.count > 1 else "is",
+    "verb": lambda scene, rng: _verb(scene.main, rng),
+    "second_verb": lambda scene, rng: _verb(_other(scene), rng),
+    "relation": partial(_choose, _RELATIONS),
+    "inverse": partial(_choose, _INVERSES),
+    "side": partial(_choose, _SIDES),
+    "place": _place,
+    "place_name": _place_name,
+    "time": _time,
+    "maybe_time": _maybe_time,
+    "where": _where,
+    "maybe_where": partial(_where, rate=0.6),
+    "seldom_where": partial(_where, rate=0.4),
+    "picture": lambda scene, rng: rng.choice(("picture", "view", "drawing")),
+}
+"""The parts by name. "first" is the main group, "second" the other; None means unnatural."""

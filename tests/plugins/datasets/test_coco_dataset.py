@@ -153,7 +153,7 @@ def test_the_digest_follows_the_files_and_the_settings(root: Path) -> None:
 def test_missing_files_are_errors(root: Path) -> None:
     assert "x, does not exist" in sentence(root / "x")
     (root / "val2014").rename(root / "val")
-    assert "neither the folder" in sentence(root)
+    assert "COCO's images are missing: neither" in sentence(root)
     (root / "annotations" / "captions_val2014.json").unlink()
     assert "captions_val2014.json does not exist" in sentence(root)
 
