@@ -95,6 +95,13 @@ def test_a_loaded_captioner_writes_the_same(
     assert second.training == first.training
 
 
+def test_a_captioner_is_shown_on_one_line(run: Path, lm: Path) -> None:
+    assert repr(Captioner.load(run, device="cpu")) == (
+        f"Captioner(mapper='mlp', prefix_length=2, lm='hf:model={lm}', tuning='frozen', "
+        "device='cpu')"
+    )
+
+
 def test_only_what_was_trained_is_saved(lm: Path, tmp_path: Path) -> None:
     _, frozen = checkpoint.read(make(lm).save(tmp_path / "frozen"))
     _, full = checkpoint.read(make(lm, "full").save(tmp_path / "full"))
@@ -220,7 +227,7 @@ def test_an_encoder_with_other_weights_is_noticed(lm: Path, tmp_path: Path) -> N
         ({"format": None}, "has no format number"),
         ({"weights_sha256": "0"}, "these are not the weights"),
         ({"lm_digest": "0"}, "is not the one that this run was trained with"),
-        ({"lm_probe": [1]}, "splits text otherwise"),
+        ({"lm_probe": [1]}, "splits text differently"),
         ({"mapper": {"name": "mlpp"}}, "no mapper 'mlpp'; did you mean 'mlp'"),
         ({"mapper": {"name": "linear"}}, "the weights do not fit the mapper"),
         ({"shape": {}}, "the run's config is broken"),

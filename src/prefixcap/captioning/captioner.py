@@ -1,26 +1,31 @@
-"""`Captioner`: a trained model that captions images."""
+"""`Captioner`: a trained model that captions images.
+
+An image becomes a feature (`encode_images`), the feature a prefix (`prefixer`), and a decoder
+continues the prefix on the language model.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
 from torch import Tensor
 
 from prefixcap.captioning import checkpoint
-from prefixcap.captioning.encode_images import ENCODE_BATCH, encode
-from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
+from prefixcap.captioning.encode_images import ENCODE_BATCH, Picture, as_item, encode
+from prefixcap.captioning.loading import probe, restore
+from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.decoding.decode import collect, iter_decode
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
+from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
-from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry, default_registry
@@ -29,41 +34,37 @@ from prefixcap.util.runtime import device_named, dtype_named
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
-Picture = Union[str, Path, "Image.Image", ImageItem]
+MAX_FEATURE_SHIFT = 1.6
+"""The ratio of the features' size to that in training, above or below which a warning is given."""
 
-UNLIKE = 1.6
-"""How many times larger or smaller than in training features may be before it is said."""
-
-# the transformer mapper holds several times its output for as many images as it maps at once
-_IMAGES_AT_ONCE = 1024
-_PROBE = "A black dog runs, and two children in red watch it."
+# The transformer mapper holds several times its output for all images that it maps together.
+_MAPPED_TOGETHER = 1024
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, repr=False)
 class Captioner:
-    """A language model, a mapper that writes its prefixes, and the encoder of its images.
+    """A language model, a mapper that writes its prefixes, and an encoder for images.
 
-    `Captioner.load` reads one that was saved; training and importing make one of its parts.
+    `Captioner.load` reads a saved one; `Trained.captioner` makes one after training.
 
     Attributes:
-        lm: the language model, as trained.
-        prefixer: from features to prefixes.
-        mapper_config: what the mapper was built from.
-        tuning_config: what was trained of the language model.
-        lm_config: what the language model was built from; needed to save.
-        lm_digest: the language model's digest before training.
-        encoder_config: what the encoder is built from, where images are to be captioned.
-        encoder_digest: the encoder's digest.
-        encoder: the encoder, built when it is first needed.
+        lm: The language model, as trained.
+        prefixer: Maps features to prefixes.
+        mapper_config: The mapper's config.
+        tuning_config: Which parameters of the language model were trained.
+        lm_config: The language model's config; needed to save.
+        lm_digest: The language model's digest before training.
+        encoder_config: The config of the encoder, for captioning images.
+        encoder_digest: The encoder's digest.
+        encoder: The encoder, built when it is first needed.
         training: The training's settings, as JSON data.
-        seed: of the training.
-        stop_ids: the tokens that end a caption.
-        stop_visible: whether the stop token's text belongs to the caption.
-        trained_parameters: how many numbers were trained.
-        history: what `training.Trained.history` holds.
-        save_lm: whether `save` writes every weight of the language model, so that loading needs
+        seed: The seed of the training.
+        stop_ids: The tokens that end a caption.
+        stop_visible: Whether the stop token's text belongs to the caption.
+        trained_parameters: The number of trained parameters.
+        history: See `Trained.history`.
+        save_lm: Whether `save` writes all weights of the language model, so that loading needs
             only its config and tokenizer.
     """
 
@@ -84,57 +85,65 @@ class Captioner:
     history: dict[str, Any] = attrs.field(factory=dict, repr=False)
     save_lm: bool = False
 
+    def __repr__(self) -> str:
+        lm = type(self.lm).__name__ if self.lm_config is None else to_spec(self.lm_config)
+        return (
+            f"Captioner(mapper={to_spec(self.mapper_config)!r}, "
+            f"prefix_length={self.prefixer.shape.prefix_length}, lm={lm!r}, "
+            f"tuning={to_spec(self.tuning_config)!r}, device={str(self.device)!r})"
+        )
+
     @property
     def device(self) -> torch.device:
-        """Where the language model is."""
+        """The device of the language model."""
         return next(self.lm.module.parameters()).device
 
     def prefixes(self, features: Tensor) -> Tensor:
-        """Maps features (B,D) or (B,N,D) to prefixes (B,P,E), float32.
+        """Map features (B,D) or (B,N,D) to prefixes (B,P,E), float32.
 
         Raises:
-            PrefixcapError: the features are of another width or number of tokens.
+            PrefixcapError: If the features have another width or number of tokens.
         """
         with torch.inference_mode():
-            some = torch.split(features, _IMAGES_AT_ONCE)
-            parts = [self.prefixer(part.to(self.device)) for part in some]
-            return torch.cat(parts)
+            chunks = torch.split(features, _MAPPED_TOGETHER)
+            return torch.cat([self.prefixer(chunk.to(self.device)) for chunk in chunks])
 
     def check_feature_shift(self, features: Tensor) -> str | None:
-        """Says that features (B,D) or (B,N,D) are plainly unlike those of the training, if so.
+        """Return a warning if features (B,D) or (B,N,D) clearly differ from those in training.
 
-        What is compared is their size after the training's normalisation: another scale shows in
-        it, and so does another encoder, whose features have another mean.
+        Their size after the training's normalization is compared. It shows another scale, and
+        also another encoder, whose features have another mean.
         """
-        known = self.history.get("features")
-        if known is None or not len(features):
+        trained = self.history.get("features")
+        if trained is None or not len(features):
             return None
         self.prefixer.check(features)
-        found = self.prefixer.norm.measure(features.to(self.device))
-        if not known["rms"] or known["rms"] / UNLIKE <= found["rms"] <= UNLIKE * known["rms"]:
+        size = self.prefixer.norm.measure(features.to(self.device))
+        low, high = trained["rms"] / MAX_FEATURE_SHIFT, trained["rms"] * MAX_FEATURE_SHIFT
+        if not trained["rms"] or low <= size["rms"] <= high:
             return None
         return (
-            f"the features are unlike those that this run was trained on: their mean norm is "
-            f"{found['norm']:.3g} (in training {known['norm']:.3g}), and normalised as in training "
-            f"their root mean square is {found['rms']:.3g} (in training {known['rms']:.3g}): they "
-            "must come from the same encoder, and be normalised alike"
+            f"the features differ from those of the training: their mean norm is "
+            f"{size['norm']:.3g} (in training {trained['norm']:.3g}), and after the training's "
+            f"normalization their root mean square is {size['rms']:.3g} (in training "
+            f"{trained['rms']:.3g}): they must come from the same encoder and be normalized alike"
         )
 
     def encode(self, images: Sequence[Picture], *, batch_size: int = ENCODE_BATCH) -> Tensor:
-        """Encodes images into features (B,D) or (B,N,D).
+        """Encode images into features (B,D) or (B,N,D).
 
         Args:
-            images: paths, PIL images or a data set's items.
-            batch_size: how many images are encoded at once.
+            images: Paths, PIL images or items of a data set.
+            batch_size: The number of images that are encoded together.
 
         Raises:
-            PrefixcapError: an image cannot be read, or there is no encoder for images.
+            PrefixcapError: If an image cannot be read, or there is no image encoder.
         """
-        items = [_item(image, number) for number, image in enumerate(images)]
+        items = [as_item(image, number) for number, image in enumerate(images)]
         return encode(self._built_encoder(), items, batch_size=batch_size)
 
     def text_encoder(self) -> TextEncoder | None:
-        """Returns the texts' side of the encoder, built when first needed; None without encoder."""
+        """Return the text side of the encoder, built on first use; None without an encoder."""
         if self.encoder is None and self.encoder_config is None:
             return None
         name = type(self.encoder).__name__
@@ -145,12 +154,12 @@ class Captioner:
     def _built_encoder(self) -> Encoder:
         if self.encoder is None:
             if self.encoder_config is None:
-                raise PrefixcapError("this run has no image encoder: give it features instead")
+                raise PrefixcapError("this run has no image encoder: pass features instead")
             self.encoder = self.encoder_config.build(str(self.device))
-            found = self.encoder.digest()
-            if self.encoder_digest is not None and found != self.encoder_digest:
+            digest = self.encoder.digest()
+            if self.encoder_digest is not None and digest != self.encoder_digest:
                 raise PrefixcapError(
-                    f"the encoder {self.encoder_config.name!r} has other weights ({found}) than "
+                    f"the encoder {self.encoder_config.name!r} has other weights ({digest}) than "
                     f"the one that this run was trained with ({self.encoder_digest})"
                 )
         return self.encoder
@@ -167,24 +176,24 @@ class Captioner:
         image_ids: Sequence[str] | None = None,
         max_rows: int = DEFAULT_ROWS,
     ) -> list[list[Hypothesis]]:
-        """Captions images, or features that were made of them.
+        """Caption images, or features of images.
 
         Args:
-            images: paths, PIL images or a data set's items; or just one.
+            images: Paths, PIL images or items of a data set; or just one.
             features: (B,D) or (B,N,D), instead of images.
-            decoder: a decoder's config, or its spec such as "beam:num_beams=5".
-            n: how many captions an image; what the decoder's config says unless given.
-            seed: of all randomness.
-            max_new_tokens: the most tokens a caption may have.
-            image_ids: B names that key the images' random streams; unless given the items' ids,
-                the paths' last parts, or the rows' numbers.
-            max_rows: the most hypotheses that are extended at once.
+            decoder: A decoder's config, or its spec such as "beam:num_beams=5".
+            n: The number of captions per image; by default the decoder's own.
+            seed: The seed of all randomness.
+            max_new_tokens: The maximum number of tokens per caption.
+            image_ids: B names that key the images' random streams; by default the items' ids, the
+                file names, or the row numbers.
+            max_rows: The maximum number of hypotheses that are extended together.
 
         Returns:
             B lists of hypotheses, best first.
 
         Raises:
-            PrefixcapError: an image cannot be read, or something does not fit.
+            PrefixcapError: If an image cannot be read, or the arguments do not fit the model.
         """
         if (images is None) == (features is None):
             raise PrefixcapError("give either images or features to caption")
@@ -192,7 +201,7 @@ class Captioner:
             one = isinstance(images, (str, Path, ImageItem)) or not isinstance(images, Sequence)
             pictures: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
             inputs = self.encode(pictures)
-            image_ids = image_ids or [_item(p, n).id for n, p in enumerate(pictures)]
+            image_ids = image_ids or [as_item(p, n).id for n, p in enumerate(pictures)]
         else:
             inputs = torch.as_tensor(features).float()
         if shift := self.check_feature_shift(inputs):
@@ -242,18 +251,18 @@ class Captioner:
         )
 
     def save(self, folder: str | Path) -> Path:
-        """Saves the captioner into a folder, which `Captioner.load` reads.
+        """Save the captioner into a folder, for `Captioner.load`.
 
         Raises:
-            PrefixcapError: the language model's config is not known, or the disk is full.
+            PrefixcapError: If `lm_config` is None, or the folder cannot be written.
         """
         if self.lm_config is None:
-            raise PrefixcapError("a captioner is saved with its lm_config, and this one has none")
-        opened = [name for name, p in self.lm.module.named_parameters() if p.requires_grad]
+            raise PrefixcapError("a captioner is saved with its lm_config, but this one has none")
+        trained = [name for name, p in self.lm.module.named_parameters() if p.requires_grad]
         state = dict(self.lm.module.named_parameters())
-        # another training may have frozen the tuned model since
-        frozen = self.tuning_config.trains_lm and not opened
-        chosen = list(state) if self.save_lm or frozen else opened
+        # Another training may have frozen the tuned model in the meantime.
+        frozen = self.tuning_config.trains_lm and not trained
+        chosen = list(state) if self.save_lm or frozen else trained
         weights = {f"prefixer.{k}": v for k, v in self.prefixer.state_dict().items()}
         weights |= {f"lm.{name}": state[name].detach() for name in chosen}
         folder = Path(folder)
@@ -261,8 +270,6 @@ class Captioner:
         return folder
 
     def _config(self, *, complete: bool) -> dict[str, Any]:
-        shape = self.prefixer.shape
-        tokenizer = self.lm.tokenizer
         configs = {
             "encoder": self.encoder_config,
             "mapper": self.mapper_config,
@@ -272,12 +279,12 @@ class Captioner:
         return {
             **{kind: None if c is None else to_json(c) for kind, c in configs.items()},
             "component_versions": {kind: c.version for kind, c in configs.items() if c},
-            "shape": attrs.asdict(shape),
+            "shape": attrs.asdict(self.prefixer.shape),
             "stop_ids": list(self.stop_ids),
             "stop_visible": self.stop_visible,
-            "dtype": str(self.lm.module.get_parameter(_first(self.lm)).dtype)[6:],
+            "dtype": str(next(self.lm.module.parameters()).dtype).removeprefix("torch."),
             "lm_digest": None if complete else self.lm_digest,
-            "lm_probe": None if tokenizer is None else tokenizer.encode(_PROBE),
+            "lm_probe": probe(self.lm),
             "encoder_digest": self.encoder_digest,
             "training": self.training,
             "seed": self.seed,
@@ -294,134 +301,27 @@ class Captioner:
         *,
         registry: Registry | None = None,
     ) -> Captioner:
-        """Loads what `save` wrote.
+        """Load a captioner that `save` wrote.
 
         Args:
-            run: the folder, or that of a study with one model.
-            device: "auto" is the GPU where there is one.
-            dtype: of the language model; the one of the training unless given.
-            registry: where the components are looked up; what is installed unless given.
+            run: Its folder, or that of a study with one model.
+            device: "auto" is the GPU if there is one.
+            dtype: The dtype of the language model; by default that of the training.
+            registry: Where the components are looked up; by default the installed plugins.
 
         Raises:
-            PrefixcapError: a file is missing or broken, is of another format, the language model
-                is not the one of the training, or the study has several models.
+            PrefixcapError: If a file is missing, broken or of another format, if the language
+                model is not the one of the training, or if the study has several models.
         """
         folder = checkpoint.model_folder(Path(run).expanduser())
         config, weights = checkpoint.read(folder)
         if dtype is not None:
             dtype_named(dtype)
         try:
-            return _load(cls, folder, config, weights, device_named(device), dtype, registry)
+            registry = registry or default_registry()
+            parts = restore(folder, config, weights, device_named(device), dtype, registry)
         except (KeyError, TypeError, AttributeError) as error:
             raise PrefixcapError(
                 f"{folder / checkpoint.CONFIG}: the run's config is broken: {error!r}"
             ) from error
-
-
-def _load(
-    cls: type[Captioner],
-    folder: Path,
-    config: dict[str, Any],
-    weights: dict[str, Tensor],
-    device: str,
-    dtype: str | None,
-    registry: Registry | None,
-) -> Captioner:
-    registry = registry or default_registry()
-    encoder = config["encoder"]
-    lm_config = registry.from_json(LMConfig, config["lm"])
-    tuning_config = registry.from_json(TuningConfig, config["tuning"])
-    mapper_config = registry.from_json(MapperConfig, config["mapper"])
-    lm = lm_config.build(device, config["dtype"])
-    _check_lm(folder, lm, config)
-    tuning_config.build().apply(lm.module)
-    opened = [name for name, p in lm.module.named_parameters() if p.requires_grad]
-    stored = {k.removeprefix("lm."): v for k, v in weights.items() if k.startswith("lm.")}
-    _fill(folder, lm, stored, opened)
-    if dtype is not None:
-        lm.module.to(dtype_named(dtype))
-    shape = MapperShape(**config["shape"])
-    state = {k.removeprefix("prefixer."): v for k, v in weights.items() if k[:9] == "prefixer."}
-    with torch.random.fork_rng(devices=[]):
-        mapper = mapper_config.build(shape)
-    prefixer = Prefixer(FeatureNorm(torch.zeros(shape.feature_width)), mapper, shape)
-    try:
-        prefixer.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise PrefixcapError(f"{folder}: the weights do not fit the mapper: {reason}") from error
-    return cls(
-        lm=lm,
-        prefixer=prefixer.eval().to(device),
-        mapper_config=mapper_config,
-        tuning_config=tuning_config,
-        lm_config=lm_config,
-        lm_digest=config["lm_digest"],
-        encoder_config=None if encoder is None else registry.from_json(EncoderConfig, encoder),
-        encoder_digest=config["encoder_digest"],
-        training=config["training"],
-        seed=config["seed"],
-        stop_ids=tuple(config["stop_ids"]),
-        stop_visible=config["stop_visible"],
-        trained_parameters=config["trained_parameters"],
-        history=config["history"],
-        save_lm=len(stored) > len(opened),
-    )
-
-
-def _check_lm(folder: Path, lm: LanguageModel, config: dict[str, Any]) -> None:
-    spec = config["lm"]
-    if lm.width != config["shape"]["embedding_width"]:
-        raise PrefixcapError(
-            f"{folder}: the language model {spec} has width {lm.width}, and this run's mapper "
-            f"was trained for width {config['shape']['embedding_width']}"
-        )
-    if config["lm_digest"] is not None and lm.digest() != config["lm_digest"]:
-        raise PrefixcapError(
-            f"{folder}: the language model {spec} is not the one that this run was trained with: "
-            f"its weights or vocabulary differ ({lm.digest()} instead of {config['lm_digest']})"
-        )
-    probe = None if lm.tokenizer is None else lm.tokenizer.encode(_PROBE)
-    if config["lm_probe"] is not None and probe != config["lm_probe"]:
-        raise PrefixcapError(
-            f"{folder}: the tokenizer of the language model {spec} splits text otherwise than "
-            "the one that this run was trained with"
-        )
-
-
-def _fill(folder: Path, lm: LanguageModel, stored: dict[str, Tensor], opened: list[str]) -> None:
-    parameters = dict(lm.module.named_parameters())
-    missing = [name for name in opened if name not in stored]
-    unknown = [name for name in stored if name not in parameters]
-    if missing or unknown:
-        raise PrefixcapError(
-            f"{folder}: the weights do not fit the language model: "
-            f"{'missing' if missing else 'unknown'} are {', '.join((missing or unknown)[:3])}"
-        )
-    with torch.no_grad():
-        for name, tensor in stored.items():
-            if parameters[name].shape != tensor.shape:
-                raise PrefixcapError(
-                    f"{folder}: the weights do not fit the language model: {name} is "
-                    f"{tuple(tensor.shape)} instead of {tuple(parameters[name].shape)}"
-                )
-            parameters[name].copy_(tensor)
-
-
-def _first(lm: LanguageModel) -> str:
-    return next(name for name, _ in lm.module.named_parameters())
-
-
-def _item(image: Picture, number: int) -> ImageItem:
-    if isinstance(image, ImageItem):
-        return image
-    if isinstance(image, (str, Path)):
-        path = Path(image)
-        return ImageItem(id=path.name, index=NO_INDEX, path=path, open=lambda: _open(path))
-    return ImageItem(id=str(number), index=NO_INDEX, open=lambda: image)
-
-
-def _open(path: Path) -> Image.Image:
-    from PIL import Image
-
-    return Image.open(path)
+        return cls(**parts)

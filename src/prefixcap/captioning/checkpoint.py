@@ -1,4 +1,8 @@
-"""A model's folder: `config.json` and `weights.safetensors`, written so that none is half there."""
+"""A model's folder: `config.json` and `weights.safetensors`.
+
+Each file is written under another name and renamed, the config last. The config holds the hash of
+the weights, so an interrupted copy and two files that do not belong together are noticed.
+"""
 
 from __future__ import annotations
 
@@ -19,22 +23,19 @@ FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 MODELS, MODEL_KEY = "models", "key.json"
-"""Where a study keeps its models, and the file that says a model is complete."""
+"""The folder of a study's models, and the file that marks a model as complete."""
 
 
 def write(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Writes a model's folder.
-
-    Each file is written under another name and then renamed, the config last. It holds the
-    weights' hash, so two files that do not belong together are noticed.
+    """Write a model's folder.
 
     Args:
-        folder: is made where it is not there.
+        folder: The folder, which is created if necessary.
         config: JSON data.
-        weights: tensors by name.
+        weights: Tensors by name.
 
     Raises:
-        PrefixcapError: the folder cannot be written; the sentence says why.
+        PrefixcapError: If the folder cannot be written.
     """
     from safetensors.torch import save
 
@@ -56,13 +57,10 @@ def write(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads a model's folder.
-
-    Returns:
-        The config and the tensors by name.
+    """Read a model's folder; return the config and the tensors by name.
 
     Raises:
-        PrefixcapError: a file is missing or broken, or the folder is of another format.
+        PrefixcapError: If a file is missing or broken, or the folder has another format.
     """
     from safetensors.torch import load
 
@@ -70,9 +68,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         content = (folder / WEIGHTS).read_bytes()
     except FileNotFoundError:
-        raise PrefixcapError(f"{folder}: the run has no {WEIGHTS}: was its copy broken off?") from (
-            None
-        )
+        reason = f"the run has no {WEIGHTS}: was copying it interrupted?"
+        raise PrefixcapError(f"{folder}: {reason}") from None
     except OSError as error:
         raise PrefixcapError(f"{folder / WEIGHTS}: cannot be read: {error.strerror}") from error
     if sha256(content).hexdigest() != config.get("weights_sha256"):
@@ -83,7 +80,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Reads the config of a model's folder alone; raises as `read` does."""
+    """Read only the config of a model's folder; raises like `read`."""
     path = folder / CONFIG
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -92,11 +89,11 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise PrefixcapError(f"{folder}: the run {reason}") from None
     except (OSError, ValueError) as error:
         raise PrefixcapError(f"{path}: cannot be read: {error}") from error
-    found = data.get("format") if isinstance(data, dict) else None
-    if found != FORMAT:
-        said = "has no format number" if found is None else f"is of format {found!r}"
+    number = data.get("format") if isinstance(data, dict) else None
+    if number != FORMAT:
+        reason = "has no format number" if number is None else f"is of format {number!r}"
         raise PrefixcapError(
-            f"{path}: the run {said}, and this version of prefixcap reads format {FORMAT}: "
+            f"{path}: the run {reason}, and this version of prefixcap reads format {FORMAT}: "
             "train it again, or use the version that wrote it"
         )
     return dict(data)
@@ -108,10 +105,10 @@ def is_study(config: object) -> bool:
 
 
 def model_folder(run: Path) -> Path:
-    """Returns the folder of a run's model: itself, or that of a study's only model.
+    """Return the folder of a run's model: the run itself, or a study's only model.
 
     Raises:
-        PrefixcapError: it is a study with no model or more than one.
+        PrefixcapError: If it is a study without a model or with several.
     """
     try:
         config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
@@ -119,10 +116,10 @@ def model_folder(run: Path) -> Path:
         return run  # reading the model reports what is wrong
     if not is_study(config):
         return run
-    found = sorted(path.parent for path in (run / MODELS).glob(f"*/{MODEL_KEY}"))
-    if not found:
+    models = sorted(path.parent for path in (run / MODELS).glob(f"*/{MODEL_KEY}"))
+    if not models:
         raise PrefixcapError(f"{run}: no model of this study is trained yet")
-    if len(found) > 1:
-        names = ", ".join(str(path) for path in found)
-        raise PrefixcapError(f"{run} holds {len(found)} models; choose one: {names}")
-    return found[0]
+    if len(models) > 1:
+        names = ", ".join(map(str, models))
+        raise PrefixcapError(f"{run} holds {len(models)} models; choose one: {names}")
+    return models[0]

@@ -1,4 +1,4 @@
-"""From features to prefixes: a fixed normalisation, the mapper, and a fixed gain."""
+"""`Prefixer`: from features to prefixes by a fixed normalization, the mapper and a fixed gain."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class FeatureNorm(nn.Module):
-    """Divides features by their norm (or not), subtracts a mean and multiplies by a scale.
+    """Optionally divides features by their norm, then subtracts a mean and scales.
 
     Args:
-        mean: (D), what is subtracted.
-        scale: what the rest is multiplied by.
-        normalize: whether features are divided by their norm first.
+        mean: (D), which is subtracted.
+        scale: The factor that the difference is multiplied by.
+        normalize: Whether features are divided by their norm first.
     """
 
     mean: Tensor
@@ -42,29 +42,29 @@ class FeatureNorm(nn.Module):
         scale: float | None = None,
         rms: float | None = None,
     ) -> FeatureNorm:
-        """Fits the mean and the scale to training features (B,D) or (B,N,D).
+        """Fit the mean and the scale to training features.
 
         Args:
             features: (B,D) or (B,N,D).
-            normalize: whether features are divided by their norm first.
+            normalize: Whether features are divided by their norm first.
             center: Whether the mean is subtracted.
-            scale: what features are multiplied by afterwards; goes before `rms`.
-            rms: the root mean square that the training features are brought to.
+            scale: The factor that features are multiplied by; takes precedence over `rms`.
+            rms: The root mean square that the training features are scaled to.
         """
         flat = features.reshape(-1, features.shape[-1]).float()
         flat = nn.functional.normalize(flat, dim=-1) if normalize else flat
         mean = flat.mean(0) if center else torch.zeros_like(flat[0])
-        found = (flat - mean).square().mean().sqrt().item()
+        current = (flat - mean).square().mean().sqrt().item()
         if scale is None:
-            scale = 1.0 if rms is None or found == 0 else rms / found
+            scale = 1.0 if rms is None or current == 0 else rms / current
         return cls(mean, scale, normalize=normalize)
 
     def measure(self, features: Tensor) -> dict[str, float]:
-        """Returns how large features (B,D) or (B,N,D) are.
+        """Measure the size of features (B,D) or (B,N,D).
 
         Returns:
-            "norm", the mean of their norms as they are; "rms", the root mean square of what is
-            left after normalising, in which another mean shows too.
+            "norm", the mean norm of the raw features; "rms", the root mean square of the
+            normalized ones, which also reflects a shifted mean.
         """
         with torch.no_grad():
             norm = features.float().norm(dim=-1).mean().item()
@@ -72,7 +72,7 @@ class FeatureNorm(nn.Module):
         return {"norm": norm, "rms": rms}
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalises features (B,D) or (B,N,D)."""
+        """Normalize features (B,D) or (B,N,D)."""
         features = features.to(self.mean)
         if self.normalize:
             features = nn.functional.normalize(features, dim=-1)
@@ -80,16 +80,17 @@ class FeatureNorm(nn.Module):
 
 
 class Prefixer(nn.Module):
-    """Everything between the features (B,D) or (B,N,D) and the prefix (B,P,E).
+    """Maps features (B,D) or (B,N,D) to prefixes (B,P,E).
 
     Args:
-        norm: the features' normalisation.
-        mapper: what a mapper config built.
-        shape: what the mapper was built for.
-        gain: what the mapper's output is multiplied by.
+        norm: The normalization of the features.
+        mapper: The mapper, built from its config.
+        shape: The sizes that the mapper was built for.
+        gain: The factor that the mapper's output is multiplied by.
 
     Attributes:
-        noise: the deviation of the Gaussian noise that normalised features get in training mode.
+        noise: The standard deviation of Gaussian noise, added to normalized features in training
+            mode.
     """
 
     gain: Tensor
@@ -105,10 +106,10 @@ class Prefixer(nn.Module):
         self.register_buffer("gain", torch.tensor(float(gain)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Maps features (B,D) or (B,N,D) to prefixes (B,P,E).
+        """Map features (B,D) or (B,N,D) to prefixes (B,P,E).
 
         Raises:
-            PrefixcapError: the features, or what the mapper makes of them, are of another shape.
+            PrefixcapError: If the features, or the mapper's output, have another shape.
         """
         self.check(features)
         normed = self.norm(features)
@@ -117,15 +118,11 @@ class Prefixer(nn.Module):
         prefix: Tensor = self.mapper(normed) * self.gain
         expected = (len(features), self.shape.prefix_length, self.shape.embedding_width)
         if tuple(prefix.shape) != expected:
-            raise PrefixcapError(f"the mapper made {tuple(prefix.shape)} instead of {expected}")
+            raise PrefixcapError(f"the mapper returned {tuple(prefix.shape)} instead of {expected}")
         return prefix
 
     def check(self, features: Tensor) -> None:
-        """Checks that features fit.
-
-        Raises:
-            PrefixcapError: they are of another width, or of another number of tokens.
-        """
+        """Raise a `PrefixcapError` if features have another width or number of tokens."""
         shape = self.shape
         per_image: tuple[int, ...] = (shape.feature_width,)
         if shape.feature_tokens is not None:

@@ -111,7 +111,7 @@ def test_features_unlike_those_of_the_training_are_said(
     other = features[-8:].flip(1) * torch.tensor([1, -1, 1, -1, 1, -1, 1.0])
     assert other.norm(dim=-1).mean().item() == pytest.approx(norm, rel=0.1)
     assert captioner.check_feature_shift(3 * other) is not None
-    with pytest.warns(UserWarning, match="unlike those that this run was trained on"):
+    with pytest.warns(UserWarning, match="differ from those of the training"):
         captioner.caption(features=20 * features[-2:], decoder="greedy", max_new_tokens=2)
 
 

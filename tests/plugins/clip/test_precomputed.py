@@ -54,7 +54,7 @@ def test_rows_are_found_by_the_images_names(tmp_path: Path) -> None:
     [
         ("image0\n", "there are 1 ids for 5 rows of features"),
         ("a\nb\na\nc\nd\n", "the image 'a' is named twice"),
-        (None, "cannot be read as images' ids"),
+        (None, "cannot be read as image ids"),
     ],
 )
 def test_ids_that_do_not_fit_are_errors(text: str | None, said: str, tmp_path: Path) -> None:
