@@ -28,7 +28,7 @@ _MASKS = re.compile(r"\.attn\.(masked_)?bias$")
 
 @attrs.frozen(kw_only=True)
 class ClipCapCheckpoint:
-    """A checkpoint of ClipCap, whose parts have been checked against each other.
+    """A checkpoint of ClipCap, with the sizes that its shapes show.
 
     Attributes:
         path: File it was read from.
@@ -183,83 +183,32 @@ def _width(path: Path, mapper: Mapping[str, Tensor], lm: Mapping[str, Tensor]) -
 def _sizes(
     path: Path, mapper: Mapping[str, Tensor], mapping_type: str, width: int
 ) -> dict[str, int]:
-    """Read the mapper's sizes from its shapes, and check all names and shapes against them."""
-    layer_numbers = [re.match(r"transformer\.layers\.(\d+)\.", name) for name in mapper]
-    layers = 1 + max((int(match[1]) for match in layer_numbers if match), default=-1)
-    is_mlp = mapping_type == "mlp"
-    _check_names(path, mapper, _mlp_shapes() if is_mlp else _transformer_shapes(layers))
-    if is_mlp:
+    """Read the mapper's sizes from the shapes of some of its weights."""
+    if mapping_type == "mlp":
+        last = "model.2.weight"
         hidden, features = _shape(path, mapper, "model.0.weight")
-        name = "model.2.weight"
-        shapes = _mlp_shapes(hidden, features, len(mapper[name]))
+        sizes = {"prefix_length": _shape(path, mapper, last)[0] // width}
     else:
-        if not layers:
-            raise PrefixcapError(f"{path}: its transformer mapper has no layers")
-        features = _shape(path, mapper, "linear.weight")[1]
+        last = "linear.weight"
+        rows, features = _shape(path, mapper, last)
         hidden = _shape(path, mapper, "transformer.layers.0.mlp.fc1.weight")[0]
-        name = "linear.weight"
-        length = _shape(path, mapper, "prefix_const")[0]
-        shapes = _transformer_shapes(layers, length, features, width, hidden, len(mapper[name]))
-    rows = len(mapper[name])
-    if rows % width:
+        layers = [re.match(r"transformer\.layers\.(\d+)\.", name) for name in mapper]
+        sizes = {
+            "prefix_length": _shape(path, mapper, "prefix_const")[0],
+            "clip_length": rows // width,
+            "num_layers": 1 + max(int(match[1]) for match in layers if match),
+        }
+    if len(mapper[last]) % width:
         raise PrefixcapError(
-            f"{path}: clip_project.{name} has {rows} rows, which is not a multiple of the "
-            f"embedding width {width}: it belongs to another language model (--lm)"
+            f"{path}: clip_project.{last} has {len(mapper[last])} rows, which is not a multiple of "
+            f"the embedding width {width}: it belongs to another language model (--lm)"
         )
-    for key, shape in shapes.items():
-        if tuple(mapper[key].shape) != shape:
-            raise PrefixcapError(
-                f"{path}: clip_project.{key} has shape {tuple(mapper[key].shape)}, but the other "
-                f"weights require {shape}"
-            )
-    sizes = {"feature_width": features, "hidden": hidden}
-    if is_mlp:
-        return {**sizes, "prefix_length": rows // width}
-    return {**sizes, "prefix_length": length, "clip_length": rows // width, "num_layers": layers}
-
-
-def _mlp_shapes(hidden: int = 0, features: int = 0, rows: int = 0) -> dict[str, tuple[int, ...]]:
-    return {
-        "model.0.weight": (hidden, features),
-        "model.0.bias": (hidden,),
-        "model.2.weight": (rows, hidden),
-        "model.2.bias": (rows,),
-    }
-
-
-def _transformer_shapes(
-    layers: int, length: int = 0, features: int = 0, width: int = 0, hidden: int = 0, rows: int = 0
-) -> dict[str, tuple[int, ...]]:
-    layer = {
-        **{f"norm{n}.{part}": (width,) for n in (1, 2) for part in ("weight", "bias")},
-        "attn.to_queries.weight": (width, width),
-        "attn.to_keys_values.weight": (2 * width, width),
-        "attn.project.weight": (width, width),
-        "attn.project.bias": (width,),
-        "mlp.fc1.weight": (hidden, width),
-        "mlp.fc1.bias": (hidden,),
-        "mlp.fc2.weight": (width, hidden),
-        "mlp.fc2.bias": (width,),
-    }
-    return {
-        "prefix_const": (length, width),
-        "linear.weight": (rows, features),
-        "linear.bias": (rows,),
-        **{f"transformer.layers.{n}.{k}": v for n in range(layers) for k, v in layer.items()},
-    }
-
-
-def _check_names(path: Path, mapper: Mapping[str, Tensor], known: Mapping[str, object]) -> None:
-    for problem, names in (
-        ("lacks", [name for name in known if name not in mapper]),
-        ("has an unknown", [name for name in mapper if name not in known]),
-    ):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise PrefixcapError(f"{path}: its mapper {problem} clip_project.{names[0]}{more}")
+    return {**sizes, "feature_width": features, "hidden": hidden}
 
 
 def _shape(path: Path, mapper: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
+    if name not in mapper:
+        raise PrefixcapError(f"{path}: its mapper lacks clip_project.{name}")
     shape = tuple(mapper[name].shape)
     if len(shape) != 2:
         raise PrefixcapError(f"{path}: clip_project.{name} has {len(shape)} dimensions, not 2")

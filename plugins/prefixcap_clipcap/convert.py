@@ -23,16 +23,16 @@ from prefixcap_clipcap.checkpoint import ClipCapCheckpoint, read
 
 # fixed in ClipCap's code; shapes do not show the number of heads
 _HEADS = 8
-# from ClipCap's names to those of the mappers `mlp` and `transformer`
+# from the names of the mappers `mlp` and `transformer` to ClipCap's
 _RENAMED = (
-    (r"^model\.", "layers."),
-    (r"^linear\.", "project."),
-    (r"^prefix_const$", "constant"),
-    (r"^transformer\.layers\.(\d+)\.", r"blocks.\1."),
-    (r"\.attn\.to_queries\.", ".queries."),
-    (r"\.attn\.to_keys_values\.", ".keys_values."),
-    (r"\.attn\.project\.", ".output."),
-    (r"\.mlp\.(fc[12])\.", r".\1."),
+    (r"^layers\.", "model."),
+    (r"^project\.", "linear."),
+    (r"^constant$", "prefix_const"),
+    (r"^blocks\.", "transformer.layers."),
+    (r"\.queries\.", ".attn.to_queries."),
+    (r"\.keys_values\.", ".attn.to_keys_values."),
+    (r"\.output\.", ".attn.project."),
+    (r"\.(fc[12])\.", r".mlp.\1."),
 )
 # the encoders that ClipCap's code offers, by the width of their features
 _ENCODERS = {512: "clip:model=ViT-B/32", 640: "clip:model=RN50x4"}
@@ -145,15 +145,34 @@ def _prefixer(checkpoint: ClipCapCheckpoint, config: MapperConfig, norm: Feature
         prefix_length=checkpoint.prefix_length,
         embedding_width=checkpoint.embedding_width,
     )
-    with torch.random.fork_rng(devices=[]):
-        mapper = config.build(shape)
-    mapper.load_state_dict({_renamed(name): t for name, t in checkpoint.mapper.items()})
+    try:
+        with torch.random.fork_rng(devices=[]):
+            mapper = config.build(shape)
+    except (PrefixcapError, ValueError) as error:
+        raise PrefixcapError(f"{checkpoint.path}: {error}") from error
+    own = mapper.state_dict()
+    names = {name: _clipcap_name(name) for name in own}
+    unknown = [name for name in checkpoint.mapper if name not in names.values()]
+    if unknown:
+        raise PrefixcapError(
+            f"{checkpoint.path}: its mapper has an unknown clip_project.{unknown[0]}"
+        )
+    for name, theirs in names.items():
+        if theirs not in checkpoint.mapper:
+            raise PrefixcapError(f"{checkpoint.path}: its mapper lacks clip_project.{theirs}")
+        actual, expected = tuple(checkpoint.mapper[theirs].shape), tuple(own[name].shape)
+        if actual != expected:
+            raise PrefixcapError(
+                f"{checkpoint.path}: clip_project.{theirs} has shape {actual}, but the other "
+                f"weights require {expected}"
+            )
+    mapper.load_state_dict({name: checkpoint.mapper[theirs] for name, theirs in names.items()})
     return Prefixer(norm, mapper, shape).eval()
 
 
-def _renamed(name: str) -> str:
-    for pattern, ours in _RENAMED:
-        name = re.sub(pattern, ours, name)
+def _clipcap_name(name: str) -> str:
+    for pattern, theirs in _RENAMED:
+        name = re.sub(pattern, theirs, name)
     return name
 
 
