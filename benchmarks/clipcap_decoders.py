@@ -1,11 +1,11 @@
-"""What ClipCap's own decoders cost against proper ones, on its two recorded captioners.
+"""ClipCap's own decoders against standard ones, on its two recorded captioners.
 
-Captions the 100 test images of `../shared/data/flickr8k_clip` and prints a table in Markdown:
+Captions the 100 test images of `../shared/data/flickr8k_clip` and prints a Markdown table:
 
     python benchmarks/clipcap_decoders.py [--shared FOLDER] [--resamples N] [--metrics cider bleu]
 
-Differences are against ClipCap's own decoder of the same sort, on the same images; their intervals
-are of a paired bootstrap over images, and for samples over seeds too.
+Differences are relative to ClipCap's own decoder, on the same images, with intervals from a paired
+bootstrap over images (and over seeds for samplers).
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ SEEDS = range(5)
 
 @attrs.frozen
 class Contest:
-    """ClipCap's decoder and the proper ones that it is taken for."""
+    """A decoder of ClipCap and the standard ones that it resembles."""
 
     own: str
-    proper: tuple[str, ...]
+    standard: tuple[str, ...]
 
 
 CONTESTS = (
@@ -52,27 +52,27 @@ CONTESTS = (
 
 
 @attrs.frozen
-class Cell:
-    """The captions of one decoder, once for each seed."""
+class DecoderRun:
+    """The captions of one decoder, for each seed."""
 
     decoder: str
     runs: tuple[tuple[Hypothesis, ...], ...]
 
     def records(self, run: int, examples: Sequence[Example]) -> list[Record]:
-        """Returns the captions of one seed beside their references."""
+        """Return the captions of one seed with their references."""
         return [
             Record(image=e.image.id, references=e.references, prediction=h.text)
             for e, h in zip(examples, self.runs[run], strict=True)
         ]
 
     def per_token(self) -> float:
-        """Returns the mean, over images, of the mean log-probability of a token."""
+        """Return the mean over images of the mean log-probability per token."""
         return mean(
             h.logprob / (len(h.ids) + (h.finish_reason == "stop")) for run in self.runs for h in run
         )
 
-    def differing(self, other: Cell) -> float:
-        """Returns the share of captions that differ from another cell's."""
+    def differing(self, other: DecoderRun) -> float:
+        """Return the share of captions that differ from another decoder's."""
         return mean(
             h.text != o.text
             for number, run in enumerate(self.runs)
@@ -92,61 +92,69 @@ def captioner_of(folder: Path, name: str) -> Captioner:
     )
 
 
-def cell_of(captioner: Captioner, features: torch.Tensor, ids: list[str], decoder: str) -> Cell:
+def run_of(
+    captioner: Captioner, features: torch.Tensor, ids: list[str], decoder: str
+) -> DecoderRun:
     seeds = SEEDS if decoder.startswith("top-p") else (0,)
     runs = []
     for seed in seeds:
-        found = captioner.caption(
+        captions = captioner.caption(
             features=features,
             decoder=decoder,
             seed=seed,
             max_new_tokens=MAX_NEW_TOKENS,
             image_ids=ids,
         )
-        runs.append(tuple(hypotheses[0] for hypotheses in found))
-    return Cell(decoder, tuple(runs))
+        runs.append(tuple(hypotheses[0] for hypotheses in captions))
+    return DecoderRun(decoder, tuple(runs))
 
 
-def statistics(cell: Cell, examples: Sequence[Example], seeds: int) -> list[CiderStatistic]:
-    """Returns CIDEr of each seed; a decoder that draws nothing writes the same with every seed."""
-    runs = [number % len(cell.runs) for number in range(seeds)]
-    found = [tokenise_records(cell.records(run, examples)) for run in runs]
+def statistics(
+    decoded: DecoderRun, examples: Sequence[Example], seeds: int
+) -> list[CiderStatistic]:
+    """Return CIDEr for each seed; a deterministic decoder repeats its only run."""
+    runs = [number % len(decoded.runs) for number in range(seeds)]
+    tokenised = [tokenise_records(decoded.records(run, examples)) for run in runs]
     numbers = range(len(examples))
     return [
         CiderStatistic(
             {i: t.references[i] for i in numbers}, {i: t.predictions[i] for i in numbers}
         )
-        for t in found
+        for t in tokenised
     ]
 
 
 @cache
 def score(records: tuple[Record, ...], metrics: tuple[str, ...]) -> Mapping[str, float]:
-    """Scores captions; those of `generate2` and of greedy search, say, are scored once."""
+    """Score captions, once for identical ones such as those of `generate2` and greedy search."""
     registry = default_registry()
     return evaluate(records, [registry.parse(MetricConfig, metric) for metric in metrics]).values
 
 
 def row(
-    name: str, cell: Cell, own: Cell, examples: Sequence[Example], options: argparse.Namespace
+    name: str,
+    run: DecoderRun,
+    own: DecoderRun,
+    examples: Sequence[Example],
+    options: argparse.Namespace,
 ) -> str:
     metrics = tuple(options.metrics)
-    scores = [score(tuple(cell.records(n, examples)), metrics) for n in range(len(cell.runs))]
+    scores = [score(tuple(run.records(n, examples)), metrics) for n in range(len(run.runs))]
     keys = [key for key, metric in COLUMNS.items() if metric in metrics]
     columns = [f"{mean(s[key] for s in scores):.3f}" for key in keys]
     against = ["", ""]
-    if cell is not own:
-        many = len(cell.runs)
+    if run is not own:
+        many = len(run.runs)
         one, two = (
             replicate(statistics(each, examples, many), resamples=options.resamples)
-            for each in (cell, own)
+            for each in (run, own)
         )
         difference = paired_bootstrap(one, two)[0]
         against = [
             f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})",
-            f"{cell.differing(own):.0%}",
+            f"{run.differing(own):.0%}",
         ]
-    return line(name, f"`{cell.decoder}`", *columns, f"{cell.per_token():.3f}", *against)
+    return line(name, f"`{run.decoder}`", *columns, f"{run.per_token():.3f}", *against)
 
 
 def line(*columns: str) -> str:
@@ -177,11 +185,11 @@ def main() -> None:
     for name in CAPTIONERS:
         captioner = captioner_of(data / "clipcap", name)
         for contest in CONTESTS:
-            own = cell_of(captioner, features, ids, contest.own)
+            own = run_of(captioner, features, ids, contest.own)
             print(row(name, own, own, examples, options), flush=True)
-            for decoder in contest.proper:
-                cell = cell_of(captioner, features, ids, decoder)
-                print(row(name, cell, own, examples, options), flush=True)
+            for decoder in contest.standard:
+                run = run_of(captioner, features, ids, decoder)
+                print(row(name, run, own, examples, options), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""What speculative decoding saves a trained captioner, by draft.
+"""What speculative decoding saves on a trained captioner, by draft.
 
-Captions test images with greedy search and with each given decoder, and prints a table in Markdown:
+Captions test images with the inner decoder and with each speculative one, and prints a table:
 
     python benchmarks/speculative.py --run RUN --dataset scenes speculative:captions=scenes
 
-Every decoder has as many images at once; a speculative one then has more rows. CPU seconds are of
-decoding, prefixes included, and loading or counting the draft is not: on a busy machine, read their
-ratio.
+All decoders have the same number of images at once, so speculative ones have more rows. CPU seconds
+cover decoding and prefixes, not loading the draft. On a busy machine, compare their ratio only.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ Captions = list[list[Hypothesis]]
 
 @attrs.frozen
 class Result:
-    """One decoder's captions and what they took."""
+    """One decoder's captions and their cost."""
 
     captions: Captions
     seconds: float
@@ -39,9 +38,9 @@ class Result:
 
 
 def run(config: DecoderConfig, task: DecodingTask) -> Result:
-    """Decodes a task."""
+    """Decode a task and measure it."""
     decoder = config.build()
-    # a first image loads or counts the draft
+    # the first image loads the draft
     assert task.features is not None
     first = attrs.evolve(
         task,
@@ -61,63 +60,63 @@ def run(config: DecoderConfig, task: DecodingTask) -> Result:
     return Result(captions, seconds, stats)
 
 
-def row(spec: str, batch: int, found: Result, plain: Result) -> str:
-    """Writes a decoder's row of the table."""
-    pairs = zip(found.captions, plain.captions, strict=True)
+def row(spec: str, batch: int, result: Result, plain: Result) -> str:
+    """Format a decoder's row of the table."""
+    pairs = zip(result.captions, plain.captions, strict=True)
     same = sum(one[0].ids == two[0].ids for one, two in pairs) / len(plain.captions)
     accepted, steps = "", 1.0
-    if found.stats is not None:
-        accepted = f"{found.stats.accepted / max(1, found.stats.drafted):.0%}"
+    if result.stats is not None:
+        accepted = f"{result.stats.accepted / max(1, result.stats.drafted):.0%}"
         # a caption's first token comes with its prefix
-        after = found.stats.tokens - sum(map(len, found.captions))
-        steps = after / max(1, found.stats.rounds)
-    seconds = found.seconds / len(found.captions)
+        after = result.stats.tokens - sum(map(len, result.captions))
+        steps = after / max(1, result.stats.rounds)
+    seconds = result.seconds / len(result.captions)
     return (
         f"| `{spec}` | {batch} | {accepted} | {steps:.2f} | {same:.0%} | {seconds:.3f} | "
-        f"{plain.seconds / found.seconds:.2f} |"
+        f"{plain.seconds / result.seconds:.2f} |"
     )
 
 
 def main() -> None:
-    """Runs all decoders."""
+    """Run all decoders."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("decoders", nargs="+", help="specs of speculative decoders")
     parser.add_argument("--run", required=True, help="a trained captioner's folder")
     parser.add_argument("--dataset", default="scenes")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
-    parser.add_argument("--dtype", help="of the language model; the training's unless given")
+    parser.add_argument("--dtype", help="of the language model; that of training by default")
     parser.add_argument("--max-new-tokens", type=int, default=40)
-    given = parser.parse_args()
-    captioner, registry = Captioner.load(given.run, "cpu", given.dtype), default_registry()
-    dataset = registry.parse(DatasetConfig, given.dataset).build()
-    examples = dataset.examples("test")[: given.images]
+    options = parser.parse_args()
+    captioner, registry = Captioner.load(options.run, "cpu", options.dtype), default_registry()
+    dataset = registry.parse(DatasetConfig, options.dataset).build()
+    examples = dataset.examples("test")[: options.images]
     features = captioner.encode([example.image for example in examples])
     task = DecodingTask(
         lm=captioner.lm,
         prefix=captioner.prefixes(features),
         image_ids=[example.image.id for example in examples],
-        max_new_tokens=given.max_new_tokens,
+        max_new_tokens=options.max_new_tokens,
         stop_ids=frozenset(captioner.stop_ids),
         features=features,
     )
-    configs = [registry.parse(DecoderConfig, spec) for spec in given.decoders]
+    configs = [registry.parse(DecoderConfig, spec) for spec in options.decoders]
     for config in configs:
         if not isinstance(config, Speculative):
             parser.error(f"{to_spec(config)} is not speculative")
     print("| decoder | batch | accepted | tokens a run | same captions | CPU s a caption | speed |")
     print("|---|---|---|---|---|---|---|")
-    for batch in given.batch:
-        usual: dict[str, Result] = {}
+    for batch in options.batch:
+        plain: dict[str, Result] = {}
         for config in configs:
             assert isinstance(config, Speculative)
             inner = to_spec(config.inner())
-            if inner not in usual:
-                usual[inner] = run(config.inner(), attrs.evolve(task, max_rows=batch))
-                print(row(inner, batch, usual[inner], usual[inner]), flush=True)
+            if inner not in plain:
+                plain[inner] = run(config.inner(), attrs.evolve(task, max_rows=batch))
+                print(row(inner, batch, plain[inner], plain[inner]), flush=True)
             rows = batch * (config.tokens + 1)
-            found = run(config, attrs.evolve(task, max_rows=rows))
-            print(row(to_spec(config), batch, found, usual[inner]), flush=True)
+            result = run(config, attrs.evolve(task, max_rows=rows))
+            print(row(to_spec(config), batch, result, plain[inner]), flush=True)
 
 
 if __name__ == "__main__":
