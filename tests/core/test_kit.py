@@ -42,7 +42,7 @@ from prefixcap.testing import (
     run_checks,
 )
 from prefixcap.testing.case import drawn_images, small_gpt2
-from prefixcap.testing.rules.helpers import apart, near
+from prefixcap.testing.rules.helpers import is_close, max_difference
 
 
 def run_rule(case: Case, name: str) -> CheckResult:
@@ -81,8 +81,8 @@ def test_rules_have_names_of_their_own_and_say_what_they_ask(kind: str) -> None:
 def test_results_name_the_rule_and_the_problem() -> None:
     results = {r.name: r for r in run_checks(TwistedDecoder(twist="own n"))}
     assert results["limit"].ok
-    assert results["n"].problem == "1 captions were wanted and [2] came"
-    assert results["n"].says == "An image gets as many captions as are asked for."
+    assert results["n"].problem == "1 captions were requested, and images got [2]"
+    assert results["n"].says == "An image gets as many captions as requested."
 
 
 def test_an_error_of_the_component_is_a_problem_with_its_type() -> None:
@@ -126,7 +126,7 @@ def test_a_rule_is_left_out_with_its_reason() -> None:
     ("without", "sentence"),
     [
         ({"no-stops": "why"}, "without: no rule 'no-stops'; did you mean 'no-stop'?"),
-        ({"no-stop": ""}, "without: say why the rule 'no-stop' is left out"),
+        ({"no-stop": ""}, "without: give a reason for leaving out the rule 'no-stop'"),
     ],
 )
 def test_what_is_left_out_is_a_rule_and_has_a_reason(
@@ -139,7 +139,7 @@ def test_what_is_left_out_is_a_rule_and_has_a_reason(
 
 def test_rules_that_do_not_apply_say_why() -> None:
     together = run_rule(Case(config=Together(twist="by batch size")), "batch-alone")
-    assert "depend on the images beside them" in together.left_out
+    assert "depend on the rest of the batch" in together.left_out
     greedy = default_registry().parse(DecoderConfig, "greedy")
     assert "do not change with the seed" in run_rule(Case(config=greedy), "streams").left_out
     assert run_rule(Case(config=TwistedDecoder()), "streams").left_out == ""
@@ -163,7 +163,7 @@ def test_a_class_of_the_script_that_runs_cannot_be_imported_alone(
 ) -> None:
     monkeypatch.setattr(TwistedDecoder, "__module__", "__main__")
     assert (
-        "the script that runs" in run_rule(Case(config=TwistedDecoder()), "config-light").left_out
+        "the running script" in run_rule(Case(config=TwistedDecoder()), "config-light").left_out
     )
 
 
@@ -200,7 +200,7 @@ def test_a_config_whose_settings_are_called_otherwise_passes() -> None:
 
 def test_a_metric_of_which_less_is_better_must_be_less_where_right() -> None:
     result = run_rule(Case(config=ErrorRate()), "perfect-is-best")
-    assert result.problem.endswith("where wrong, and less is better")
+    assert result.problem.endswith("if wrong, and lower is better")
 
 
 def test_shapes_that_a_mapper_refuses_are_left_out_unless_it_refuses_all() -> None:
@@ -221,7 +221,7 @@ def test_shapes_that_a_mapper_refuses_are_left_out_unless_it_refuses_all() -> No
 
     assert run_rule(Case(config=Wide(least=200)), "prefix-shape").problem == ""
     result = run_rule(Case(config=Wide(least=300)), "prefix-shape")
-    assert "none of the 4 shapes that it is tried on (E must be 300 or more)" in result.problem
+    assert "none of the 4 shapes that the case has (E must be 300 or more)" in result.problem
     own = attrs.evolve(Case(config=Wide()).shapes[0], embedding_width=301)
     assert run_rule(Case(config=Wide(least=300), shapes=(own,)), "prefix-shape").problem == ""
 
@@ -259,17 +259,17 @@ def test_hidden_states_of_the_table_are_as_wide_as_its_embeddings() -> None:
 
 
 def test_differences_are_in_units_of_the_largest_number() -> None:
-    assert apart(torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])) == 0.5
-    assert apart(torch.tensor([1.0, 1000.0]), torch.tensor([0.0, 1000.0])) == 0.001
-    assert apart(torch.empty(0), torch.empty(0)) == 0.0
-    assert not apart(torch.tensor([float("nan")]), torch.zeros(1)) <= 1.0
+    assert max_difference(torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])) == 0.5
+    assert max_difference(torch.tensor([1.0, 1000.0]), torch.tensor([0.0, 1000.0])) == 0.001
+    assert max_difference(torch.empty(0), torch.empty(0)) == 0.0
+    assert not max_difference(torch.tensor([float("nan")]), torch.zeros(1)) <= 1.0
 
 
 def test_numbers_are_near_but_for_rounding() -> None:
-    assert near(100.0, 100.00001)
-    assert near(float("nan"), float("nan"))
-    assert not near(100.0, 100.001)
-    assert not near(float("nan"), 0.0)
+    assert is_close(100.0, 100.00001)
+    assert is_close(float("nan"), float("nan"))
+    assert not is_close(100.0, 100.001)
+    assert not is_close(float("nan"), 0.0)
 
 
 def test_an_unknown_kind_is_named_with_the_nearest() -> None:

@@ -56,8 +56,8 @@ class Mutant:
     also: frozenset[str] = frozenset()
 
 
-SESSION = ("steps", "rows", "texts-at-once", "kept-rows", "admission", "two-sessions")
-ALL_LOGITS = ("padding", "copies", *SESSION)
+SESSION = ("steps", "rows", "token-trees", "kept-rows", "admission", "two-sessions")
+ALL_LOGITS = ("padding", "deep-copy", *SESSION)
 ENCODES = ("frozen", "image-alone", "images-matter")
 LETTERS = ("abc", "jig")
 SOUND = [
@@ -96,13 +96,21 @@ DECODERS = [
         ("mean logprob", "logprob"),
         ("numpy's logprob", "plain-numbers"),
         ("numpy's ids", "plain-numbers"),
-        ("no stop id", "finish"),
+        ("no stop id", "finish-reason"),
         ("one stream", "streams"),
         ("crowds", "max-rows"),
         ("nothing", "n", "every-image-once", "many-images", "stop-at-once"),
-        ("one too many", "limit", "finish", "no-stop"),
-        ("keeps stop", "ids-without-stop", "logprob", "finish", "limit", "text", "stop-at-once"),
-        ("always stops", "finish", "limit", "logprob", "text"),
+        ("one too many", "limit", "finish-reason", "no-stop"),
+        (
+            "keeps stop",
+            "ids-without-stop",
+            "logprob",
+            "finish-reason",
+            "limit",
+            "text",
+            "stop-at-once",
+        ),
+        ("always stops", "finish-reason", "limit", "logprob", "text"),
         ("text of stop", "text"),
         ("by batch size", "batch-alone"),
         ("by first image", "batch-order", "batch-alone"),
@@ -114,7 +122,15 @@ DECODERS = [
         ("own n", "n"),
         ("needs second position", "prefix-of-one"),
         ("needs image", "many-images"),
-        ("never empty", "stop-at-once", "logprob", "text", "ids-without-stop", "limit", "finish"),
+        (
+            "never empty",
+            "stop-at-once",
+            "logprob",
+            "text",
+            "ids-without-stop",
+            "limit",
+            "finish-reason",
+        ),
         ("needs stop", "no-stop"),
         ("spoils prefix", "inputs-untouched"),
         ("spoils features", "inputs-untouched"),
@@ -127,8 +143,8 @@ MAPPERS = [
         ("batch norm", "image-alone"),
         ("deaf", "features-matter"),
         ("unused", "gradients"),
-        ("own dice", "fresh-weights"),
-        ("reseeds", "fresh-weights"),
+        ("own dice", "initial-weights"),
+        ("reseeds", "initial-weights"),
         ("hidden weight", "state-dict", "device"),
         ("hidden mean", "state-dict"),
         ("plain tensor", "device"),
@@ -143,9 +159,9 @@ LMS = [
         ("feels padding", "padding"),
         ("dropout", "teacher-forced-alone", *ALL_LOGITS),
         ("detached", "gradient"),
-        ("shares weights", "copies"),
-        ("other module", "copies"),
-        ("kept digest", "copies"),
+        ("shares weights", "deep-copy"),
+        ("other module", "deep-copy"),
+        ("kept digest", "deep-copy"),
         ("stale", "steps", "rows", "admission", "two-sessions"),
         ("sorting", "rows", "hidden-states"),
         ("unsettled", "admission"),
@@ -155,34 +171,34 @@ LMS = [
         ("shared", "two-sessions", "hidden-states"),
         ("one state", "hidden-states", "prefix-hidden-states"),
         ("always hidden", "hidden-states", "prefix-hidden-states"),
-        ("flat trees", "texts-at-once"),
+        ("flat trees", "token-trees"),
         ("turns kept", "kept-rows"),
         ("prefix reversed", "prefix-hidden-states"),
         ("wrong tokenizer", "tokenizer"),
         ("adds end", "tokenizer"),
         ("adds beginning", "tokenizer"),
-        ("restless", "digest", "copies"),
+        ("restless", "digest", "deep-copy"),
     )
 ]
 LMS.append(mutant(NoDtype(), "sizes", *(rule.name for rule in rules_for("lm"))))
 ENCODERS = [
     mutant(TwistedEncoder(twist=twist), breaks, *also)
     for twist, breaks, *also in (
-        ("wrong width", "feature-shape", "text-side"),
+        ("wrong width", "feature-shape", "text-encoder"),
         ("double", "feature-shape"),
         ("trained", "frozen"),
         ("batch norm", "image-alone"),
         ("blind", "images-matter"),
         ("half blind", "images-matter"),
         ("colours only", "feature-shape", *ENCODES),
-        ("narrow texts", "text-side"),
-        ("short texts", "text-side"),
-        ("texts by batch", "text-side"),
-        ("trained texts", "text-side"),
+        ("narrow texts", "text-encoder"),
+        ("short texts", "text-encoder"),
+        ("texts by batch", "text-encoder"),
+        ("trained texts", "text-encoder"),
         ("restless", "digest"),
     )
 ]
-ENCODERS.append(mutant(NoDevice(), "feature-shape", *ENCODES, "text-side", "digest"))
+ENCODERS.append(mutant(NoDevice(), "feature-shape", *ENCODES, "text-encoder", "digest"))
 DATASETS = [
     mutant(TwistedDataset(twist=twist), breaks, *also)
     for twist, breaks, *also in (
@@ -231,8 +247,8 @@ TUNINGS = [
     mutant(TwistedTuning(twist=twist), breaks, *also)
     for twist, breaks, *also in (
         ("perturbs", "output-unchanged"),
-        ("only adds", "decides"),
-        ("by chance", "decides"),
+        ("only adds", "trained-parameters"),
+        ("by chance", "trained-parameters"),
         ("unused", "gradients"),
         ("random direction", "reload"),
     )

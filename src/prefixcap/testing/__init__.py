@@ -1,4 +1,4 @@
-"""The conformance kit: checks for components, and a language model with known probabilities.
+"""The conformance kit: checks of components, and a language model with known probabilities.
 
 A plugin's tests are three lines:
 

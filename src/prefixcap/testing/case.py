@@ -1,4 +1,4 @@
-"""A case: a component's config and what its checks need to try it."""
+"""Cases: a component's config, and what is needed to test it."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ SHAPES = tuple(
         feature_width=width, feature_tokens=count, prefix_length=length, embedding_width=embedding
     )
     for width, count, length, embedding in (
-        # widths that the usual numbers of heads divide, and 240 the unusual ones
+        # 96 is divisible by usual numbers of attention heads, 240 by unusual ones
         (8, None, 1, 96),
         (6, None, 5, 240),
         (8, 3, 4, 96),
         (8, 1, 2, 96),
     )
 )
-# what the host gives to a kind's `build`, always by position; mappers have shapes of their own
+# the positional arguments of each kind's `build`; mappers get a shape instead
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {"encoder": ("cpu",), "lm": ("cpu", "float32")}
 
 
 def drawn_images() -> Sequence[ImageItem]:
-    """Draws four small images that differ in colour and size, each with an embedding (8).
+    """Draw four small images of different colours and sizes, each with an embedding (8).
 
-    The last one is a greyscale image, as some photographs in data sets are.
+    The last one is greyscale, like some photographs in data sets.
     """
     import numpy as np
     from PIL import Image, ImageDraw
@@ -63,7 +63,7 @@ def drawn_images() -> Sequence[ImageItem]:
 
 
 def small_gpt2() -> nn.Module:
-    """Makes a GPT-2 of one layer with fixed random weights; no random state is touched."""
+    """Build a one-layer GPT-2 with fixed random weights; random states are unchanged."""
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -83,7 +83,7 @@ def small_gpt2() -> nn.Module:
 
 
 def gpt2_lm() -> LanguageModel:
-    """Makes a language model of the small GPT-2 that writes letters."""
+    """Build a language model of the small GPT-2, with letters as tokens."""
     from prefixcap.engine.causal_lm import CausalLM
 
     class Letters(CausalLM):
@@ -96,18 +96,18 @@ def gpt2_lm() -> LanguageModel:
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """A component's config and what its checks need; what is not given is made on the spot.
+    """A component's config, and what is needed to test it.
 
     Attributes:
-        config: the component to try.
-        lm: makes the language model that a decoder is tried on; unless given, a table (or a small
-            GPT-2, for a decoder that `needs_transformers`).
-        images: makes the images that an encoder is tried on; they must differ.
-        module: makes the model, one of transformers', that a tuning is tried on.
-        shapes: what a mapper is tried on; those that it refuses with a sentence are left out.
-        texts: sentences that a language model's tokenizer must give back.
-        registry: where the component is registered, where that is to be checked too.
-        without: rules to leave out, by name, each with the reason.
+        config: The component's config.
+        lm: Builds the language model for a decoder; by default a `TableLM`, or a small GPT-2 if the
+            decoder `needs_transformers`.
+        images: Builds the images for an encoder; they must differ.
+        module: Builds the transformers model for a tuning.
+        shapes: The shapes for a mapper; those refused with a `PrefixcapError` are left out.
+        texts: Texts that a language model's tokenizer must restore.
+        registry: The registry that should know the component; not checked by default.
+        without: The rules to leave out, by name, each with the reason.
     """
 
     config: Component
@@ -118,7 +118,7 @@ class Case:
     texts: tuple[str, ...] = ("A dog runs on the beach.", "Two red balls lie near a tree.")
     registry: Registry | None = None
     without: Mapping[str, str] = attrs.field(factory=dict)
-    _made: dict[str, Any] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+    _cache: dict[str, Any] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -126,25 +126,23 @@ class Case:
         return f"{self.config.kind} {to_spec(self.config)}"
 
     def build(self) -> Any:
-        """Builds the component anew, with the arguments that the host gives."""
+        """Build a new component, with the arguments that the host passes."""
         build = self.config.build  # type: ignore[attr-defined]  # each kind has its own
         return build(*ARGUMENTS.get(self.config.kind, ()))
 
-    def once(self, what: str, make: Callable[[], Any]) -> Any:
-        """Makes something when it is first asked for, and keeps it for the case's other checks."""
-        if what not in self._made:
-            self._made[what] = make()
-        return self._made[what]
+    def once(self, key: str, compute: Callable[[], Any]) -> Any:
+        """Compute a value once, and cache it for the case's other checks."""
+        if key not in self._cache:
+            self._cache[key] = compute()
+        return self._cache[key]
 
     def language_model(self) -> LanguageModel:
-        """Makes the language model that a decoder is tried on, once."""
-        make = self.lm or (gpt2_lm if _needs_transformers(self.config) else TableLM)
-        return cast(LanguageModel, self.once("lm", make))
+        """Return the language model for a decoder, built once."""
+        config = self.config
+        on_gpt2 = isinstance(config, DecoderConfig) and config.needs_transformers
+        build = self.lm or (gpt2_lm if on_gpt2 else TableLM)
+        return cast(LanguageModel, self.once("lm", build))
 
     def built(self) -> Any:
-        """Builds the component once for all checks that only look at it."""
+        """Return the component, built once."""
         return self.once("component", self.build)
-
-
-def _needs_transformers(config: Component) -> bool:
-    return isinstance(config, DecoderConfig) and config.needs_transformers

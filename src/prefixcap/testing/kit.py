@@ -1,4 +1,4 @@
-"""The conformance kit's front: the checks of a case, for pytest and for the shell."""
+"""The conformance kit: the rules of a kind, and the checks of a case for pytest and the shell."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import traceback
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.kinds import KINDS
 from prefixcap.plugin.registry import Registry
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules import configs
@@ -19,48 +21,38 @@ from prefixcap.testing.rules.rule import BrokenRule, Check, CheckResult, Rule
 if TYPE_CHECKING:
     import pytest
 
-_MODULES = {
-    "dataset": "datasets",
-    "decoder": "decoders",
-    "encoder": "encoders",
-    "lm": "lms",
-    "mapper": "mappers",
-    "metric": "metrics",
-    "tuning": "tunings",
-}
-
 
 def rules_for(kind: str) -> tuple[Rule, ...]:
-    """Returns the rules of a kind, those for every config first.
+    """Return the rules of a kind, those of every config first.
 
     Raises:
-        PrefixcapError: there is no such kind.
+        PrefixcapError: If there is no such kind.
     """
-    if kind not in _MODULES:
-        raise PrefixcapError(f"no kind {kind!r}{nearest(kind, _MODULES)}")
-    own: tuple[Rule, ...] = import_module(f"prefixcap.testing.rules.{_MODULES[kind]}").RULES
-    return (*configs.RULES, *own)
+    if kind not in KINDS:
+        raise PrefixcapError(f"no kind {kind!r}{nearest(kind, KINDS)}")
+    # the module of decoders' rules is rules.decoders, and likewise for all kinds
+    return (*_rules(configs), *_rules(import_module(f"prefixcap.testing.rules.{kind}s")))
 
 
 def checks(case: Case) -> list[Check]:
-    """Returns the named checks of a case; each is called without arguments, and raises.
+    """Return the checks of a case; each is called without arguments, and raises if it fails.
 
     Raises:
-        PrefixcapError: the case leaves out a rule that there is not, or says no reason.
+        PrefixcapError: If the case leaves out an unknown rule, or gives no reason.
     """
-    # a config of no kind has its own rule that says so
-    known = rules_for(case.config.kind) if case.config.kind in _MODULES else configs.RULES
+    # config-name reports a config of no kind
+    known = rules_for(case.config.kind) if case.config.kind in KINDS else _rules(configs)
     names = [rule.name for rule in known]
     for name, reason in case.without.items():
         if name not in names:
             raise PrefixcapError(f"without: no rule {name!r}{nearest(name, names)}")
         if not reason:
-            raise PrefixcapError(f"without: say why the rule {name!r} is left out")
+            raise PrefixcapError(f"without: give a reason for leaving out the rule {name!r}")
     return [Check(rule, case) for rule in known]
 
 
 def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
-    """Makes one test of every check of every case.
+    """Make a test of every check of every case.
 
     Example:
         >>> @parametrize([Case(config=MyDecoder()), Case(config=MyDecoder(k=3))])
@@ -80,7 +72,7 @@ def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
 
 
 def run_check(check: Check) -> CheckResult:
-    """Runs one check, whatever the component does."""
+    """Run one check, and turn any error into a result."""
     problem = left_out = ""
     try:
         left_out = check.hold()
@@ -94,18 +86,19 @@ def run_check(check: Check) -> CheckResult:
 def run_checks(
     config: Component, registry: Registry | None = None, case: Case | None = None
 ) -> list[CheckResult]:
-    """Runs every check of a component.
+    """Run every check of a component.
 
     Args:
-        config: the component's config.
-        registry: where it is registered, to check that too.
-        case: what else its checks need; what is not given is made on the spot.
-
-    Returns:
-        One result a check; those that failed have a problem.
+        config: The component's config.
+        registry: The registry that should know it; not checked by default.
+        case: The case; by default one with the config and the registry.
     """
     case = Case(config=config, registry=registry) if case is None else case
     return [run_check(check) for check in checks(case)]
+
+
+def _rules(module: ModuleType) -> tuple[Rule, ...]:
+    return tuple(value for value in vars(module).values() if isinstance(value, Rule))
 
 
 def _marks(check: Check) -> list[pytest.MarkDecorator]:
@@ -116,7 +109,7 @@ def _marks(check: Check) -> list[pytest.MarkDecorator]:
 
 
 def _place(error: Exception, config: Component) -> str:
-    """Returns the last line of the plugin's own that an error passed; any last line without one."""
+    """Return the last line in the plugin's folder that an error passed, or else its last line."""
     frames = traceback.extract_tb(error.__traceback__)
     file = getattr(sys.modules.get(type(config).__module__), "__file__", None)
     folder = None if file is None else Path(file).parent

@@ -1,4 +1,4 @@
-"""A tiny language model whose every probability is known: a table from texts to distributions."""
+"""A tiny language model whose probabilities are all known: a table of drawn logits."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ from hashlib import sha256
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
 from prefixcap.interfaces.session import Session, SessionOptions
 
 
 class LetterTokenizer(Tokenizer):
-    """Token i is the i-th letter; the last token of the table is the end and has no letter."""
+    """Token i is the i-th letter; the last token ends a text and has no letter."""
 
     def __init__(self, vocab_size: int) -> None:
         self.letters = "".join(chr(ord("a") + i) for i in range(vocab_size - 1))
 
+    @override
     def encode(self, text: str) -> list[int]:
-        """Turns letters into token ids."""
         return [self.letters.index(letter) for letter in text]
 
+    @override
     def decode(self, ids: Sequence[int]) -> str:
-        """Turns token ids into letters; the end token gives none."""
         return "".join(self.letters[i] for i in ids if i < len(self.letters))
 
 
 class TableLM(LanguageModel):
-    """A language model whose logits are a function of the prefix and of every token before.
+    """A language model whose logits are a function of the prefix and of all previous tokens.
 
-    The logits are drawn once from a stream keyed by the seed, the prefix (rounded) and the tokens,
-    so the model has no structure a decoder could lean on, and every distribution can be asked for.
+    The logits are drawn with a seed made of `seed`, the rounded prefix and the tokens. So the model
+    has no structure that a decoder could rely on, and every distribution can be looked up.
 
     Args:
         vocab_size: V; the last token is the end of text.
-        seed: of the table.
+        seed: The seed of the table.
         width: E.
-        sharpness: the standard deviation of the logits; higher is peakier.
+        sharpness: The standard deviation of the logits; higher values give peaked distributions.
 
     Attributes:
-        most_rows: the most rows that a session held after an `admit` or an `advance`.
-        most_wanted: the largest `rows_per_image` that a session was opened with.
+        most_rows: The most rows that a session held after an `admit` or an `advance`.
+        most_wanted: The largest `rows_per_image` that a session was opened with.
     """
 
     def __init__(
@@ -56,42 +57,42 @@ class TableLM(LanguageModel):
         self.most_rows = self.most_wanted = 0
 
     @property
+    @override
     def width(self) -> int:
-        """E, the width of a token's embedding."""
         return self._width
 
     @property
+    @override
     def vocab_size(self) -> int:
-        """V, the number of logits."""
         return self._vocab_size
 
     @property
-    def max_positions(self) -> int | None:
-        """None: there is no limit."""
+    @override
+    def max_positions(self) -> None:
         return None
 
     @property
+    @override
     def eos_id(self) -> int:
-        """The last token."""
         return self._vocab_size - 1
 
     @property
+    @override
     def tokenizer(self) -> Tokenizer:
-        """One letter a token."""
         return LetterTokenizer(self._vocab_size)
 
     @property
+    @override
     def module(self) -> nn.Module:
-        """The embedding; the table itself has no parameters."""
         return self._module
 
+    @override
     def embed(self, ids: Tensor) -> Tensor:
-        """Looks up the embeddings (...,E) of token ids (...)."""
-        found: Tensor = self._module(ids)
-        return found
+        embeddings: Tensor = self._module(ids)
+        return embeddings
 
     def distribution(self, prefix: Tensor, tokens: Sequence[int]) -> Tensor:
-        """Returns the logits (V) that follow a prefix (P,E) and tokens (T)."""
+        """Return the logits (V) that follow a prefix (P,E) and tokens (T)."""
         values = tuple(round(value, 3) for value in prefix.flatten().tolist())
         key = (self.seed, values, tuple(tokens))
         if key not in self._known:
@@ -100,8 +101,8 @@ class TableLM(LanguageModel):
             self._known[key] = torch.randn(self._vocab_size, generator=stream) * self.sharpness
         return self._known[key]
 
+    @override
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Computes the logits (B,T,V) of tokens (B,T) given prefixes (B,P,E)."""
         return torch.stack(
             [
                 torch.stack([self.distribution(p, row[:t]) for t in range(len(row))])
@@ -109,18 +110,18 @@ class TableLM(LanguageModel):
             ]
         )
 
+    @override
     def start(self, prefix: Tensor, options: SessionOptions) -> Session:
-        """Opens a session on the prefixes (B,P,E)."""
         self.most_wanted = max(self.most_wanted, options.rows_per_image)
         return TableSession(self, prefix, options)
 
+    @override
     def digest(self) -> str:
-        """Returns a hash of what defines the table."""
         return sha256(repr((self._vocab_size, self.seed, self.sharpness)).encode()).hexdigest()[:16]
 
 
 class TableSession(Session):
-    """A session that remembers each row's tokens and looks its distribution up."""
+    """A session that stores each row's tokens and looks up its logits."""
 
     def __init__(self, lm: TableLM, prefix: Tensor, options: SessionOptions) -> None:
         self._lm = lm
@@ -132,43 +133,40 @@ class TableSession(Session):
         self._rows: list[tuple[int, tuple[int, ...]]] = []
 
     @property
+    @override
     def images(self) -> list[int]:
-        """The image of each live row (R)."""
         return [image for image, _ in self._rows]
 
     @property
+    @override
     def logits(self) -> Tensor:
-        """The next token's logits (R,V) of each live row."""
-        found = [self._lm.distribution(self._prefix[image], row) for image, row in self._rows]
-        return torch.stack(found) if found else torch.empty(0, self._lm.vocab_size)
+        rows = [self._lm.distribution(self._prefix[image], text) for image, text in self._rows]
+        return torch.stack(rows) if rows else torch.empty(0, self._lm.vocab_size)
 
     @property
+    @override
     def waiting(self) -> int:
-        """How many images have not been admitted yet."""
         return len(self._prefix) - self._next
 
+    @override
     def admit(self) -> list[int]:
-        """Brings in waiting images while their rows fit beside those of the live images."""
-        new = []
-        live = len(set(self.images))
-        while self.waiting and live < self._at_once:
-            self._rows.append((self._next, ()))
-            new.append(self._next)
-            self._next += 1
-            live += 1
+        count = min(self.waiting, max(0, self._at_once - len(set(self.images))))
+        new = list(range(self._next, self._next + count))
+        self._rows += [(image, ()) for image in new]
+        self._next += count
         self._latest = new or self._latest
         self._count_rows()
         return new
 
+    @override
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
-        """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
         pairs = zip(tokens.tolist(), parents.tolist(), strict=True)
         self._rows = [(self._rows[p][0], (*self._rows[p][1], token)) for token, p in pairs]
         self._count_rows()
         return self.logits
 
+    @override
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Extends rows by trees of tokens (R') in one run, beside rows (K) that stay."""
         rows = list(self._rows)
         for token, parent in zip(tokens.tolist(), parents.tolist(), strict=True):
             image, text = rows[parent]
@@ -177,13 +175,15 @@ class TableSession(Session):
         self._rows = [rows[row] for row in stay] + rows[len(self._rows) :]
         return self.logits
 
+    @override
     def hidden(self) -> tuple[Tensor, ...]:
-        """Returns three made-up hidden states (R,E) that depend on the row alone."""
+        """Return three artificial hidden states (R,E) that depend on the row alone."""
         self._require_hidden()
-        return tuple(self._wide(self.logits) * scale for scale in (0.5, 1.0, 2.0))
+        return tuple(self._as_hidden(self.logits) * scale for scale in (0.5, 1.0, 2.0))
 
+    @override
     def prefix_hidden(self) -> Tensor:
-        """Returns made-up hidden states (b,P,E) of the prefixes that came in last."""
+        """Return artificial hidden states (b,P,E): the logits after each part of a prefix."""
         self._require_hidden()
         states = [
             torch.stack(
@@ -191,10 +191,10 @@ class TableSession(Session):
             )
             for prefix in self._prefix[self._latest]
         ]
-        return self._wide(torch.stack(states)) * 2.0
+        return self._as_hidden(torch.stack(states)) * 2.0
 
-    def _wide(self, logits: Tensor) -> Tensor:
-        """Makes hidden states (...,E) of logits (...,V), which are repeated where E is larger."""
+    def _as_hidden(self, logits: Tensor) -> Tensor:
+        # (...,V) -> (...,E): repeat the logits if E is larger, cut them if it is smaller
         return logits[..., torch.arange(self._lm.width) % self._lm.vocab_size]
 
     def _count_rows(self) -> None:

@@ -1,4 +1,4 @@
-"""A tiny encoder with a text side: images and texts as counts of words."""
+"""A tiny encoder of images and texts: counts of words."""
 
 from __future__ import annotations
 
@@ -7,51 +7,52 @@ from hashlib import sha256
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
 
 
 class WordsEncoder(Encoder):
-    """Encodes a text as the counts of its words, and an image as the embedding that it has.
+    """Encodes a text as the counts of its words, and an image as its given embedding.
 
-    A text is near another one where they share words, so an image is near its captions where its
-    embedding is `encode_text` of what it shows.
+    Texts are similar if they share words. An image is similar to its captions if its embedding is
+    `encode_text` of a description.
 
     Args:
-        width: D; every word adds one to one of so many places.
+        width: D; each word adds one to one of D places.
     """
 
     def __init__(self, width: int = 64) -> None:
         self._width = width
 
     @property
+    @override
     def width(self) -> int:
-        """D, the number of places."""
         return self._width
 
     @property
+    @override
     def tokens(self) -> None:
-        """A feature is one vector."""
         return None
 
+    @override
     def preprocess(self, image: ImageItem) -> Tensor:
-        """Reads the image's embedding (D)."""
         assert image.embedding is not None
         return torch.from_numpy(image.embedding()).float()
 
+    @override
     def encode(self, inputs: Tensor) -> Tensor:
-        """Returns the embeddings (B,D) as they are."""
         return inputs
 
+    @override
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Counts the words of texts: (B,D), float32."""
-        found = torch.zeros(len(texts), self._width)
-        for row, text in zip(found, texts, strict=True):
+        counts = torch.zeros(len(texts), self._width)
+        for row, text in zip(counts, texts, strict=True):
             for word in text.lower().split():
                 row[int.from_bytes(sha256(word.encode()).digest()[:4]) % self._width] += 1
-        return found
+        return counts
 
+    @override
     def digest(self) -> str:
-        """Returns what defines the encoder."""
         return f"words {self._width}"

@@ -1,1 +1,4 @@
-"""TODO."""
+"""The rules of the conformance kit, one module per kind.
+
+To add a rule, decorate a function with `@rule("name")`; nothing else registers it.
+"""

@@ -21,7 +21,7 @@ HEAVY = ("torch", "transformers", "numpy", "scipy", "matplotlib", "PIL", "clip",
 
 @rule("config-name")
 def name(case: Case) -> None:
-    """The config has a kind, a version, and a name of small letters, digits and dashes."""
+    """The config has a kind, a version, and a name of lowercase letters, digits and dashes."""
     config = case.config
     base = KINDS.get(config.kind)
     require(base is not None and isinstance(config, base), f"{config.kind!r} is not its kind")
@@ -32,20 +32,20 @@ def name(case: Case) -> None:
 
 @rule("config-frozen")
 def frozen(case: Case) -> None:
-    """The config cannot be changed once it is made."""
+    """The config cannot be changed after it is created."""
     for field in [field.name for field in attrs.fields(type(case.config))] or ["name"]:
         try:
             setattr(case.config, field, getattr(case.config, field))
         except attrs.exceptions.FrozenInstanceError:
             continue
-        except AttributeError as error:  # it may be unchangeable by chance
+        except AttributeError as error:  # for another reason than being frozen
             raise BrokenRule(f"the class is not attrs.frozen: {error}") from error
         raise BrokenRule(f"{field!r} could be set on the config")
 
 
 @rule("config-equal")
 def equal(case: Case) -> None:
-    """Configs of the same settings are equal and hash alike."""
+    """Configs with the same settings are equal and have the same hash."""
     twin = attrs.evolve(case.config)
     require(twin == case.config, "a copy of the config is not equal to it")
     require(hash(twin) == hash(case.config), "a copy of the config has another hash")
@@ -53,61 +53,54 @@ def equal(case: Case) -> None:
 
 @rule("config-defaults")
 def defaults(case: Case) -> None:
-    """The settings that have defaults need not be given: the defaults are valid."""
-    given = {
+    """The config can be created without the settings that have defaults."""
+    required = {
         field.alias or field.name: getattr(case.config, field.name)
         for field in _settings(case)
         if field.default is attrs.NOTHING
     }
-    type(case.config)(**given)
+    type(case.config)(**required)
 
 
 @rule("config-json")
 def as_json(case: Case) -> None:
-    """The config comes back equal from JSON."""
+    """The config can be restored from its JSON."""
     data = json.loads(json.dumps(specs.to_json(case.config)))
     require(data.pop("name") == case.config.name, "the JSON has another name")
-    back = specs.structure(type(case.config), data, "its own JSON")
-    require(back == case.config, f"from JSON came back {back}, not {case.config}")
+    _require_restored(case, data, "its own JSON")
 
 
 @rule("config-spec")
 def as_spec(case: Case) -> None:
-    """The config comes back equal from its spec, the text that the shell takes."""
-    spec = specs.to_spec(case.config)
-    _, settings = specs.split(spec)
-    back = specs.structure(type(case.config), settings, spec)
-    require(back == case.config, f"from {spec!r} came back {back}, not {case.config}")
-    # a setting that is at its default can be written too
+    """The config can be restored from its spec, the text used in the shell."""
     data = specs.to_json(case.config)
-    written = {field.name: _text(data[field.name]) for field in _settings(case)}
-    whole = f"{data['name']}:{','.join(f'{key}={text}' for key, text in written.items())}"
-    back = specs.structure(type(case.config), specs.split(whole)[1], whole)
-    require(back == case.config, f"from {whole!r} came back {back}, not {case.config}")
+    settings = [f"{field.name}={specs.to_text(data[field.name])}" for field in _settings(case)]
+    # a setting with its default value may be written too
+    for spec in (specs.to_spec(case.config), f"{case.config.name}:{','.join(settings)}"):
+        _require_restored(case, specs.split(spec)[1], spec)
 
 
 @rule("config-documented")
 def documented(case: Case) -> None:
-    """The config class has a docstring, and every setting is named in it or in a base's."""
+    """The class has a docstring, and every setting is documented in it or in a base class's."""
     own = vars(type(case.config)).get("__doc__") or ""
     require(bool(own.strip()), f"{type(case.config).__name__} has no docstring")
     text = "\n".join(base.__doc__ or "" for base in type(case.config).__mro__)
     for field in _settings(case):
         # as in Google's style, NumPy's or Sphinx's; NumPy's may leave the type out
         entry = rf"^\s*(:\w+ )?{re.escape(field.name)}( \([^)]*\))?\s*(:|$)"
-        found = re.search(entry, text, re.MULTILINE)
         require(
-            found is not None,
-            f'no docstring says anything of {field.name!r}: a line "{field.name}: ..." does',
+            re.search(entry, text, re.MULTILINE) is not None,
+            f'no docstring documents {field.name!r}: add a line "{field.name}: ..."',
         )
 
 
 @rule("config-light")
 def light(case: Case) -> str | None:
-    """Importing the config class imports no heavy library: that happens in `build()`."""
+    """Importing the config class imports no heavy library; that happens in `build()`."""
     if type(case.config).__module__ == "__main__":
-        return "the class stands in the script that runs, which cannot be imported alone"
-    # what the interpreter imports when it starts is not the plugin's
+        return "the class is defined in the running script, which cannot be imported alone"
+    # only what the import adds counts, not what the interpreter imports when it starts
     program = (
         "import sys, importlib; before = set(sys.modules); "
         f"importlib.import_module({type(case.config).__module__!r}); "
@@ -118,31 +111,26 @@ def light(case: Case) -> str | None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment
     )
     require(done.returncode == 0, f"importing the class alone failed: {done.stderr[-500:]}")
-    found = ", ".join(done.stdout.split())
-    require(not found, f"importing {type(case.config).__module__} imports {found}")
+    heavy = ", ".join(done.stdout.split())
+    require(not heavy, f"importing {type(case.config).__module__} imports {heavy}")
     return None
 
 
 @rule("config-registered")
 def registered(case: Case) -> str | None:
-    """The registry, where the case has one, gives the config back for its spec."""
+    """The registry, if the case has one, returns the config for its spec."""
     if case.registry is None:
         return "the case has no registry"
     spec = specs.to_spec(case.config)
-    back = case.registry.parse(KINDS[case.config.kind], spec)
-    require(back == case.config, f"the registry gives {back} for {spec!r}")
+    config = case.registry.parse(KINDS[case.config.kind], spec)
+    require(config == case.config, f"the registry returns {config} for {spec!r}")
     return None
 
 
 def _settings(case: Case) -> list[attrs.Attribute[Any]]:
-    """Returns the fields that can be given."""
     return [field for field in attrs.fields(type(case.config)) if field.init]
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return "+".join(map(_text, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-RULES = (name, frozen, equal, defaults, as_json, as_spec, documented, light, registered)
+def _require_restored(case: Case, settings: dict[str, Any], source: str) -> None:
+    config = specs.structure(type(case.config), settings, source)
+    require(config == case.config, f"{source!r} becomes {config}, not {case.config}")

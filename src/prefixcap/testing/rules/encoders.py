@@ -12,39 +12,45 @@ from torch import Tensor
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.testing.case import Case
-from prefixcap.testing.rules.helpers import apart, same_digest
+from prefixcap.testing.rules.helpers import max_difference, require_same_digest
 from prefixcap.testing.rules.rule import require, rule
 
 TOLERANCE = 1e-4
 TEXTS = ("a dog", "two red balls", "", "word " * 200)
-"""Two usual texts, none at all, and one longer than any caption."""
+"""Two usual texts, an empty one, and one longer than any caption."""
 
 
 def encoder(case: Case) -> Encoder:
-    """Returns the case's encoder, built once."""
+    """Return the case's encoder, built once."""
     return cast(Encoder, case.built())
 
 
 def images(case: Case) -> Sequence[ImageItem]:
-    """Returns the case's images."""
+    """Return the case's images, created once."""
     return cast(Sequence[ImageItem], case.once("images", case.images))
 
 
 def encoded(case: Case, items: Sequence[ImageItem] | None = None) -> Tensor:
-    """Encodes images in one batch."""
+    """Encode images in one batch; by default the case's."""
     items = images(case) if items is None else items
     return encoder(case).encode(torch.stack([encoder(case).preprocess(item) for item in items]))
 
 
+def require_features(features: Tensor, shape: tuple[int, ...], what: str) -> None:
+    """Require that features are finite float32 of a shape."""
+    sizes = tuple(features.shape)
+    require(sizes == shape, f"the features of {what} have the shape {sizes}, not {shape}")
+    require(features.dtype == torch.float32, f"the features of {what} are {features.dtype}")
+    require(bool(features.isfinite().all()), f"a feature of {what} is not finite")
+
+
 @rule("feature-shape")
 def feature_shape(case: Case) -> None:
-    """Features are (B,D), or (B,N,D) where the encoder has `tokens`: float32 and finite."""
-    found, each = encoded(case), encoder(case)
-    inner = (each.width,) if each.tokens is None else (each.tokens, each.width)
-    right = (len(images(case)), *inner)
-    require(found.shape == right, f"the features are {tuple(found.shape)}, not {right}")
-    require(found.dtype == torch.float32, f"the features are {found.dtype}, not float32")
-    require(bool(found.isfinite().all()), "a feature is not finite")
+    """Features are finite float32 of shape (B,D), or (B,N,D) if the encoder has `tokens`."""
+    features = encoded(case)  # first, as some encoders learn their width from an image
+    tokens = encoder(case).tokens
+    inner = (encoder(case).width,) if tokens is None else (tokens, encoder(case).width)
+    require_features(features, (len(images(case)), *inner), "images")
 
 
 @rule("frozen")
@@ -55,46 +61,40 @@ def frozen(case: Case) -> None:
 
 @rule("image-alone")
 def image_alone(case: Case) -> None:
-    """An image's feature does not depend on its batch, and comes again the same."""
+    """An image's feature is the same in every batch and every time."""
     together = encoded(case)
     for number, item in enumerate(images(case)):
-        near = apart(encoded(case, [item])[0], together[number]) <= TOLERANCE
-        require(near, f"{item.id!r} alone has another feature")
+        difference = max_difference(encoded(case, [item])[0], together[number])
+        require(difference <= TOLERANCE, f"{item.id!r} alone has another feature")
 
 
 @rule("images-matter")
 def images_matter(case: Case) -> None:
     """Different images have different features."""
-    found = encoded(case).flatten(1)
-    require(len(found) > 1, f"{len(found)} images were given: at least two are needed to compare")
-    for i, j in combinations(range(len(found)), 2):
-        require(not torch.equal(found[i], found[j]), f"images {i} and {j} have one feature")
+    features = encoded(case).flatten(1)
+    require(len(features) > 1, f"the case has {len(features)} images: at least two are needed")
+    for i, j in combinations(range(len(features)), 2):
+        require(not torch.equal(features[i], features[j]), f"images {i} and {j} have one feature")
 
 
-@rule("text-side")
+@rule("text-encoder")
 def text_encoder(case: Case) -> str | None:
-    """Texts, where the encoder has a text side, become float32 features (B,D) of their own."""
-    found = encoder(case).encode_text(TEXTS)
-    if found is None:
-        return "it has no text side"
-    right = (len(TEXTS), encoder(case).width)
-    require(found.shape == right, f"{len(TEXTS)} texts are {tuple(found.shape)}, not {right}")
-    require(found.dtype == torch.float32, f"the features of texts are {found.dtype}, not float32")
-    require(bool(found.isfinite().all()), "a text's feature is not finite")
-    require(not found.requires_grad, "the features of texts require gradients")
-    require(not torch.equal(found[0], found[1]), "two texts have one feature")
+    """If the encoder encodes texts, their features are float32 (B,D) and differ between texts."""
+    features = encoder(case).encode_text(TEXTS)
+    if features is None:
+        return "it does not encode texts"
+    require_features(features, (len(TEXTS), encoder(case).width), "texts")
+    require(not features.requires_grad, "the features of texts require gradients")
+    require(not torch.equal(features[0], features[1]), "two texts have one feature")
     for number, text in enumerate(TEXTS):
         alone = encoder(case).encode_text([text])
         require(alone is not None and len(alone) == 1, f"{text[:20]!r} alone has no feature")
-        near = apart(cast(Tensor, alone)[0], found[number]) <= TOLERANCE
-        require(near, f"{text[:20]!r} alone has another feature than beside other texts")
+        difference = max_difference(cast(Tensor, alone)[0], features[number])
+        require(difference <= TOLERANCE, f"{text[:20]!r} alone has another feature")
     return None
 
 
 @rule("digest")
 def digest(case: Case) -> None:
-    """The digest is the same for an encoder that is built again."""
-    same_digest(case)
-
-
-RULES = (feature_shape, frozen, image_alone, images_matter, text_encoder, digest)
+    """An encoder that is built again has the same digest."""
+    require_same_digest(case)

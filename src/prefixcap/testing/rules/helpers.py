@@ -1,4 +1,4 @@
-"""What the rules of several kinds share: nearness, digests and random states."""
+"""What rules of several kinds share: comparisons, digests and random states."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from prefixcap.testing.rules.rule import require
 
 
 class Digested(Protocol):
-    """A component that has a digest."""
+    """A component with a digest."""
 
     def digest(self) -> str:
-        """Returns the digest."""
+        """Return the digest."""
 
 
-def apart(ours: Tensor, theirs: Tensor) -> float:
-    """Returns how far apart two tensors of one shape are at most.
+def max_difference(ours: Tensor, theirs: Tensor) -> float:
+    """Return the largest difference between two tensors of one shape.
 
-    Differences are in units of the largest number in `theirs`, or of 1 where that is smaller:
-    float32 rounds large numbers more coarsely.
+    It is relative to the largest number in `theirs` or to 1, whichever is larger, because float32
+    rounds large numbers more coarsely.
     """
     if not theirs.numel():
         return 0.0
@@ -35,29 +35,29 @@ def apart(ours: Tensor, theirs: Tensor) -> float:
     return (ours.float() - theirs.float()).abs().max().item() / scale
 
 
-def near(ours: float, theirs: float, tolerance: float = 1e-6) -> bool:
-    """Says whether two numbers are equal but for rounding; a NaN is near another one."""
+def is_close(ours: float, theirs: float, tolerance: float = 1e-6) -> bool:
+    """Tell whether two numbers are equal up to rounding; NaN equals NaN."""
     both_nan = math.isnan(ours) and math.isnan(theirs)
     return both_nan or math.isclose(ours, theirs, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def same_digest(case: Case) -> None:
-    """Requires that the component's digest is a text, and that of another build too."""
-    one, two = (cast(Digested, made).digest() for made in (case.built(), case.build()))
+def require_same_digest(case: Case) -> None:
+    """Require that the component and another build of it have the same, nonempty digest."""
+    one, two = (cast(Digested, part).digest() for part in (case.built(), case.build()))
     require(isinstance(one, str), f"the digest is {one!r}, not a text")
     require(bool(one) and one == two, f"the digests of two builds are {one!r} and {two!r}")
 
 
 @contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
-    """Sets torch's global random state, and puts it back afterwards."""
+    """Set torch's global random state, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 def random_states() -> dict[str, object]:
-    """Returns the global random states by library, to be compared."""
+    """Return the global random states by library, in a form that can be compared."""
     _, key, position, *_ = np.random.get_state()
     return {
         "torch": torch.get_rng_state().numpy().tobytes(),
@@ -67,8 +67,8 @@ def random_states() -> dict[str, object]:
 
 
 @contextmanager
-def random_states_kept() -> Iterator[None]:
-    """Puts the global random states back afterwards."""
+def preserve_random_states() -> Iterator[None]:
+    """Restore the global random states of torch, numpy and Python afterwards."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
     try:
         yield
@@ -79,7 +79,7 @@ def random_states_kept() -> Iterator[None]:
 
 
 def seed_all(seed: int) -> None:
-    """Sets the global random states of torch, numpy and Python."""
+    """Seed the global random states of torch, numpy and Python."""
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)

@@ -14,7 +14,7 @@ from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.metric import Metric, MetricConfig, Record, Scores
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.testing.case import Case, drawn_images
-from prefixcap.testing.rules.helpers import near
+from prefixcap.testing.rules.helpers import is_close
 from prefixcap.testing.rules.rule import require, rule
 from prefixcap.testing.word_encoder import WordsEncoder
 
@@ -25,12 +25,14 @@ TEXTS = (
     ("Three children sit at a table and draw.", "Some kids are drawing pictures together."),
 )
 ENCODER = WordsEncoder()
-SEEN = ENCODER.encode_text([" ".join(texts) for texts in TEXTS])
+FEATURES = ENCODER.encode_text([" ".join(texts) for texts in TEXTS])
 
 
 def _item(number: int) -> ImageItem:
     drawing = drawn_images()[number].open
-    return ImageItem(id=f"image {number}", index=number, open=drawing, embedding=SEEN[number].numpy)
+    return ImageItem(
+        id=f"image {number}", index=number, open=drawing, embedding=FEATURES[number].numpy
+    )
 
 
 PERFECT = tuple(
@@ -43,13 +45,13 @@ PERFECT = tuple(
         tokens=(9 + i, 11),
         finishes=("stop" if i else "length", "stop"),
         item=_item(i),
-        feature=SEEN[i],
+        feature=FEATURES[i],
         text_encoder=TextEncoder("words", lambda: ENCODER),
     )
     for i, texts in enumerate(TEXTS)
 )
-# what is left of a record where a need is not declared
-LESS: Mapping[str, Mapping[str, Any]] = {
+# what replaces a record's fields if the metric does not require them
+WITHOUT: Mapping[str, Mapping[str, Any]] = {
     "image": {"item": None, "feature": None, "text_encoder": None},
     "search": {"logprobs": (), "tokens": (), "finishes": ()},
     "several": {"captions": ()},
@@ -57,155 +59,153 @@ LESS: Mapping[str, Mapping[str, Any]] = {
 
 
 def scored(case: Case, records: Sequence[Record]) -> Scores:
-    """Scores records with the case's metric; the usual ones once for all rules."""
+    """Score records with the case's metric, once for all rules."""
     metric = cast(Metric, case.built())
-    key = "scores of " + repr(records)
-    return cast(Scores, case.once(key, lambda: metric.score(records)))
+    return cast(Scores, case.once("scores of " + repr(records), lambda: metric.score(records)))
 
 
-def on_the_wrong_images() -> list[Record]:
-    """Gives every image the perfect prediction of the next one."""
-    moved = [*PERFECT[1:], PERFECT[0]]
+def on_wrong_images() -> list[Record]:
+    """Give every image the perfect prediction of the next one."""
     return [
         attrs.evolve(record, prediction=other.prediction, captions=other.captions)
-        for record, other in zip(PERFECT, moved, strict=True)
+        for record, other in zip(PERFECT, [*PERFECT[1:], PERFECT[0]], strict=True)
     ]
 
 
 def predicting(*texts: str) -> list[Record]:
-    """Gives the images other predictions."""
+    """Give the images other predictions."""
     return [
         attrs.evolve(record, prediction=text, captions=(text, *record.captions[1:]))
         for record, text in zip(PERFECT, texts, strict=True)
     ]
 
 
-def of_several_numbers() -> list[Record]:
-    """Gives the images two captions and three in turn."""
-    return [
-        attrs.evolve(
-            record,
-            captions=(*record.captions, *record.captions[: number % 2]),
-            logprobs=(*record.logprobs, *record.logprobs[: number % 2]),
-            tokens=(*record.tokens, *record.tokens[: number % 2]),
-            finishes=(*record.finishes, *record.finishes[: number % 2]),
-        )
-        for number, record in enumerate(PERFECT)
-    ]
+def with_two_or_three_captions() -> list[Record]:
+    """Give every other image a third caption, a copy of its first."""
+    fields = ("captions", "logprobs", "tokens", "finishes")
+    records = []
+    for number, record in enumerate(PERFECT):
+        values = {field: getattr(record, field) for field in fields}
+        more: dict[str, Any] = {field: (*v, *v[: number % 2]) for field, v in values.items()}
+        records.append(attrs.evolve(record, **more))
+    return records
 
 
-def same_scores(ours: Scores, theirs: Scores, when: str) -> None:
-    """Requires that scores are equal but for rounding, those of the images too."""
-    require(ours.values.keys() == theirs.values.keys(), f"{when} {_differing(ours, theirs)}")
+def require_same_scores(ours: Scores, theirs: Scores, when: str) -> None:
+    """Require that values and per-image scores are equal up to rounding."""
+    require(ours.values.keys() == theirs.values.keys(), f"{when}, {_differing(ours, theirs)}")
     for name, value in theirs.values.items():
         other = ours.values[name]
-        require(near(other, value), f"{when} {name} is {other}, not {value}")
-    kept = ours.per_image.keys() == theirs.per_image.keys()
-    require(kept, f"{when} other values have scores of images: {sorted(ours.per_image)}")
-    for name, each in theirs.per_image.items():
+        require(is_close(other, value), f"{when}, {name} is {other}, not {value}")
+    same = ours.per_image.keys() == theirs.per_image.keys()
+    require(same, f"{when}, other values have per-image scores: {sorted(ours.per_image)}")
+    for name, scores in theirs.per_image.items():
         others = ours.per_image[name]
-        good = len(others) == len(each) and all(map(near, others, each))
-        require(good, f"{when} {name} of the images is {others}, not {each}")
+        same = len(others) == len(scores) and all(map(is_close, others, scores))
+        require(same, f"{when}, {name} per image is {others}, not {scores}")
 
 
 @rule("finite")
 def finite(case: Case) -> None:
-    """There are values, and they are finite numbers, however odd the texts or few the records."""
+    """There are values, and all are finite, even for unusual texts or few records."""
     for what, records in (
         ("perfect predictions", PERFECT),
-        ("odd texts", predicting("", "a ||| b\nc", "Ünïcödé 犬 🐕", ".")),
-        ("no text in any prediction", predicting("", "", "", "")),
+        ("unusual texts", predicting("", "a ||| b\nc", "Ünïcödé 犬 🐕", ".")),
+        ("empty predictions", predicting("", "", "", "")),
         ("a single record", PERFECT[:1]),
-        ("two and three captions in turn", of_several_numbers()),
+        ("two and three captions in turn", with_two_or_three_captions()),
     ):
         values = scored(case, records).values
-        require(bool(values), f"of {what}, there are no values")
+        require(bool(values), f"for {what}, there are no values")
         for name, value in values.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             good = number and math.isfinite(value)
-            require(good, f"of {what}, {name} is {value!r}, not a finite number")
+            require(good, f"for {what}, {name} is {value!r}, not a finite number")
 
 
 @rule("names")
 def names(case: Case) -> None:
-    """The values have the same names whatever is scored."""
-    one, two = scored(case, PERFECT), scored(case, on_the_wrong_images())
-    require(list(one.values) == list(two.values), f"on the wrong images {_differing(two, one)}")
+    """The values have the same names for all records."""
+    one, two = scored(case, PERFECT), scored(case, on_wrong_images())
+    require(list(one.values) == list(two.values), f"on the wrong images, {_differing(two, one)}")
 
 
 @rule("per-image")
 def per_image(case: Case) -> None:
-    """Scores of images belong to a named value, and there is one number for each record."""
+    """Per-image scores belong to a named value, with one number per record."""
     scores = scored(case, PERFECT)
-    for name, each in scores.per_image.items():
-        require(name in scores.values, f"{name!r} has scores of images and no value")
-        require(len(each) == len(PERFECT), f"{name!r} has {len(each)} scores of {len(PERFECT)}")
-        wrong = [value for value in each if not isinstance(value, (int, float))]
-        require(not wrong, f"{name!r} of an image is {wrong[:1]}, not a number (it may be NaN)")
+    for name, values in scores.per_image.items():
+        require(name in scores.values, f"{name!r} has per-image scores, but no value")
+        require(len(values) == len(PERFECT), f"{name!r} has {len(values)} scores of {len(PERFECT)}")
+        wrong = [value for value in values if not isinstance(value, (int, float))]
+        require(not wrong, f"{name!r} of an image is {wrong[:1]}, not a number (NaN is allowed)")
 
 
 @rule("record-order")
 def record_order(case: Case) -> None:
-    """The order of the records changes no value, and the scores of images follow it."""
-    records = on_the_wrong_images()
+    """The order of the records changes no value, and per-image scores follow it."""
+    records = on_wrong_images()
     one, two = scored(case, records), scored(case, records[::-1])
-    turned = {name: each[::-1] for name, each in two.per_image.items()}
-    same_scores(attrs.evolve(two, per_image=turned), one, "in reverse order")
+    reversed_scores = {name: values[::-1] for name, values in two.per_image.items()}
+    require_same_scores(attrs.evolve(two, per_image=reversed_scores), one, "in reverse order")
 
 
 @rule("perfect-is-best")
 def perfect_is_best(case: Case) -> None:
     """Perfect predictions score no worse than the same ones on the wrong images."""
-    right, wrong = scored(case, PERFECT), scored(case, on_the_wrong_images())
-    less = cast(MetricConfig, case.config).lower_is_better
-    unknown = sorted(less - right.values.keys())
+    right, wrong = scored(case, PERFECT), scored(case, on_wrong_images())
+    lower = cast(MetricConfig, case.config).lower_is_better
+    unknown = sorted(lower - right.values.keys())
     require(not unknown, f"lower_is_better names {unknown}; the values are {list(right.values)}")
     for name, value in right.values.items():
         other = wrong.values[name]
-        no_worse = near(value, other) or (value <= other if name in less else value >= other)
-        better = "less" if name in less else "more"
-        cure = "" if name in less else "; where less is better, `lower_is_better` says so"
-        said = f"{name} is {value} where right and {other} where wrong, and {better} is better"
-        require(no_worse, said + cure)
+        better = value <= other if name in lower else value >= other
+        order = "lower is better" if name in lower else "higher is better"
+        cure = "" if name in lower else " unless it is named in lower_is_better"
+        problem = f"{name} is {value} if right and {other} if wrong, and {order}{cure}"
+        require(better or is_close(value, other), problem)
 
 
 @rule("requires")
 def requires(case: Case) -> None:
-    """Records that have nothing but texts and what the metric says it needs score the same."""
+    """Records with only texts and what the metric requires get the same scores."""
     config = cast(MetricConfig, case.config)
-    unknown = sorted(set(config.requires) - set(LESS))
-    require(not unknown, f"the needs {unknown} are not among {sorted(LESS)}")
-    less = {
-        k: v for need, kept in LESS.items() if need not in config.requires for k, v in kept.items()
+    unknown = sorted(set(config.requires) - set(WITHOUT))
+    require(not unknown, f"requires has {unknown}; known: {', '.join(sorted(WITHOUT))}")
+    removed = {
+        field: empty
+        for item, fields in WITHOUT.items()
+        if item not in config.requires
+        for field, empty in fields.items()
     }
-    bare = [attrs.evolve(record, **less) for record in PERFECT]
-    own = cast(Metric, case.built()).score(bare)
-    same_scores(own, scored(case, PERFECT), f"without {', '.join(sorted(less))},")
+    bare = [attrs.evolve(record, **removed) for record in PERFECT]
+    scores = cast(Metric, case.built()).score(bare)
+    require_same_scores(scores, scored(case, PERFECT), f"without {', '.join(sorted(removed))}")
 
 
 @rule("repeatable")
 def repeatable(case: Case) -> None:
-    """The same records have the same scores a second time, from a metric built again."""
-    again = cast(Metric, case.build()).score(PERFECT)
-    same_scores(again, scored(case, PERFECT), "the second time")
+    """A metric that is built again gives the same scores to the same records."""
+    scores = cast(Metric, case.build()).score(PERFECT)
+    require_same_scores(scores, scored(case, PERFECT), "the second time")
 
 
 @rule("resamplable")
 def resamplable(case: Case) -> str | None:
-    """A metric's statistic, where it brings one for resampling, gives the metric's own values."""
+    """A metric's statistic for resampling, if it has one, gives the metric's own values."""
     metric = case.built()
     if not isinstance(metric, Resamplable):
-        return "it brings no statistic"
-    for records in (PERFECT, on_the_wrong_images()):
+        return "it has no statistic"
+    for records in (PERFECT, on_wrong_images()):
         statistic, values = metric.statistic(records), scored(case, records).values
-        lacking = sorted(set(statistic.names) ^ set(values))
-        require(not lacking, f"{lacking} are names of the statistic or of the values alone")
+        unshared = sorted(set(statistic.names) ^ set(values))
+        require(not unshared, f"only the statistic or only the values have {unshared}")
         images = [record.image for record in records]
         require(list(statistic.images) == images, f"its images are {statistic.images}")
         (row,) = statistic.resampled(np.ones((1, len(records)), dtype=np.int64)).tolist()
         for name, value in zip(statistic.names, row, strict=True):
-            said = f"{name} is {values[name]}, and {value} by the statistic"
-            require(near(value, values[name]), said)
+            problem = f"{name} is {values[name]}, but {value} by the statistic"
+            require(is_close(value, values[name]), problem)
     return None
 
 
@@ -213,17 +213,5 @@ def _differing(ours: Scores, theirs: Scores) -> str:
     new = [name for name in ours.values if name not in theirs.values]
     gone = [name for name in theirs.values if name not in ours.values]
     if not new and not gone:
-        return f"the values come in another order: {list(ours.values)}, not {list(theirs.values)}"
-    return f"other values came: {new} are new and {gone} are gone"
-
-
-RULES = (
-    finite,
-    names,
-    per_image,
-    record_order,
-    perfect_is_best,
-    requires,
-    repeatable,
-    resamplable,
-)
+        return f"the values have another order: {list(ours.values)}, not {list(theirs.values)}"
+    return f"the values differ: {new} are new and {gone} are missing"

@@ -1,4 +1,4 @@
-"""What a check is: a named rule of a kind, held against one case."""
+"""What rules, checks and their results are."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from prefixcap.testing.case import Case
 
 
-class BrokenRule(AssertionError):  # noqa: N818  (what is broken is the component)
-    """A component broke a rule; the sentence says where and how."""
+class BrokenRule(AssertionError):  # noqa: N818  (the component is at fault)
+    """A component breaks a rule; the message tells where and how."""
 
 
 @attrs.frozen
 class Rule:
-    """Something that every component of a kind must do.
+    """A requirement for every component of a kind.
 
     Attributes:
-        name: what the rule is called, such as "batch-alone".
-        says: the rule in one sentence.
-        holds: raises `BrokenRule` (or lets the component's own error through) where it does not;
-            returns the reason where the rule says nothing of such a component.
+        name: The rule's name, such as "batch-alone".
+        says: The rule in one sentence.
+        holds: Raises `BrokenRule`, or an error of the component, if the component breaks the rule;
+            returns the reason if the rule does not apply to it.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Rule:
 
 @attrs.frozen
 class Check:
-    """One rule held against one case; call it, and it raises where the rule is broken."""
+    """A rule applied to a case; calling it raises if the rule is broken."""
 
     rule: Rule
     case: Case = attrs.field(repr=False)
@@ -45,31 +45,27 @@ class Check:
         return self.rule.name
 
     def __call__(self) -> None:
-        """Holds the rule against the case.
+        """Apply the rule to the case.
 
         Raises:
-            BrokenRule: the rule is broken; other errors are the component's own.
+            BrokenRule: If the rule is broken; other errors come from the component.
         """
         self.hold()
 
     def hold(self) -> str:
-        """Holds the rule against the case, as calling the check does.
-
-        Returns:
-            Why the rule was left out; "" where it was held.
-        """
+        """Apply the rule like `__call__`, and return why it was left out; "" if it was not."""
         return self.case.without.get(self.name) or self.rule.holds(self.case) or ""
 
 
 @attrs.frozen
 class CheckResult:
-    """What came of one check.
+    """The result of a check.
 
     Attributes:
-        name: the rule's name.
-        says: the rule in one sentence.
-        problem: how it was broken; "" where it held.
-        left_out: why it was not held against the component; "" where it was.
+        name: The rule's name.
+        says: The rule in one sentence.
+        problem: How the rule is broken; "" if it is not.
+        left_out: Why the rule was not applied; "" if it was.
     """
 
     name: str
@@ -79,20 +75,20 @@ class CheckResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the rule was not broken."""
+        """Whether the rule is not broken."""
         return not self.problem
 
 
 def rule(name: str) -> Callable[[Callable[[Case], str | None]], Rule]:
-    """Makes a rule of a function; the first line of its docstring is what the rule says."""
+    """Turn a function into a rule, stated by the first line of the function's docstring."""
 
-    def make(holds: Callable[[Case], str | None]) -> Rule:
+    def decorate(holds: Callable[[Case], str | None]) -> Rule:
         return Rule(name, (getdoc(holds) or "").split("\n")[0], holds)
 
-    return make
+    return decorate
 
 
 def require(condition: bool, problem: str) -> None:
-    """Raises `BrokenRule` with a sentence where a condition does not hold."""
+    """Raise `BrokenRule` with a message if a condition is false."""
     if not condition:
         raise BrokenRule(problem)
