@@ -1,11 +1,11 @@
-"""`prefixcap cache`: what is kept, how large it is, and what can go."""
+"""`prefixcap cache`: list stored artifacts and their sizes, and delete those that are not used."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
-    from prefixcap.study.definition.study import Study
     from prefixcap.study.execution.prune import Artifact
 
 
@@ -24,100 +23,74 @@ def cache(
     ] = None,
     study: Annotated[
         Path | None,
-        typer.Option(help="A study file: what it uses is kept, instead of what was run last."),
+        typer.Option(help="A study file that decides what is used, instead of the last study run."),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Delete what is not used.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="With --prune: delete what is used as well.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --prune: only say what would be deleted.")
+        bool, typer.Option("--dry-run", help="With --prune: only list what would be deleted.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List what a study's folder or the user's cache holds, and delete what is not used."""
     if study is not None and folder is None:
-        raise PrefixcapError("--study FILE says what a study's folder is to keep: give its DIR too")
-    for option, given in (("--all", everything), ("--dry-run", dry_run)):
-        if given and not prune:
-            raise PrefixcapError(f"{option} says what --prune does: give --prune too")
-    with quiet_stdout():
-        found = _found(folder, study)
-        gone = [a for a in found if prune and (everything or a.state != "used")]
-        if not dry_run:
-            from prefixcap.study.execution.prune import prune as delete
-
-            delete(gone)
-    typer.echo(
-        json.dumps(_answer(folder, found, gone, dry_run=dry_run))
-        if as_json
-        else _text(folder, found, gone, pruned=prune, dry_run=dry_run)
-    )
-
-
-def _found(folder: Path | None, file: Path | None) -> list[Artifact]:
-
-    from prefixcap.study.execution import prune as study_cache
-
-    if folder is None:
-        return study_cache.of_user()
-    return study_cache.of_study(folder, None if file is None else _study(file))
-
-
-def _study(file: Path) -> Study:
-    from prefixcap.plugin.registry import default_registry
-    from prefixcap.study.definition import options
-
-    return options.study(options.read_file(file), default_registry())
-
-
-def _answer(
-    folder: Path | None, found: Sequence[Artifact], gone: Sequence[Artifact], *, dry_run: bool
-) -> dict[str, Any]:
-    return {
-        "folder": str(_place(folder)),
-        "artifacts": [artifact.to_json() for artifact in found],
-        "bytes": sum(artifact.size for artifact in found),
-        "deleted": [str(artifact.path) for artifact in gone],
-        "deleted_bytes": sum(artifact.size for artifact in gone),
-        "dry_run": dry_run,
-    }
-
-
-def _text(
-    folder: Path | None,
-    found: Sequence[Artifact],
-    gone: Sequence[Artifact],
-    *,
-    pruned: bool,
-    dry_run: bool,
-) -> str:
-    place = _place(folder)
-    if not found:
-        return f"{place} holds nothing"
-    lines = []
-    for artifact in gone if pruned else found:
-        path = artifact.path.relative_to(place)
-        lines.append(f"{artifact.state:8} {size(artifact.size):>8}  {path}")
-    if pruned:
-        said = "would be deleted" if dry_run else "deleted"
-        lines.append(f"{size(_sum(gone))} of {size(_sum(found))} {said}")
-        return "\n".join(lines)
-    parts = []
-    for state in ("used", "unused", "leftover"):
-        of_state = [artifact for artifact in found if artifact.state == state]
-        if of_state:
-            parts.append(f"{size(_sum(of_state))} {state}")
-    lines.append(f"{place}: {', '.join(parts)}")
-    if any(artifact.state != "used" for artifact in found):
-        lines.append("delete what is not used with --prune")
-    return "\n".join(lines)
-
-
-def _place(folder: Path | None) -> Path:
+        raise PrefixcapError("--study FILE decides what a study's folder uses: give its DIR too")
+    for option, chosen in (("--all", everything), ("--dry-run", dry_run)):
+        if chosen and not prune:
+            raise PrefixcapError(f"{option} changes what --prune does: give --prune too")
+    from prefixcap.study.execution import prune as pruning
     from prefixcap.util.runtime import cache_dir
 
-    return cache_dir() if folder is None else folder
+    with quiet_stdout():
+        artifacts = pruning.of_user() if folder is None else _of_study(folder, study)
+        deleted = [a for a in artifacts if prune and (everything or a.state != pruning.USED)]
+        if not dry_run:
+            pruning.prune(deleted)
+    place = cache_dir() if folder is None else folder
+    if as_json:
+        answer = {
+            "folder": str(place),
+            "artifacts": [artifact.to_json() for artifact in artifacts],
+            "bytes": _sum(artifacts),
+            "deleted": [str(artifact.path) for artifact in deleted],
+            "deleted_bytes": _sum(deleted),
+            "dry_run": dry_run,
+        }
+        typer.echo(json.dumps(answer))
+    elif not artifacts:
+        typer.echo(f"{place} holds nothing")
+    elif prune:
+        what = "would be deleted" if dry_run else "deleted"
+        total = f"{size(_sum(deleted))} of {size(_sum(artifacts))} {what}"
+        typer.echo("\n".join([*_lines(place, deleted), total]))
+    else:
+        typer.echo("\n".join([*_lines(place, artifacts), *_summary(place, artifacts)]))
+
+
+def _of_study(folder: Path, file: Path | None) -> list[Artifact]:
+    from prefixcap.plugin.registry import default_registry
+    from prefixcap.study.definition import options
+    from prefixcap.study.execution import prune
+
+    if file is None:
+        return prune.of_study(folder)
+    return prune.of_study(folder, options.study(options.read_file(file), default_registry()))
+
+
+def _lines(place: Path, artifacts: Sequence[Artifact]) -> list[str]:
+    return [f"{a.state:8} {size(a.size):>8}  {a.path.relative_to(place)}" for a in artifacts]
+
+
+def _summary(place: Path, artifacts: Sequence[Artifact]) -> list[str]:
+    sizes: dict[str, int] = dict.fromkeys(("used", "unused", "leftover"), 0)
+    for artifact in artifacts:
+        sizes[artifact.state] += artifact.size
+    states = {artifact.state for artifact in artifacts}
+    parts = [f"{size(count)} {state}" for state, count in sizes.items() if state in states]
+    hint = [] if states == {"used"} else ["delete what is not used with --prune"]
+    return [f"{place}: {', '.join(parts)}", *hint]
 
 
 def _sum(artifacts: Sequence[Artifact]) -> int:
@@ -125,7 +98,7 @@ def _sum(artifacts: Sequence[Artifact]) -> int:
 
 
 def size(count: float) -> str:
-    """Writes a number of bytes as people read it: `312 B`, `4.5 MB`."""
+    """Format a number of bytes for people: `312 B`, `4.5 MB`."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"

@@ -12,12 +12,11 @@ import attrs
 from prefixcap.errors import PrefixcapError
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS, StudyFolder
+from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS, StudyRun
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.util.files import appending, read_json, read_lines, write_json, write_lines
-from prefixcap.util.progress import Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,21 +107,14 @@ def count_missing(cell: PlannedCell, image_ids: Sequence[str]) -> int:
 
 
 def make(
-    cell: PlannedCell,
-    model: LoadedModel,
-    study: Study,
-    files: StudyFolder,
-    reporter: Reporter,
-    title: str,
+    run: StudyRun, cell: PlannedCell, model: LoadedModel, title: str
 ) -> tuple[CellCaptions, int]:
     """Make a cell's captions, or those that are missing.
 
     Args:
+        run: The run.
         cell: The cell.
         model: The cell's model.
-        study: The study.
-        files: The study's folder.
-        reporter: Receives progress messages.
         title: Describes the work to the reporter.
 
     Returns:
@@ -135,13 +127,13 @@ def make(
         if captions := load(cell, model.image_ids):
             return captions, 0
         begin = time.perf_counter()
-        lines, decoded = _decode(cell, model, study, reporter, title)
+        lines, decoded = _decode(run, cell, model, title)
         decoding_seconds = sum(line.pop("seconds") for line in lines)
         write_lines(cell.folder / CAPTIONS, lines)
         per_second = sum(len(line["captions"]) for line in lines) / max(decoding_seconds, 1e-9)
         if not decoded:  # so that the engine's one-time checks of a model are not counted as FLOPs
-            list(model.caption(range(1), cell, study))
-        flops = _count_flops(cell, model, study)
+            list(model.caption(range(1), cell, run.study))
+        flops = _count_flops(cell, model, run.study)
         info = {
             "key": cell.key,
             "model": cell.model_folder.name,
@@ -152,7 +144,7 @@ def make(
         write_json(cell.folder / CELL, info)
         seconds = time.perf_counter() - begin
         decoder = specs.to_spec(cell.decoder)
-        timings.record(files, timings.CAPTIONING, decoder, decoded, seconds)
+        timings.record(run.files, timings.CAPTIONING, decoder, decoded, seconds)
         return CellCaptions(lines, per_second, flops), decoded
 
 
@@ -162,7 +154,7 @@ def discard_partial(cell: PlannedCell) -> None:
 
 
 def _decode(
-    cell: PlannedCell, model: LoadedModel, study: Study, reporter: Reporter, title: str
+    run: StudyRun, cell: PlannedCell, model: LoadedModel, title: str
 ) -> tuple[list[dict[str, Any]], int]:
     """Caption the images that the partial file lacks; return all lines and the number of images."""
     partial, ids = cell.folder / PARTIAL_CAPTIONS, model.image_ids
@@ -170,10 +162,10 @@ def _decode(
         discard_partial(cell)
     lines = {line["image"]: line for line in read_lines(partial)}
     rows = [row for row, image in enumerate(ids) if image not in lines]
-    with appending(partial) as file, reporter.task(title, len(ids), "images") as task:
+    with appending(partial) as file, run.reporter.task(title, len(ids), "images") as task:
         task.resume(len(lines))
         since = time.perf_counter()
-        for image, hypotheses in model.caption(rows, cell, study):
+        for image, hypotheses in model.caption(rows, cell, run.study):
             now = time.perf_counter()
             captions = [hypothesis.to_json() for hypothesis in hypotheses]
             lines[image] = {"image": image, "captions": captions, "seconds": now - since}

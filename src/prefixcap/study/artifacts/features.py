@@ -15,12 +15,11 @@ from prefixcap.interfaces.dataset import Dataset, Example, ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.folder import StudyRun
 from prefixcap.study.artifacts.locks import shared
-from prefixcap.study.definition.study import Study
 from prefixcap.util import files
 from prefixcap.util.files import broken_file
-from prefixcap.util.progress import ProgressTask, Reporter, Silent
+from prefixcap.util.progress import ProgressTask
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,21 +40,17 @@ class Features:
     therefore cost nothing but the new images.
 
     Attributes:
-        study_folder: The study's folder.
-        study: The study.
+        run: The run that uses them.
         config: The encoder's config.
         encoder: The encoder.
         dataset: The data set, whose digest replaces that of an image that has none.
-        reporter: Receives progress messages.
         encoded: The number of images that this process encoded.
     """
 
-    study_folder: StudyFolder
-    study: Study
+    run: StudyRun
     config: EncoderConfig
     encoder: Encoder
     dataset: Dataset
-    reporter: Reporter = attrs.field(factory=Silent)
     encoded: int = 0
     _shards: dict[Path, FeatureShard] = attrs.field(factory=dict, init=False, repr=False)
     _image_keys: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
@@ -70,7 +65,7 @@ class Features:
     @property
     def folder(self) -> Path:
         """The folder of this encoder's features."""
-        return self.study_folder.features / f"{self.config.name}-{self.key[:8]}"
+        return self.run.files.features / f"{self.config.name}-{self.key[:8]}"
 
     def training_key(self, train: Sequence[Example], val: Sequence[Example]) -> str:
         """Digest what mappers are trained on: encoder, images and captions."""
@@ -97,7 +92,7 @@ class Features:
             chunks = [examples[at : at + CHUNK] for at in range(0, len(examples), CHUNK)]
             chunks = [chunk for chunk in chunks if self.missing(chunk)]
             done = 0
-            with self.reporter.task(f"encoding {split} images", missing, "images") as task:
+            with self.run.reporter.task(f"encoding {split} images", missing, "images") as task:
                 for chunk in shared(chunks, self._lock):
                     left = self.missing(chunk)
                     self._encode(left, _progress_after(done, task))
@@ -145,7 +140,7 @@ class Features:
             if file not in self._shards:
                 self._shards[file] = FeatureShard.read(file)
         images = {key for shard in self._shards.values() for key in shard.images}
-        if not self.study.skip_unreadable:
+        if not self.run.study.skip_unreadable:
             return images, set()
         unreadable = {key for shard in self._shards.values() for key in shard.unreadable}
         return images, unreadable - images
@@ -166,7 +161,7 @@ class Features:
 
     @cached_property
     def _source(self) -> str:
-        return specs.digest(self.study.dataset.name, self.study.dataset.version)
+        return specs.digest(self.run.study.dataset.name, self.run.study.dataset.version)
 
     def _lock(self, chunk: Sequence[Example]) -> Path:
         return self.folder / specs.digest(self._keys(chunk))
@@ -180,8 +175,8 @@ class Features:
         rows = encode_each(
             self.encoder,
             [example.image for example in examples],
-            batch_size=self.study.encode_batch,
-            on_error="skip" if self.study.skip_unreadable else "raise",
+            batch_size=self.run.study.encode_batch,
+            on_error="skip" if self.run.study.skip_unreadable else "raise",
             progress=progress,
         )
         self.encoded += len(examples)
@@ -190,7 +185,7 @@ class Features:
         FeatureShard.write(file, dict(zip(keys, rows, strict=True)))
         seconds = time.perf_counter() - begin
         encoder = specs.to_spec(self.config)
-        timings.record(self.study_folder, timings.ENCODING, encoder, len(examples), seconds)
+        timings.record(self.run.files, timings.ENCODING, encoder, len(examples), seconds)
 
 
 @attrs.frozen

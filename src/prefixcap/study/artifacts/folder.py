@@ -9,8 +9,10 @@ import attrs
 
 from prefixcap.captioning.checkpoint import CONFIG, MODEL_KEY, MODELS, is_study
 from prefixcap.errors import PrefixcapError
-from prefixcap.study.definition.study import FORMAT
+from prefixcap.study.definition.study import FORMAT, Study
 from prefixcap.util.files import read_json
+from prefixcap.util.progress import Reporter, Silent
+from prefixcap.util.runtime import device_named
 
 # in a cell's or a baseline's folder
 CELL = "cell.json"
@@ -25,75 +27,41 @@ TRAINING = "training.ckpt"
 LOCKS = ".locks"
 
 
-@attrs.frozen
 class StudyFolder:
     """The files and folders of a study.
 
     Args:
         path: The folder, which need not exist.
+
+    Attributes:
+        config: The study, the versions it ran with and the digest of its data.
+        scores: The rows of all finished cells and of the baselines.
+        test: The test images with their references.
+        captions: The captions of all cells.
+        analysis: Intervals and comparisons, which are slow to compute.
+        table: The table as Markdown.
+        contact_sheet: Test images with their captions.
+        timings: How long each piece of work took.
+        features: A folder per encoder.
+        models: A folder per trained model.
+        cells: A folder per model and decoder.
+        baselines: A folder per baseline.
     """
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The study, the versions it ran with and the digest of its data."""
-        return self.path / CONFIG
-
-    @property
-    def scores(self) -> Path:
-        """The rows of all finished cells and of the baselines."""
-        return self.path / SCORES
-
-    @property
-    def test(self) -> Path:
-        """The test images with their references."""
-        return self.path / "test.jsonl"
-
-    @property
-    def captions(self) -> Path:
-        """The captions of all cells."""
-        return self.path / CAPTIONS
-
-    @property
-    def analysis(self) -> Path:
-        """Intervals and comparisons, which are slow to compute."""
-        return self.path / "analysis.json"
-
-    @property
-    def table(self) -> Path:
-        """The table as Markdown."""
-        return self.path / "table.md"
-
-    @property
-    def contact_sheet(self) -> Path:
-        """Test images with their captions."""
-        return self.path / "grid.png"
-
-    @property
-    def timings(self) -> Path:
-        """How long each piece of work took."""
-        return self.path / "timings.jsonl"
-
-    @property
-    def features(self) -> Path:
-        """A folder per encoder."""
-        return self.path / "features"
-
-    @property
-    def models(self) -> Path:
-        """A folder per trained model."""
-        return self.path / MODELS
-
-    @property
-    def cells(self) -> Path:
-        """A folder per model and decoder."""
-        return self.path / "cells"
-
-    @property
-    def baselines(self) -> Path:
-        """A folder per baseline."""
-        return self.path / "baselines"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / CONFIG
+        self.scores = path / SCORES
+        self.test = path / "test.jsonl"
+        self.captions = path / CAPTIONS
+        self.analysis = path / "analysis.json"
+        self.table = path / "table.md"
+        self.contact_sheet = path / "grid.png"
+        self.timings = path / "timings.jsonl"
+        self.features = path / "features"
+        self.models = path / MODELS
+        self.cells = path / "cells"
+        self.baselines = path / "baselines"
 
     def find_config(self) -> dict[str, Any] | None:
         """Return the content of `config.json`, or None if the folder holds nothing yet.
@@ -128,3 +96,24 @@ class StudyFolder:
         if config is None:
             raise PrefixcapError(f"{self.path} holds no study: it has no {CONFIG}")
         return config
+
+
+@attrs.frozen
+class StudyRun:
+    """A study in its folder, as one process works on it.
+
+    Attributes:
+        study: The study.
+        files: The study's folder.
+        reporter: Receives progress messages.
+        device: The device that the study's "auto" stands for, or the study's own.
+    """
+
+    study: Study
+    files: StudyFolder = attrs.field(converter=StudyFolder)
+    reporter: Reporter = attrs.field(factory=Silent)
+    device: str = attrs.field(init=False)
+
+    @device.default
+    def _device(self) -> str:
+        return device_named(self.study.device)

@@ -16,11 +16,11 @@ from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import SCORES, StudyFolder
+from prefixcap.study.artifacts.folder import SCORES, StudyRun
 from prefixcap.study.artifacts.keys import component_key
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.util.files import read_json, write_json
-from prefixcap.util.progress import Reporter, Silent
+from prefixcap.util.progress import Silent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,13 +76,7 @@ def missing(folder: Path, key: str, metrics: Sequence[MetricConfig]) -> list[Met
 
 
 def score_cell(
-    folder: Path,
-    key: str,
-    captions: Sequence[Record],
-    metrics: Sequence[MetricConfig],
-    files: StudyFolder,
-    reporter: Reporter,
-    title: str,
+    run: StudyRun, folder: Path, key: str, captions: Sequence[Record], title: str
 ) -> CellScores:
     """Score a cell by the metrics that are missing, and store their scores, also per image.
 
@@ -90,12 +84,10 @@ def score_cell(
     left out.
 
     Args:
+        run: The run.
         folder: The folder of the cell or baseline.
         key: A digest of captions and references.
         captions: The captions with their references.
-        metrics: The metrics.
-        files: The study's folder.
-        reporter: Receives progress messages.
         title: Describes the work to the reporter.
 
     Raises:
@@ -103,8 +95,8 @@ def score_cell(
     """
     with locked(folder):
         stored = read_json(folder / SCORES) or {}
-        pending = _missing(stored, key, metrics)
-        with (reporter if pending else Silent()).task(title, len(pending), "metrics") as task:
+        pending = _missing(stored, key, run.study.metrics)
+        with (run.reporter if pending else Silent()).task(title, len(pending), "metrics") as task:
             for done, metric in enumerate(pending, 1):
                 begin = time.perf_counter()
                 reason = unmet_requirement(captions, metric)
@@ -118,15 +110,15 @@ def score_cell(
                     **({"left_out": reason} if reason else {}),
                 }
                 write_json(folder / SCORES, stored)
-                timings.record(files, timings.SCORING, name, len(captions), seconds)
+                timings.record(run.files, timings.SCORING, name, len(captions), seconds)
                 task.update(done)
     values: dict[str, float] = {}
     claimed: dict[str, str] = {}
-    for metric in metrics:
+    for metric in run.study.metrics:
         scores_of_metric = stored[specs.to_spec(metric)]["values"]
         claim_scores(claimed, metric, scores_of_metric)
         values |= scores_of_metric
-    names = [specs.to_spec(metric) for metric in metrics]
+    names = [specs.to_spec(metric) for metric in run.study.metrics]
     left_out = {n: stored[n]["left_out"] for n in names if "left_out" in stored[n]}
     return CellScores(values, len(pending), left_out)
 

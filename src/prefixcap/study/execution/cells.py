@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, models
 from prefixcap.study.artifacts.captions import CellCaptions, LoadedModel
-from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.folder import StudyRun
 from prefixcap.study.artifacts.keys import PlannedCell
-from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.study.execution.scoring import Scorer
-from prefixcap.util.progress import Reporter
-from prefixcap.util.runtime import device_named
 
 if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner
@@ -25,23 +22,13 @@ class CellRunner:
     """Captions and scores cells; consecutive cells of one model share it.
 
     Args:
-        study: The study.
-        files: The study's folder.
+        run: The run.
         scorer: Scores the captions.
         results: Receives warnings and counts of work.
-        reporter: Receives progress messages.
     """
 
-    def __init__(
-        self,
-        study: Study,
-        files: StudyFolder,
-        scorer: Scorer,
-        results: Results,
-        reporter: Reporter,
-    ) -> None:
-        self._study, self._files, self._scorer = study, files, scorer
-        self._results, self._reporter = results, reporter
+    def __init__(self, run: StudyRun, scorer: Scorer, results: Results) -> None:
+        self._run, self._scorer, self._results = run, scorer, results
         self._captioner: tuple[Path, Captioner] | None = None
         self._model: tuple[Path, LoadedModel] | None = None
 
@@ -66,10 +53,7 @@ class CellRunner:
         found = captions.load(cell, images.ids)
         if found is None:
             model = self._load(cell.model_folder, images)
-            what = title(f"captioning {name}")
-            found, decoded = captions.make(
-                cell, model, self._study, self._files, self._reporter, what
-            )
+            found, decoded = captions.make(self._run, cell, model, title(f"captioning {name}"))
             self._results.work["decoded_images"] += decoded
         captions.discard_partial(cell)
         scores = self._scorer.score(cell.folder, cell.scores_key, found.lines, images, title(name))
@@ -84,11 +68,11 @@ class CellRunner:
         self._model = None  # free the memory of one model before the next is loaded
         if self._captioner is None or self._captioner[0] != folder:
             self._captioner = None
-            device = device_named(self._study.device)
-            self._captioner = folder, Captioner.load(folder, device, self._study.dtype)
+            device, dtype = self._run.device, self._run.study.dtype
+            self._captioner = folder, Captioner.load(folder, device, dtype)
         captioner, features = self._captioner[1], images.test_features
         if shift := captioner.check_feature_shift(features):
-            self._results.warn(f"warning: {folder.name}: {shift}", self._reporter)
+            self._results.warn(f"warning: {folder.name}: {shift}", self._run.reporter)
         model = LoadedModel(
             captioner=captioner,
             image_ids=images.ids,
@@ -103,7 +87,7 @@ class CellRunner:
     def _row(
         self, cell: PlannedCell, images: EncodedImages, found: CellCaptions, scores: dict[str, Any]
     ) -> dict[str, Any]:
-        label, model = self._study.label, cell.model
+        label, model = self._run.study.label, cell.model
         return {
             "mapper": label(model.mapper),
             "prefix_length": model.prefix_length,
@@ -116,7 +100,7 @@ class CellRunner:
             "tuning": label(model.tuning),
             "encoder": label(model.encoder),
             "lm": label(model.lm),
-            "dataset": label(self._study.dataset),
+            "dataset": label(self._run.study.dataset),
             "images": len(images.test),
             "model": f"models/{cell.model_folder.name}",
             "cell": cell.name,

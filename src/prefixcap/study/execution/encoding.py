@@ -13,10 +13,8 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts.features import Features
-from prefixcap.study.artifacts.folder import StudyFolder
-from prefixcap.study.definition.study import Study
+from prefixcap.study.artifacts.folder import StudyRun
 from prefixcap.study.execution.data import StudyData
-from prefixcap.util.progress import Reporter, Silent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,15 +25,13 @@ class EncodedImages:
     """A study's readable images and their features by one encoder.
 
     Attributes:
-        cache: The features that are stored.
-        device: The device of the encoder.
+        cache: The stored features.
         train: The examples to train on.
         val: The examples that stop the training.
         test: The examples to caption.
     """
 
     cache: Features
-    device: str
     train: Sequence[Example]
     val: Sequence[Example]
     test: Sequence[Example]
@@ -68,7 +64,9 @@ class EncodedImages:
     @cached_property
     def text_encoder(self) -> TextEncoder:
         """The text side of the encoder."""
-        return TextEncoder(specs.to_spec(self.encoder), lambda: self.cache.encoder, self.device)
+        return TextEncoder(
+            specs.to_spec(self.encoder), lambda: self.cache.encoder, self.cache.run.device
+        )
 
     @cached_property
     def training_key(self) -> str:
@@ -81,35 +79,23 @@ class EncodedImages:
         return self.cache.test_key(self.test)
 
 
-def feature_caches(
-    study: Study,
-    files: StudyFolder,
-    data: StudyData,
-    device: str,
-    reporter: Reporter | None = None,
-) -> Iterator[Features]:
+def feature_caches(run: StudyRun, data: StudyData) -> Iterator[Features]:
     """Build each encoder of a study and yield its stored features."""
-    for config in study.encoders:
-        yield Features(
-            study_folder=files,
-            study=study,
-            config=config,
-            encoder=config.build(device),
-            dataset=data.dataset,
-            reporter=reporter or Silent(),
-        )
+    for config in run.study.encoders:
+        encoder = config.build(run.device)
+        yield Features(run=run, config=config, encoder=encoder, dataset=data.dataset)
 
 
-def known_images(cache: Features, data: StudyData, device: str) -> EncodedImages:
+def known_images(cache: Features, data: StudyData) -> EncodedImages:
     """Return the images of an encoder without encoding any.
 
     Those that are not encoded yet count as readable.
     """
     train, val, test = map(cache.readable, (data.train, data.val, data.test))
-    return EncodedImages(cache=cache, device=device, train=train, val=val, test=test)
+    return EncodedImages(cache=cache, train=train, val=val, test=test)
 
 
-def encode_images(cache: Features, data: StudyData, device: str) -> tuple[EncodedImages, list[str]]:
+def encode_images(cache: Features, data: StudyData) -> tuple[EncodedImages, list[str]]:
     """Encode the images that are missing.
 
     Returns:
@@ -121,7 +107,7 @@ def encode_images(cache: Features, data: StudyData, device: str) -> tuple[Encode
     """
     for split, examples in data.splits.items():
         cache.encode(split, examples)
-    images = known_images(cache, data, device)
+    images = known_images(cache, data)
     readable = {example.image.id for example in (*images.train, *images.val, *images.test)}
     every = (example.image.id for examples in data.splits.values() for example in examples)
     return images, [image for image in every if image not in readable]

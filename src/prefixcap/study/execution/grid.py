@@ -8,9 +8,8 @@ import attrs
 
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.study.artifacts import keys
-from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.folder import StudyRun
 from prefixcap.study.artifacts.keys import InputDigests, PlannedCell, PlannedModel
-from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.encoding import EncodedImages
 
 
@@ -35,10 +34,8 @@ class ModelGroup:
 
 
 def resolve(
-    study: Study,
-    files: StudyFolder,
+    run: StudyRun,
     images: Sequence[EncodedImages],
-    device: str,
     *,
     build_lm: Callable[[LMConfig], LanguageModel] | None = None,
     decoded_on: str | None = None,
@@ -46,16 +43,14 @@ def resolve(
     """Plan all models and cells of a study.
 
     Args:
-        study: The study.
-        files: The study's folder.
+        run: The run, on whose device components are loaded.
         images: The images of each encoder.
-        device: The device on which components are loaded.
         build_lm: Builds or reuses a language model, whose digest is part of the keys.
-        decoded_on: The device of the captions, if it is another one.
+        decoded_on: The device of the captions, if it is not the run's.
     """
     groups: dict[tuple[int, int], ModelGroup] = {}
-    for column, lm in enumerate(study.lms):  # each language model is loaded once
-        lm_digest = keys.lm_key(build_lm(lm) if build_lm else lm.build(device, study.dtype))
+    for column, lm in enumerate(run.study.lms):  # each language model is loaded once
+        lm_digest = keys.lm_key(build_lm(lm) if build_lm else lm.build(run.device, run.study.dtype))
         for row, each in enumerate(images):
             inputs = InputDigests(
                 training=each.training_key,
@@ -63,8 +58,6 @@ def resolve(
                 references=keys.references_key(each.test),
                 lm=lm_digest,
             )
-            models = keys.planned_models(
-                study, files, each.encoder, lm, inputs, device, decoded_on=decoded_on
-            )
+            models = keys.planned_models(run, each.encoder, lm, inputs, decoded_on=decoded_on)
             groups[row, column] = ModelGroup(images=each, lm=lm, models=models)
     return [groups[place] for place in sorted(groups)]

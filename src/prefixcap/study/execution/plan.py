@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.study.artifacts import captions, scores, timings
-from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.folder import StudyRun
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, encoding, grid
 from prefixcap.study.execution.grid import ModelGroup
 from prefixcap.util.progress import duration
-from prefixcap.util.runtime import device_named
 
 COUNTS = ("images to encode", "models to train", "images to caption", "cells to score")
 
@@ -33,16 +32,14 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     Raises:
         PrefixcapError: If something in the study or its data is wrong.
     """
-    device, files = device_named(study.device), StudyFolder(folder)
-    files.find_config()
+    run = StudyRun(study, folder)
+    run.files.find_config()
     splits = data.load(study)
     warnings = [text for text in (splits.warning,) if text]
     warnings += checks.check_metrics(study, splits.test)
-    images = [
-        encoding.known_images(cache, splits, device)
-        for cache in encoding.feature_caches(study, files, splits, device)
-    ]
-    groups = grid.resolve(study, files, images, device)
+    caches = encoding.feature_caches(run, splits)
+    images = [encoding.known_images(cache, splits) for cache in caches]
+    groups = grid.resolve(run, images)
     examples = [example for split in splits.splits.values() for example in split]
     to_encode = sum(len(each.cache.missing(examples)) for each in images)
     cells = [(cell, group.images.ids) for group in groups for cell in group.cells]
@@ -61,7 +58,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     )
     steps = sum(_steps(study, group) for group in untrained)
     units = dict(zip(timings.WORKS, (to_encode, steps, to_caption, sum(to_score)), strict=True))
-    means, borrowed = timings.seconds_per_unit(files)
+    means, borrowed = timings.seconds_per_unit(run.files)
     seconds = {
         work: count * means[work] if work in means else None
         for work, count in units.items()

@@ -13,12 +13,19 @@ from typing import Any
 import attrs
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.study.artifacts.folder import CELL, KEY, PARTIAL_CAPTIONS, TRAINING, StudyFolder
+from prefixcap.study.artifacts.folder import (
+    CELL,
+    KEY,
+    PARTIAL_CAPTIONS,
+    TRAINING,
+    StudyFolder,
+    StudyRun,
+)
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import data, encoding, grid
 from prefixcap.util.files import read_json
-from prefixcap.util.runtime import cache_dir, device_named
+from prefixcap.util.runtime import cache_dir
 
 USED, UNUSED, LEFTOVER = "used", "unused", "leftover"
 
@@ -68,9 +75,9 @@ def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:
     Raises:
         PrefixcapError: If there is no study in the folder, or a component cannot be loaded.
     """
-    files = StudyFolder(folder)
-    config = files.read_config()
-    used = _used(files, study or Study.from_json(config), None if study else config)
+    config = StudyFolder(folder).read_config()
+    run = StudyRun(study or Study.from_json(config), folder)
+    files, used = run.files, _used(run, None if study else config)
     artifacts = []
     for parent in _parents(files):
         for path in _entries(parent, deep=parent == files.features):
@@ -113,25 +120,22 @@ def prune(artifacts: Sequence[Artifact]) -> None:
             raise PrefixcapError(f"{path} cannot be deleted: {error.strerror}") from error
 
 
-def _used(files: StudyFolder, study: Study, config: dict[str, Any] | None) -> set[Path]:
+def _used(run: StudyRun, config: dict[str, Any] | None) -> set[Path]:
     """Return what a study uses; `config` is the folder's own if the study is."""
-    device = device_named(study.device)
-    splits = data.load(study)
-    images = [
-        encoding.known_images(cache, splits, device)
-        for cache in encoding.feature_caches(study, files, splits, device)
-    ]
+    splits = data.load(run.study)
+    caches = encoding.feature_caches(run, splits)
+    images = [encoding.known_images(cache, splits) for cache in caches]
     used: set[Path] = set()
     for each in images:
         for examples in splits.splits.values():
             used |= each.cache.shards(examples)
     # captions belong to the device that made them, which this machine need not have
-    decoded_on = str((config or {}).get("ran_on", device))
-    for group in grid.resolve(study, files, images, device, decoded_on=decoded_on):
+    decoded_on = str((config or {}).get("ran_on", run.device))
+    for group in grid.resolve(run, images, decoded_on=decoded_on):
         used |= {model.folder for model in group.models}
         used |= {cell.folder for cell in group.cells}
-    if study.baselines:
-        used |= _baselines(files, exact=config is not None)
+    if run.study.baselines:
+        used |= _baselines(run.files, exact=config is not None)
     return used
 
 

@@ -14,7 +14,7 @@ from prefixcap.plugin import specs
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, models
-from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.folder import StudyRun
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.study.definition.study import Study
@@ -25,7 +25,6 @@ from prefixcap.study.execution.scoring import Scorer
 from prefixcap.util import versions
 from prefixcap.util.files import write_json
 from prefixcap.util.progress import Reporter, Silent
-from prefixcap.util.runtime import device_named
 
 
 def run_study(study: Study, folder: Path, reporter: Reporter | None = None) -> Results:
@@ -42,7 +41,7 @@ def run_study(study: Study, folder: Path, reporter: Reporter | None = None) -> R
     Raises:
         PrefixcapError: If something in the study or its data is wrong.
     """
-    return Runner(study, folder, reporter or Silent()).run()
+    return Runner(StudyRun(study, folder, reporter or Silent())).run()
 
 
 class Runner:
@@ -52,24 +51,21 @@ class Runner:
     waits for the others only when there is nothing else to do.
 
     Args:
-        study: The study.
-        folder: The study's folder.
-        reporter: Receives progress messages.
+        run: The study, its folder and a reporter.
     """
 
-    def __init__(self, study: Study, folder: Path, reporter: Reporter) -> None:
-        self._study, self._files, self._reporter = study, StudyFolder(folder), reporter
-        self._device = device_named(study.device)
-        self._results = Results(folder=folder, correction=study.correction)
-        self._scorer = Scorer(study, self._files, self._results, reporter)
-        self._cell_runner = CellRunner(study, self._files, self._scorer, self._results, reporter)
+    def __init__(self, run: StudyRun) -> None:
+        self._run, self._study, self._reporter = run, run.study, run.reporter
+        self._results = Results(folder=run.files.path, correction=run.study.correction)
+        self._scorer = Scorer(run, self._results)
+        self._cell_runner = CellRunner(run, self._scorer, self._results)
         self._rows: dict[str, dict[str, Any]] = {}
         self._samples: dict[str, list[dict[str, Any]]] = {}  # captions to show, by cell
         self._lm: tuple[LMConfig, LanguageModel] | None = None  # the last one that was built
 
     def run(self) -> Results:
         """Do all work that is missing, and write the results."""
-        self._files.find_config()
+        self._run.files.find_config()
         splits = data.load(self._study)
         for warning in checks.check_metrics(self._study, splits.test):
             self._results.warn(warning, self._reporter)
@@ -77,7 +73,7 @@ class Runner:
         self._write_config(splits.digest, None)
         if splits.warning:
             self._results.warn(splits.warning, self._reporter)
-        if slow := checks.slow_dtype(self._device, self._study.dtype):
+        if slow := checks.slow_dtype(self._run.device, self._study.dtype):
             self._reporter.message(slow)  # about this machine, not about the results
         self._groups = self._encode(splits)
         self._cells = [cell for group in self._groups for cell in group.cells]
@@ -107,16 +103,15 @@ class Runner:
             "study": study_digest,
             "data_digest": data_digest,
             "versions": versions.versions() | {f"{c.kind} {c.name}": c.version for c in configs},
-            "ran_on": self._device,
+            "ran_on": self._run.device,
         }
-        write_json(self._files.config, {**study.to_json(), **info})
+        write_json(self._run.files.config, {**study.to_json(), **info})
 
     def _encode(self, splits: data.StudyData) -> list[ModelGroup]:
         """Encode all images, then plan the grid, whose keys depend on the readable images."""
-        study, files, device = self._study, self._files, self._device
         seen = []
-        for cache in encoding.feature_caches(study, files, splits, device, self._reporter):
-            images, unreadable = encoding.encode_images(cache, splits, device)
+        for cache in encoding.feature_caches(self._run, splits):
+            images, unreadable = encoding.encode_images(cache, splits)
             self._report_unreadable(unreadable)
             self._results.work["encoded_images"] += cache.encoded
             self._check_same_test(images.test)
@@ -125,7 +120,7 @@ class Runner:
                 warning = checks.overlap_warning(overlap, splits.names[-1])
                 self._results.warn(warning, self._reporter)
             seen.append(images)
-        return grid.resolve(study, files, seen, device, build_lm=self._language_model)
+        return grid.resolve(self._run, seen, build_lm=self._language_model)
 
     def _report_unreadable(self, ids: Sequence[str]) -> None:
         new = [image for image in ids if image not in self._results.skipped]
@@ -189,15 +184,8 @@ class Runner:
         )
         with contextlib.closing(pending):
             for planned in pending:
-                captioner = training.train(
-                    planned,
-                    self._study,
-                    self._language_model(group.lm),
-                    group.images,
-                    self._files,
-                    self._reporter,
-                    self._title(f"training {planned.model.name}"),
-                )
+                lm, title = self._language_model(group.lm), f"training {planned.model.name}"
+                captioner = training.train(self._run, planned, lm, group.images, self._title(title))
                 if captioner is not None:
                     self._cell_runner.reuse(planned.folder, captioner)
                     self._results.work["trained_models"] += 1
@@ -226,7 +214,7 @@ class Runner:
     def _language_model(self, config: LMConfig) -> LanguageModel:
         if self._lm is None or self._lm[0] != config:
             self._lm = None  # free the memory of one model before the next is loaded
-            self._lm = config, config.build(self._device, self._study.dtype)
+            self._lm = config, config.build(self._run.device, self._study.dtype)
         return self._lm[1]
 
     def _collect(self) -> None:
@@ -241,9 +229,8 @@ class Runner:
             for row in self._results.rows
         }
         shown = self._results.captions
-        contact_sheet.draw(self._files.contact_sheet, self._results.test, shown, labels)
+        contact_sheet.draw(self._run.files.contact_sheet, self._results.test, shown, labels)
 
     def _title(self, text: str) -> str:
-        return (
-            f"[{len(self._rows) + 1}/{len(self._cells)}] {text}" if len(self._cells) > 1 else text
-        )
+        cells = len(self._cells)
+        return f"[{len(self._rows) + 1}/{cells}] {text}" if cells > 1 else text

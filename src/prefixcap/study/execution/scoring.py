@@ -11,13 +11,11 @@ from prefixcap.evaluation.stats import bootstrap_interval
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import keys, replicates, scores
-from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
+from prefixcap.study.artifacts.folder import CAPTIONS, StudyRun
 from prefixcap.study.artifacts.keys import PlannedCell
-from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import baselines, checks
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.util.files import write_lines
-from prefixcap.util.progress import Reporter
 
 NEAREST = "nearest training image"
 
@@ -26,17 +24,12 @@ class Scorer:
     """Scores captions.
 
     Args:
-        study: The study.
-        files: The study's folder.
+        run: The run.
         results: Receives replicates, rows of baselines, and warnings.
-        reporter: Receives progress messages.
     """
 
-    def __init__(
-        self, study: Study, files: StudyFolder, results: Results, reporter: Reporter
-    ) -> None:
-        self._study, self._files = study, files
-        self._results, self._reporter = results, reporter
+    def __init__(self, run: StudyRun, results: Results) -> None:
+        self._run, self._results = run, results
         self._reported: set[tuple[str, str]] = set()
 
     def try_out(self, images: EncodedImages, cells: Sequence[PlannedCell]) -> None:
@@ -51,7 +44,7 @@ class Scorer:
         """
         pending = [
             metric
-            for metric in self._study.metrics
+            for metric in self._run.study.metrics
             if "image" in metric.requires
             and any(scores.missing(cell.folder, cell.scores_key, [metric]) for cell in cells)
         ]
@@ -73,17 +66,15 @@ class Scorer:
         Returns:
             `scores`, and the `intervals` of those that can be resampled.
         """
-        metrics = self._study.metrics
+        metrics = self._run.study.metrics
         for warning in sample_warnings(images.test, metrics):
-            self._results.warn(warning, self._reporter)
+            self._results.warn(warning, self._run.reporter)
         records = scores.records(images.test, lines, images.test_features, images.text_encoder)
-        scored = scores.score_cell(
-            folder, key, records, metrics, self._files, self._reporter, f"scoring {name}"
-        )
+        scored = scores.score_cell(self._run, folder, key, records, f"scoring {name}")
         for metric, reason in scored.left_out.items():
             if (metric, reason) not in self._reported:
                 self._reported.add((metric, reason))
-                self._reporter.message(
+                self._run.reporter.message(
                     f"left out {metric} of {name} and similar captions: it {reason}"
                 )
         self._results.work["scored_metrics"] += scored.scored
@@ -96,13 +87,13 @@ class Scorer:
 
     def score_baselines(self, images: EncodedImages) -> None:
         """Score the baselines that the results lack, and add their rows."""
-        encoder = self._study.label(images.encoder)
+        encoder = self._run.study.label(images.encoder)
         known = {row["name"] for row in self._results.baselines}
         for name, lines in self._baselines(images):
             if name in known and name != NEAREST:  # the only one that depends on the encoder
                 continue
             key = specs.digest("baseline", images.test_key, lines)
-            folder = self._files.baselines / f"{name.replace(' ', '-')}-{key[:8]}"
+            folder = self._run.files.baselines / f"{name.replace(' ', '-')}-{key[:8]}"
             if not (folder / CAPTIONS).exists():
                 write_lines(folder / CAPTIONS, lines)
             scores_key = keys.scores_key(key, keys.references_key(images.test))

@@ -13,37 +13,28 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import models, timings
-from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyFolder
+from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyRun
 from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, encoding, grid
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.util.progress import ProgressTask, Reporter
-from prefixcap.util.runtime import device_named
 
 if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner
 
 
 def train(
-    planned: PlannedModel,
-    study: Study,
-    lm: LanguageModel,
-    images: EncodedImages,
-    files: StudyFolder,
-    reporter: Reporter,
-    title: str,
+    run: StudyRun, planned: PlannedModel, lm: LanguageModel, images: EncodedImages, title: str
 ) -> Captioner | None:
     """Train a model and save it, unless it exists.
 
     Args:
+        run: The run.
         planned: The model.
-        study: The study, with the training's settings.
         lm: The language model.
         images: The images to train on.
-        files: The study's folder.
-        reporter: Receives progress messages.
         title: Describes the work to the reporter.
 
     Returns:
@@ -57,7 +48,7 @@ def train(
             models.discard_training_state(planned.folder)
             return None
         model = planned.model
-        with reporter.task(title, 1, "steps") as task:
+        with run.reporter.task(title, 1, "steps") as task:
             trained = fit(
                 lm,
                 model.mapper,
@@ -65,7 +56,7 @@ def train(
                 model.tuning,
                 images.train_features,
                 [example.references for example in images.train],
-                config=study.training,
+                config=run.study.training,
                 seed=model.seed,
                 val_features=images.val_features,
                 val_captions=[e.references for e in images.val] if images.val else None,
@@ -79,7 +70,7 @@ def train(
         )
         models.save(planned.folder, planned.key, captioner)
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
-        timings.record(files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
+        timings.record(run.files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
         return captioner
 
 
@@ -98,28 +89,28 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     Raises:
         PrefixcapError: If the folder holds another model or a study, or something does not fit.
     """
-    device = device_named(study.device)
-    if slow := checks.slow_dtype(device, study.dtype):
+    run = StudyRun(study, folder, reporter)
+    if slow := checks.slow_dtype(run.device, study.dtype):
         reporter.message(slow)
-    splits, files = data.load(study), StudyFolder(folder)
-    cache = next(encoding.feature_caches(study, files, splits, device, reporter))
-    lm = study.lms[0].build(device, study.dtype)
+    splits = data.load(study)
+    cache = next(encoding.feature_caches(run, splits))
+    lm = study.lms[0].build(run.device, study.dtype)
 
     def plan(images: EncodedImages) -> PlannedModel:
-        (group, *_) = grid.resolve(study, files, [images], device, build_lm=lambda _: lm)
+        (group, *_) = grid.resolve(run, [images], build_lm=lambda _: lm)
         return attrs.evolve(group.models[0], folder=folder)
 
     # a process that was killed while it saved its model left its training state and no key
     saving = (folder / TRAINING).exists() and not (folder / KEY).exists()
     if (folder / CONFIG).exists() and not saving:
-        known = plan(encoding.known_images(cache, splits, device))
+        known = plan(encoding.known_images(cache, splits))
         if not known.is_trained:
             raise PrefixcapError(f"{folder} holds another run: choose another --out")
-    images, unreadable = encoding.encode_images(cache, splits, device)
+    images, unreadable = encoding.encode_images(cache, splits)
     if unreadable:
         reporter.message(encoding.unreadable_message(unreadable))
     planned = plan(images)
-    train(planned, study, lm, images, files, reporter, f"training {planned.model.name}")
+    train(run, planned, lm, images, f"training {planned.model.name}")
     return models.training_summary(folder)
 
 
