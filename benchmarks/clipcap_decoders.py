@@ -26,7 +26,7 @@ from prefixcap_metrics.resampling.cider import CiderStatistic
 from prefixcap import Hypothesis, MetricConfig, Record
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.evaluation.evaluate import evaluate
-from prefixcap.evaluation.stats import paired_bootstrap, replicate
+from prefixcap.evaluation.stats import CellTable, replicate
 from prefixcap.interfaces.dataset import DatasetConfig, Example
 from prefixcap.plugin.registry import default_registry
 
@@ -145,13 +145,13 @@ def row(
     against = ["", ""]
     if run is not own:
         many = len(run.runs)
-        one, two = (
+        replicates = [
             replicate(statistics(each, examples, many), resamples=options.resamples)
             for each in (run, own)
-        )
-        difference = paired_bootstrap(one, two)[0]
+        ]
+        pair = CellTable(replicates=replicates, fixed=[False, False]).pairs()
         against = [
-            f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})",
+            f"{pair.value[0, 0]:+.3f} ({pair.low[0, 0]:+.3f} to {pair.high[0, 0]:+.3f})",
             f"{run.differing(own):.0%}",
         ]
     return line(name, f"`{run.decoder}`", *columns, f"{run.per_token():.3f}", *against)

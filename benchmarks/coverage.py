@@ -1,13 +1,13 @@
-"""How often intervals over images and seeds cover, and how often a table of equals raises alarms.
+"""Coverage of intervals over images and seeds, and false alarms in a table of equal cells.
 
     python benchmarks/coverage.py [--runs 400]
 
-Each run draws a table of six cells that differ in nothing: 100 images with scores of their own,
-seeds with an effect on all images (its standard deviation against the images' standard error is
-`seeds`), and noise of each seed on each image. `unequal` is the log-normal spread of the seeds'
-standard deviations over cells; the method takes them to be equal. Said of each setting: how many
-95% intervals cover the true score (0); how many tables call any of their 15 pairs real after
-Holm's correction, and how many two cells alone do, at level 0.05.
+Each run draws a table of six cells whose true scores are all 0: 100 images with a score each,
+seeds with an effect on all images (`seeds` is its standard deviation divided by the images'
+standard error), and noise of each seed on each image. `unequal` is the log-normal spread of the
+seeds' standard deviations over cells, which the method assumes to be equal. For each setting: how
+many 95% intervals cover the true score; in how many tables any of the 15 pairs is significant
+after Holm's correction, and how often two cells alone are, at level 0.05.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import argparse
 
 import numpy as np
 
-from prefixcap.evaluation.stats import Cells, Mean, Replicates, bootstrap_interval, holm, replicate
+from prefixcap.evaluation.stats import (
+    CellTable,
+    Mean,
+    Replicates,
+    bootstrap_interval,
+    holm,
+    replicate,
+)
 
 CELLS, IMAGES = 6, 100
 
@@ -31,24 +38,24 @@ def main() -> None:
     for count in (1, 2, 3, 5):
         for size, unequal in ((0.3, 0.0), (1.0, 0.0), (3.0, 0.0), (3.0, 0.5)):
             if count == 1 and size > 0.3:
-                continue  # of one seed nothing is known, and nothing is claimed
+                continue  # one seed says nothing about its variance, and nothing is claimed
             share = simulate(count, 0.0 if count == 1 else size, unequal, runs)
             shown = " ".join(f"{100 * each:5.1f}" for each in share)
             print(f"{count} {size:.1f} {unequal:.1f}: {shown}", flush=True)
 
 
 def simulate(count: int, size: float, unequal: float, runs: int) -> tuple[float, float, float]:
-    """Returns the shares of intervals that cover and of tables and pairs with an alarm."""
+    """Return the rates of intervals that cover and of tables and pairs with an alarm."""
     rng = np.random.default_rng(count)
     covered = tables = pairs = 0
     for _ in range(runs):
         images = rng.normal(size=IMAGES)
         cells = [cell(rng, images, count, size, unequal) for _ in range(CELLS)]
-        table = Cells(replicates=cells, fixed=[False] * CELLS)
-        (found,) = bootstrap_interval(cells[0], spread=table.spread(0))
-        covered += found.low <= 0 <= found.high
+        table = CellTable(replicates=cells, fixed=[False] * CELLS)
+        (estimate,) = bootstrap_interval(cells[0], variance=table.seed_variance(0)).values()
+        covered += estimate.bounds[0] <= 0 <= estimate.bounds[1]
         tables += min(holm(list(table.pairs().p[:, 0]))) <= 0.05
-        alone = Cells(replicates=cells[:2], fixed=[False] * 2)
+        alone = CellTable(replicates=cells[:2], fixed=[False] * 2)
         pairs += bool(alone.pairs().p[0, 0] <= 0.05)
     return covered / runs, tables / runs, pairs / runs
 

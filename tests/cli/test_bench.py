@@ -68,7 +68,7 @@ def test_the_table_and_the_captions_are_shown(shell: Shell, world: World, study:
     assert out.startswith("| mapper")
     assert "(nearest training image)" in out
     assert "test-0.png\n  linear P=2 greedy: " in out
-    assert "  a human's: A red ball." in out
+    assert "  reference: A red ball." in out
     assert f"picture: {study / 'grid.png'}\nrun: {study}\n" in out
 
 

@@ -109,7 +109,7 @@ def test_without_pictures_the_gallery_has_captions(
     page = study / "report" / "report.html"
     assert f"page: {page}" in out
     assert {image["picture"] for image in gallery_data(page)["images"]} == {None}
-    assert "The data set has no pictures" in page.read_text("utf-8")
+    assert "The dataset has no pictures" in page.read_text("utf-8")
 
 
 def test_without_images_there_is_no_gallery(study: Path, shell: Shell, tmp_path: Path) -> None:

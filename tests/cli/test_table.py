@@ -25,10 +25,10 @@ def test_captions_of_a_few_lines_are_all_shown() -> None:
     shown = _captions(results(LINES))
     assert len(shown) == SHOWN * (1 + LINES + 2) + 1
     assert shown[:2] == ["image-0", "  same P=0 same: word"]
-    assert shown[1 + LINES : 3 + LINES] == ["  a human's: a", "  a human's: b"]
+    assert shown[1 + LINES : 3 + LINES] == ["  reference: a", "  reference: b"]
 
 
 def test_captions_of_a_large_grid_do_not_fill_the_terminal() -> None:
     shown = _captions(results(1188))
     assert len(shown) == SHOWN * (1 + LINES + 2) + 2
-    assert shown[-2].startswith("(captions of 1164 more lines of the table: captions.jsonl")
+    assert shown[-2].startswith("(captions of 1164 more cells: captions.jsonl")

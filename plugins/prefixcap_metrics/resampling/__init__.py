@@ -1,1 +1,1 @@
-"""TODO."""
+"""Corpus metrics whose scores can be recomputed on resampled images."""

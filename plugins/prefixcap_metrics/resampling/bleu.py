@@ -1,4 +1,4 @@
-"""Corpus BLEU from each image's counts."""
+"""Corpus BLEU from the counts of each image."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Hashable
 from typing import final
 
 import numpy as np
+from typing_extensions import override
 
 from prefixcap.evaluation.stats.base import Additive, Array, Captions, Ints, check_captions
-from prefixcap_metrics.resampling.ngrams import ORDERS, Entries, count_grams
+from prefixcap_metrics.resampling.ngrams import ORDERS, NgramEntries, count_grams
 
 TINY, SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against dividing by zero
 
@@ -17,36 +18,37 @@ TINY, SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against dividing by zero
 class BleuStatistic(Additive):
     """BLEU 1 to 4 (Papineni et al. 2002) with the closest reference length.
 
-    Equal to pycocoevalcap's on every resample: BLEU's counts and lengths add up over images.
+    It equals pycocoevalcap's on every resample: counts and lengths add up over images.
 
     Args:
-        references: each image's tokenised references.
-        predictions: each image's tokenised prediction, in a list of one.
+        references: The tokenized references of each image.
+        predictions: The tokenized prediction of each image, in a list of one.
 
     Raises:
-        PrefixcapError: as `check_captions`.
+        PrefixcapError: As `check_captions`.
     """
 
     def __init__(self, references: Captions, predictions: Captions) -> None:
         self._images = check_captions(references, predictions)
-        self._features = _counts(references, [each[0] for each in predictions.values()])
+        self._statistics = _counts(references, [each[0] for each in predictions.values()])
 
     @property
+    @override
     def names(self) -> tuple[str, ...]:
-        """`Bleu_1` to `Bleu_4`."""
         return tuple(f"Bleu_{n}" for n in range(1, ORDERS + 1))
 
     @property
+    @override
     def images(self) -> tuple[Hashable, ...]:
-        """The images."""
         return self._images
 
-    def features(self) -> Array:
-        """Returns (I,10): 4 counts of matches, 4 of n-grams, the length, the reference's."""
-        return self._features
+    @override
+    def sufficient_statistics(self) -> Array:
+        """Return (I,10): 4 counts of matches, 4 of n-grams, the length, the reference length."""
+        return self._statistics
 
-    def combined(self, sums: Array) -> Array:
-        """Computes BLEU (S,4) from sums (S,10)."""
+    @override
+    def aggregate(self, sums: Array) -> Array:
         matches, totals = sums[:, :ORDERS], sums[:, ORDERS : 2 * ORDERS]
         lengths, closest = sums[:, -2:-1], sums[:, -1:]
         products = np.cumprod((matches + TINY) / (totals + SMALL), axis=1)
@@ -69,22 +71,23 @@ def _counts(references: Captions, predictions: list[str]) -> Array:
     ).astype(np.float64)
 
 
-def _matches(theirs: Entries, own: Entries, image_of: Ints) -> Ints:
-    """Returns (I,4), how many n-grams of each prediction stand in one of its references."""
+def _matches(theirs: NgramEntries, own: NgramEntries, image_of: Ints) -> Ints:
+    """Return (I,4), the clipped matches of each prediction with its references, by order."""
     width = max(theirs.gram.max(initial=0), own.gram.max(initial=0)) + 1
     keys = own.caption * width + own.gram
     wanted = image_of[theirs.caption] * width + theirs.gram
     place = np.searchsorted(keys, wanted)
     known = keys[np.minimum(place, len(keys) - 1)] == wanted if len(keys) else wanted < 0
+    # an n-gram counts at most as often as in the reference that has it most often
     most = np.zeros(len(keys), dtype=np.int64)
     np.maximum.at(most, place[known], theirs.count[known])
-    found = np.zeros((own.captions, ORDERS), dtype=np.int64)
-    np.add.at(found, (own.caption, own.order), np.minimum(own.count, most))
-    return found
+    matches = np.zeros((own.captions, ORDERS), dtype=np.int64)
+    np.add.at(matches, (own.caption, own.order), np.minimum(own.count, most))
+    return matches
 
 
 def _closest(theirs: Ints, own: Ints, image_of: Ints) -> Ints:
-    """Returns (I), the references' length closest to the prediction's, the shorter of two."""
+    """Return (I), the reference length closest to the prediction's, the shorter one of a tie."""
     distance = np.abs(theirs - own[image_of])
     order = np.lexsort((theirs, distance, image_of))
     first = np.searchsorted(image_of[order], np.arange(len(own)))

@@ -1,4 +1,4 @@
-"""The counts that CIDEr-D is made of, in sparse matrices."""
+"""The n-gram counts of CIDEr-D, in sparse matrices."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from prefixcap.evaluation.stats.base import Array, Captions, Ints
-from prefixcap_metrics.resampling.ngrams import ORDERS, Entries, count_grams
+from prefixcap_metrics.resampling.ngrams import ORDERS, NgramEntries, count_grams
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -18,17 +18,19 @@ SIGMA = 6.0
 
 
 @attrs.frozen(eq=False)
-class Tables:
-    """A row is a pair of a prediction and a reference and an order of n-grams that both have.
+class CiderTables:
+    """N-gram counts c of predictions and r of references.
+
+    A row is a prediction, one of its references and an order of n-grams of which they share some.
 
     Attributes:
-        documents: (columns,I), in which images' references a column's n-grams stand.
+        documents: (columns,I), the images whose references contain a column's n-grams.
         products: (rows,columns), min(c,r) r.
         references: (rows,columns), r^2.
         predictions: (I*4,columns), c^2.
-        image: (rows), each row's image.
-        prediction: (rows), each row's row in `predictions`.
-        scale: (rows), the penalty of lengths that differ, and the means' divisors.
+        image: (rows), the image of each row.
+        prediction: (rows), the index of each row in `predictions`.
+        scale: (rows), the length penalty divided by the numbers of orders and references.
     """
 
     documents: csr_array
@@ -40,15 +42,15 @@ class Tables:
     scale: Array
 
 
-def tables(references: Captions, predictions: Captions) -> Tables:
-    """Counts the n-grams of I images' references and predictions."""
+def tables(references: Captions, predictions: Captions) -> CiderTables:
+    """Count the n-grams of I images' references and predictions."""
     images = len(references)
     texts = [text for each in references.values() for text in each]
     image_of = np.repeat(np.arange(images), [len(each) for each in references.values()])
     theirs, own = count_grams(texts, [each[0] for each in predictions.values()])
     documents, column = _documents(image_of[theirs.caption], theirs.gram, images, own)
     shared = _count_in(own, image_of[theirs.caption], theirs.gram)
-    # a row for every reference and order of which something is shared, in the references' order
+    # one row per reference and order with a shared n-gram, in the references' order
     row_key = theirs.caption * ORDERS + theirs.order
     keys = np.unique(row_key[shared > 0])
     row = np.minimum(np.searchsorted(keys, row_key), max(len(keys) - 1, 0))
@@ -57,7 +59,7 @@ def tables(references: Captions, predictions: Captions) -> Tables:
     image = image_of[reference]
     shape = (len(keys), documents.shape[0])
     both = shared > 0
-    return Tables(
+    return CiderTables(
         documents=documents,
         products=_matrix(
             np.minimum(shared, theirs.count)[both] * theirs.count[both],
@@ -76,17 +78,17 @@ def tables(references: Captions, predictions: Captions) -> Tables:
     )
 
 
-def _documents(image: Ints, gram: Ints, images: int, own: Entries) -> tuple[csr_array, Ints]:
-    """Gives n-grams that stand in the same images' references one column.
+def _documents(image: Ints, gram: Ints, images: int, own: NgramEntries) -> tuple[csr_array, Ints]:
+    """Assign one column to all n-grams that occur in the references of the same images.
 
     Args:
-        image: the image of each entry of the references.
-        gram: its n-gram.
+        image: The image of each entry of the references.
+        gram: Its n-gram.
         images: I.
-        own: the entries of the predictions, which may have n-grams of their own.
+        own: The entries of the predictions, which may have other n-grams.
 
     Returns:
-        (columns,I), and each n-gram's column.
+        (columns,I), and the column of each n-gram.
     """
     from scipy.sparse import csr_array
 
@@ -94,13 +96,13 @@ def _documents(image: Ints, gram: Ints, images: int, own: Entries) -> tuple[csr_
     grams = max(gram.max(initial=-1), own.gram.max(initial=-1)) + 1
     starts = np.searchsorted(pairs // images, np.arange(grams + 1))
     where = pairs % images
-    found: dict[bytes, int] = {}
+    columns_of: dict[bytes, int] = {}
     column = np.empty(grams, dtype=np.int64)
     lists: list[Ints] = []
     for number, (start, end) in enumerate(pairwise(starts)):
         each = where[start:end]
-        column[number] = found.setdefault(each.tobytes(), len(found))
-        if len(found) > len(lists):
+        column[number] = columns_of.setdefault(each.tobytes(), len(columns_of))
+        if len(columns_of) > len(lists):
             lists.append(each)
     rows = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
     columns = np.concatenate([np.empty(0, dtype=np.int64), *lists])
@@ -108,8 +110,8 @@ def _documents(image: Ints, gram: Ints, images: int, own: Entries) -> tuple[csr_
     return csr_array((ones, (rows, columns)), shape=(len(lists), images)), column
 
 
-def _count_in(own: Entries, image: Ints, gram: Ints) -> Ints:
-    """Returns how often each entry's n-gram stands in the prediction of the entry's image."""
+def _count_in(own: NgramEntries, image: Ints, gram: Ints) -> Ints:
+    """Return how often each entry's n-gram occurs in the prediction of the entry's image."""
     if not len(own.gram):
         return np.zeros(len(gram), dtype=np.int64)
     width = max(gram.max(initial=0), own.gram.max()) + 1
@@ -119,9 +121,9 @@ def _count_in(own: Entries, image: Ints, gram: Ints) -> Ints:
     return np.where(keys[place] == wanted, own.count[place], 0)
 
 
-def _scale(theirs: Entries, own: Entries, image_of: Ints) -> Array:
-    """Returns each reference's factor: the penalty, times 10, over the orders and references."""
-    # pycocoevalcap takes the number of 2-grams for the length
+def _scale(theirs: NgramEntries, own: NgramEntries, image_of: Ints) -> Array:
+    """Return each reference's factor: 10 times the length penalty / (orders * references)."""
+    # pycocoevalcap uses the number of 2-grams as the length
     difference = own.bigrams()[image_of] - theirs.bigrams()
     penalty = np.exp(-(difference.astype(np.float64) ** 2) / (2 * SIGMA**2))
     factors: Array = penalty * 10 / (ORDERS * np.bincount(image_of)[image_of])

@@ -1,4 +1,4 @@
-"""N-grams of tokenised captions, counted all at once."""
+"""Vectorized n-gram counts of tokenized captions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ ORDERS = 4
 
 
 @attrs.frozen(eq=False)
-class Entries:
-    """How often each n-gram stands in each caption, sorted by caption and n-gram.
+class NgramEntries:
+    """How often each n-gram occurs in each caption, sorted by caption and n-gram.
 
     Attributes:
-        captions: how many captions there are.
-        caption: each entry's caption.
-        gram: its n-gram, a number; those of order n all come before those of order n + 1.
-        order: the n-gram's order less one, 0 to 3.
-        count: how often it stands there.
-        lengths: (captions), the number of words of each.
+        captions: The number of captions.
+        caption: The caption of each entry.
+        gram: Its n-gram, numbered so that order n comes before order n + 1.
+        order: The n-gram's order minus one, 0 to 3.
+        count: How often it occurs.
+        lengths: (captions), the number of words.
     """
 
     captions: int
@@ -33,15 +33,16 @@ class Entries:
     lengths: Ints
 
     def bigrams(self) -> Ints:
-        """Returns (captions), the number of 2-grams of each caption."""
+        """Return (captions), the number of 2-grams."""
         return np.maximum(self.lengths - 1, 0)
 
 
-def count_grams(*corpora: Sequence[str]) -> list[Entries]:
-    """Counts the 1- to 4-grams of captions whose words are joined by spaces.
+def count_grams(*corpora: Sequence[str]) -> list[NgramEntries]:
+    """Count the 1- to 4-grams of captions whose words are joined by spaces.
 
     Returns:
-        Each corpus's entries, its captions numbered from 0; n-grams are numbered alike in all.
+        The entries of each corpus. Captions are numbered from 0 in each; n-grams have the same
+        number in all.
     """
     words = [text.split() for corpus in corpora for text in corpus]
     vocabulary = dict.fromkeys(word for each in words for word in each)
@@ -49,42 +50,44 @@ def count_grams(*corpora: Sequence[str]) -> list[Entries]:
     flat = np.array([number[word] for each in words for word in each], dtype=np.int64)
     lengths = np.array([len(each) for each in words], dtype=np.int64)
     caption = np.repeat(np.arange(len(words)), lengths)
-    # how many words stand from here to the caption's end, this one included
-    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))
-    owner, gram, order = _all_orders(flat, caption, left, len(vocabulary))
-    found = []
+    # words from each place to the end of its caption, both included
+    remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))
+    owner, gram, order = _all_orders(flat, caption, remaining, len(vocabulary))
+    entries = []
     start = 0
     for corpus in corpora:
         end = start + len(corpus)
         own = (owner >= start) & (owner < end)
-        found.append(_entries(owner[own] - start, gram[own], order, lengths[start:end]))
+        entries.append(_entries(owner[own] - start, gram[own], order, lengths[start:end]))
         start = end
-    return found
+    return entries
 
 
-def _all_orders(flat: Ints, caption: Ints, left: Ints, vocabulary: int) -> tuple[Ints, Ints, Ints]:
-    """Numbers the n-grams at every place: their captions, their numbers, and numbers' orders."""
+def _all_orders(
+    flat: Ints, caption: Ints, remaining: Ints, vocabulary: int
+) -> tuple[Ints, Ints, Ints]:
+    """Return the caption and number of the n-gram at every place, and the order of each number."""
     owners, numbers, orders = [], [], []
-    at = flat.copy()  # the n-gram that begins at each place, numbered within its order
+    at = flat.copy()  # the n-gram that starts at each place, numbered within its order
     before = 0
     for n in range(ORDERS):
-        places = np.flatnonzero(left > n)
+        places = np.flatnonzero(remaining > n)
         if n:
             at[places] = at[places] * vocabulary + flat[places + n]
-        different, dense = np.unique(at[places], return_inverse=True)
+        distinct, dense = np.unique(at[places], return_inverse=True)
         at[places] = dense
         owners.append(caption[places])
         numbers.append(dense + before)
-        orders.append(np.full(len(different), n))
-        before += len(different)
+        orders.append(np.full(len(distinct), n))
+        before += len(distinct)
     return np.concatenate(owners), np.concatenate(numbers), np.concatenate(orders)
 
 
-def _entries(owner: Ints, gram: Ints, order: Ints, lengths: Ints) -> Entries:
+def _entries(owner: Ints, gram: Ints, order: Ints, lengths: Ints) -> NgramEntries:
     width = max(len(order), 1)
     keys, counts = np.unique(owner * width + gram, return_counts=True)
     grams = keys % width
-    return Entries(
+    return NgramEntries(
         captions=len(lengths),
         caption=keys // width,
         gram=grams,

@@ -82,5 +82,5 @@ def _intervals(
 
     statistics = [statistic(config, scores, records) for config, scores in scored]
     replicates = [replicate(each, resamples=RESAMPLES, seed=SEED) for each in statistics if each]
-    intervals = [interval for each in replicates for interval in bootstrap_interval(each)]
-    return {interval.name: [interval.low, interval.high] for interval in intervals}
+    estimates = {name: e for each in replicates for name, e in bootstrap_interval(each).items()}
+    return {name: list(estimate.bounds) for name, estimate in estimates.items()}

@@ -1,4 +1,4 @@
-"""`prefixcap report`: a study as a page to read, figures for papers, and tables."""
+"""`prefixcap report`: a study as an HTML page, figures for papers, and tables."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from prefixcap.cli import options
 from prefixcap.cli.output import quiet_stdout
 
 if TYPE_CHECKING:
-    from prefixcap.report.writing import Written
+    from prefixcap.report.writing import WrittenReport
 
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="A folder, or a file .html for the page alone. DIR/report unless given."),
+        typer.Option(help="A folder, or an .html file for the page alone. (default: DIR/report)"),
     ] = None,
     kind: Annotated[
-        str, typer.Option("--format", help="Of the figures for papers: pdf or svg.")
+        str, typer.Option("--format", help="The format of the figures for papers: pdf or svg.")
     ] = "pdf",
     score: Annotated[
         str | None,
-        typer.Option(help="What the report is read by. CIDEr unless given, where it was scored."),
+        typer.Option(help="The main score. (default: CIDEr, if it was scored)"),
     ] = None,
-    images: Annotated[int, typer.Option(help="At most so many images in the gallery.")] = 200,
+    images: Annotated[int, typer.Option(help="The maximum number of images in the gallery.")] = 200,
     correction: options.Correction = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
     ] = False,
 ) -> None:
-    """Write a study as a page to read, figures for papers, and tables."""
+    """Write a study as an HTML page, figures for papers, and tables."""
     from prefixcap.cli.progress import reporter
     from prefixcap.report.writing import write
 
@@ -51,7 +51,7 @@ def report(
     typer.echo(json.dumps(written.to_json()) if as_json else _text(written))
 
 
-def _text(written: Written) -> str:
+def _text(written: WrittenReport) -> str:
     size = written.page.stat().st_size / 1e6
     lines = [*written.notes, f"page: {written.page} ({size:.1f} MB, {written.images} images)"]
     for name, paths in (("figures", written.figures), ("tables", written.tables)):

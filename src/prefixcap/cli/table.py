@@ -1,4 +1,4 @@
-"""What `bench` shows at its end: the table, some captions, the folder and the picture."""
+"""The output of `bench`: the table, some captions, and where the files are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.study.analysis.rows import label_of, varied
-from prefixcap.study.analysis.tables import WORK, legend, markdown, table
+from prefixcap.study.analysis.tables import WORK, legend, markdown, table, wrapped
 
 if TYPE_CHECKING:
     from prefixcap.study.analysis.analysis import Analysis
@@ -20,14 +20,14 @@ MAIN = ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
 
 
 def text(results: Results, width: int = WIDE) -> str:
-    """Writes a study's results for a terminal of some width."""
-    shown, whole = fitting(results.analysis, results.rows, results.correction, width)
+    """Render a study's results for a terminal of some width."""
+    shown, complete = fitting(results.analysis, results.rows, results.correction, width)
     parts = [shown + "\n".join(wrapped(legend(results.analysis, results.correction), width))]
-    if not whole:
+    if not complete:
         parts.append(f"every score: {results.folder / 'table.md'}")
     parts += ["", *_captions(results)]
     if results.skipped:
-        parts.append(f"{len(results.skipped)} images could not be read and were left out")
+        parts.append(f"{len(results.skipped)} images could not be read and were skipped")
     picture = results.folder / "grid.png"
     if picture.exists():
         parts.append(f"picture: {picture}")
@@ -39,10 +39,10 @@ def text(results: Results, width: int = WIDE) -> str:
 def fitting(
     analysis: Analysis, rows: Sequence[Mapping[str, Any]], correction: str, width: int
 ) -> tuple[str, bool]:
-    """Writes the table with the most columns that fits; the narrowest where none does.
+    """Render the table with the most columns that fit, at least the narrowest.
 
     Returns:
-        The table, and whether every score is in it.
+        The table, and whether it has every score.
     """
     some = [name for name in MAIN if any(name in line.scores for line in analysis.entries)]
     main = [analysis.main] if analysis.main else some[:1]
@@ -50,20 +50,13 @@ def fitting(
     if some:
         choices += [(some, True), (some, False), (main, True), (main, False)]
     for scores, work in choices:
-        shown = table(
+        columns = table(
             analysis, rows, scores=scores, correction=correction, work=WORK if work else None
         )
-        found = markdown(*shown)
-        if len(found.partition("\n")[0]) <= width:
+        text = markdown(columns)
+        if len(text.partition("\n")[0]) <= width:
             break
-    return found, scores is None
-
-
-def wrapped(lines: Sequence[str], width: int) -> list[str]:
-    """Breaks lines of words to a width."""
-    from textwrap import wrap
-
-    return [part for line in lines for part in wrap(line, width, subsequent_indent="  ")]
+    return text, scores is None
 
 
 def _captions(results: Results) -> list[str]:
@@ -74,10 +67,10 @@ def _captions(results: Results) -> list[str]:
     for row, example in enumerate(results.test[:SHOWN]):
         lines.append(example.image.id)
         for result in shown:
-            made = results.captions[result["cell"]][row]["captions"][0]["text"]
+            caption = results.captions[result["cell"]][row]["captions"][0]["text"]
             seed = f" seed {result['seed']}" if several else ""
-            lines.append(f"  {label_of(result, names)}{seed}: {made}")
-        lines += [f"  a human's: {text}" for text in example.references[:2]]
+            lines.append(f"  {label_of(result, names)}{seed}: {caption}")
+        lines += [f"  reference: {text}" for text in example.references[:2]]
     if more > 0:
-        lines.append(f"(captions of {more} more lines of the table: captions.jsonl, or the report)")
+        lines.append(f"(captions of {more} more cells: captions.jsonl, or the report)")
     return [*lines, ""]

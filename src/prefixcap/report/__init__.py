@@ -1,7 +1,7 @@
-"""A study as a page to read, figures for papers, and tables."""
+"""A study as an HTML page, figures for papers, and tables."""
 
 from __future__ import annotations
 
-from prefixcap.report.writing import IMAGES, KINDS, Written, write
+from prefixcap.report.writing import IMAGES, KINDS, WrittenReport, write
 
-__all__ = ["IMAGES", "KINDS", "Written", "write"]
+__all__ = ["IMAGES", "KINDS", "WrittenReport", "write"]

@@ -1,48 +1,36 @@
-"""What a report says, before it is a page, a figure or a table."""
+"""The content of a report, before it becomes a page, figures and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
+
+from prefixcap.evaluation.stats import Difference, Estimate
 
 BEST, TIED = "best", "tied"
 
 
 @attrs.frozen(kw_only=True)
-class Estimate:
-    """A score with its interval, where it has one.
+class ReportRow:
+    """One row of the report's table: a point of the grid, with all seeds or one, or a baseline.
 
     Attributes:
-        value: the score; the mean over seeds where there are several.
-        low: the lower end of its confidence interval.
-        high: the upper end.
-        mark: BEST of its column, TIED where it cannot be told from the best, or "".
-    """
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    mark: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class Cell:
-    """One line of the table: a point of the grid, its seeds together or alone; or a baseline.
-
-    Attributes:
-        id: names it in the page, such as "c3".
-        label: what it is called where it stands alone.
-        mapper: the mapper.
-        prefix_length: P; None of a baseline.
-        decoder: the decoder.
-        panel: what else it differs by from other cells (tuning, encoder, language model), and its
-            mapper: cells of one panel are drawn together.
-        columns: what names it in the table, by the column's name.
-        seeds: its seeds.
-        scores: its estimates by the scores' names.
-        facts: speed, parameters, times: numbers by name.
-        baseline: whether it is of captions that need no model.
+        id: Its name in the page, such as "c3".
+        label: Its label outside the table.
+        mapper: The mapper.
+        prefix_length: P; None for a baseline.
+        decoder: The decoder.
+        panel: The mapper and other fields that vary (tuning, encoder, language model); the rows of
+            a panel are drawn together.
+        columns: The texts of its first columns in the table, by the column's name.
+        seeds: Its seeds.
+        scores: Its scores by name.
+        marks: BEST for a score that is the best of its column, TIED for one that does not differ
+            significantly from the best, by name.
+        facts: Speed, parameters and times by name.
+        baseline: Whether its captions need no model.
     """
 
     id: str
@@ -54,27 +42,9 @@ class Cell:
     columns: Mapping[str, str] = attrs.field(factory=dict)
     seeds: tuple[int, ...] = ()
     scores: Mapping[str, Estimate] = attrs.field(factory=dict)
+    marks: Mapping[str, str] = attrs.field(factory=dict)
     facts: Mapping[str, float] = attrs.field(factory=dict)
     baseline: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Pair:
-    """The difference of two cells, first minus second.
-
-    Attributes:
-        value: the difference.
-        low: the lower end of its confidence interval, before correction.
-        high: the upper end.
-        p: the p-value, adjusted for all pairs of the table.
-        real: whether `p` is below the level of the tests.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    p: float
-    real: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -82,16 +52,16 @@ class Curve:
     """The losses of one training.
 
     Attributes:
-        id: the model's folder's name.
-        panel: the panel that it is drawn in, as `Cell.panel`.
+        id: The name of the model's folder.
+        panel: The panel in which it is drawn, as `ReportRow.panel`.
         prefix_length: P.
-        seed: the training's seed.
-        columns: what names it in the table, by the column's name.
-        steps: the training loss of every step.
-        train: the mean training loss of every epoch.
-        val: the loss on val after every epoch; empty without val.
-        best: the epoch whose weights were kept, from 1.
-        facts: parameters and times: numbers by name.
+        seed: The seed of the training.
+        columns: The texts of its first columns in the table, by the column's name.
+        steps: The training loss of every step.
+        train: The mean training loss of every epoch.
+        val: The validation loss after every epoch; empty without a validation split.
+        best: The epoch whose weights were saved, from 1.
+        facts: Parameters and times by name.
     """
 
     id: str
@@ -108,58 +78,40 @@ class Curve:
 
 @attrs.frozen(kw_only=True)
 class Measures:
-    """Which scores the figures are of.
+    """The scores that the figures show.
 
     Attributes:
-        quality: the score that the report is read by.
-        more_is_better: whether a cell with more of it is the better one.
-        diversity: the measure of diversity; None where none was scored.
-        speed: the name of the speed among a cell's facts.
+        quality: The main score.
+        higher_is_better: Whether a higher main score is better.
+        diversity: The measure of diversity, if one was scored.
+        speed: The name of the speed among a row's facts.
     """
 
     quality: str
-    more_is_better: bool = True
+    higher_is_better: bool = True
     diversity: str | None = None
     speed: str = "captions/s"
 
 
 @attrs.frozen(kw_only=True)
-class Picture:
-    """An image of the gallery.
-
-    Attributes:
-        id: what names it.
-        references: the human captions.
-        captions: the captions of every column of the gallery, best first.
-        source: a data URI; None without a picture.
-        size: width and height in pixels.
-    """
-
-    id: str
-    references: tuple[str, ...]
-    captions: tuple[tuple[str, ...], ...]
-    source: str | None = None
-    size: tuple[int, int] = (0, 0)
-
-
-@attrs.frozen(kw_only=True)
 class Gallery:
-    """Images with the captions of every cell, each seed by itself, and of the baselines.
+    """Images with the captions of every cell and baseline.
 
     Attributes:
-        names: what the columns of captions are called.
-        baselines: how many of the columns, the last ones, need no model.
-        pictures: the images that are shown.
-        scores: by score, the score of every shown image in every column; None for a column
+        names: The names of the columns of captions, one per cell.
+        baselines: How many of the columns, the last ones, are baselines.
+        images: The images that are shown: `id`, `references`, `captions` (the captions of each
+            column, best first), `picture` (a data URI or None) and `size` (in pixels).
+        scores: By score, the score of every shown image in every column; None for a column
             without it.
-        first: the column that is shown first.
-        second: the column that it is compared with; None where there is no other.
-        total: how many images the study has.
+        first: The column that is shown first.
+        second: The column that it is compared with, if there is another.
+        total: The number of images of the study.
     """
 
     names: Sequence[str]
     baselines: int
-    pictures: Sequence[Picture]
+    images: Sequence[Mapping[str, Any]]
     scores: Mapping[str, Sequence[Sequence[float | None] | None]]
     first: int
     second: int | None
@@ -168,38 +120,38 @@ class Gallery:
 
 @attrs.frozen(kw_only=True)
 class Content:
-    """Everything that a report says.
+    """Everything in a report.
 
     Attributes:
-        title: of the page.
-        measures: which scores the figures are of.
-        cells: the grid's cells, their seeds together, and the baselines.
-        single: the same with every seed by itself; empty where there is one seed.
-        score_names: the scores of the table, in its order.
-        fact_names: the facts of the table, in its order.
-        pairs: the differences in the quality score, by the ids of two cells.
-        correction: how the pairs' p-values were adjusted.
-        level: the confidence level of intervals; tests are at 1 minus it.
-        curves: the trainings.
-        settings: what the study was, by name, for people.
-        config: the study's `config.json`, as text.
-        study_file: the study as a file for `bench`; "" where a plugin of it is not installed.
-        folder: where the study is.
-        versions: of what made the report and the models.
-        date: when the report was written.
-        findings: sentences on what came out.
-        warnings: sentences on what makes the numbers wrong.
-        notes: sentences on what is missing or was left out.
-        gallery: the images with their captions; None where they were not wanted.
+        title: The title of the page.
+        measures: The scores that the figures show.
+        rows: The rows of the grid with all seeds, and the baselines.
+        single: The rows of single seeds, and the baselines; empty if there is one seed.
+        score_names: The scores of the table, in order.
+        fact_names: The facts of the table, in order.
+        pairs: The differences in the main score, by the ids of two rows.
+        correction: A description of the tests: how p-values were adjusted, and the level.
+        level: The confidence level.
+        curves: The trainings.
+        settings: The study's settings for the reader, by name.
+        config: The study's `config.json`, as text.
+        study_file: The study as a file for `bench`; "" if one of its plugins is not installed.
+        folder: The study's folder.
+        versions: The versions that the study and the report were made with.
+        date: The date of the report.
+        findings: Sentences about the results.
+        warnings: Sentences about problems that make the numbers wrong.
+        notes: Sentences about what is missing or was left out.
+        gallery: The images with their captions, if wanted.
     """
 
     title: str
     measures: Measures
-    cells: Sequence[Cell]
-    single: Sequence[Cell]
+    rows: Sequence[ReportRow]
+    single: Sequence[ReportRow]
     score_names: Sequence[str]
     fact_names: Sequence[str]
-    pairs: Mapping[tuple[str, str], Pair]
+    pairs: Mapping[tuple[str, str], Difference]
     correction: str
     level: float
     curves: Sequence[Curve]

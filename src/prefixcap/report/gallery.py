@@ -9,72 +9,66 @@ from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from prefixcap.report.content import Gallery, Picture
+from prefixcap.report.content import Gallery
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from prefixcap.study.analysis.reader import CaptionedImage, Cell, SavedStudy
+    from prefixcap.study.analysis.reader import CaptionedImage, SavedCell, SavedStudy
 
-SIDE = 288  # pixels: sharp at the 160 that the page gives them, and small
+SIDE = 288
+"""Pixels of a thumbnail's longer side; the page shows 160, twice as many on a sharp screen."""
 QUALITY = 68
 DIGITS = 4
 
 
 def collect(
-    finished: SavedStudy,
+    study: SavedStudy,
     names: Mapping[str, str],
     order: Sequence[str],
     images: int,
     progress: Callable[[int], None],
 ) -> Gallery:
-    """Reads what the gallery shows.
+    """Read the images, captions and scores of the gallery.
 
     Args:
-        finished: the study.
-        names: what the study's cells are called, by cell; baselines last.
-        order: cells that are worth comparing, the most interesting first.
-        images: at most so many images, the first of the study.
-        progress: called with how many images were read.
+        study: The study.
+        names: The names of the study's cells, by cell; baselines last.
+        order: The cells to show first.
+        images: The maximum number of images, the first of the study.
+        progress: Called with the number of images read.
     """
-    cells = [finished.cells[name] for name in names]
-    shown = finished.images[:images]
+    cells = [study.cells[name] for name in names]
+    shown = study.images[:images]
     columns = list(names)
     first, *rest = [columns.index(name) for name in order]
-    pictures = []
-    for row, image in enumerate(shown):
-        pictures.append(_picture(finished, cells, row, image))
-        progress(row + 1)
+    entries = []
+    for index, image in enumerate(shown):
+        entries.append(_image(study, cells, index, image))
+        progress(index + 1)
     return Gallery(
         names=list(names.values()),
         baselines=sum(cell.baseline for cell in cells),
-        pictures=pictures,
+        images=entries,
         scores=_scores(cells, len(shown)),
         first=first,
         second=rest[0] if rest else None,
-        total=len(finished.images),
+        total=len(study.images),
     )
 
 
 def as_json(gallery: Gallery) -> str:
-    """Writes what the page's script reads; no text in it can end the script element."""
-    texts: dict[str, int] = {}
+    """Return the data of the page's script; no text in it can end the script element."""
+    texts: dict[str, int] = {}  # captions repeat, so each text is stored once
 
-    def number(text: str) -> int:
+    def index(text: str) -> int:
         return texts.setdefault(text, len(texts))
 
     images = [
-        {
-            "id": picture.id,
-            "row": row,
-            "references": picture.references,
-            "captions": [[number(text) for text in column] for column in picture.captions],
-            "picture": picture.source,
-            "size": picture.size,
-        }
-        for row, picture in enumerate(gallery.pictures)
+        {**image, "row": row, "captions": [[*map(index, column)] for column in image["captions"]]}
+        for row, image in enumerate(gallery.images)
     ]
-    data: dict[str, Any] = {
+    data = {
         "cells": gallery.names,
         "scores": gallery.scores,
         "images": images,
@@ -84,7 +78,7 @@ def as_json(gallery: Gallery) -> str:
 
 
 def thumbnail(picture: Image.Image) -> tuple[str, tuple[int, int]]:
-    """Makes a small picture of one in RGB: a data URI, and its width and height."""
+    """Return a small copy of an RGB picture as a data URI, with its width and height."""
     small = picture.copy()
     small.thumbnail((SIDE, SIDE))
     buffer = BytesIO()
@@ -92,25 +86,28 @@ def thumbnail(picture: Image.Image) -> tuple[str, tuple[int, int]]:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", small.size
 
 
-def _picture(
-    finished: SavedStudy, cells: Sequence[Cell], row: int, image: CaptionedImage
-) -> Picture:
-    captions = tuple(
-        tuple(caption["text"] for caption in cell.lines[row]["captions"]) for cell in cells
-    )
-    found = finished.picture(image.id)
-    source, size = (None, (0, 0)) if found is None else thumbnail(found)
-    return Picture(
-        id=image.id, references=image.references, captions=captions, source=source, size=size
-    )
+def _image(
+    study: SavedStudy, cells: Sequence[SavedCell], index: int, image: CaptionedImage
+) -> dict[str, Any]:
+    picture = study.picture(image.id)
+    source, size = (None, (0, 0)) if picture is None else thumbnail(picture)
+    return {
+        "id": image.id,
+        "references": image.references,
+        "captions": [
+            [caption["text"] for caption in cell.lines[index]["captions"]] for cell in cells
+        ],
+        "picture": source,
+        "size": size,
+    }
 
 
-def _scores(cells: Sequence[Cell], images: int) -> dict[str, list[list[float | None] | None]]:
+def _scores(cells: Sequence[SavedCell], images: int) -> dict[str, list[list[float | None] | None]]:
     names = dict.fromkeys(name for cell in cells for name in cell.per_image)
     return {
         name: [
             [
-                round(value, DIGITS) if math.isfinite(value) else None
+                round(value, DIGITS) if math.isfinite(value) else None  # JSON has no NaN
                 for value in cell.per_image[name][:images]
             ]
             if name in cell.per_image

@@ -1,4 +1,4 @@
-"""The page: one file of HTML with everything in it."""
+"""The page: a single HTML file without external resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from prefixcap.report import tables
-from prefixcap.report.content import Content, Curve, Gallery
+from prefixcap.report.content import Content, Curve, Gallery, ReportRow
 from prefixcap.report.figures import Figures, matrix
 from prefixcap.report.figures.base import Figure
 from prefixcap.report.figures.curves import smoothed
@@ -22,21 +22,21 @@ from prefixcap.report.numbers import columns, counted, facts, interval, number, 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-STRONGEST = 45  # percent: how much colour the largest difference has
+STRONGEST = 45  # percent of colour for the largest difference
 NUMERIC = ("P", "seed")
-LARGE = 10  # megabytes: from where the gallery says what it takes
+LARGE = 10  # megabytes from which the page states the size of the gallery
 
 
 @attrs.frozen
-class Part:
+class Section:
     """A section of the page.
 
     Attributes:
-        id: its anchor.
-        link: what it is called in the navigation.
-        title: its heading.
-        template: what writes it.
-        data: what the template reads besides the report.
+        id: Its anchor.
+        link: Its name in the navigation.
+        title: Its heading.
+        template: Its template.
+        data: Data for the template besides the report.
     """
 
     id: str
@@ -47,38 +47,39 @@ class Part:
 
 
 def page(content: Content, figures: Figures) -> str:
-    """Writes the page."""
+    """Render the page."""
     values = {
         "report": content,
-        "parts": list(_parts(content, figures)),
+        "sections": _sections(content, figures),
         "numeric": NUMERIC,
-        "decimals": columns([*content.cells, *content.single]),
+        "decimals": columns([*content.rows, *content.single]),
         "explained": tables.explained(content, "Bold", "underlined"),
-        "seeds": max(len(cell.seeds) for cell in content.cells),
+        "seeds": max(len(row.seeds) for row in content.rows),
         "css": _static("report.css"),
         "js": _static("report.js"),
     }
     return _environment().get_template("page.html.j2").render(values)
 
 
-def _parts(content: Content, figures: Figures) -> list[Part]:
+def _sections(content: Content, figures: Figures) -> list[Section]:
     score = content.measures.quality
-    parts = [Part("table", "Table", "Scores", "table.html.j2")]
+    sections = [Section("table", "Table", "Scores", "table.html.j2")]
     for figure, link in ((figures.prefix, "Prefix length"), (figures.frontier, "Frontier")):
         if figure is not None:
-            parts.append(Part(figure.name, link, figure.title, "figure.html.j2", _drawn(figure)))
+            data = _drawn(figure)
+            sections.append(Section(figure.name, link, figure.title, "figure.html.j2", data))
     if figures.differences is not None:
         data = _matrix(content)
         title = f"Paired differences in {score}"
-        parts.append(Part("differences", "Differences", title, "differences.html.j2", data))
+        sections.append(Section("differences", "Differences", title, "differences.html.j2", data))
     if content.curves:
         data = _training(content.curves, figures.training)
-        parts.append(Part("training", "Training", "Training", "training.html.j2", data))
+        sections.append(Section("training", "Training", "Training", "training.html.j2", data))
     if content.gallery is not None:
         data = _gallery(content.gallery, score)
-        parts.append(Part("gallery", "Gallery", "Captions", "gallery.html.j2", data))
-    parts.append(Part("reproduce", "Reproduce", "How to reproduce it", "reproduce.html.j2"))
-    return parts
+        sections.append(Section("gallery", "Gallery", "Captions", "gallery.html.j2", data))
+    sections.append(Section("reproduce", "Reproduce", "How to reproduce it", "reproduce.html.j2"))
+    return sections
 
 
 def _drawn(figure: Figure) -> dict[str, Any]:
@@ -86,25 +87,24 @@ def _drawn(figure: Figure) -> dict[str, Any]:
 
 
 def _matrix(content: Content) -> dict[str, Any]:
-    cells = matrix.chosen(content)
+    rows = matrix.chosen(content)
     compared = {name for pair in content.pairs for name in pair}
     most = max(abs(pair.value) for pair in content.pairs.values()) or 1.0
-    decimals = max(1, columns(cells)[content.measures.quality] - 1)
+    decimals = max(1, columns(rows)[content.measures.quality] - 1)
 
-    def cell(one: str, two: str) -> dict[str, Any] | None:
-        pair = matrix.between(content.pairs, one, two)
+    def cell(one: ReportRow, two: ReportRow) -> dict[str, Any] | None:
+        pair = matrix.between(content.pairs, one.id, two.id)
         if pair is None:
             return None
-        said = f"{labels[one]} − {labels[two]}: {pair.value:+.4f}"
-        said += f" {interval(pair.low, pair.high)}, adjusted p {probability(pair.p)}"
-        # grey numbers need a paler ground to be read on
-        strongest = STRONGEST if pair.real else STRONGEST / 3
+        title = f"{one.label} − {two.label}: {pair.value:+.4f}"
+        title += f" {interval(pair)}, adjusted p {probability(pair.adjusted)}"
+        # grey numbers need a paler background to be readable
+        strongest = STRONGEST if pair.significant else STRONGEST / 3
         share = round(strongest * (abs(pair.value) / most) ** 0.5)
-        return {"pair": pair, "share": share, "said": said, "text": f"{pair.value:+.{decimals}f}"}
+        return {"pair": pair, "share": share, "title": title, "text": f"{pair.value:+.{decimals}f}"}
 
-    labels = {each.id: each.label for each in cells}
-    rows = [(row.label, [cell(row.id, column.id) for column in cells]) for row in cells]
-    return {"cells": cells, "rows": rows, "left_out": len(compared) - len(cells)}
+    cells = [(row.label, [cell(row, column) for column in rows]) for row in rows]
+    return {"rows": rows, "cells": cells, "left_out": len(compared) - len(rows)}
 
 
 def _training(curves: Sequence[Curve], figure: Figure | None) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def _training(curves: Sequence[Curve], figure: Figure | None) -> dict[str, Any]:
     def line(curve: Curve) -> dict[str, Any]:
         places, steps = smoothed(curve.steps, 40)
         epochs = len(curve.train) or len(curve.val)
-        # a line needs two points: a single epoch is drawn as one, twice
+        # a line needs two points, so that of a single epoch is doubled
         val = curve.val * 2 if len(curve.val) == 1 else curve.val
         ends = [min(1.0, (number + 1) / epochs) for number in range(len(val))]
         numbers = {
@@ -151,19 +151,21 @@ def _gallery(gallery: Gallery, score: str) -> dict[str, Any]:
     numbered = list(enumerate(gallery.names))
     first_baseline = len(numbered) - gallery.baselines
     groups = [("cells", numbered[:first_baseline]), ("baselines", numbered[first_baseline:])]
-    shown = len(gallery.pictures)
+    shown = len(gallery.images)
     data = as_json(gallery)
-    said = f"{'All ' if shown > 1 else ''}{counted(shown, 'captioned image')}."
+    note = f"{'All ' if shown > 1 else ''}{counted(shown, 'captioned image')}."
     if shown < gallery.total:
-        said = f"The first {shown:,} of {counted(gallery.total, 'image')}: --images says how many."
+        note = (
+            f"The first {shown:,} of {counted(gallery.total, 'image')}; --images sets the number."
+        )
     size = len(data.encode("utf-8", "replace")) / 1e6
     if size > LARGE:
-        said += f" They take {size:.0f} MB of this page; fewer --images take less."
-    if not any(picture.source for picture in gallery.pictures):
-        said += " The data set has no pictures, or they are not on this machine."
+        note += f" They take {size:.0f} MB of this page; reduce --images for a smaller one."
+    if not any(image["picture"] for image in gallery.images):
+        note += " The dataset has no pictures, or they are not on this machine."
     scores = list(gallery.scores)
     return {
-        "said": said,
+        "note": note,
         "first": gallery.first,
         "second": gallery.second,
         "groups": [group for group in groups if group[1]],
@@ -180,7 +182,7 @@ def _static(name: str) -> Any:
 
 
 def _breakable(text: str) -> Any:
-    """Lets a line of a spec such as `beam:num_beams=5,n=2` end after its signs."""
+    """Allow line breaks in a spec such as `beam:num_beams=5,n=2` after its punctuation."""
     from markupsafe import Markup, escape
 
     parts = re.split(r"(?<=[:,/])", text)

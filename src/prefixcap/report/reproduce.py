@@ -1,4 +1,4 @@
-"""A study's `config.json` turned back into a study file, and what people want to know of it."""
+"""A study's `config.json` as a study file, and its settings for the reader."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COMPONENTS = {
 
 
 def study_file(config: Mapping[str, Any], registry: Registry) -> str:
-    """Writes a study file for `bench` that gives the study of a config.
+    """Return a study's config as a study file for `bench`.
 
     Args:
-        config: a study's `config.json`.
-        registry: where its components are looked up.
+        config: The study's `config.json`.
+        registry: The registry of its components.
 
     Returns:
-        TOML, or "" where a plugin of the study is not installed.
+        TOML, or "" if a plugin of the study is not installed.
     """
     try:
         study = Study.from_json(config, registry)
@@ -35,14 +35,14 @@ def study_file(config: Mapping[str, Any], registry: Registry) -> str:
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Returns what the study was, for people."""
+    """Return the settings of a study, by their names for the reader."""
 
     def names(key: str) -> str:
         return ", ".join(each["name"] for each in config[key])
 
     limit = config.get("limit")
     return {
-        "data set": _described(config["dataset"]),
+        "data set": _describe(config["dataset"]),
         "images": "all" if limit is None else f"the first {limit} of every split",
         **{key: names(plural) for key, plural in COMPONENTS.items()},
         "prefix length": ", ".join(map(str, config["prefix_lengths"])),
@@ -53,6 +53,6 @@ def settings(config: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _described(data: Mapping[str, Any]) -> str:
+def _describe(data: Mapping[str, Any]) -> str:
     rest = ", ".join(f"{key} {value}" for key, value in data.items() if key != "name")
     return f"{data['name']} ({rest})" if rest else str(data["name"])

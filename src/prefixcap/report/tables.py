@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
-from io import StringIO
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from prefixcap.report.content import BEST, TIED, Cell, Content, Estimate
+from prefixcap.report.content import BEST, TIED, Content, ReportRow
 from prefixcap.report.numbers import columns, interval, number
 from prefixcap.study.analysis.tables import markdown
 
@@ -14,176 +13,157 @@ PAPER = (
     *("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE"),
     *("CLIPScore", "RefCLIPScore", "Length"),
 )
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-}
+"""The scores of a paper's table."""
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        **{char: f"\\{char}" for char in "&%$#_{}"},
+    }
+)
 
 
 def as_markdown(content: Content) -> str:
-    """Writes the table as Markdown, with what its marks say below."""
-    names, facts = content.score_names, content.fact_names
-    bars = str.maketrans({"|": r"\|"})
-    header, body = _texts(
-        content, names, facts, _marked_in_markdown, lambda text: text.translate(bars)
-    )
-    return f"{markdown(header, body)}\n{_note(content, '**bold**', '†')}\n"
+    """Return the table as Markdown, with an explanation of its marks below."""
+    marks = {BEST: "**{}**", TIED: "{}†"}
+    texts = _texts(content, content.score_names, content.fact_names, marks, _escape_bars)
+    return f"{markdown(texts)}\n{_note(content, '**bold**', '†')}\n"
 
 
 def as_latex(content: Content) -> str:
-    """Writes the table's main scores as LaTeX for the package booktabs."""
-    header, body = _texts(content, _main(content), (), _marked_in_latex, latex)
-    names = len(content.cells[0].columns)
-    baselines = sum(cell.baseline for cell in content.cells)
-    lines = [f"{' & '.join(line)} \\\\" for line in body]
-    if 0 < baselines < len(lines):
-        lines.insert(len(lines) - baselines, r"\midrule")
-    said = latex(_note(content, "BOLD", "UNDERLINED"))
-    said = said.replace("BOLD", r"\textbf{bold}").replace("UNDERLINED", r"\underline{underlined}")
-    return "\n".join(
+    """Return the main scores of the table as LaTeX for the package booktabs."""
+    from pandas import DataFrame
+
+    marks = {BEST: r"\textbf{{{}}}", TIED: r"\underline{{{}}}"}
+    scores = _main_scores(content)
+    texts = _texts(content, scores, (), marks, latex)
+    names = len(texts) - len(scores)
+    first = next((n for n, row in enumerate(content.rows) if row.baseline), 0)
+    if first:  # a rule above the baselines
+        column = next(iter(texts.values()))
+        column[first] = "\\midrule\n" + column[first]
+    note = latex(_note(content, "BOLD", "UNDERLINED"))
+    note = note.replace("BOLD", r"\textbf{bold}").replace("UNDERLINED", r"\underline{underlined}")
+    table = DataFrame(texts).style.hide(axis="index")
+    return "% requires \\usepackage{booktabs}; table.csv has every score\n" + table.to_latex(
+        column_format="l" * names + "r" * len(scores),
+        position_float="centering",
+        hrules=True,
+        caption=f"{latex(content.title)}. {note}".strip(),
+    )
+
+
+def as_csv(content: Content, rows: Sequence[ReportRow]) -> str:
+    """Return rows as CSV with every digit; intervals and marks have columns of their own."""
+    names = list(rows[0].columns)
+    records: list[dict[str, Any]] = []
+    for row in rows:
+        record: dict[str, Any] = {name: row.columns.get(name, "") for name in names}
+        if "seed" not in names:
+            record["seeds"] = " ".join(map(str, row.seeds))
+        for score in content.score_names:
+            estimate = row.scores.get(score)
+            record[score] = estimate and estimate.value
+            record[f"{score}_low"] = estimate and estimate.low
+            record[f"{score}_high"] = estimate and estimate.high
+            record[f"{score}_mark"] = row.marks.get(score)
+        records.append(record | {name: row.facts.get(name) for name in content.fact_names})
+    return _csv(records)
+
+
+def differences_as_csv(content: Content) -> str:
+    """Return every compared pair as CSV, first minus second."""
+    labels = {row.id: row.label for row in content.rows}
+    return _csv(
         [
-            r"% needs \usepackage{booktabs}; every score stands in table.csv",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{latex(content.title)}.{' ' if said else ''}{said}}}",
-            rf"\begin{{tabular}}{{{'l' * names}{'r' * (len(header) - names)}}}",
-            r"\toprule",
-            f"{' & '.join(header)} \\\\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
+            {
+                "first": labels[one],
+                "second": labels[two],
+                "score": content.measures.quality,
+                "difference": difference.value,
+                "low": difference.low,
+                "high": difference.high,
+                "p_adjusted": difference.adjusted,
+                "significant": difference.significant,
+            }
+            for (one, two), difference in content.pairs.items()
         ]
     )
 
 
-def as_csv(content: Content, cells: Sequence[Cell]) -> str:
-    """Writes rows as CSV with every digit; ends and marks stand in columns of their own."""
-    names = list(cells[0].columns)
-    several = [] if "seed" in names else ["seeds"]
-    scores = [(s, part) for s in content.score_names for part in ("", "_low", "_high", "_mark")]
-    header = [*names, *several, *(s + part for s, part in scores), *content.fact_names]
-    rows: list[list[object]] = [
-        [
-            *(cell.columns.get(name, "") for name in names),
-            *(" ".join(map(str, cell.seeds)) for _ in several),
-            *(_part(cell.scores.get(score), part) for score, part in scores),
-            *(cell.facts.get(name, "") for name in content.fact_names),
-        ]
-        for cell in cells
-    ]
-    return _csv([header, *rows])
-
-
-def differences_as_csv(content: Content) -> str:
-    """Writes every compared pair as CSV, first minus second."""
-    labels = {cell.id: cell.label for cell in content.cells}
-    header = ["first", "second", "score", "difference", "low", "high", "p_adjusted", "real"]
-    rows: list[list[object]] = [
-        [
-            labels[one],
-            labels[two],
-            content.measures.quality,
-            pair.value,
-            "" if pair.low is None else pair.low,
-            "" if pair.high is None else pair.high,
-            pair.p,
-            str(pair.real).lower(),
-        ]
-        for (one, two), pair in content.pairs.items()
-    ]
-    return _csv([header, *rows])
-
-
 def explained(content: Content, best: str, tied: str) -> str:
-    """Says what the table's intervals and marks are.
+    """Explain the intervals and marks of the table.
 
     Args:
-        content: the report's.
-        best: how the best is marked.
-        tied: how what cannot be told from the best is marked.
+        content: The report's content.
+        best: How the best value is marked.
+        tied: How values that do not differ significantly from the best are marked.
     """
-    estimates = [found for cell in content.cells for found in cell.scores.values()]
-    said = []
-    if any(found.low is not None for found in estimates):
-        said.append(f"In brackets: {100 * content.level:.0f} % confidence intervals.")
-    if any(found.mark for found in estimates):
-        said.append(
+    sentences = []
+    if any(each.low is not None for row in content.rows for each in row.scores.values()):
+        sentences.append(f"In brackets: {100 * content.level:.0f} % confidence intervals.")
+    if any(row.marks for row in content.rows):
+        sentences.append(
             f"{best}: the best of its column; {tied}: not significantly different from the best "
             f"({content.correction})."
         )
-    return " ".join(said)
+    return " ".join(sentences)
+
+
+def latex(text: str) -> str:
+    """Escape a text for LaTeX."""
+    return text.translate(_LATEX)
+
+
+def _escape_bars(text: str) -> str:
+    return text.replace("|", r"\|")
 
 
 def _note(content: Content, best: str, tied: str) -> str:
     return " ".join([explained(content, best, tied), *content.warnings]).strip()
 
 
-def latex(text: str) -> str:
-    """Writes a text so that LaTeX prints it as it is."""
-    return "".join(_LATEX.get(char, char) for char in text)
-
-
-def _main(content: Content) -> list[str]:
-    """Returns the scores that a paper's table has room for."""
+def _main_scores(content: Content) -> list[str]:
+    """Return the scores that fit into a paper's table."""
     wanted = (content.measures.quality, content.measures.diversity)
-    # an encoder other than the usual one stands in brackets
-    found = [s for s in content.score_names if s in wanted or s.partition("[")[0] in PAPER]
-    return found or list(content.score_names)
+    # an encoder other than the default follows in brackets: CLIPScore[model]
+    main = [s for s in content.score_names if s in wanted or s.partition("[")[0] in PAPER]
+    return main or list(content.score_names)
 
 
 def _texts(
     content: Content,
     scores: Sequence[str],
     facts: Sequence[str],
-    marked: Callable[[Estimate, int], str],
-    plain: Callable[[str], str],
-) -> tuple[list[str], list[list[str]]]:
-    names = list(content.cells[0].columns)
-    decimals = columns(content.cells)
-    header = [plain(name) for name in (*names, *scores, *facts)]
-    body = [
-        [
-            *(plain(cell.columns.get(name, "")) for name in names),
-            *(
-                marked(cell.scores[name], decimals[name]) if name in cell.scores else ""
-                for name in scores
-            ),
-            *(plain(number(cell.facts.get(name), decimals.get(name, 0))) for name in facts),
-        ]
-        for cell in content.cells
-    ]
-    return header, body
+    marks: Mapping[str, str],
+    escape: Callable[[str], str],
+) -> dict[str, list[str]]:
+    """Return the columns of the table, by title."""
+    decimals = columns(content.rows)
+
+    def score_text(row: ReportRow, name: str) -> str:
+        if name not in row.scores:
+            return ""
+        value = number(row.scores[name].value, decimals[name])
+        marked = marks.get(row.marks.get(name, ""), "{}").format(value)
+        return f"{marked} {interval(row.scores[name], decimals[name])}".strip()
+
+    texts = {
+        escape(name): [escape(row.columns.get(name, "")) for row in content.rows]
+        for name in content.rows[0].columns
+    }
+    texts |= {escape(name): [score_text(row, name) for row in content.rows] for name in scores}
+    return texts | {
+        escape(name): [number(row.facts.get(name), decimals.get(name, 0)) for row in content.rows]
+        for name in facts
+    }
 
 
-def _marked_in_markdown(found: Estimate, decimals: int) -> str:
-    value = number(found.value, decimals)
-    marked = {BEST: f"**{value}**", TIED: f"{value}†"}.get(found.mark, value)
-    return f"{marked} {interval(found.low, found.high, decimals)}".strip()
+def _csv(records: Sequence[Mapping[str, Any]]) -> str:
+    from pandas import DataFrame
 
-
-def _marked_in_latex(found: Estimate, decimals: int) -> str:
-    value = number(found.value, decimals)
-    marks = {BEST: rf"\textbf{{{value}}}", TIED: rf"\underline{{{value}}}"}
-    marked = marks.get(found.mark, value)
-    return f"{marked} {interval(found.low, found.high, decimals)}".strip()
-
-
-def _part(found: Estimate | None, part: str) -> object:
-    if found is None:
-        return ""
-    each = {"": found.value, "_low": found.low, "_high": found.high, "_mark": found.mark}[part]
-    return "" if each is None else each
-
-
-def _csv(rows: Sequence[Sequence[object]]) -> str:
-    buffer = StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
+    return str(DataFrame(records).to_csv(index=False, lineterminator="\n"))

@@ -1,4 +1,4 @@
-"""The trainings of a study, as a report shows them."""
+"""The trainings of a study, for a report."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prefixcap.report import lines
+from prefixcap.report import rows
 from prefixcap.report.content import Curve
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import varied
 
 
-def curves(found: SavedStudy) -> tuple[list[Curve], list[str]]:
-    """Returns the trainings in the order of the study, and the models that have no record of it."""
-    more = varied(found.rows)
-    models = {row["model"]: row for row in found.rows}
-    told = {model: found.histories.get(model, {}) for model in models}
-    known = [model for model, history in told.items() if history.get("train_loss")]
-    made = [_curve(model, models[model], told[model], more) for model in known]
-    return made, [model for model in models if model not in known]
+def curves(study: SavedStudy) -> tuple[list[Curve], list[str]]:
+    """Return the trainings in the study's order, and the models without a training history."""
+    more = varied(study.rows)
+    models = {row["model"]: row for row in study.rows}
+    histories = {model: study.histories.get(model, {}) for model in models}
+    known = [model for model, history in histories.items() if history.get("train_loss")]
+    drawn = [_curve(model, models[model], histories[model], more) for model in known]
+    return drawn, [model for model in models if model not in known]
 
 
 def _curve(
     model: str, row: Mapping[str, Any], history: Mapping[str, Any], more: list[str]
 ) -> Curve:
-    numbers = {name: value for name, value in lines.facts(row).items() if name != "captions/s"}
+    numbers = {name: value for name, value in rows.facts(row).items() if name != "captions/s"}
     return Curve(
         id=Path(model).name,
-        panel=lines.panel(row["mapper"], row, more),
+        panel=rows.panel(row["mapper"], row, more),
         prefix_length=row["prefix_length"],
         seed=row["seed"],
         columns={

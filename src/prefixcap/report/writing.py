@@ -1,4 +1,4 @@
-"""Writes a report: the page, the figures and the tables."""
+"""Write a report: the page, the figures and the tables."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ PAGE = "report.html"
 
 
 @attrs.frozen(kw_only=True)
-class Written:
-    """What a report consists of.
+class WrittenReport:
+    """The files of a report.
 
     Attributes:
-        page: the page.
-        figures: the figures for papers; none where only the page was wanted.
-        tables: the tables; none where only the page was wanted.
-        images: how many images the gallery shows.
-        notes: sentences on what makes the numbers wrong, is missing or was left out.
+        page: The page.
+        figures: The figures for papers; none if only the page was wanted.
+        tables: The tables; none if only the page was wanted.
+        images: The number of images in the gallery.
+        notes: Sentences about what is wrong, missing or left out.
     """
 
     page: Path
@@ -38,7 +38,7 @@ class Written:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what `report --json` prints."""
+        """Return what `report --json` prints."""
         return {
             "page": str(self.page),
             "figures": [str(path) for path in self.figures],
@@ -57,41 +57,37 @@ def write(
     images: int = IMAGES,
     correction: str | None = None,
     reporter: Reporter | None = None,
-) -> Written:
-    """Writes the report of a study.
+) -> WrittenReport:
+    """Write the report of a study.
 
     Args:
-        folder: the study's folder.
-        out: a folder for the page, the figures and the tables, or a file that ends in ".html" for
-            the page alone; the folder `report` in the study's unless given.
-        kind: of the figures for papers, "pdf" or "svg".
-        score: what the report is read by; CIDEr, where it was scored, unless given.
-        images: at most so many images in the gallery.
-        correction: how p-values are adjusted for many comparisons; as the study was run with
-            unless given.
-        reporter: who is told what is being done.
-
-    Returns:
-        What was written.
+        folder: The study's folder.
+        out: A folder for the page, the figures and the tables, or an ".html" file for the page
+            alone; by default the folder `report` in the study's.
+        kind: The format of the figures for papers, "pdf" or "svg".
+        score: The main score; by default CIDEr if it was scored.
+        images: The maximum number of images in the gallery.
+        correction: The correction for multiple comparisons; by default the study's own.
+        reporter: Receives progress messages.
 
     Raises:
-        PrefixcapError: the folder holds no study, none of its cells is finished or scored, or an
-            argument is not possible.
+        PrefixcapError: If the folder holds no study, none of its cells is finished or scored, or
+            an argument is invalid.
     """
     from prefixcap.report.figures import figures
-    from prefixcap.report.gather import Wanted, gather
+    from prefixcap.report.gather import ReportOptions, gather
     from prefixcap.report.page import page
 
     target = folder / "report" if out is None else out
     alone = target.suffix.lower() == ".html"
     _check(target, alone, kind)
-    wanted = Wanted(score=score, images=images, correction=correction)
-    content = gather(folder, wanted, reporter)
+    options = ReportOptions(score=score, images=images, correction=correction)
+    content = gather(folder, options, reporter)
     drawn = figures(content)
     path = target if alone else target / PAGE
     _write(path, page(content, drawn).encode("utf-8", "replace"))
     gallery = content.gallery
-    return Written(
+    return WrittenReport(
         page=path,
         figures=()
         if alone
@@ -100,7 +96,7 @@ def write(
             for figure in drawn
         ),
         tables=() if alone else _tables(target / "tables", content),
-        images=0 if gallery is None else len(gallery.pictures),
+        images=0 if gallery is None else len(gallery.images),
         notes=(*content.warnings, *content.notes),
     )
 
@@ -111,7 +107,7 @@ def _tables(folder: Path, content: Content) -> tuple[Path, ...]:
     texts = {
         "table.md": tables.as_markdown(content),
         "table.tex": tables.as_latex(content),
-        "table.csv": tables.as_csv(content, content.cells),
+        "table.csv": tables.as_csv(content, content.rows),
     }
     if content.single:
         texts["seeds.csv"] = tables.as_csv(content, content.single)

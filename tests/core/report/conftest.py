@@ -4,18 +4,8 @@ import json
 
 import pytest
 
-from prefixcap.report.content import (
-    BEST,
-    TIED,
-    Cell,
-    Content,
-    Curve,
-    Estimate,
-    Gallery,
-    Measures,
-    Pair,
-    Picture,
-)
+from prefixcap.evaluation.stats import Difference, Estimate
+from prefixcap.report.content import BEST, TIED, Content, Curve, Gallery, Measures, ReportRow
 
 HOSTILE = "</script><script>window.hacked = 1</script><b>&amp;\" 'x"
 
@@ -35,7 +25,7 @@ def content() -> Content:
             (mapper, length) for mapper in ("mlp", HOSTILE) for length in (1, 10)
         )
     ]
-    baseline = Cell(
+    baseline = ReportRow(
         id="c4",
         label="nearest training image",
         columns={"mapper": "nearest training image", "P": "", "decoder": ""},
@@ -44,14 +34,14 @@ def content() -> Content:
     )
     cells = [*grid, baseline]
     pairs = {
-        (one.id, two.id): Pair(value=-0.1, low=-0.2, high=-0.01, p=0.02, real=True)
+        (one.id, two.id): Difference(value=-0.1, low=-0.2, high=-0.01, p=0.002, adjusted=0.02)
         for place, one in enumerate(cells)
         for two in cells[place + 1 :]
     }
     return Content(
         title=f"Captions of {HOSTILE}",
         measures=Measures(quality="CIDEr", diversity="Distinct_2"),
-        cells=cells,
+        rows=cells,
         single=[],
         score_names=["CIDEr", "Distinct_2"],
         fact_names=["captions/s", "trained parameters"],
@@ -71,8 +61,8 @@ def content() -> Content:
     )
 
 
-def cell(name: str, mapper: str, length: int, value: float, mark: str) -> Cell:
-    return Cell(
+def cell(name: str, mapper: str, length: int, value: float, mark: str) -> ReportRow:
+    return ReportRow(
         id=name,
         label=f"{mapper} P={length} greedy",
         mapper=mapper,
@@ -82,9 +72,10 @@ def cell(name: str, mapper: str, length: int, value: float, mark: str) -> Cell:
         columns={"mapper": mapper, "P": str(length), "decoder": "greedy"},
         seeds=(0, 1),
         scores={
-            "CIDEr": Estimate(value=value, low=value - 0.1, high=value + 0.1, mark=mark),
+            "CIDEr": Estimate(value=value, low=value - 0.1, high=value + 0.1),
             "Distinct_2": Estimate(value=0.3 - value / 10),
         },
+        marks={"CIDEr": mark} if mark else {},
         facts={"captions/s": 10.0 * length, "trained parameters": 1234567},
     )
 
@@ -107,14 +98,14 @@ def gallery() -> Gallery:
     return Gallery(
         names=["mlp P=1 greedy", HOSTILE, "nearest training image"],
         baselines=1,
-        pictures=[
-            Picture(
-                id=f"{HOSTILE} {number}",
-                references=(HOSTILE, "A dog."),
-                captions=((HOSTILE, "A cat."), ("A cat.",), ("",)),
-                source="data:image/webp;base64,UklGRg==",
-                size=(10, 10),
-            )
+        images=[
+            {
+                "id": f"{HOSTILE} {number}",
+                "references": (HOSTILE, "A dog."),
+                "captions": [[HOSTILE, "A cat."], ["A cat."], [""]],
+                "picture": "data:image/webp;base64,UklGRg==",
+                "size": (10, 10),
+            }
             for number in range(2)
         ],
         scores={"CIDEr": [[0.1, 0.2], None, [0.0, 0.5]]},

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefixcap.report.content import Cell, Content, Measures
+from prefixcap.report.content import Content, Measures, ReportRow
 from prefixcap.report.figures import figures
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.figures.frontier import Measure, frontier
@@ -19,7 +19,7 @@ POINTS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12)
 
 @given(POINTS)
 def test_the_frontier_is_what_nothing_beats(points: list[tuple[int, int, int]]) -> None:
-    cells = [Cell(id=str(number), label="") for number in range(len(points))]
+    cells = [ReportRow(id=str(number), label="") for number in range(len(points))]
     measures = [
         Measure(str(axis), {str(n): float(point[axis]) for n, point in enumerate(points)})
         for axis in range(3)
@@ -61,8 +61,8 @@ def test_a_difference_has_a_sign_for_each_direction(content: Content) -> None:
 
 
 def test_an_axis_of_speed_has_plain_numbers(content: Content) -> None:
-    speeds = [attrs.evolve(c, facts={"captions/s": 10.0**n}) for n, c in enumerate(content.cells)]
-    found = figures(attrs.evolve(content, cells=speeds))
+    speeds = [attrs.evolve(c, facts={"captions/s": 10.0**n}) for n, c in enumerate(content.rows)]
+    found = figures(attrs.evolve(content, rows=speeds))
     (frontier,) = [figure for figure in found if figure.name == "frontier"]
     text = frontier.file("svg").decode()
     assert "mathdefault" not in text
@@ -71,9 +71,9 @@ def test_an_axis_of_speed_has_plain_numbers(content: Content) -> None:
 
 def test_a_legend_is_left_out_where_it_would_be_longer_than_the_figure(content: Content) -> None:
     def of(count: int) -> Content:
-        first = content.cells[0]
+        first = content.rows[0]
         cells = [attrs.evolve(first, id=f"c{n}", decoder=f"decoder {n}") for n in range(count)]
-        return attrs.evolve(content, cells=cells, pairs={}, curves=[])
+        return attrs.evolve(content, rows=cells, pairs={}, curves=[])
 
     many, few = figures(of(400)), figures(of(30))
     assert many.prefix is not None
@@ -86,18 +86,18 @@ def test_a_legend_is_left_out_where_it_would_be_longer_than_the_figure(content: 
 
 def test_where_more_is_not_better_the_score_has_no_frontier(content: Content) -> None:
     neutral = attrs.evolve(
-        content, measures=Measures(quality="CIDEr", more_is_better=False, diversity="Distinct_2")
+        content, measures=Measures(quality="CIDEr", higher_is_better=False, diversity="Distinct_2")
     )
     found = figures(neutral).frontier
     assert found is not None
     assert [panel.title for panel in found.panels] == ["Distinct_2 against captions/s"]
-    alone = attrs.evolve(neutral, measures=Measures(quality="CIDEr", more_is_better=False))
+    alone = attrs.evolve(neutral, measures=Measures(quality="CIDEr", higher_is_better=False))
     assert figures(alone).frontier is None
 
 
 def test_many_decoders_are_told_apart_by_colour_and_marker() -> None:
     names, kinds = [f"decoder {n}" for n in range(24)], ["mlp", "transformer"]
     looks = Looks(names, kinds)
-    seen = {(looks.colour(name), looks.shape(kind, name)) for name in names for kind in kinds}
+    seen = {(looks.color(name), looks.shape(kind, name)) for name in names for kind in kinds}
     assert len(seen) == len(names) * len(kinds)
     assert [looks.shape(kind) for kind in kinds] == [looks.shape(kind, names[0]) for kind in kinds]

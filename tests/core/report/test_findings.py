@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import attrs
 
-from prefixcap.report.content import TIED, Content, Estimate, Measures
+from prefixcap.evaluation.stats import Estimate
+from prefixcap.report.content import TIED, Content, Measures
 from prefixcap.report.findings import sentences
 
 
 def test_the_best_what_ties_with_it_and_what_needs_no_model(content: Content) -> None:
     first, ties, baseline = sentences(content, 1)
-    label = content.cells[3].label
+    label = content.rows[3].label
     assert first == (
         f"1 image, 4 cells. By CIDEr, {label} is best: 0.800 [0.700, 0.900], the mean of 2 seeds."
     )
-    assert ties.startswith("1 of the 3 others cannot be told from it")
+    assert ties.startswith("1 of the 3 others is not significantly worse")
     assert baseline == (
         "Without any model, nearest training image has 0.400 [0.300, 0.500]: none of the 4 cells "
         "is significantly better."
@@ -20,13 +21,12 @@ def test_the_best_what_ties_with_it_and_what_needs_no_model(content: Content) ->
 
 
 def test_of_a_score_of_which_more_is_not_better_the_highest_is_told(content: Content) -> None:
-    measures = Measures(quality="CIDEr", more_is_better=False)
-    cells = [
-        attrs.evolve(cell, scores={"CIDEr": attrs.evolve(cell.scores["CIDEr"], mark="")})
-        for cell in content.cells
+    measures = Measures(quality="CIDEr", higher_is_better=False)
+    rows = [
+        attrs.evolve(row, scores={"CIDEr": row.scores["CIDEr"]}, marks={}) for row in content.rows
     ]
-    told = sentences(attrs.evolve(content, measures=measures, cells=cells), 1000)
-    label = content.cells[3].label
+    told = sentences(attrs.evolve(content, measures=measures, rows=rows), 1000)
+    label = content.rows[3].label
     assert told == [
         f"1,000 images, 4 cells. {label} has the highest CIDEr: 0.800 [0.700, 0.900], the mean of "
         "2 seeds.",
@@ -36,9 +36,9 @@ def test_of_a_score_of_which_more_is_not_better_the_highest_is_told(content: Con
 
 
 def test_cells_without_the_score_are_not_counted(content: Content) -> None:
-    grid = [cell for cell in content.cells if not cell.baseline]
-    tied = {"CIDEr": Estimate(value=0.1, mark=TIED)}
-    cells = [attrs.evolve(grid[0], scores=tied), attrs.evolve(grid[1], scores={})]
-    assert sentences(attrs.evolve(content, cells=cells, pairs={}), 2)[0].startswith(
+    grid = [cell for cell in content.rows if not cell.baseline]
+    tied = attrs.evolve(grid[0], scores={"CIDEr": Estimate(value=0.1)}, marks={"CIDEr": TIED})
+    rows = [tied, attrs.evolve(grid[1], scores={})]
+    assert sentences(attrs.evolve(content, rows=rows, pairs={}), 2)[0].startswith(
         "2 images, 1 cell. By CIDEr, mlp P=1 greedy is best: 0.100"
     )

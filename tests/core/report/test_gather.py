@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.report.content import Cell, Estimate
-from prefixcap.report.gather import Wanted, _diversity, _pairs, _quality, _sentence
+from prefixcap.evaluation.stats import Estimate
+from prefixcap.report.content import ReportRow
+from prefixcap.report.gather import ReportOptions, _diversity, _pairs, _quality, _sentence
 from prefixcap.study.analysis.analysis import Analysis
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import TableRow
 
 
-def cell(number: int, *scores: str, baseline: bool = False) -> Cell:
+def cell(number: int, *scores: str, baseline: bool = False) -> ReportRow:
     known = {name: Estimate(value=1.0) for name in scores}
-    return Cell(id=f"c{number}", label="", scores=known, baseline=baseline)
+    return ReportRow(id=f"c{number}", label="", scores=known, baseline=baseline)
 
 
 def compared(count: int, numbers: list[int]) -> Analysis:
@@ -48,13 +49,11 @@ def test_pairs_are_those_of_the_analysis() -> None:
     cells = [cell(n) for n in range(6)]
     found = _pairs(made, cells, "CIDEr", "holm")
     assert [*found] == [(f"c{one}", f"c{two}") for one, two in combinations(numbers, 2)]
-    assert sum(pair.real for pair in found.values()) == 2
+    assert sum(pair.significant for pair in found.values()) == 2
     for one, two in combinations(numbers, 2):
-        pair, wanted = found[f"c{one}", f"c{two}"], made.contrast(one, two, "CIDEr")
-        assert (pair.value, pair.low, pair.high) == (wanted.value, wanted.low, wanted.high)
-        assert pair.p == wanted.adjusted["holm"]
+        assert found[f"c{one}", f"c{two}"] == made.difference(one, two, "CIDEr", "holm")
     every = _pairs(made, cells, "CIDEr", "benjamini-hochberg").values()
-    assert {pair.real for pair in every} == {True}
+    assert {pair.significant for pair in every} == {True}
     assert _pairs(made, cells, "SPICE", "holm") == {}
 
 
@@ -64,7 +63,7 @@ def test_a_thousand_cells_are_paired_at_once(monkeypatch: pytest.MonkeyPatch) ->
     def looked_up(*_: object) -> None:
         raise AssertionError("each of half a million pairs would be searched for in a list")
 
-    monkeypatch.setattr(Analysis, "contrast", looked_up)
+    monkeypatch.setattr(Analysis, "difference", looked_up)
     assert len(_pairs(made, [cell(n) for n in range(1000)], "CIDEr", "holm")) == 499_500
 
 
@@ -106,10 +105,10 @@ def test_the_correction_is_the_studys_unless_given(tmp_path: Path) -> None:
         return SavedStudy(folder=tmp_path, config=config, complete=True, **rest)  # type: ignore[arg-type]
 
     other = study(correction="benjamini-hochberg")
-    assert Wanted().correction_of(study()) == "holm"
-    assert Wanted().correction_of(other) == "benjamini-hochberg"
-    assert Wanted(correction="holm").correction_of(other) == "holm"
+    assert ReportOptions().correction_for(study()) == "holm"
+    assert ReportOptions().correction_for(other) == "benjamini-hochberg"
+    assert ReportOptions(correction="holm").correction_for(other) == "holm"
     with pytest.raises(PrefixcapError, match=r"config.json: 'correction' cannot be 'hol'; did you"):
-        Wanted().correction_of(study(correction="hol"))
+        ReportOptions().correction_for(study(correction="hol"))
     with pytest.raises(PrefixcapError, match=r"^--correction cannot be 'hol'; did you mean 'holm'"):
-        Wanted(correction="hol")
+        ReportOptions(correction="hol")

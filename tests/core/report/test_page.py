@@ -13,13 +13,12 @@ from typing import Any
 import attrs
 import pytest
 
-from prefixcap.report.content import Cell as ReportCell
-from prefixcap.report.content import Content, Estimate
+from prefixcap.report.content import Content, ReportRow
 from prefixcap.report.figures import Figures, figures
 from prefixcap.report.gallery import _scores as gallery_scores
 from prefixcap.report.gallery import as_json
 from prefixcap.report.page import page
-from prefixcap.study.analysis.reader import Cell
+from prefixcap.study.analysis.reader import SavedCell
 
 UNDRAWN = Figures(prefix=None, frontier=None, differences=None, training=None)
 
@@ -104,16 +103,18 @@ def test_the_data_of_the_gallery_is_what_it_was(content: Content, hostile: str) 
 
 def test_a_large_gallery_says_what_it_takes(content: Content) -> None:
     assert content.gallery is not None
-    (picture, *_) = content.gallery.pictures
-    large = attrs.evolve(picture, source="data:," + "x" * 12_000_000)
-    gallery = attrs.evolve(content.gallery, pictures=[large], total=1)
+    large = {**content.gallery.images[0], "picture": "data:," + "x" * 12_000_000}
+    gallery = attrs.evolve(content.gallery, images=[large], total=1)
     several = attrs.evolve(content, gallery=gallery)
     text = page(several, UNDRAWN)
-    assert "1 captioned image. They take 12 MB of this page; fewer --images take less." in text
+    assert (
+        "1 captioned image. They take 12 MB of this page; reduce --images for a smaller one."
+        in text
+    )
 
 
 def test_a_small_gallery_does_not(text: str) -> None:
-    assert "The first 2 of 7 images: --images says how many." in text
+    assert "The first 2 of 7 images; --images sets the number." in text
     assert "MB of this page" not in text
 
 
@@ -141,8 +142,8 @@ def test_nothing_is_better_where_more_is_not(content: Content) -> None:
     assert "the row is better" in page(content, figures(content))
     neutral = attrs.evolve(
         content,
-        measures=attrs.evolve(content.measures, more_is_better=False),
-        cells=unmarked(content.cells),
+        measures=attrs.evolve(content.measures, higher_is_better=False),
+        rows=unmarked(content.rows),
         findings=[],
     )
     found = figures(neutral)
@@ -155,11 +156,8 @@ def test_nothing_is_better_where_more_is_not(content: Content) -> None:
     assert not re.search(r"\b(best|better|worse|worst)\b", shown)
 
 
-def unmarked(cells: Sequence[ReportCell]) -> list[ReportCell]:
-    def plain(cell: ReportCell) -> dict[str, Estimate]:
-        return {name: attrs.evolve(each, mark="") for name, each in cell.scores.items()}
-
-    return [attrs.evolve(cell, scores=plain(cell)) for cell in cells]
+def unmarked(rows: Sequence[ReportRow]) -> list[ReportRow]:
+    return [attrs.evolve(row, marks={}) for row in rows]
 
 
 def test_the_differences_say_where_their_intervals_are(text: str) -> None:
@@ -181,7 +179,7 @@ def test_landmarks_have_names_of_their_own(text: str) -> None:
 
 
 def test_radio_buttons_are_not_restored_by_the_browser(content: Content) -> None:
-    seeds = attrs.evolve(content, single=content.cells)
+    seeds = attrs.evolve(content, single=content.rows)
     inputs = Elements(page(seeds, UNDRAWN)).all("input")
     radios = [found for found in inputs if found["type"] == "radio"]
     assert len(radios) == 5
@@ -197,11 +195,11 @@ def test_old_browsers_get_the_light_colours() -> None:
     plain = dict(re.findall(r"^  (--\w+): (#\w+);", css, re.M))
     light = dict(re.findall(r"^    (--\w+): light-dark\((#\w+), ", both[0], re.M))
     assert plain == light
-    assert len(light) == 18
+    assert len(light) == 17
 
 
 def test_sections_without_content_are_left_out(content: Content) -> None:
-    bare = attrs.evolve(content, pairs={}, curves=[], gallery=None, cells=content.cells[:1])
+    bare = attrs.evolve(content, pairs={}, curves=[], gallery=None, rows=content.rows[:1])
     ids = {found.get("id") for found in Elements(page(bare, figures(bare))).all("section")}
     assert ids == {"table", "prefix-length", "reproduce"}
 
@@ -219,7 +217,7 @@ def test_the_package_has_its_files(name: str) -> None:
 
 
 def test_a_score_that_is_not_a_number_is_none(tmp_path: Path) -> None:
-    cells = [Cell(name="a", folder=tmp_path, scores={}), Cell(name="b", folder=tmp_path, scores={})]
+    cells = [SavedCell(name=name, folder=tmp_path, scores={}) for name in "ab"]
     vars(cells[0])["per_image"] = {"SPICE": [0.5, float("nan")]}
     vars(cells[1])["per_image"] = {}
     assert gallery_scores(cells, 2) == {"SPICE": [[0.5, None], None]}

@@ -12,7 +12,7 @@ from PIL import Image
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.report.gallery import thumbnail
-from prefixcap.study.analysis.contact_sheet import draw, loaded
+from prefixcap.study.analysis.contact_sheet import draw, load_picture
 from prefixcap.study.analysis.reader import CaptionedImage, SavedStudy
 
 NOISE = Image.effect_noise((80, 60), 90).convert("RGB")
@@ -62,7 +62,7 @@ def test_whatever_an_opener_raises_it_is_no_picture(error: Exception) -> None:
     def opener() -> Image.Image:
         raise error
 
-    assert loaded(opener) is None
+    assert load_picture(opener) is None
 
 
 def test_files_are_closed(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_files_are_closed(tmp_path: Path) -> None:
         return opened[-1]
 
     for path in (truncated(tmp_path / "bad.jpg"), turned(tmp_path / "good.jpg")):
-        assert (loaded(opener) is None) is (path.name == "bad.jpg")
+        assert (load_picture(opener) is None) is (path.name == "bad.jpg")
         assert getattr(opened[-1], "fp", None) is None
 
 

@@ -8,8 +8,9 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefixcap.evaluation.stats import Estimate
 from prefixcap.report import tables
-from prefixcap.report.content import Content, Estimate
+from prefixcap.report.content import Content
 from prefixcap.report.numbers import digits, number
 
 
@@ -18,11 +19,11 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_csv_has_every_digit_the_ends_and_the_marks(content: Content, hostile: str) -> None:
-    found = rows(tables.as_csv(content, content.cells))
+    found = rows(tables.as_csv(content, content.rows))
     assert [row["mapper"] for row in found] == ["mlp", "mlp", hostile, hostile, found[-1]["mapper"]]
     best = found[3]
-    assert float(best["CIDEr"]) == content.cells[3].scores["CIDEr"].value
-    assert float(best["CIDEr_low"]) == content.cells[3].scores["CIDEr"].low
+    assert float(best["CIDEr"]) == content.rows[3].scores["CIDEr"].value
+    assert float(best["CIDEr_low"]) == content.rows[3].scores["CIDEr"].low
     assert [row["CIDEr_mark"] for row in found] == ["", "", "tied", "best", ""]
     assert found[-1]["captions/s"] == found[-1]["seeds"] == ""
 
@@ -30,14 +31,15 @@ def test_csv_has_every_digit_the_ends_and_the_marks(content: Content, hostile: s
 def test_every_pair_stands_in_the_differences(content: Content) -> None:
     found = rows(tables.differences_as_csv(content))
     assert len(found) == 10
-    assert {row["real"] for row in found} == {"true"}
+    assert {row["significant"] for row in found} == {"True"}
+    assert {float(row["low"]) for row in found} == {-0.2}
     assert (found[0]["first"], found[0]["second"]) == ("mlp P=1 greedy", "mlp P=10 greedy")
 
 
 def test_markdown_marks_and_explains(content: Content) -> None:
     text = tables.as_markdown(content)
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + len(content.cells)
+    assert len(lines) == 2 + len(content.rows)
     assert "**0.800** [0.700, 0.900]" in lines[5]
     assert "0.700† [0.600, 0.800]" in lines[4]
     assert "†: not significantly different from the best" in text
@@ -48,11 +50,11 @@ def test_latex_is_a_booktabs_table_whose_texts_are_escaped(content: Content) -> 
     text = tables.as_latex(content)
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
     assert text.count(r"\midrule") == 2  # below the header, and above the baseline
-    assert r"\textbf{0.800}" in text
+    assert r"\textbf{0.800} [0.700, 0.900]" in text
     assert r"\underline{0.700}" in text
     body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
     lines = [line for line in body.splitlines() if line.endswith(r"\\")]
-    assert len(lines) == 1 + len(content.cells)
+    assert len(lines) == 1 + len(content.rows)
     assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {4}
 
 
@@ -68,22 +70,17 @@ def test_latex_leaves_no_special_character(text: str) -> None:
 
 
 def test_without_comparisons_nothing_is_said_of_marks(content: Content) -> None:
-    plain = [
-        attrs.evolve(
-            cell, scores={k: attrs.evolve(each, mark="") for k, each in cell.scores.items()}
-        )
-        for cell in content.cells
-    ]
-    assert "best" not in tables.explained(attrs.evolve(content, cells=plain), "bold", "underlined")
+    plain = [attrs.evolve(row, marks={}) for row in content.rows]
+    assert "best" not in tables.explained(attrs.evolve(content, rows=plain), "bold", "underlined")
 
 
 def test_brackets_are_told_of_where_there_are_any(content: Content) -> None:
     assert tables.explained(content, "bold", "underlined").startswith("In brackets: 95 %")
     bare = [
-        attrs.evolve(cell, scores={"CIDEr": Estimate(value=cell.scores["CIDEr"].value)})
-        for cell in content.cells
+        attrs.evolve(cell, scores={"CIDEr": Estimate(value=cell.scores["CIDEr"].value)}, marks={})
+        for cell in content.rows
     ]
-    plain = attrs.evolve(content, cells=bare, score_names=["CIDEr"])
+    plain = attrs.evolve(content, rows=bare, score_names=["CIDEr"])
     assert tables.explained(plain, "bold", "underlined") == ""
     assert r"\caption{Captions of" in tables.as_latex(plain)
     assert tables.as_markdown(plain).endswith("|\n\n\n")
@@ -100,9 +97,9 @@ def test_a_papers_table_has_the_scores_of_any_clip(content: Content) -> None:
     names = ["CLIPScore[scenes-clip]", "RefCLIPScore[scenes-clip]", "Rep_2", "CIDEr"]
     cells = [
         attrs.evolve(cell, scores={name: Estimate(value=0.5) for name in names})
-        for cell in content.cells
+        for cell in content.rows
     ]
-    text = tables.as_latex(attrs.evolve(content, cells=cells, score_names=names))
+    text = tables.as_latex(attrs.evolve(content, rows=cells, score_names=names))
     header = text.partition("\\toprule\n")[2].partition("\n")[0]
     assert header == (
         r"mapper & P & decoder & CLIPScore[scenes-clip] & RefCLIPScore[scenes-clip] & CIDEr \\"

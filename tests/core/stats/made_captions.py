@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from prefixcap.evaluation.stats import Mean
+
 Captions = dict[str, list[str]]
 
 WORDS = ("a", "the", "dog", "cat", "man", "runs", "sits", "on", "grass", "red", "with", "ball")
@@ -39,6 +41,14 @@ def published_cider(references: dict[int, list[str]], predictions: dict[int, lis
     from pycocoevalcap.cider.cider import Cider
 
     return float(Cider().compute_score(references, predictions)[0])
+
+
+def mean_cider(references: Captions, predictions: Captions) -> Mean:
+    """Returns CIDEr as the mean of the published code's score of each image."""
+    from pycocoevalcap.cider.cider import Cider
+
+    each = Cider().compute_score(references, predictions)[1]
+    return Mean({"CIDEr": [float(value) for value in each]}, list(references))
 
 
 def published_bleu(

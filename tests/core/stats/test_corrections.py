@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import false_discovery_control
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import benjamini_hochberg, holm
@@ -16,9 +15,8 @@ def test_holm_by_hand() -> None:
     assert holm([0.6, 0.7]) == [1, 1]
 
 
-@given(values)
-def test_benjamini_hochberg_is_scipy_s(found: list[float]) -> None:
-    assert benjamini_hochberg(found) == pytest.approx(false_discovery_control(found))
+def test_benjamini_hochberg_by_hand() -> None:
+    assert benjamini_hochberg([0.04, 0.01, 0.03, 0.005]) == pytest.approx([0.04, 0.02, 0.04, 0.02])
 
 
 @given(values)
@@ -37,5 +35,5 @@ def test_nothing_to_correct() -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_what_is_no_p_value_is_said(value: float) -> None:
-    with pytest.raises(PrefixcapError, match="is no p-value"):
+    with pytest.raises(PrefixcapError, match="is not a p-value"):
         holm([0.5, value])

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from paired_tests import paired_bootstrap
 from scipy.stats import binom, norm, t
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import (
-    Cells,
+    CellTable,
     Mean,
     Replicates,
     SeedVariance,
     bootstrap_interval,
-    combined,
     holm,
-    paired_bootstrap,
+    pool_seeds,
     replicate,
 )
 from prefixcap.evaluation.stats.seeds import pooled_paired_variance, pooled_variance, t_draws
@@ -30,8 +30,8 @@ def cell(values: np.ndarray, resamples: int = 200) -> Replicates:
     return replicate(columns, resamples=resamples)
 
 
-def table(*cells: Replicates, fixed: int = 0) -> Cells:
-    return Cells(replicates=cells, fixed=[False] * (len(cells) - fixed) + [True] * fixed)
+def table(*cells: Replicates, fixed: int = 0) -> CellTable:
+    return CellTable(replicates=cells, fixed=[False] * (len(cells) - fixed) + [True] * fixed)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -59,11 +59,11 @@ def test_without_seeds_every_pair_is_its_own() -> None:
 def test_pooled_variances_are_those_of_the_textbook() -> None:
     rng = np.random.default_rng(2)
     cells = list(rng.normal(size=(4, 3, 2)))
-    variance, freedom = pooled_variance(cells)
-    assert freedom == 8
+    variance, dof = pooled_variance(cells)
+    assert dof == 8
     assert variance == pytest.approx(np.mean([each.var(axis=0, ddof=1) for each in cells], axis=0))
-    variance, freedom = pooled_paired_variance(cells)
-    assert freedom == 6
+    variance, dof = pooled_paired_variance(cells)
+    assert dof == 6
     pairs = [(a - b).var(axis=0, ddof=1) for n, a in enumerate(cells) for b in cells[:n]]
     assert variance == pytest.approx(np.mean(pairs, axis=0))
 
@@ -72,9 +72,9 @@ def test_a_cell_of_unstable_seeds_keeps_its_own_variance() -> None:
     calm = np.zeros((3, 40)) + np.array([[0.0], [0.01], [0.02]])
     wild = np.zeros((3, 40)) + np.array([[-2.0], [0.0], [2.0]])
     cells = table(cell(calm), cell(calm + 1), cell(wild))
-    spreads = [cells.spread(number) for number in range(3)]
-    assert all(each is not None and each.freedom == 6 for each in spreads)
-    calm_error, _, wild_error = (each.error[0] for each in spreads if each is not None)
+    spreads = [cells.seed_variance(number) for number in range(3)]
+    assert all(each is not None and each.dof == 6 for each in spreads)
+    calm_error, _, wild_error = (each.standard_error[0] for each in spreads if each is not None)
     assert wild_error == pytest.approx(2 / np.sqrt(3))
     assert calm_error == pytest.approx(wild_error / np.sqrt(3), rel=1e-3)
 
@@ -85,7 +85,7 @@ def test_a_caption_without_a_model_brings_no_seeds() -> None:
     seeds = np.array([[-1.0], [0.0], [1.0]])
     baseline = cell(images[None] + 0.5)
     cells = table(cell(images + seeds), cell(images + 2 + seeds), baseline, fixed=1)
-    assert cells.spread(2) is None
+    assert cells.seed_variance(2) is None
     found = cells.pairs()
     # the same seeds move both models alike, so their difference is certain and the baseline's not
     assert found.p[0, 0] < 1e-6
@@ -95,13 +95,13 @@ def test_a_caption_without_a_model_brings_no_seeds() -> None:
 def test_joined_seeds_are_those_made_together() -> None:
     values = np.random.default_rng(4).normal(size=(3, 30))
     together = cell(values)
-    joined = combined([cell(each[None]) for each in values])
+    joined = pool_seeds([cell(each[None]) for each in values])
     assert joined.observed == pytest.approx(together.observed)
     assert joined.drawn == pytest.approx(together.drawn)
     with pytest.raises(PrefixcapError, match="only the same resamples"):
-        combined([cell(values[:1]), cell(values[:1], resamples=9)])
-    with pytest.raises(PrefixcapError, match="without a single seed"):
-        combined([])
+        pool_seeds([cell(values[:1]), cell(values[:1], resamples=9)])
+    with pytest.raises(PrefixcapError, match="needs at least one seed"):
+        pool_seeds([])
     with pytest.raises(PrefixcapError, match="no score 'y'; known: x"):
         together.of(["y"])
 
@@ -112,14 +112,14 @@ def test_rare_p_values_are_those_of_the_tail() -> None:
     p = p_values(rng.normal(size=(4, 100_000)), value, np.ones(4), 10**6, None)
     assert p == pytest.approx(2 * norm.sf(value), rel=0.05)
     # seeds of two degrees of freedom and images: the sum's tail, by many draws
-    spread = SeedVariance(error=np.full(4, 0.5), freedom=2)
+    spread = SeedVariance(standard_error=np.full(4, 0.5), dof=2)
     sums = rng.normal(size=10**6) + 0.5 * rng.standard_t(2, size=10**6)
     p = p_values(np.zeros((4, 1000)), value, np.ones(4), 10**6, spread)
     expected = [(np.abs(sums) >= each).mean() for each in value]
     least = ENOUGH / 1001
     assert p[2:] == pytest.approx(np.minimum(expected, least)[2:], rel=0.05)
     assert p[0] == pytest.approx(least)
-    tiny = SeedVariance(error=np.full(4, 0.05), freedom=1)
+    tiny = SeedVariance(standard_error=np.full(4, 0.05), dof=1)
     sums = rng.normal(size=10**6) + 0.05 * rng.standard_t(1, size=10**6)
     p = p_values(np.zeros((4, 1000)), value, np.ones(4), 10**6, tiny)
     assert p[2:] == pytest.approx([(np.abs(sums) >= each).mean() for each in value[2:]], rel=0.2)
@@ -147,7 +147,7 @@ def test_seeds_draws_have_no_noise_of_their_own() -> None:
 def test_a_table_of_equal_cells_raises_no_more_alarms_than_allowed(
     unequal: float, bound: float
 ) -> None:
-    """Six cells of three seeds that differ in nothing: is any of 15 pairs called real?
+    """Six cells of three seeds that differ in nothing: is any of 15 pairs significant?
 
     Where the seeds of some cells vary more than others' (standard deviations log-normal, 0.5), the
     pooled variance is only nearly right: 8% are allowed for.
@@ -177,7 +177,7 @@ def test_intervals_over_images_and_seeds_cover(seeds: int) -> None:
             for _ in range(4)
         ]
         found = table(*cells)
-        spread = found.spread(0)
-        interval = bootstrap_interval(cells[0], level=0.9, spread=spread)[0]
+        variance = found.seed_variance(0)
+        interval = bootstrap_interval(cells[0], level=0.9, variance=variance)["x"]
         covered += interval.low <= 0 <= interval.high
     assert binom.ppf(1e-4, RUNS, 0.88) <= covered <= binom.ppf(1 - 1e-4, RUNS, 0.96)

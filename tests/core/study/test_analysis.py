@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from paired_tests import paired_bootstrap
 
 from prefixcap.cli.table import fitting
 from prefixcap.errors import PrefixcapError
@@ -18,12 +19,18 @@ from prefixcap.evaluation.stats import (
     Replicates,
     bootstrap_interval,
     holm,
-    paired_bootstrap,
     replicate,
 )
-from prefixcap.study.analysis.analysis import Analysis, analyse, compute, replicates
-from prefixcap.study.analysis.reader import read
-from prefixcap.study.analysis.tables import digits_of, legend, markdown, number, page, table
+from prefixcap.study.analysis.analysis import Analysis, analyze, compute, replicates
+from prefixcap.study.analysis.reader import load_study
+from prefixcap.study.analysis.tables import (
+    decimals_for,
+    legend,
+    markdown,
+    page,
+    score_text,
+    table,
+)
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.runner import run_study
 
@@ -75,23 +82,23 @@ def test_without_seeds_the_numbers_are_those_of_the_library() -> None:
         *("mlp P=10 greedy", "mlp P=10 beam", "mlp P=10 beam:num_beams=4", "(constant)")
     ]
     for entry in found.entries:
-        interval = bootstrap_interval(cells[entry.cells[0]])[0]
-        assert entry.intervals["CIDEr"] == pytest.approx((interval.low, interval.high))
+        estimate = bootstrap_interval(cells[entry.cells[0]])["CIDEr"]
+        assert entry.intervals["CIDEr"] == pytest.approx(estimate.bounds)
+        assert entry.estimate("CIDEr").bounds == entry.intervals["CIDEr"]
     names = [entry.cells[0] for entry in found.entries]
     p = []
     for i, one in enumerate(names):
         for j, two in enumerate(names):
             if i < j:
                 expected = paired_bootstrap(cells[one], cells[two])[0]
-                there, back = found.contrast(i, j, "CIDEr"), found.contrast(j, i, "CIDEr")
+                there = found.difference(i, j, "CIDEr", "holm")
+                back = found.difference(j, i, "CIDEr", "holm")
                 assert there.value == pytest.approx(expected.value, rel=1e-5)
                 assert there.low == pytest.approx(expected.low, rel=1e-5)
                 assert (back.value, back.low, back.high) == (-there.value, -there.high, -there.low)
                 assert there.p == back.p == pytest.approx(expected.p, rel=1e-5)
                 p.append(expected.p)
-    kept = [
-        found.contrast(i, j, "CIDEr").adjusted["holm"] for i in range(4) for j in range(i + 1, 4)
-    ]
+    kept = [each.adjusted for each in found.differences("CIDEr", "holm").values()]
     assert kept == pytest.approx(holm(p), rel=1e-5)
 
 
@@ -99,11 +106,11 @@ def test_marks_say_what_is_lower_and_what_may_be_chance() -> None:
     found = compute(*made())
     assert found.main == "CIDEr"
     marks = [found.mark(n, "CIDEr", "holm") for n in range(4)]
-    assert marks == ["<", "best", "~", "<"]
+    assert marks == ["worse", "best", "n.s.", "worse"]
     rows, _, cells = made()
     better = [{"name": "constant", "cell": "beam-0", "scores": rows[1]["scores"]}]
     found = compute(rows[:1], better, cells)
-    assert [found.mark(n, "CIDEr", "benjamini-hochberg") for n in range(2)] == ["best", ">"]
+    assert [found.mark(n, "CIDEr", "benjamini-hochberg") for n in range(2)] == ["best", "better"]
 
 
 def test_seeds_are_one_entry_and_widen_its_interval() -> None:
@@ -115,18 +122,18 @@ def test_seeds_are_one_entry_and_widen_its_interval() -> None:
     assert beam.scores["CIDEr"] == pytest.approx(np.mean(values))
     assert beam.seed_std["CIDEr"] == pytest.approx(np.std(values, ddof=1))
     low, high = beam.intervals["CIDEr"]
-    alone = bootstrap_interval(cells["beam-0"])[0]
+    alone = bootstrap_interval(cells["beam-0"])["CIDEr"].bounds
     assert low < np.mean(values) < high
-    assert high - low > 0.8 * (alone.high - alone.low)
-    header, body = table(found, rows)
-    assert header == [
+    assert high - low > 0.8 * (alone[1] - alone[0])
+    columns = table(found, rows)
+    assert [*columns] == [
         *("mapper", "P", "decoder", "seeds", "CIDEr", "vs best", "seeds' sd", "Vocabulary"),
         *("captions/s", "trained"),
     ]
-    assert body[1][3] == "3"
-    assert body[3][:4] == ["(constant)", "", "", ""]
+    assert columns["seeds"][1] == "3"
+    assert [column[3] for column in columns.values()][:4] == ["(constant)", "", "", ""]
     text = page(found, rows, "holm")
-    assert "Each seed, with intervals over images alone:" in text
+    assert "Single seeds, with intervals over images only:" in text
     assert text.count("| beam ") == 1 + 3
     assert "and other seeds" in legend(found, "holm")[0]
 
@@ -145,11 +152,11 @@ def test_a_score_that_some_cells_lack_is_compared_among_the_others() -> None:
     assert list(found.compared("Logprob")) == [0, 1]
     assert set(found.entries[2].intervals) == {"CIDEr"}
     with pytest.raises(PrefixcapError, match=r"beam:num_beams=4 has no Logprob to compare"):
-        found.contrast(0, 2, "Logprob")
+        found.difference(0, 2, "Logprob", "holm")
     with pytest.raises(PrefixcapError, match="no score 'CIDR' was compared; did you mean 'CIDEr'"):
-        found.contrast(0, 1, "CIDR")
+        found.difference(0, 1, "CIDR", "holm")
     with pytest.raises(PrefixcapError, match="cannot be compared with itself"):
-        found.contrast(1, 1, "CIDEr")
+        found.difference(1, 1, "CIDEr", "holm")
 
 
 def test_a_study_without_resampled_scores_has_a_table_all_the_same() -> None:
@@ -158,9 +165,9 @@ def test_a_study_without_resampled_scores_has_a_table_all_the_same() -> None:
     assert found.scores == ()
     assert found.main is None
     assert legend(found, "holm") == []
-    header, body = table(found, rows)
-    assert "vs best" not in header
-    assert body[0][3] == number(rows[0]["scores"]["CIDEr"])
+    columns = table(found, rows)
+    assert "vs best" not in columns
+    assert columns["CIDEr"][0] == score_text(rows[0]["scores"]["CIDEr"])
 
 
 def test_a_table_shows_what_varies_and_aligns() -> None:
@@ -168,11 +175,11 @@ def test_a_table_shows_what_varies_and_aligns() -> None:
     other = [{**each, "encoder": "dino", "cell": f"other {each['cell']}"} for each in rows]
     cells |= {each["cell"]: cells[each["cell"].split()[1]] for each in other}
     found = compute(rows + other, baselines, cells)
-    header, body = table(found, rows + other)
-    assert header[:4] == ["encoder", "mapper", "P", "decoder"]
-    assert body[4][:4] == ["dino", "mlp", "10", "beam"]
-    assert body[0][-3:] == ["120", "12.3", "31,000,000"]
-    lengths = {len(line) for line in markdown(header, body).splitlines()}
+    columns = table(found, rows + other)
+    assert [*columns][:4] == ["encoder", "mapper", "P", "decoder"]
+    assert [column[4] for column in columns.values()][:4] == ["dino", "mlp", "10", "beam"]
+    assert [column[0] for column in columns.values()][-3:] == ["120", "12.3", "31,000,000"]
+    lengths = {len(line) for line in markdown(columns).splitlines()}
     assert len(lengths) == 1
     assert found.entries[4].label == "mlp P=10 beam encoder=dino"
 
@@ -190,8 +197,8 @@ def test_a_table_fits_the_terminal_if_it_can(width: int) -> None:
 
 @given(st.floats(1e-6, 1e3), st.floats(0, 1e3))
 def test_a_number_is_written_with_half_its_interval(half: float, value: float) -> None:
-    digits = digits_of([half])
-    text = number(value, (value - half, value + half), digits)
+    digits = decimals_for([half])
+    text = score_text(value, (value - half, value + half), digits)
     written, _, after = text.partition(" ±")
     assert abs(float(written) - value) <= 0.51 * 10**-digits
     assert abs(float(after) - half) <= 0.51 * 10**-digits + 1e-9 * half
@@ -199,13 +206,13 @@ def test_a_number_is_written_with_half_its_interval(half: float, value: float) -
 
 
 def test_numbers_are_written_as_people_do() -> None:
-    assert number(1.1449, (1.05, 1.24), digits_of([0.095])) == "1.145 ±.095"
-    assert number(7.663, (6.8, 8.5), digits_of([0.85])) == "7.66 ±.85"
-    assert number(120.0, (100.0, 140.0), digits_of([20.0])) == "120 ±20"
-    assert number(15.0, (15.0, 15.0), 1) == "15.0 ±0"
-    assert number(120.0) == "120"
-    assert number(0.51234) == "0.5123"
-    assert number(None) == ""
+    assert score_text(1.1449, (1.05, 1.24), decimals_for([0.095])) == "1.145 ±.095"
+    assert score_text(7.663, (6.8, 8.5), decimals_for([0.85])) == "7.66 ±.85"
+    assert score_text(120.0, (100.0, 140.0), decimals_for([20.0])) == "120 ±20"
+    assert score_text(15.0, (15.0, 15.0), 1) == "15.0 ±0"
+    assert score_text(120.0) == "120"
+    assert score_text(0.51234) == "0.5123"
+    assert score_text(None) == ""
 
 
 def test_json_comes_back(tmp_path: Path) -> None:
@@ -220,21 +227,21 @@ def test_a_studys_numbers_are_kept_and_made_again_when_it_changes(
     small: Study, tmp_path: Path
 ) -> None:
     results = run_study(small, tmp_path)
-    finished = read(tmp_path)
+    finished = load_study(tmp_path)
     kept = (tmp_path / "analysis.json").read_bytes()
-    assert analyse(finished) == results.analysis
+    assert analyze(finished) == results.analysis
     assert (tmp_path / "analysis.json").read_bytes() == kept
     (tmp_path / "analysis.json").unlink()
-    assert analyse(finished) == results.analysis
+    assert analyze(finished) == results.analysis
     assert (tmp_path / "analysis.json").read_bytes() == kept
     (tmp_path / "analysis.json").write_bytes(kept.replace(b'"Length"', b'"Width"'))
     finished.rows[0]["scores"]["Length"] += 1
-    assert analyse(finished).scores == ("Length",)
+    assert analyze(finished).scores == ("Length",)
     # replicates that were deleted are computed again from the captions, and are the same
     before = replicates(finished)
     for cell in finished.cells.values():
         (cell.folder / "resampled.safetensors").unlink()
-    again = replicates(read(tmp_path))
+    again = replicates(load_study(tmp_path))
     assert all(np.array_equal(again[name].drawn, before[name].drawn) for name in before)
     row = results.rows[0]
     low, high = row["intervals"]["Length"]

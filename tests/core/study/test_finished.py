@@ -15,8 +15,8 @@ from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.report.training import curves
-from prefixcap.study.analysis.analysis import analyse
-from prefixcap.study.analysis.reader import SavedStudy, read
+from prefixcap.study.analysis.analysis import analyze
+from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.definition.study import Study
@@ -34,7 +34,7 @@ def results(small: Study, folder: Path) -> Results:
 
 
 def test_everything_is_read_back(results: Results, world: World) -> None:
-    found = read(results.folder)
+    found = load_study(results.folder)
     assert found.complete
     assert found.rows == results.rows
     assert found.baselines == results.baselines
@@ -56,7 +56,7 @@ def test_everything_is_read_back(results: Results, world: World) -> None:
 
 
 def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_path: Path) -> None:
-    found = read(results.folder)
+    found = load_study(results.folder)
     picture = found.picture("test-0.png")
     assert picture is not None
     assert picture.size == (40, 40)
@@ -64,13 +64,13 @@ def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_pat
     shutil.copytree(results.folder, copy)
     moved = (copy / "test.jsonl").read_text().replace("images/", "elsewhere/")
     (copy / "test.jsonl").write_text(moved)
-    again = read(copy).picture("test-0.png")
+    again = load_study(copy).picture("test-0.png")
     assert again is not None
     assert again.convert("RGB").tobytes() == picture.convert("RGB").tobytes()
     config = json.loads((copy / "config.json").read_text())
     config["dataset"]["path"] = "nowhere"
     (copy / "config.json").write_text(json.dumps(config))
-    assert read(copy).picture("test-0.png") is None
+    assert load_study(copy).picture("test-0.png") is None
 
 
 def test_a_model_that_captioned_can_then_be_tuned(small: Study, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def killed_after_one_cell(
         patch.setattr(scoring, "score_cell", dying)
         with pytest.raises(KeyboardInterrupt):
             run_study(study, folder)
-    return read(folder)
+    return load_study(folder)
 
 
 def test_scores_by_other_references_are_not_kept_beside_new_ones(
@@ -106,7 +106,7 @@ def test_scores_by_other_references_are_not_kept_beside_new_ones(
     data, folder = tmp_path / "data", tmp_path / "study"
     shutil.copytree(world.data, data)
     study = attrs.evolve(small, dataset=attrs.evolve(small.dataset, path=str(data)), labels={})
-    assert len(run_study(study, folder).rows) == len(read(folder).rows) == 2
+    assert len(run_study(study, folder).rows) == len(load_study(folder).rows) == 2
     captions = data / "captions.jsonl"
     captions.write_text(captions.read_text().replace("There is", "Here is"))
     found = killed_after_one_cell(study, folder, monkeypatch)
@@ -121,8 +121,8 @@ def test_a_cell_that_was_deleted_and_a_metric_that_is_not_there_yet(
     config = json.loads((tmp_path / "config.json").read_text())
     config["metrics"].append({"name": "distinct"})  # as where it failed at the first cell
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert all("Distinct_1" not in entry.scores for entry in analyse(read(tmp_path)).entries)
-    found = read(tmp_path)
+    assert all("Distinct_1" not in entry.scores for entry in analyze(load_study(tmp_path)).entries)
+    found = load_study(tmp_path)
     cell = found.cells[found.rows[1]["cell"]]
     (cell.folder / "captions.jsonl").unlink()
     with pytest.raises(PrefixcapError, match="is not there any more: run `prefixcap bench` again"):
@@ -140,14 +140,14 @@ def test_an_unfinished_study_gives_its_finished_cells(
     names = ["constant caption", "random training caption", "nearest training image"]
     assert [row["name"] for row in found.baselines] == names
     run_study(small, tmp_path)
-    assert read(tmp_path).complete
+    assert load_study(tmp_path).complete
 
 
 def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_study(small, tmp_path)
-    assert read(tmp_path).complete
+    assert load_study(tmp_path).complete
     metrics = (*small.metrics, default_registry().parse(MetricConfig, "distinct"))
     more = attrs.evolve(small, metrics=metrics)
 
@@ -158,13 +158,13 @@ def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
         patch.setattr(Runner, "_encode", killed)
         with pytest.raises(KeyboardInterrupt):
             run_study(more, tmp_path)
-    assert not read(tmp_path).complete
+    assert not load_study(tmp_path).complete
     run_study(more, tmp_path)
-    assert read(tmp_path).complete
+    assert load_study(tmp_path).complete
 
 
 def test_a_report_tells_the_epoch_that_was_kept(results: Results) -> None:
-    found = read(results.folder)
+    found = load_study(results.folder)
     history = {"train_loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.0, 4.0], "best_epoch": 2}
     vars(found)["histories"] = dict.fromkeys((row["model"] for row in found.rows), history)
     assert {curve.best for curve in curves(found)[0]} == {2}
@@ -172,15 +172,15 @@ def test_a_report_tells_the_epoch_that_was_kept(results: Results) -> None:
 
 def test_what_is_no_study_is_a_sentence(results: Results, tmp_path: Path) -> None:
     with pytest.raises(PrefixcapError, match="nowhere: there is no such folder"):
-        read(tmp_path / "nowhere")
+        load_study(tmp_path / "nowhere")
     with pytest.raises(PrefixcapError, match=r"holds no study: it has no config\.json"):
-        read(tmp_path)
+        load_study(tmp_path)
     with pytest.raises(PrefixcapError, match="holds a single model, not a study"):
-        read(results.folder / results.rows[0]["model"])
+        load_study(results.folder / results.rows[0]["model"])
     config = json.loads((results.folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(PrefixcapError, match="no cell of this study is finished: run `prefixcap"):
-        read(tmp_path)
+        load_study(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"format": 9}))
     with pytest.raises(PrefixcapError, match="a study of format 9, and this version"):
-        read(tmp_path)
+        load_study(tmp_path)

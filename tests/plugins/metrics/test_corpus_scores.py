@@ -51,16 +51,15 @@ def test_any_corpus_and_any_weights(images: list[tuple[list[str], str, int]]) ->
     assert cider[0, 0] == pytest.approx(published_cider(*written), abs=1e-9)
 
 
-def test_features_combine_into_the_corpus_score() -> None:
+def test_sufficient_statistics_aggregate_into_the_corpus_score() -> None:
     references, predictions = corpus(40, 1)
     ones = np.ones((1, 40), dtype=np.int64)
     for statistic in (
-        CiderStatistic(references, predictions),
         BleuStatistic(references, predictions),
         Mean({"x": [float(i) for i in range(40)]}, list(references)),
     ):
-        combined = statistic.combined(statistic.features().sum(axis=0, keepdims=True))
-        assert combined == pytest.approx(statistic.resampled(ones), abs=1e-12)
+        sums = statistic.sufficient_statistics().sum(axis=0, keepdims=True)
+        assert statistic.aggregate(sums) == pytest.approx(statistic.resampled(ones), abs=1e-12)
 
 
 def test_a_resample_s_score_does_not_depend_on_the_others_beside_it() -> None:
@@ -95,7 +94,7 @@ def test_captions_that_do_not_fit_are_said(
 
 
 def test_means_that_do_not_fit_are_said() -> None:
-    with pytest.raises(PrefixcapError, match="x has 1 values of 2 images"):
+    with pytest.raises(PrefixcapError, match="x has 1 values for 2 images"):
         Mean({"x": [1.0]}, ["a", "b"])
     with pytest.raises(PrefixcapError, match="no images"):
         Mean({}, [])

@@ -1,35 +1,34 @@
-"""Uncertainty of caption scores: corpus scores that can be resampled, intervals and tests.
+"""Uncertainty of caption scores: resampled corpus scores, confidence intervals and tests.
 
-Shapes here: S resamples, I images, K scores that are computed together, F additive features.
+Shapes: S resamples, I images, K scores that are computed together, M pairs of cells, F sufficient
+statistics of an image.
 """
 
 from __future__ import annotations
 
 from prefixcap.evaluation.stats.base import Additive, Array, Mean, Resamplable, Statistic
-from prefixcap.evaluation.stats.compare import Difference, paired_bootstrap, paired_permutation
 from prefixcap.evaluation.stats.correct import benjamini_hochberg, holm
-from prefixcap.evaluation.stats.interval import Interval, bootstrap_interval
-from prefixcap.evaluation.stats.pairs import Cells, Pairs
-from prefixcap.evaluation.stats.replicates import Replicates, combined, replicate
+from prefixcap.evaluation.stats.estimates import Difference, Estimate
+from prefixcap.evaluation.stats.interval import bootstrap_interval
+from prefixcap.evaluation.stats.pairs import CellTable, PairwiseDifferences
+from prefixcap.evaluation.stats.replicates import Replicates, pool_seeds, replicate
 from prefixcap.evaluation.stats.seeds import SeedVariance
 
 __all__ = [
     "Additive",
     "Array",
-    "Cells",
+    "CellTable",
     "Difference",
-    "Interval",
+    "Estimate",
     "Mean",
-    "Pairs",
+    "PairwiseDifferences",
     "Replicates",
     "Resamplable",
     "SeedVariance",
     "Statistic",
     "benjamini_hochberg",
     "bootstrap_interval",
-    "combined",
     "holm",
-    "paired_bootstrap",
-    "paired_permutation",
+    "pool_seeds",
     "replicate",
 ]

@@ -1,4 +1,4 @@
-"""Corpus scores that can be computed again on a resampled corpus."""
+"""Corpus scores that can be recomputed on a resampled corpus."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 
@@ -16,29 +17,31 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = NDArray[np.float64]
 
+Ints: TypeAlias = NDArray[np.int64]
+
 Captions: TypeAlias = Mapping[Any, Sequence[str]]
-"""Tokenised captions by image, words joined by spaces: what pycocoevalcap's scorers take."""
+"""Tokenized captions by image, words joined by spaces, as pycocoevalcap's scorers take them."""
 
 
 class Statistic(ABC):
     """K scores of a corpus of I images, for any resample of the images.
 
-    A resample is how often it holds each image, so resampling never copies a caption.
+    A resample is a weight for each image, how often it was drawn, so captions are never copied.
     """
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """What the K scores are called."""
+        """The names of the K scores."""
 
     @property
     @abstractmethod
     def images(self) -> tuple[Hashable, ...]:
-        """The I images; statistics are compared where these are the same."""
+        """The I images; only statistics of the same images can be compared."""
 
     @abstractmethod
     def resampled(self, weights: NDArray[np.int64]) -> Array:
-        """Computes the scores of resampled corpora.
+        """Compute the scores of resampled corpora.
 
         Args:
             weights: (S,I), how often each resample holds each image.
@@ -47,25 +50,22 @@ class Statistic(ABC):
             (S,K).
         """
 
-    @abstractmethod
-    def features(self) -> Array:
-        """Returns (I,F), what each image brings to the sums that the scores are made of."""
-
-    @abstractmethod
-    def combined(self, sums: Array) -> Array:
-        """Computes scores (S,K) from sums (S,F) of I images' features.
-
-        The images are those of the corpus, each once; only the predictions may be another's.
-        """
-
 
 class Additive(Statistic):
-    """A statistic whose features are the same in every resample, such as a mean or BLEU."""
+    """A statistic that is a function of sums over images, such as a mean or BLEU."""
+
+    @abstractmethod
+    def sufficient_statistics(self) -> Array:
+        """Return (I,F), what each image adds to the sums."""
+
+    @abstractmethod
+    def aggregate(self, sums: Array) -> Array:
+        """Compute scores (S,K) from sums (S,F) of sufficient statistics."""
 
     @final
+    @override
     def resampled(self, weights: NDArray[np.int64]) -> Array:
-        """Computes the scores (S,K) of resampled corpora, by weights (S,I)."""
-        return self.combined(weights @ self.features())
+        return self.aggregate(weights @ self.sufficient_statistics())  # (S,I) @ (I,F)
 
 
 @final
@@ -73,91 +73,82 @@ class Mean(Additive):
     """Means over images of per-image scores.
 
     Args:
-        values: each score's I values.
-        images: the images, in the values' order.
+        values: The I values of each score.
+        images: The images, in the values' order.
 
     Raises:
-        PrefixcapError: there are no images, or their number is not that of the values.
+        PrefixcapError: If there are no images, or not as many as values.
     """
 
     def __init__(self, values: Mapping[str, Sequence[float]], images: Sequence[Hashable]) -> None:
         for name, each in values.items():
             if len(each) != len(images):
-                raise PrefixcapError(f"{name} has {len(each)} values of {len(images)} images")
+                raise PrefixcapError(f"{name} has {len(each)} values for {len(images)} images")
         check_images(images)
         self._names, self._images = tuple(values), tuple(images)
         columns = [np.asarray(each, dtype=np.float64) for each in values.values()]
-        self._features = np.stack([*columns, np.ones(len(images))], axis=1)
+        # the last column counts the images of a resample
+        self._statistics = np.stack([*columns, np.ones(len(images))], axis=1)  # (I,K+1)
 
     @property
+    @override
     def names(self) -> tuple[str, ...]:
-        """The scores' names."""
         return self._names
 
     @property
+    @override
     def images(self) -> tuple[Hashable, ...]:
-        """The images."""
         return self._images
 
-    def features(self) -> Array:
-        """Returns (I,K+1), the values and a one."""
-        return self._features
+    @override
+    def sufficient_statistics(self) -> Array:
+        return self._statistics
 
-    def combined(self, sums: Array) -> Array:
-        """Divides the sums (S,K+1) of values by those of ones."""
+    @override
+    def aggregate(self, sums: Array) -> Array:
         means: Array = sums[:, :-1] / sums[:, -1:]
         return means
 
 
 class Resamplable(ABC):
-    """What a metric derives from, besides `Metric`, when its score is no mean over images."""
+    """A second base class for a metric whose score is not a mean over images."""
 
     @abstractmethod
     def statistic(self, records: Sequence[Record]) -> Statistic:
-        """Prepares the records' scores for resampling; `names` are those of `Metric.score`.
+        """Prepare the records' scores for resampling.
 
-        The records are the images: `images` are `record.image`.
+        The statistic's `names` are those of `Metric.score`, its `images` are `record.image`.
 
         Raises:
-            PrefixcapError: as `Metric.score`.
+            PrefixcapError: As `Metric.score`.
         """
 
 
 def check_images(images: Sequence[Hashable]) -> None:
-    """Checks that there are images.
-
-    Raises:
-        PrefixcapError: there are none.
-    """
+    """Raise an error if there are no images."""
     if not images:
         raise PrefixcapError("there is nothing to resample: no images")
 
 
 def check_captions(references: Captions, predictions: Captions) -> tuple[Hashable, ...]:
-    """Checks that references and predictions are of the same images.
+    """Check that references and predictions are of the same images, and return the images.
 
     Args:
-        references: each image's references, at least one.
-        predictions: each image's prediction, in a list of one.
-
-    Returns:
-        The images.
+        references: The references of each image, at least one.
+        predictions: The prediction of each image, in a list of one.
 
     Raises:
-        PrefixcapError: the images differ, there are none, or one lacks captions.
+        PrefixcapError: If the images differ, there are none, or one lacks captions.
     """
     if list(references) != list(predictions):
         lacking = set(references) ^ set(predictions)
         what = f"{next(iter(lacking))!r} is in one only" if lacking else "their order differs"
         raise PrefixcapError(f"references and predictions are not of the same images: {what}")
     check_images(tuple(references))
-    for image, found in references.items():
-        if not found or len(predictions[image]) != 1:
+    for image, texts in references.items():
+        if not texts or len(predictions[image]) != 1:
             raise PrefixcapError(
-                f"the image {image!r} has {len(found)} references and "
+                f"the image {image!r} has {len(texts)} references and "
                 f"{len(predictions[image])} predictions, not at least one and exactly one"
             )
     return tuple(references)
-
-
-Ints = NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Corrections for many comparisons."""
+"""Corrections for multiple comparisons."""
 
 from __future__ import annotations
 
@@ -11,44 +11,37 @@ from prefixcap.evaluation.stats.base import Array
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusts p-values so that all comparisons together err with the stated probability.
+    """Adjust p-values to control the probability of any false positive (Holm 1979).
 
-    Holm, "A simple sequentially rejective multiple test procedure" (1979). It holds whatever the
-    comparisons have to do with each other.
+    This holds for any dependence between the comparisons.
 
     Raises:
-        PrefixcapError: a value is no probability.
+        PrefixcapError: If a value is not between 0 and 1.
     """
-    found = _checked(p_values)
-    order = np.argsort(found, kind="stable")
-    factors = np.arange(len(found), 0, -1)
-    return _restored(np.maximum.accumulate(found[order] * factors), order)
+    p = _checked(p_values)
+    order = np.argsort(p, kind="stable")
+    scaled = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(scaled, 1.0)
+    return [float(value) for value in adjusted]
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Adjusts p-values so that the stated share of what is called real is expected to be false.
+    """Adjust p-values to control the false discovery rate (Benjamini and Hochberg 1995).
 
-    Benjamini and Hochberg, "Controlling the false discovery rate" (1995). It holds for comparisons
-    that are independent or positively related.
+    This holds for comparisons that are independent or positively dependent.
 
     Raises:
-        PrefixcapError: a value is no probability.
+        PrefixcapError: If a value is not between 0 and 1.
     """
-    found = _checked(p_values)
-    order = np.argsort(found, kind="stable")
-    factors = len(found) / np.arange(1, len(found) + 1)
-    raised = found[order] * factors
-    return _restored(np.minimum.accumulate(raised[::-1])[::-1], order)
+    from scipy.stats import false_discovery_control
 
-
-def _restored(raised: Array, order: np.ndarray) -> list[float]:
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(raised, 1.0)
-    return [float(value) for value in adjusted]
+    p = _checked(p_values)
+    return [float(value) for value in false_discovery_control(p)] if len(p) else []
 
 
 def _checked(p_values: Sequence[float]) -> Array:
     for value in p_values:
         if not 0 <= value <= 1:
-            raise PrefixcapError(f"{value} is no p-value: it is not between 0 and 1")
+            raise PrefixcapError(f"{value} is not a p-value: it is not between 0 and 1")
     return np.asarray(p_values, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""All pairs of a table's cells compared at once, with what seeds bring pooled over the table."""
+"""Comparisons of many pairs of cells, with the variance between seeds pooled over the table."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from prefixcap.evaluation.stats.tails import p_values
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Pairs:
+class PairwiseDifferences:
     """The differences of M pairs of cells.
 
     Attributes:
-        names: what the K scores are called.
-        first: (M), the number of each pair's first cell.
+        names: The names of the K scores.
+        first: (M), the index of each pair's first cell.
         second: (M).
-        value: (M,K), first minus second; of the means over seeds.
-        low: (M,K), the lower end of the interval.
+        value: (M,K), first minus second, of the means over seeds.
+        low: (M,K), the lower end of the confidence interval.
         high: (M,K).
-        p: (M,K), two-sided, of no difference; for this pair alone.
-        level: the confidence level of the intervals.
+        p: (M,K), the two-sided p-value of each pair alone.
+        level: The confidence level.
     """
 
     names: tuple[str, ...]
@@ -49,17 +49,17 @@ class Pairs:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Cells:
-    """The cells of a table, and what their seeds say together.
+class CellTable:
+    """The cells of a table, with the variance between seeds pooled over all of them.
 
-    Where cells have several seeds, the seeds' variance is pooled over the table, because two or
-    three seeds of a cell say next to nothing about its own; where a cell's own (or a pair's own) is
-    larger than the pooled one, it is taken, so that a cell whose training is less stable than the
-    others' does not pass for a stable one. Degrees of freedom are those of the pooled variance.
+    Two or three seeds say next to nothing about their own variance, so it is pooled. If a cell's
+    (or a pair's) own variance is larger, that one is used instead: a cell whose training is less
+    stable than the others' must not pass for a stable one. The degrees of freedom are always those
+    of the pooled variance.
 
     Attributes:
-        replicates: each cell's.
-        fixed: whether a cell has no seeds to vary, as a caption that no model made.
+        replicates: The replicates of each cell.
+        fixed: Whether a cell has no seeds, such as a baseline without a model.
     """
 
     replicates: Sequence[Replicates]
@@ -72,101 +72,102 @@ class Cells:
 
     @property
     def seeds(self) -> list[int]:
-        """Each cell's number of seeds; 0 where it is fixed."""
+        """The number of seeds of each cell, 0 if it is fixed."""
         pairs = zip(self.replicates, self.fixed, strict=True)
         return [0 if fixed else len(each.observed) for each, fixed in pairs]
 
-    def spread(self, cell: int) -> SeedVariance | None:
-        """Returns what seeds bring to a cell's mean; None where no cell of the table has two."""
-        variance, freedom = self._within()
-        if not freedom or not self.seeds[cell]:
+    def seed_variance(self, cell: int) -> SeedVariance | None:
+        """Return the variance of a cell's mean over seeds; None if no cell has two seeds."""
+        variance, dof = self._pooled()
+        if not dof or not self.seeds[cell]:
             return None
-        return SeedVariance(error=np.sqrt(self._of_mean(cell, variance)), freedom=freedom)
+        return SeedVariance(standard_error=np.sqrt(self._of_mean(cell, variance)), dof=dof)
 
-    def pairs(self, *, level: float = 0.95) -> Pairs:
-        """Compares all pairs, each cell with those after it; raises as `compare`."""
+    def pairs(self, *, level: float = 0.95) -> PairwiseDifferences:
+        """Compare all pairs, each cell with those after it; raises as `compare`."""
         first, second = np.triu_indices(len(self.replicates), 1)
         return self.compare(first, second, level=level)
 
-    def compare(self, first: Ints, second: Ints, *, level: float = 0.95) -> Pairs:
-        """Compares pairs of cells by bootstrap over images, on the same resamples.
-
-        For two cells with the same number of seeds this is `paired_bootstrap`.
+    def compare(self, first: Ints, second: Ints, *, level: float = 0.95) -> PairwiseDifferences:
+        """Compare pairs of cells by bootstrap over images, on the same resamples (Koehn 2004).
 
         Args:
-            first: (M), the numbers of the pairs' first cells.
-            second: (M), of the others.
-            level: the confidence level.
+            first: (M), the index of each pair's first cell.
+            second: (M).
+            level: The confidence level.
 
         Raises:
-            PrefixcapError: the level is out of range.
+            PrefixcapError: If the level is not between 0 and 1.
         """
         check_level(level)
-        errors = np.stack([(r.drawn - r.drawn.mean(axis=0)).T for r in self.replicates])
-        means = np.stack([r.observed.mean(axis=0) for r in self.replicates])
-        found = np.zeros((3, len(first), means.shape[1]))
+        # (cells,K,S): resamples last, where p-values and quantiles reduce them
+        deviations = np.stack([(r.drawn - r.drawn.mean(axis=0)).T for r in self.replicates])
+        means = np.stack([r.observed.mean(axis=0) for r in self.replicates])  # (cells,K)
+        tested = np.zeros((3, len(first), means.shape[1]))
+        # one cell with all its partners at a time: all pairs at once would not fit into memory
         for cell in np.unique(first):
-            for at, spread in self._spreads(cell, np.flatnonzero(first == cell), second):
-                value = means[cell] - means[second[at]]
-                moved = errors[cell] - errors[second[at]]
-                found[:, at] = self._tested(value, moved, spread, level)
-        return Pairs(
+            for pairs, variance in self._by_variance(cell, np.flatnonzero(first == cell), second):
+                value = means[cell] - means[second[pairs]]
+                drawn = deviations[cell] - deviations[second[pairs]]
+                tested[:, pairs] = self._test(value, drawn, variance, level)
+        return PairwiseDifferences(
             names=self.replicates[0].names,
             first=first,
             second=second,
             value=means[first] - means[second],
-            low=found[0],
-            high=found[1],
-            p=found[2],
+            low=tested[0],
+            high=tested[1],
+            p=tested[2],
             level=level,
         )
 
-    def _tested(
-        self, value: Array, moved: Array, spread: SeedVariance | None, level: float
+    def _test(
+        self, value: Array, drawn: Array, variance: SeedVariance | None, level: float
     ) -> Array:
-        """Returns the ends of intervals and p-values (3,M,K) of differences (M,K)."""
-        error = moved.std(axis=-1, ddof=1)
-        if spread is not None:
-            draws = t_draws(spread.freedom, moved.shape[-1], self.replicates[0].seed)
-            moved = moved + spread.error[..., None] * draws
-        ends = np.quantile(moved, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+        """Return low, high and p (3,M,K) of differences (M,K) with deviations (M,K,S)."""
+        error = drawn.std(axis=-1, ddof=1)
+        if variance is not None:
+            draws = t_draws(variance.dof, drawn.shape[-1], self.replicates[0].seed)
+            drawn = drawn + variance.standard_error[..., None] * draws  # (M,K,1) * (S)
+        bounds = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=-1)
         images = len(self.replicates[0].images)
-        return np.stack([*(value + ends), p_values(moved, value, error, images, spread)])
+        return np.stack([*(value + bounds), p_values(drawn, value, error, images, variance)])
 
-    def _spreads(
+    def _by_variance(
         self, cell: int, pairs: Ints, second: Ints
     ) -> list[tuple[Ints, SeedVariance | None]]:
-        """Parts a cell's pairs by how the seeds of their differences are known."""
+        """Split a cell's pairs by how the variance of their seeds is estimated."""
         seeds = np.array(self.seeds)
-        alike = (seeds[second[pairs]] == seeds[cell]) & (seeds[cell] > 1)
-        found: list[tuple[Ints, SeedVariance | None]] = []
-        if alike.any():
-            found.append((pairs[alike], self._paired(cell, second[pairs[alike]])))
-        rest = pairs[~alike]
-        variance, freedom = self._within()
-        if not freedom or not len(rest):
-            return [*found, (rest, None)]
+        # equal numbers of seeds are paired seed by seed, which cancels what a seed does to both
+        paired = (seeds[second[pairs]] == seeds[cell]) & (seeds[cell] > 1)
+        groups: list[tuple[Ints, SeedVariance | None]] = []
+        if paired.any():
+            groups.append((pairs[paired], self._paired(cell, second[pairs[paired]])))
+        rest = pairs[~paired]
+        variance, dof = self._pooled()
+        if not dof or not len(rest):
+            return [*groups, (rest, None)]
         own = self._of_mean(cell, variance)
         error = np.sqrt([own + self._of_mean(other, variance) for other in second[rest]])
-        return [*found, (rest, SeedVariance(error=error, freedom=freedom))]
+        return [*groups, (rest, SeedVariance(standard_error=error, dof=dof))]
 
     def _paired(self, cell: int, others: Ints) -> SeedVariance:
         seeds = self.seeds[cell]
         table = [r.observed for r, n in zip(self.replicates, self.seeds, strict=True) if n == seeds]
-        pooled, freedom = pooled_paired_variance(table)
-        each = np.stack([self.replicates[i].observed for i in others])
+        pooled, dof = pooled_paired_variance(table)
+        each = np.stack([self.replicates[i].observed for i in others])  # (M,seeds,K)
         own = (self.replicates[cell].observed - each).var(axis=1, ddof=1)
-        return SeedVariance(error=np.sqrt(np.maximum(own, pooled) / seeds), freedom=freedom)
+        return SeedVariance(standard_error=np.sqrt(np.maximum(own, pooled) / seeds), dof=dof)
 
-    def _within(self) -> tuple[Array, int]:
-        several = [r.observed for r, n in zip(self.replicates, self.seeds, strict=True) if n]
-        return pooled_variance(several)
+    def _pooled(self) -> tuple[Array, int]:
+        varying = [r.observed for r, n in zip(self.replicates, self.seeds, strict=True) if n]
+        return pooled_variance(varying)
 
     def _of_mean(self, cell: int, variance: Array) -> Array:
-        """Returns the seeds' variance (K) of a cell's mean."""
+        """Return the variance (K) of a cell's mean over its seeds."""
         seeds = self.seeds[cell]
         if not seeds:
             return np.zeros_like(variance)
         own = self.replicates[cell].observed.var(axis=0, ddof=1) if seeds > 1 else variance
-        found: Array = np.maximum(own, variance) / seeds
-        return found
+        of_mean: Array = np.maximum(own, variance) / seeds
+        return of_mean

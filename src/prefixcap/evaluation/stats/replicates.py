@@ -1,9 +1,8 @@
-"""What a cell's scores could have been: the bootstrap over images, made once and used often."""
+"""The bootstrap over images: the scores of a cell on resampled corpora, computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import TypeAlias
 
 import attrs
 import numpy as np
@@ -13,25 +12,23 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats.base import Array, Statistic
 from prefixcap.evaluation.stats.seeds import SeedVariance, t_draws
 
-Cell: TypeAlias = Statistic | Sequence[Statistic]
-"""One cell of a study: its statistic, or one a seed (same settings, same images)."""
-
-BLOCK = 128  # resamples whose weights are in memory at once
+BLOCK = 128
+"""Resamples whose weights are in memory at once."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Replicates:
-    """A cell's scores on resampled images.
+    """The scores of a cell on resampled images.
 
-    The resamples follow from the number of images, S and the seed, so the replicates of any two
+    Resamples depend only on the number of images, S and the seed, so the replicates of any two
     cells on the same images are paired.
 
     Attributes:
-        names: what the K scores are called.
-        images: the images.
-        observed: (seeds,K), the scores on the images as they are, of each of the cell's seeds.
+        names: The names of the K scores.
+        images: The images.
+        observed: (seeds,K), the scores of each of the cell's seeds on the original images.
         drawn: (S,K), the mean over the cell's seeds on each resample.
-        seed: of the resamples.
+        seed: The seed of the resamples.
     """
 
     names: tuple[str, ...]
@@ -41,10 +38,10 @@ class Replicates:
     seed: int
 
     def of(self, names: Sequence[str]) -> Replicates:
-        """Returns the replicates of some of the scores.
+        """Return the replicates of some of the scores.
 
         Raises:
-            PrefixcapError: one of them is not known.
+            PrefixcapError: If one of them is unknown.
         """
         unknown = [name for name in names if name not in self.names]
         if unknown:
@@ -58,23 +55,25 @@ class Replicates:
         )
 
 
-def replicate(cell: Cell, *, resamples: int = 1000, seed: int = 0) -> Replicates:
-    """Computes a cell's scores anew on resampled images (Efron 1979).
+def replicate(
+    cell: Statistic | Sequence[Statistic], *, resamples: int = 1000, seed: int = 0
+) -> Replicates:
+    """Recompute a cell's scores on resampled images (Efron 1979).
 
     Args:
-        cell: a statistic, or one a seed.
-        resamples: the number of resamples S.
-        seed: of the resamples.
+        cell: A statistic, or one per seed.
+        resamples: The number of resamples S.
+        seed: The seed of the resamples.
 
     Raises:
-        PrefixcapError: the number of resamples is not positive, or the cell's seeds differ in
-            their images or scores.
+        PrefixcapError: If `resamples` is less than 1, or the cell's seeds differ in their images
+            or scores.
     """
     if resamples < 1:
         raise PrefixcapError(f"the number of resamples must be at least 1, not {resamples}")
     statistics = [cell] if isinstance(cell, Statistic) else list(cell)
     if not statistics:
-        raise PrefixcapError("a cell without a single seed has no score")
+        raise PrefixcapError("a cell needs at least one seed")
     for other in statistics:
         check_alike(statistics[0], other)
     images = statistics[0].images
@@ -93,22 +92,23 @@ def replicate(cell: Cell, *, resamples: int = 1000, seed: int = 0) -> Replicates
 def draw_weights(
     images: int, resamples: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.int64]]:
-    """Yields blocks of weights (block,I): I images drawn with replacement, S times in all."""
+    """Yield blocks of weights (block,I): I images drawn with replacement, S times in all."""
     for start in range(0, resamples, BLOCK):
         block = min(BLOCK, resamples - start)
+        # each row counts in its own range of I bins, so one bincount serves the block
         drawn = rng.integers(images, size=(block, images)) + np.arange(block)[:, None] * images
         counts = np.bincount(drawn.ravel(), minlength=block * images)
         yield counts.reshape(block, images)
 
 
-def combined(replicates: Sequence[Replicates]) -> Replicates:
-    """Joins the replicates of one cell's seeds, each made alone, as if made together.
+def pool_seeds(replicates: Sequence[Replicates]) -> Replicates:
+    """Pool the replicates of a cell's seeds, as if they had been computed together.
 
     Raises:
-        PrefixcapError: there are none, or they differ in their images, scores or resamples.
+        PrefixcapError: If there are none, or they differ in their images, scores or resamples.
     """
     if not replicates:
-        raise PrefixcapError("a cell without a single seed has no score")
+        raise PrefixcapError("a cell needs at least one seed")
     first = replicates[0]
     for other in replicates:
         check_alike(first, other)
@@ -120,32 +120,34 @@ def combined(replicates: Sequence[Replicates]) -> Replicates:
     )
 
 
-def errors(drawn: Array, spread: SeedVariance | None, seed: int) -> Array:
-    """Draws errors (S,K) of scores (or differences), from images and from seeds.
+def bootstrap_deviations(drawn: Array, variance: SeedVariance | None, seed: int) -> Array:
+    """Return deviations (S,K) of scores, or differences, from their expectation.
 
-    The replicates' own mean is taken off: a resample holds some images twice, which moves CIDEr's
-    document frequencies and with them all replicates to one side, where no fresh sample of images
-    would be. Where there are several seeds, their standard error times Student's t is added,
-    because so few values say little about their own variance.
+    The replicates are centered on their own mean, because CIDEr needs it: a resample holds some
+    images twice, which changes document frequencies and shifts all replicates to one side, as no
+    fresh sample of images would. Percentile intervals inherit that shift; basic and BCa intervals
+    take it for bias and move as far to the other side.
+
+    With several seeds, their standard error times Student's t is added, because a few values say
+    little about their own variance.
 
     Args:
         drawn: (S,K), means over seeds on the resamples.
-        spread: what the seeds bring.
-        seed: of the resamples.
+        variance: The variance between seeds.
+        seed: The seed of the resamples.
     """
-    found: Array = drawn - drawn.mean(axis=0)
-    if spread is None:
-        return found
-    draws = t_draws(spread.freedom, len(drawn), seed)
-    seeds: Array = found + draws[:, None] * spread.error
-    return seeds
+    deviations: Array = drawn - drawn.mean(axis=0)
+    if variance is not None:
+        draws = t_draws(variance.dof, len(drawn), seed)
+        deviations = deviations + draws[:, None] * variance.standard_error  # (S,1) * (K)
+    return deviations
 
 
-def ends(drawn: Array, level: float) -> tuple[Array, Array]:
-    """Returns the ends (K) and (K) of the middle part, of size `level`, of values (S,K).
+def percentile_interval(drawn: Array, level: float) -> tuple[Array, Array]:
+    """Return the lower (K) and upper (K) ends of the central `level` of values (S,K).
 
     Raises:
-        PrefixcapError: the level is out of range.
+        PrefixcapError: If the level is not between 0 and 1.
     """
     check_level(level)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=0)
@@ -153,10 +155,10 @@ def ends(drawn: Array, level: float) -> tuple[Array, Array]:
 
 
 def check_alike(one: Statistic | Replicates, other: Statistic | Replicates) -> None:
-    """Checks that two can be compared: the same scores of the same images in the same order.
+    """Check that two have the same scores of the same images in the same order.
 
     Raises:
-        PrefixcapError: they cannot; an image that only one has is named.
+        PrefixcapError: If they do not; an image that only one has is named.
     """
     if one.names != other.names:
         raise PrefixcapError(
@@ -170,11 +172,7 @@ def check_alike(one: Statistic | Replicates, other: Statistic | Replicates) -> N
 
 
 def check_resamples(one: Replicates, other: Replicates) -> None:
-    """Checks that two cells were seen on the same resamples.
-
-    Raises:
-        PrefixcapError: they were not.
-    """
+    """Raise an error if two cells were not computed on the same resamples."""
     if one.seed != other.seed or len(one.drawn) != len(other.drawn):
         raise PrefixcapError(
             "only the same resamples can be compared, not "
@@ -184,10 +182,6 @@ def check_resamples(one: Replicates, other: Replicates) -> None:
 
 
 def check_level(level: float) -> None:
-    """Checks a confidence level.
-
-    Raises:
-        PrefixcapError: it is out of range.
-    """
+    """Raise an error if a confidence level is not between 0 and 1."""
     if not 0 < level < 1:
         raise PrefixcapError(f"the level must be between 0 and 1, not {level}")

@@ -1,4 +1,4 @@
-"""What other seeds would have changed: the second source of a score's variance."""
+"""The variance of scores between seeds, the second source of uncertainty beside the images."""
 
 from __future__ import annotations
 
@@ -13,67 +13,68 @@ from prefixcap.evaluation.stats.base import Array
 
 @attrs.frozen(kw_only=True, eq=False)
 class SeedVariance:
-    """The standard error that seeds bring to K means over seeds, or to differences of such.
+    """The variance that seeds add to means over seeds, or to differences of such means.
 
     Attributes:
-        error: (K) or (M,K), the standard error.
-        freedom: the degrees of freedom of the variance it was estimated by.
+        standard_error: (K) or (M,K).
+        dof: The degrees of freedom of the estimated variance.
     """
 
-    error: Array
-    freedom: int
+    standard_error: Array
+    dof: int
 
 
-def own_spread(observed: Array) -> SeedVariance | None:
-    """Estimates the spread of the mean of n seeds (n,K) from these seeds alone; None where n = 1.
+def own_seed_variance(observed: Array) -> SeedVariance | None:
+    """Estimate the variance of a mean of n seeds from these seeds alone; None for one seed.
 
-    For a difference of two cells, `observed` are the differences seed by seed.
+    Args:
+        observed: (n,K), the scores of each seed, or the differences of two cells seed by seed.
     """
-    seeds = len(observed)
-    if seeds < 2:
+    n = len(observed)
+    if n < 2:
         return None
-    return SeedVariance(error=observed.std(axis=0, ddof=1) / np.sqrt(seeds), freedom=seeds - 1)
+    return SeedVariance(standard_error=observed.std(axis=0, ddof=1) / np.sqrt(n), dof=n - 1)
 
 
 def pooled_variance(cells: Sequence[Array]) -> tuple[Array, int]:
-    """Pools the seeds' variance within cells.
+    """Pool the variance between seeds over cells.
 
     Args:
-        cells: (n,K) of each cell; the number of seeds may differ.
+        cells: (n,K) of each cell; n may differ.
 
     Returns:
-        The variance (K) of one seed, and its degrees of freedom; 0 where no cell has two seeds.
+        The variance (K) of one seed and its degrees of freedom, 0 if no cell has two seeds.
     """
-    freedom = sum(len(each) - 1 for each in cells)
+    dof = sum(len(each) - 1 for each in cells)
     squares = sum(((each - each.mean(axis=0)) ** 2).sum(axis=0) for each in cells)
-    return np.asarray(squares / max(freedom, 1)), freedom
+    return np.asarray(squares / max(dof, 1)), dof
 
 
 def pooled_paired_variance(cells: Sequence[Array]) -> tuple[Array, int]:
-    """Pools the variance of the differences of cells over all pairs, seed by seed.
+    """Pool the variance of the seed-by-seed differences over all pairs of cells.
 
-    It is twice the residual variance of a layout of cells by seeds, as in an analysis of variance
-    with the seeds as blocks (Fisher 1935); for two cells, the variance of their differences.
+    This is twice the residual variance of a two-way analysis of variance, cells by seeds.
 
     Args:
-        cells: (n,K) of each of at least two cells, the same n.
+        cells: (n,K) of each of at least two cells, with the same n.
 
     Returns:
-        The variance (K) of one difference, and its degrees of freedom.
+        The variance (K) of one difference and its degrees of freedom.
     """
     table = np.stack(cells)  # (cells,n,K)
+    # take off the effects of cells and of seeds; what remains is their interaction
     means = table.mean(axis=0, keepdims=True) + table.mean(axis=1, keepdims=True)
-    rest = table - means + table.mean(axis=(0, 1), keepdims=True)
-    freedom = (len(cells) - 1) * (table.shape[1] - 1)
-    return 2 * (rest**2).sum(axis=(0, 1)) / freedom, freedom
+    residuals = table - means + table.mean(axis=(0, 1), keepdims=True)
+    dof = (len(cells) - 1) * (table.shape[1] - 1)
+    return 2 * (residuals**2).sum(axis=(0, 1)) / dof, dof
 
 
 @cache
-def t_draws(freedom: int, resamples: int, seed: int) -> Array:
-    """Returns (S), Student's t's own quantiles in random order: draws without their own noise."""
+def t_draws(dof: int, resamples: int, seed: int) -> Array:
+    """Return (S) quantiles of Student's t in random order: draws without sampling noise."""
     from scipy.special import stdtrit
 
     places = (np.arange(resamples) + 0.5) / resamples
-    draws: Array = np.random.default_rng([seed, 1]).permutation(stdtrit(freedom, places))
-    draws.setflags(write=False)
+    draws: Array = np.random.default_rng([seed, 1]).permutation(stdtrit(dof, places))
+    draws.setflags(write=False)  # the cache shares it
     return draws

@@ -1,4 +1,4 @@
-"""The figures of a report: drawn once by matplotlib, for the page and for papers."""
+"""The figures of a report, drawn by matplotlib for the page and for papers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefixcap.report.figures.style import Looks
 
 @attrs.frozen
 class Figures:
-    """What a report draws; None where the study has nothing of the kind."""
+    """The figures of a report; None if the study has no data for one."""
 
     prefix: Figure | None
     frontier: Figure | None
@@ -22,15 +22,14 @@ class Figures:
     training: Figure | None
 
     def __iter__(self) -> Iterator[Figure]:
-        """Yields those that there are."""
-        found = (self.prefix, self.frontier, self.differences, self.training)
-        return (figure for figure in found if figure is not None)
+        figures = (self.prefix, self.frontier, self.differences, self.training)
+        return (figure for figure in figures if figure is not None)
 
 
 def figures(content: Content) -> Figures:
-    """Makes the figures; nothing is drawn yet."""
-    grid = [cell for cell in content.cells if not cell.baseline]
-    looks = Looks((cell.decoder for cell in grid), (cell.panel for cell in grid))
+    """Build the figures without drawing them."""
+    grid = [row for row in content.rows if not row.baseline]
+    looks = Looks((row.decoder for row in grid), (row.panel for row in grid))
     return Figures(
         prefix=prefix.figure(content, looks),
         frontier=frontier.figure(content, looks),

@@ -1,4 +1,4 @@
-"""A figure: panels that are drawn side by side for papers, and one by one in the page."""
+"""A figure: panels that are side by side in papers and separate in the page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from prefixcap.report.figures.style import PANEL, RC, short
-from prefixcap.report.figures.svg import inline, written
+from prefixcap.report.figures.svg import file_content, inline
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawn
 
 COLUMNS = 3
-LEGEND = 30  # names: a legend of more would be longer than the figure
-SYMBOL, LETTER, LINE = 0.6, 0.078, 0.2  # inches: of a legend's entry, its letters, its lines
+LEGEND = 30
+"""The most names in a legend; a longer one would be taller than the figure."""
+SYMBOL, LETTER, LINE = 0.6, 0.078, 0.2  # inches of a legend's symbols, letters and lines
 
 
 @attrs.define
 class Tips:
-    """What is said when the pointer rests on an artist, by the artist's gid."""
+    """The tooltips of artists, by the artist's gid."""
 
     texts: dict[str, str] = attrs.field(factory=dict)
 
     def add(self, text: str) -> str:
-        """Keeps a text and returns the gid for its artist."""
+        """Add a text and return the gid for its artist."""
         gid = f"tip{len(self.texts)}"
         self.texts[gid] = text
         return gid
@@ -39,9 +40,9 @@ class Panel:
     """One set of axes.
 
     Attributes:
-        title: above it; "" where the figure has one panel.
-        text: says what is to be seen, for those who cannot see it.
-        draw: draws into axes and keeps what is said of single artists.
+        title: Its title; "" if the figure has one panel.
+        text: A description for screen readers.
+        draw: Draws into axes and adds the tooltips of artists.
     """
 
     title: str
@@ -54,11 +55,11 @@ class Figure:
     """Panels with one caption.
 
     Attributes:
-        name: of its files, and where its ids begin.
-        title: its heading in the page.
-        caption: what is shown and how to read it.
-        panels: what is drawn.
-        size: of a panel, in inches.
+        name: The name of its files and prefix of its ids.
+        title: Its heading in the page.
+        caption: An explanation of how to read it.
+        panels: Its panels.
+        size: The size of a panel in inches.
     """
 
     name: str
@@ -68,18 +69,18 @@ class Figure:
     size: tuple[float, float] = PANEL
 
     def svgs(self) -> list[str]:
-        """Returns every panel as SVG to stand in the page."""
+        """Return every panel as SVG for the page."""
         import matplotlib
 
         with matplotlib.rc_context(dict(RC)):
             return [self._svg(panel, f"{self.name}{n}") for n, panel in enumerate(self.panels)]
 
     def file(self, kind: str) -> bytes:
-        """Returns all panels in one figure, as the content of a file ("svg" or "pdf")."""
+        """Return all panels in one figure, as the content of a file ("svg" or "pdf")."""
         import matplotlib
 
         with matplotlib.rc_context(dict(RC)):
-            return written(self._drawn(self.panels, Tips()), kind)
+            return file_content(self._drawn(self.panels, Tips()), kind)
 
     def _svg(self, panel: Panel, name: str) -> str:
         tips = Tips()
@@ -98,8 +99,8 @@ class Figure:
         for axes, panel in zip(grid, panels, strict=False):
             panel.draw(axes, tips)
             axes.set_title(short(panel.title, 48))
-            found, labels = axes.get_legend_handles_labels()
-            handles |= {str(k): artist for k, artist in zip(labels, found, strict=True)}
+            artists, labels = axes.get_legend_handles_labels()
+            handles |= {str(k): artist for k, artist in zip(labels, artists, strict=True)}
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         if 1 < len(handles) <= LEGEND:
@@ -116,13 +117,13 @@ class Figure:
 
 
 def unnamed(count: int) -> str:
-    """Says that there is no legend, where there are too many names for one."""
+    """Return a note that there is no legend, if there are too many names for one."""
     if count <= LEGEND:
         return ""
-    return f" {count:,} names are too many for a legend: resting the pointer on a point names it."
+    return f" {count:,} names are too many for a legend: hover over a point for its name."
 
 
 def _legend_columns(names: Sequence[str], width: float) -> int:
-    """Returns how many columns of a legend fit a figure of some inches."""
+    """Return how many columns of a legend fit into a figure, given its width in inches."""
     widest = SYMBOL + LETTER * max(len(name) for name in names)
     return max(1, min(len(names), int(width / widest)))

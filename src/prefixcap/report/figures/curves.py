@@ -1,4 +1,4 @@
-"""Training curves: the loss of every step, and on val after every epoch."""
+"""Training curves: the training loss of every step, the validation loss of every epoch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POINTS = 120  # of a smoothed line
 
 
 def figure(content: Content) -> Figure | None:
-    """Makes the figure; None where no training has a history."""
+    """Build the figure; None if no training has a history."""
     curves = [curve for curve in content.curves if curve.steps or curve.train]
     if not curves:
         return None
@@ -32,24 +32,24 @@ def figure(content: Content) -> Figure | None:
                 _curve(axes, tips, curve, looks)
             axes.set_ylim(low, high)
             axes.set_xlabel("epoch")
-            axes.set_ylabel("loss (nats a token)")
+            axes.set_ylabel("loss (nats per token)")
             axes.locator_params(axis="x", integer=True)
 
-        return Panel(title=name, text=_said(name, here), draw=draw)
+        return Panel(title=name, text=_description(name, here), draw=draw)
 
     validated = any(curve.val for curve in curves)
     return Figure(
         name="training",
         title="Training curves",
-        caption="A colour a prefix length, a line a seed. Faint: the training loss, a moving mean "
-        "over steps."
-        + (" Strong, with points: the loss on val after every epoch." if validated else ""),
+        caption="One color per prefix length, one line per seed. Faint: the training loss, a mean "
+        "over stretches of steps."
+        + (" Strong, with points: the validation loss of every epoch." if validated else ""),
         panels=[panel(name) for name in names],
     )
 
 
 def smoothed(values: Sequence[float], points: int = POINTS) -> tuple[list[float], list[float]]:
-    """Returns where in the training (0 to 1) and what the mean of each stretch of steps was."""
+    """Return the centers (0 to 1) and the means of equal stretches of the training."""
     size = max(1, len(values) // points)
     parts = [values[start : start + size] for start in range(0, len(values), size)]
     ends = [min(len(values), (number + 1) * size) for number in range(len(parts))]
@@ -59,17 +59,17 @@ def smoothed(values: Sequence[float], points: int = POINTS) -> tuple[list[float]
 
 def _curve(axes: Axes, tips: Tips, curve: Curve, looks: Looks) -> None:
     name = str(curve.prefix_length)
-    colour = looks.colour(name)
+    color = looks.color(name)
     epochs = len(curve.train) or len(curve.val) or 1
     label = f"P={name}"
     known = axes.get_legend_handles_labels()[1]
     places, losses = smoothed(curve.steps)
-    axes.plot([place * epochs for place in places], losses, color=colour, alpha=0.4, linewidth=0.9)
+    axes.plot([place * epochs for place in places], losses, color=color, alpha=0.4, linewidth=0.9)
     strong = curve.val or curve.train
     axes.plot(
         range(1, len(strong) + 1),
         strong,
-        color=colour,
+        color=color,
         marker=looks.marker(name),
         markersize=3.5,
         linewidth=1.3,
@@ -79,16 +79,16 @@ def _curve(axes: Axes, tips: Tips, curve: Curve, looks: Looks) -> None:
 
 
 def _range(curves: Sequence[Curve]) -> tuple[float, float]:
-    """Returns limits without the first steps, whose losses would press all others together."""
-    found = []
+    """Return limits without the first steps, whose losses would flatten all others."""
+    shown: list[float] = []
     for curve in curves:
         losses = smoothed(curve.steps)[1]
-        found += [*losses[len(losses) // 20 + 1 :], *curve.train, *curve.val]
-    margin = 0.06 * (max(found) - min(found)) or 0.01
-    return min(found) - margin, max(found) + margin
+        shown += [*losses[len(losses) // 20 + 1 :], *curve.train, *curve.val]
+    margin = 0.06 * (max(shown) - min(shown)) or 0.01
+    return min(shown) - margin, max(shown) + margin
 
 
-def _said(name: str, curves: Sequence[Curve]) -> str:
+def _description(name: str, curves: Sequence[Curve]) -> str:
     ends = [
         f"P={curve.prefix_length} seed {curve.seed} {min(curve.val or curve.train):.3f}"
         for curve in curves

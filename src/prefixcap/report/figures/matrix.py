@@ -1,42 +1,43 @@
-"""The matrix of paired differences, for papers; the page has it as a table."""
+"""The matrix of paired differences for papers; the page has it as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prefixcap.report.content import Cell, Content, Pair
+from prefixcap.evaluation.stats import Difference
+from prefixcap.report.content import Content, ReportRow
 from prefixcap.report.figures.base import Figure, Panel
 from prefixcap.report.figures.style import INK, SERIES, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST = 40  # cells
-INCH = 0.36  # of a cell
-LETTER = 0.065  # inches of a letter of a name
+MOST = 40
+"""The most rows of the matrix."""
+INCH, LETTER = 0.36, 0.065  # inches of a field and of a letter
 
 
-def chosen(content: Content) -> list[Cell]:
-    """Returns the cells of the matrix: those with the highest quality score, highest first."""
+def chosen(content: Content) -> list[ReportRow]:
+    """Return the rows of the matrix: those with the highest main score, highest first."""
     score = content.measures.quality
     compared = {name for pair in content.pairs for name in pair}
-    cells = [c for c in content.cells if c.id in compared and score in c.scores]
-    return sorted(cells, key=lambda cell: -cell.scores[score].value)[:MOST]
+    rows = [c for c in content.rows if c.id in compared and score in c.scores]
+    return sorted(rows, key=lambda row: -row.scores[score].value)[:MOST]
 
 
 def figure(content: Content) -> Figure | None:
-    """Makes the figure; None where nothing was compared."""
-    cells = chosen(content)
-    if len(cells) < 2:
+    """Build the figure; None if nothing was compared."""
+    rows = chosen(content)
+    if len(rows) < 2:
         return None
     score = content.measures.quality
     panel = Panel(
         title="",
         text="",
-        draw=lambda axes, _: _draw(axes, cells, content.pairs),
+        draw=lambda axes, _: _draw(axes, rows, content.pairs),
     )
-    side = INCH * len(cells) + LETTER * max(len(short(cell.label)) for cell in cells)
+    side = INCH * len(rows) + LETTER * max(len(short(row.label)) for row in rows)
     return Figure(
         name="differences",
         title=f"Differences in {score}",
@@ -46,40 +47,32 @@ def figure(content: Content) -> Figure | None:
     )
 
 
-def between(pairs: Mapping[tuple[str, str], Pair], one: str, two: str) -> Pair | None:
-    """Returns the difference of two cells, whichever of them stands first in `pairs`."""
+def between(pairs: Mapping[tuple[str, str], Difference], one: str, two: str) -> Difference | None:
+    """Return the difference of two rows, whichever of them comes first in `pairs`."""
     if (one, two) in pairs:
         return pairs[one, two]
-    found = pairs.get((two, one))
-    if found is None:
-        return None
-    low = None if found.high is None else -found.high
-    high = None if found.low is None else -found.low
-    return Pair(value=-found.value, low=low, high=high, p=found.p, real=found.real)
+    return -pairs[two, one] if (two, one) in pairs else None
 
 
-def _draw(axes: Axes, cells: Sequence[Cell], pairs: Mapping[tuple[str, str], Pair]) -> None:
+def _draw(
+    axes: Axes, rows: Sequence[ReportRow], pairs: Mapping[tuple[str, str], Difference]
+) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    found = [[between(pairs, row.id, column.id) for column in cells] for row in cells]
-    values = [[0.0 if pair is None else pair.value for pair in row] for row in found]
+    differences = [[between(pairs, row.id, column.id) for column in rows] for row in rows]
+    values = [[0.0 if pair is None else pair.value for pair in row] for row in differences]
     most = max(abs(value) for row in values for value in row) or 1.0
-    colours = LinearSegmentedColormap.from_list("difference", [SERIES[1], "#ffffff", SERIES[0]])
-    axes.imshow(values, cmap=colours, vmin=-1.4 * most, vmax=1.4 * most)
-    for y, row in enumerate(found):
+    colors = LinearSegmentedColormap.from_list("difference", [SERIES[1], "#ffffff", SERIES[0]])
+    axes.imshow(values, cmap=colors, vmin=-1.4 * most, vmax=1.4 * most)
+    for y, row in enumerate(differences):
         for x, pair in enumerate(row):
             if pair is not None:
-                star = "*" if pair.real else ""
-                size: dict[str, Any] = {
-                    "ha": "center",
-                    "va": "center",
-                    "fontsize": 6.5,
-                    "color": INK,
-                }
-                axes.text(x, y, f"{pair.value:+.2f}{star}", **size)
-    names = [short(cell.label) for cell in cells]
-    axes.set_xticks(range(len(cells)), names, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(cells)), names)
+                star = "*" if pair.significant else ""
+                text = f"{pair.value:+.2f}{star}"
+                axes.text(x, y, text, ha="center", va="center", fontsize=6.5, color=INK)
+    names = [short(row.label) for row in rows]
+    axes.set_xticks(range(len(rows)), names, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), names)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=7.5)

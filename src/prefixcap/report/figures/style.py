@@ -1,4 +1,4 @@
-"""How figures look: one style for the page and for papers."""
+"""The style of the figures, in the page and in papers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RULE = "#dde1e6"
 PAPER = "#ffffff"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
-PANEL = (4.5, 3.2)  # inches; a column of a paper, and of the page on a phone
+PANEL = (4.5, 3.2)  # inches: a column of a paper
 
 RC: Mapping[Any, Any] = {
     "axes.axisbelow": True,
@@ -41,7 +41,7 @@ RC: Mapping[Any, Any] = {
     "grid.linewidth": 0.7,
     "legend.fontsize": 9.5,
     "legend.frameon": False,
-    "legend.handlelength": 3.2,  # a whole dash and its gap, on both sides of a marker
+    "legend.handlelength": 3.2,  # a dash and its gap on both sides of a marker
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "pdf.fonttype": 42,
@@ -49,7 +49,7 @@ RC: Mapping[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "prefixcap",
     "text.color": INK,
-    "text.parse_math": False,  # a name with a dollar sign is no formula
+    "text.parse_math": False,  # a dollar sign in a name does not start a formula
     "xtick.color": MUTED,
     "xtick.labelcolor": INK,
     "xtick.labelsize": 9.5,
@@ -60,7 +60,7 @@ RC: Mapping[Any, Any] = {
 
 
 def short(name: str, most: int = 38) -> str:
-    """Cuts a name in its middle, so that it leaves room for the figure."""
+    """Shorten a name in its middle, to leave room for the figure."""
     if len(name) <= most:
         return name
     end = most // 3
@@ -68,32 +68,32 @@ def short(name: str, most: int = 38) -> str:
 
 
 class Looks:
-    """Which colour, line and marker stands for which name, the same in all figures.
+    """The color, dash and marker of each name, the same in all figures.
 
-    The first eight names differ by colour; the next ones take the same colours with other dashes.
+    The first eight names differ by color; the next ones have the same colors with other dashes.
 
     Args:
-        names: what is told apart by colour.
-        kinds: what else is told apart by marker, in figures without lines.
+        names: The names that differ by color.
+        kinds: The names that differ by marker, in figures without lines.
     """
 
     def __init__(self, names: Iterable[str], kinds: Iterable[str] = ()) -> None:
         self._names = {name: number for number, name in enumerate(dict.fromkeys(names))}
         self._kinds = {kind: number for number, kind in enumerate(dict.fromkeys(kinds))}
 
-    def colour(self, name: str) -> str:
-        """Returns a name's colour."""
+    def color(self, name: str) -> str:
+        """Return the color of a name."""
         return SERIES[self._names[name] % len(SERIES)]
 
     def dash(self, name: str) -> Any:
-        """Returns how a name's line is dashed."""
+        """Return the dash of a name's line."""
         return DASHES[self._names[name] // len(SERIES) % len(DASHES)]
 
     def marker(self, name: str) -> str:
-        """Returns a name's marker."""
+        """Return the marker of a name."""
         return MARKERS[self._names[name] % len(MARKERS)]
 
     def shape(self, kind: str, name: str | None = None) -> str:
-        """Returns the marker of a kind; names whose colour another had before get others."""
+        """Return the marker of a kind, and of a name if names share a color."""
         again = 0 if name is None else self._names[name] // len(SERIES)
         return MARKERS[(self._kinds[kind] + again * len(self._kinds)) % len(MARKERS)]

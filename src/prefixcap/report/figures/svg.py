@@ -1,4 +1,4 @@
-"""Figures as SVG: for papers as matplotlib writes them, for the page with colours of its theme."""
+"""Figures as files for papers, and as SVG in the colors of the page's theme."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ VARIABLES = {
     MUTED: "var(--muted)",
     RULE: "var(--rule)",
     PAPER: "var(--paper)",
-    **{colour: f"var(--s{number})" for number, colour in enumerate(SERIES, 1)},
+    **{color: f"var(--s{number})" for number, color in enumerate(SERIES, 1)},
 }
-_COLOUR = re.compile("|".join(VARIABLES), re.IGNORECASE)
+_COLOR = re.compile("|".join(VARIABLES), re.IGNORECASE)
 _FONT = re.compile(r"font(?:-family)?:[^;]*sans-serif[^;]*;?\s*")
 
 
-def written(figure: Figure, kind: str) -> bytes:
-    """Returns a figure as a file's content.
+def file_content(figure: Figure, kind: str) -> bytes:
+    """Return a figure as the content of a file.
 
     Args:
-        figure: the figure.
+        figure: The figure.
         kind: "svg" or "pdf".
     """
     buffer = BytesIO()
-    # no date: the same study gives the same file
+    # without a date the same study gives the same file
     metadata = {"Date": None} if kind == "svg" else {"CreationDate": None}
     figure.savefig(buffer, format=kind, metadata=metadata)
     return buffer.getvalue()
 
 
 def inline(figure: Figure, name: str, text: str, tips: Mapping[str, str]) -> str:
-    """Returns a figure as SVG to stand in the page.
+    """Return a figure as SVG for the page.
 
     Args:
-        figure: the figure.
-        name: begins all its ids, which must be unique in the page.
-        text: says what is to be seen, for those who cannot see it.
-        tips: what is said when the pointer rests on an artist, by the artist's gid.
+        figure: The figure.
+        name: The prefix of its ids, which must be unique in the page.
+        text: A description for screen readers.
+        tips: The tooltips of artists, by the artist's gid.
     """
-    root = ElementTree.fromstring(written(figure, "svg"))
+    root = ElementTree.fromstring(file_content(figure, "svg"))
     for metadata in root.findall(f"{SVG}metadata"):
         root.remove(metadata)
     for style in root.findall(f"{SVG}defs/{SVG}style"):
@@ -77,7 +77,7 @@ def _adapt(element: ElementTree.Element, name: str) -> None:
         elif key == LINK:
             element.set(key, value.replace("#", f"#{name}-", 1))
         elif key == "style":
-            themed = _COLOUR.sub(lambda found: VARIABLES[found[0].lower()], value)
+            themed = _COLOR.sub(lambda match: VARIABLES[match[0].lower()], value)
             element.set(key, _font(themed))
         elif "url(#" in value:
             element.set(key, value.replace("url(#", f"url(#{name}-"))

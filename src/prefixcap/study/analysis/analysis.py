@@ -1,13 +1,13 @@
-"""What a study's numbers say: its entries with intervals, and all pairs of them compared.
+"""The numbers of a study: table rows with confidence intervals, and all pairs of them compared.
 
-`analyse(read(folder))` is kept in the folder as `analysis.json`, so a second time is quick.
+`analyze(load_study(folder))` stores its result in the folder, as `analysis.json`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from itertools import compress
+from itertools import combinations, compress
 from pathlib import Path
 from typing import Any
 
@@ -15,84 +15,50 @@ import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats import (
-    Cells,
-    Pairs,
+    CellTable,
+    Difference,
+    PairwiseDifferences,
     Replicates,
     benjamini_hochberg,
     bootstrap_interval,
-    combined,
     holm,
+    pool_seeds,
 )
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.interfaces.metric import MetricConfig, Record
 from prefixcap.plugin import specs
-from prefixcap.study.analysis.reader import CaptionedImage, Cell, SavedStudy, read
-from prefixcap.study.analysis.rows import FIELDS, TableRow, entries
+from prefixcap.study.analysis.reader import SavedCell, SavedStudy
+from prefixcap.study.analysis.rows import FIELDS, TableRow, table_rows
 from prefixcap.study.artifacts import replicates as resampling
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.util.files import read_json, write_text
 
-__all__ = [
-    "CORRECTIONS",
-    "Analysis",
-    "CaptionedImage",
-    "Cell",
-    "Contrast",
-    "SavedStudy",
-    "TableRow",
-    "analyse",
-    "compute",
-    "joined",
-    "metrics_of",
-    "read",
-    "records",
-    "replicates",
-]
-
 FORMAT = 2
 LEVEL = 0.95
-_MADE_OF = (*FIELDS, "seed", "cell", "scores", "name")
+_KEY_FIELDS = (*FIELDS, "seed", "cell", "scores", "name")
 CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
+TITLES = {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg"}
 MAIN = ("CIDEr", "SPICE", "METEOR", "Bleu_4", "ROUGE_L")
-"""The scores that can be a table's main one, the first that a study has; more is better in all."""
+"""The scores that can be a table's main one, in order of preference; higher is better in all."""
 
 
-@attrs.frozen(kw_only=True)
-class Contrast:
-    """One entry against another in one score, first minus second.
-
-    Attributes:
-        value: the difference of the means over seeds.
-        low: the lower end of its confidence interval.
-        high: the upper end.
-        p: the two-sided p-value of no difference, of this pair alone.
-        adjusted: the p-value adjusted for all pairs of the table, by correction.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    adjusted: Mapping[str, float]
-
-
-@attrs.define(kw_only=True, slots=False)
+@attrs.define(kw_only=True, slots=False, repr=False)
 class Analysis:
-    """A study's numbers.
+    """The numbers of a study.
 
     Attributes:
-        key: a digest of what it was computed from.
-        level: the confidence level of the intervals.
-        resamples: how many resamples of the images they are made of.
-        images: how many images were captioned.
-        scores: the scores that have intervals and were compared.
-        entries: the lines of the table, baselines last.
-        pairs: by score, `entries` (the numbers of those that have it) and lists over all pairs
-            i < j of these, in the order of `numpy.triu_indices`: `value` (i minus j), `low`,
-            `high`, `p`, and the p-values that are adjusted over all these pairs, by the
-            correction's name.
-        family: by score, over how many pairs p-values were adjusted, where lines were left out.
+        key: A digest of what it was computed from.
+        level: The confidence level of the intervals.
+        resamples: The number of resamples of the images.
+        images: The number of captioned images.
+        scores: The scores that have intervals.
+        entries: The rows of the table, baselines last.
+        pairs: By score, `entries` (the indices of the rows that have the score) and lists over all
+            pairs i < j of these, in the order of `numpy.triu_indices`: `value` (i minus j), `low`,
+            `high`, `p`, and the adjusted p-values by the name of the correction.
+        family: By score, the number of pairs that p-values were adjusted for, if the analysis was
+            reduced to some rows.
     """
 
     key: str
@@ -104,112 +70,113 @@ class Analysis:
     pairs: Mapping[str, Mapping[str, Sequence[Any]]]
     family: Mapping[str, int] = attrs.field(factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<Analysis of {len(self.entries)} rows in {', '.join(self.scores)}>"
+
     @property
     def main(self) -> str | None:
-        """The score that says which entry is best; None where the study has none of that kind."""
+        """The score that ranks the rows; None if the study has none of that kind."""
         return next((name for name in MAIN if name in self.scores), None)
 
     def compared(self, score: str) -> Sequence[int]:
-        """Returns the numbers of the entries that were compared in a score.
+        """Return the indices of the rows that were compared in a score.
 
         Raises:
-            PrefixcapError: the score was not compared.
+            PrefixcapError: If the score was not compared.
         """
         if score not in self.pairs:
             raise PrefixcapError(f"no score {score!r} was compared{nearest(score, self.pairs)}")
         return self.pairs[score]["entries"]
 
-    def contrast(self, first: int, second: int, score: str) -> Contrast:
-        """Returns the difference of two entries, by their numbers.
+    def difference(self, first: int, second: int, score: str, correction: str) -> Difference:
+        """Return the difference of two rows, by their indices.
 
         Raises:
-            PrefixcapError: the score was not compared, or one of the entries was not.
+            PrefixcapError: If the score or one of the rows was not compared.
         """
         known = self.compared(score)
         if first == second:
             raise PrefixcapError(f"{self.entries[first].label} cannot be compared with itself")
-        for number in (first, second):
-            if number not in known:
-                raise PrefixcapError(f"{self.entries[number].label} has no {score} to compare")
-        i, j = (known.index(number) for number in (first, second))
-        sign = 1 if i < j else -1
-        i, j = min(i, j), max(i, j)
-        at = i * len(known) - i * (i + 1) // 2 + j - i - 1
-        found = self.pairs[score]
-        low, high = sorted(sign * found[end][at] for end in ("low", "high"))
-        return Contrast(
-            value=sign * found["value"][at],
-            low=low,
-            high=high,
-            p=found["p"][at],
-            adjusted={name: found[name][at] for name in CORRECTIONS},
-        )
+        for index in (first, second):
+            if index not in known:
+                raise PrefixcapError(f"{self.entries[index].label} has no {score} to compare")
+        i, j = (known.index(index) for index in (first, second))
+        if i > j:
+            return -self.difference(second, first, score, correction)
+        # pairs before row i: i rows of len - 1, len - 2, ... pairs
+        position = i * len(known) - i * (i + 1) // 2 + j - i - 1
+        return self._difference(score, correction, position)
+
+    def differences(self, score: str, correction: str) -> dict[tuple[int, int], Difference]:
+        """Return the differences of all pairs in a score; none if it was not compared."""
+        pairs = combinations(self.pairs.get(score, {}).get("entries", ()), 2)
+        return {pair: self._difference(score, correction, n) for n, pair in enumerate(pairs)}
+
+    def _difference(self, score: str, correction: str, position: int) -> Difference:
+        columns = self.pairs[score]
+        value, low, high, p = (columns[name][position] for name in ("value", "low", "high", "p"))
+        adjusted = columns[correction][position]
+        return Difference(value=value, low=low, high=high, p=p, adjusted=adjusted, level=self.level)
 
     def best(self, score: str) -> int | None:
-        """Returns the number of the entry with the highest score, baselines left out."""
+        """Return the index of the row with the highest score, baselines excluded."""
         known = self.pairs.get(score, {}).get("entries", ())
         models = [n for n in known if not self.entries[n].baseline]
         return max(models, key=lambda n: self.entries[n].scores[score], default=None)
 
-    def mark(self, number: int, score: str, correction: str) -> str:
-        """Says how an entry stands to the best one.
+    def mark(self, index: int, score: str, correction: str) -> str:
+        """Compare a row with the best one.
 
         Returns:
-            "best"; "<" where it is lower and ">" where it is higher, by the adjusted p-value;
-            "~" where chance may be all there is to the difference; "" where it was not compared.
+            "best", "worse", "better" or "n.s." (not significant); "" if it was not compared.
         """
         best = self.best(score)
-        if best is None or number not in self.compared(score):
+        if best is None or index not in self.compared(score):
             return ""
-        if number == best:
+        if index == best:
             return "best"
-        found = self.contrast(number, best, score)
-        # kept intervals are of a level that was chosen, and the marks are of the same
-        if found.adjusted[correction] > 1 - self.level + 1e-12:
-            return "~"
-        return "<" if found.value < 0 else ">"
+        difference = self.difference(index, best, score, correction)
+        if not difference.significant:
+            return "n.s."
+        return "worse" if difference.value < 0 else "better"
 
-    def of(self, cells: Collection[str]) -> Analysis:
-        """Returns the analysis with those entries that have one of these cells, and the baselines.
+    def subset(self, cells: Collection[str]) -> Analysis:
+        """Return the analysis of the rows that have one of these cells, and of the baselines.
 
-        Adjusted p-values stay those of the whole table, of which these lines were chosen.
+        Adjusted p-values stay those of the whole table, from which these rows were picked.
         """
-        chosen = {*cells}
-        numbers = [
+        wanted = {*cells}
+        indices = [
             n
             for n, entry in enumerate(self.entries)
-            if entry.baseline or not chosen.isdisjoint(entry.cells)
+            if entry.baseline or not wanted.isdisjoint(entry.cells)
         ]
-        pairs = {name: _restricted(found, numbers) for name, found in self.pairs.items()}
-        return Analysis(
+        pairs = {name: _restrict(columns, indices) for name, columns in self.pairs.items()}
+        return attrs.evolve(
+            self,
             key="",
-            level=self.level,
-            resamples=self.resamples,
-            images=self.images,
-            scores=self.scores,
-            entries=tuple(self.entries[n] for n in numbers),
-            pairs={name: found for name, found in pairs.items() if found["p"]},
-            family={name: len(found["p"]) for name, found in self.pairs.items()},
+            entries=tuple(self.entries[n] for n in indices),
+            pairs={name: columns for name, columns in pairs.items() if columns["p"]},
+            family={name: len(columns["p"]) for name, columns in self.pairs.items()},
         )
 
     def write(self, folder: Path) -> None:
-        """Writes `analysis.json` into a study's folder."""
-        write_text(
-            StudyFolder(folder).analysis, json.dumps(self.to_json(), ensure_ascii=False) + "\n"
-        )
+        """Write `analysis.json` into a study's folder."""
+        text = json.dumps(self.to_json(), ensure_ascii=False) + "\n"
+        write_text(StudyFolder(folder).analysis, text)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns everything as JSON data."""
+        """Return everything as JSON data."""
         return {**attrs.asdict(self, recurse=False), "entries": [e.to_json() for e in self.entries]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Analysis:
-        """Turns what `to_json` returned back."""
-        lines = tuple(TableRow.from_json(each) for each in data["entries"])
-        return cls(**{**data, "scores": tuple(data["scores"]), "entries": lines})
+        """Restore an analysis from `to_json`."""
+        entries = tuple(TableRow.from_json(each) for each in data["entries"])
+        return cls(**{**data, "scores": tuple(data["scores"]), "entries": entries})
 
     def summary(self, correction: str) -> dict[str, Any]:
-        """Returns what `bench --json` prints: the entries, each against the best one."""
+        """Return what `bench --json` prints: each row and its difference from the best one."""
         main = self.main
         return {
             "level": self.level,
@@ -218,71 +185,65 @@ class Analysis:
             "score": main,
             "correction": correction,
             "entries": [
-                {**entry.to_json(), **self._against(number, main, correction)}
-                for number, entry in enumerate(self.entries)
+                {**entry.to_json(), **self._against_best(index, main, correction)}
+                for index, entry in enumerate(self.entries)
             ],
         }
 
-    def _against(self, number: int, score: str | None, correction: str) -> dict[str, Any]:
+    def _against_best(self, index: int, score: str | None, correction: str) -> dict[str, Any]:
+        mark = self.mark(index, score, correction) if score else ""
         best = self.best(score) if score else None
-        if score is None or best is None or number not in self.compared(score):
-            return {"mark": ""}
-        mark = self.mark(number, score, correction)
-        if number == best:
+        if score is None or best is None or mark in ("", "best"):
             return {"mark": mark}
-        found = attrs.asdict(self.contrast(number, best, score))
-        return {"mark": mark, "against_best": found}
+        difference = self.difference(index, best, score, correction)
+        return {"mark": mark, "diff_vs_best": attrs.asdict(difference)}
 
 
-def analyse(finished: SavedStudy, *, level: float = LEVEL) -> Analysis:
-    """Computes a study's numbers, or reads them where they were kept.
+def analyze(study: SavedStudy, *, level: float = LEVEL) -> Analysis:
+    """Compute the numbers of a study, or read them if they are stored.
 
     Args:
-        finished: the study.
-        level: the confidence level.
+        study: The study.
+        level: The confidence level.
 
     Raises:
-        PrefixcapError: a metric of the study is not installed, or lacks what it needs, and the
-            cells' replicates were not kept; or the level is out of range.
+        PrefixcapError: If replicates are missing and a metric of the study is not installed or
+            lacks what it requires, or if the level is not between 0 and 1.
     """
-    key = _key(finished.rows, finished.baselines, level)
-    path = StudyFolder(finished.folder).analysis
-    kept = read_json(path) or {}
-    if kept.get("key") == key:
-        return Analysis.from_json(kept)
-    found = compute(finished.rows, finished.baselines, replicates(finished), level=level)
-    found.write(finished.folder)
-    return found
+    stored = read_json(StudyFolder(study.folder).analysis) or {}
+    if stored.get("key") == _key(study.rows, study.baselines, level):
+        return Analysis.from_json(stored)
+    analysis = compute(study.rows, study.baselines, replicates(study), level=level)
+    analysis.write(study.folder)
+    return analysis
 
 
-def metrics_of(finished: SavedStudy) -> list[MetricConfig]:
-    """Returns the study's metrics.
+def metrics_of(study: SavedStudy) -> list[MetricConfig]:
+    """Return the study's metrics.
 
     Raises:
-        PrefixcapError: one is not installed.
+        PrefixcapError: If one is not installed.
     """
     from prefixcap.plugin.registry import default_registry
 
-    registry = default_registry()
-    return [registry.from_json(MetricConfig, data) for data in finished.config["metrics"]]
+    return [default_registry().from_json(MetricConfig, data) for data in study.config["metrics"]]
 
 
-def replicates(finished: SavedStudy) -> dict[str, Replicates]:
-    """Returns the replicates of every cell, and computes what was not kept; raises as `analyse`."""
-    metrics = metrics_of(finished)
-    found = {}
-    for name, cell in finished.cells.items():
-        each = resampling.replicates(cell.folder, records(finished, cell), metrics)
-        if each is not None:
-            found[name] = each
-    return found
+def replicates(study: SavedStudy) -> dict[str, Replicates]:
+    """Return the replicates of every cell, computing missing ones; raises as `analyze`."""
+    metrics = metrics_of(study)
+    by_cell = {
+        name: resampling.replicates(cell.folder, records(study, cell), metrics)
+        for name, cell in study.cells.items()
+    }
+    return {name: each for name, each in by_cell.items() if each is not None}
 
 
-def records(finished: SavedStudy, cell: Cell) -> list[Record]:
-    """Puts a cell's captions beside their references."""
+def records(study: SavedStudy, cell: SavedCell) -> list[Record]:
+    """Return a cell's captions with their references."""
     examples = [
         Example(image=ImageItem(id=image.id, index=n), references=image.references)
-        for n, image in enumerate(finished.images)
+        for n, image in enumerate(study.images)
     ]
     return scoring.records(examples, cell.lines)
 
@@ -294,87 +255,88 @@ def compute(
     *,
     level: float = LEVEL,
 ) -> Analysis:
-    """Computes intervals and comparisons of a study.
+    """Compute the intervals and comparisons of a study.
 
     Args:
-        rows: one a cell.
-        baselines: rows of captions that need no model.
-        cells: each cell's replicates.
-        level: the confidence level.
+        rows: The row of each cell.
+        baselines: The rows of the baselines.
+        cells: The replicates of each cell.
+        level: The confidence level.
     """
-    lines = entries(rows, baselines)
-    known = {
-        number: joined([cells[cell] for cell in line.cells])
-        for number, line in enumerate(lines)
-        if line.cells and all(cell in cells for cell in line.cells)
+    entries = table_rows(rows, baselines)
+    pooled = {
+        index: pool([cells[cell] for cell in entry.cells])
+        for index, entry in enumerate(entries)
+        if entry.cells and all(cell in cells for cell in entry.cells)
     }
-    ends: dict[int, dict[str, tuple[float, float]]] = {number: {} for number in known}
+    bounds: dict[int, dict[str, tuple[float, float]]] = {index: {} for index in pooled}
     pairs: dict[str, dict[str, list[Any]]] = {}
-    for numbers, names in _tables(known).items():
-        table = Cells(
-            replicates=[known[number].of(names) for number in numbers],
-            fixed=[lines[number].baseline for number in numbers],
+    for indices, names in _tables(pooled).items():
+        table = CellTable(
+            replicates=[pooled[index].of(names) for index in indices],
+            fixed=[entries[index].baseline for index in indices],
         )
-        for place, number in enumerate(numbers):
-            spread = table.spread(place)
-            found = bootstrap_interval(table.replicates[place], level=level, spread=spread)
-            ends[number] |= {each.name: (each.low, each.high) for each in found}
-        if len(numbers) > 1:
-            pairs |= _pairs(table.pairs(level=level), numbers)
-    for number, intervals in ends.items():
-        lines[number] = attrs.evolve(lines[number], intervals=intervals)
-    scores = dict.fromkeys(name for each in known.values() for name in each.names)
+        for place, index in enumerate(indices):
+            variance = table.seed_variance(place)
+            estimates = bootstrap_interval(table.replicates[place], level=level, variance=variance)
+            bounds[index] |= {name: each.bounds for name, each in estimates.items()}
+        if len(indices) > 1:
+            pairs |= _columns(table.pairs(level=level), indices)
+    for index, intervals in bounds.items():
+        entries[index] = attrs.evolve(entries[index], intervals=intervals)
+    scores = dict.fromkeys(name for each in pooled.values() for name in each.names)
     return Analysis(
         key=_key(rows, baselines, level),
         level=level,
         resamples=resampling.RESAMPLES,
-        images=max((len(each.images) for each in known.values()), default=0),
+        images=max((len(each.images) for each in pooled.values()), default=0),
         scores=tuple(scores),
-        entries=tuple(lines),
+        entries=tuple(entries),
         pairs={name: pairs[name] for name in scores if name in pairs},
     )
 
 
-def joined(seeds: Sequence[Replicates]) -> Replicates:
-    """Joins the replicates of one entry's seeds, of the scores that all of them have."""
+def pool(seeds: Sequence[Replicates]) -> Replicates:
+    """Pool the replicates of a row's seeds, in the scores that all of them have."""
     names = [name for name in seeds[0].names if all(name in each.names for each in seeds)]
-    return combined([each.of(names) for each in seeds])
+    return pool_seeds([each.of(names) for each in seeds])
 
 
-def _tables(known: Mapping[int, Replicates]) -> dict[tuple[int, ...], list[str]]:
-    """Puts scores together that the same entries have: captions of no model lack some."""
-    found: dict[tuple[int, ...], list[str]] = {}
-    for name in dict.fromkeys(name for each in known.values() for name in each.names):
-        numbers = tuple(number for number, each in known.items() if name in each.names)
-        found.setdefault(numbers, []).append(name)
-    return found
+def _tables(pooled: Mapping[int, Replicates]) -> dict[tuple[int, ...], list[str]]:
+    """Group scores by the rows that have them: captions without a model lack some scores."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name in dict.fromkeys(name for each in pooled.values() for name in each.names):
+        indices = tuple(index for index, each in pooled.items() if name in each.names)
+        groups.setdefault(indices, []).append(name)
+    return groups
 
 
-def _pairs(found: Pairs, numbers: Sequence[int]) -> dict[str, dict[str, list[Any]]]:
+def _columns(
+    differences: PairwiseDifferences, indices: Sequence[int]
+) -> dict[str, dict[str, list[Any]]]:
     columns: dict[str, dict[str, list[Any]]] = {}
-    for k, name in enumerate(found.names):
-        p = found.p[:, k]
-        adjusted = {way: adjust(list(p)) for way, adjust in CORRECTIONS.items()}
-        values = {what: getattr(found, what)[:, k] for what in ("value", "low", "high", "p")}
-        columns[name] = {"entries": list(numbers)}
-        for what, each in {**values, **adjusted}.items():
-            columns[name][what] = [float(f"{value:.6g}") for value in each]
+    for k, name in enumerate(differences.names):
+        arrays = {key: getattr(differences, key)[:, k] for key in ("value", "low", "high", "p")}
+        adjusted = {key: adjust(list(arrays["p"])) for key, adjust in CORRECTIONS.items()}
+        columns[name] = {"entries": list(indices)}
+        for key, values in {**arrays, **adjusted}.items():
+            columns[name][key] = [float(f"{value:.6g}") for value in values]
     return columns
 
 
-def _restricted(
-    found: Mapping[str, Sequence[Any]], numbers: Sequence[int]
+def _restrict(
+    columns: Mapping[str, Sequence[Any]], indices: Sequence[int]
 ) -> dict[str, Sequence[Any]]:
-    known = found["entries"]
-    kept = [n in numbers for n in known]
-    pairs = [i and j for n, i in enumerate(kept) for j in kept[n + 1 :]]
-    places = [numbers.index(n) for n in known if n in numbers]
-    lists = {k: [*compress(v, pairs)] for k, v in found.items() if k != "entries"}
+    known = columns["entries"]
+    wanted = {*indices}
+    pairs = [i in wanted and j in wanted for i, j in combinations(known, 2)]
+    places = [indices.index(n) for n in known if n in wanted]
+    lists = {key: [*compress(v, pairs)] for key, v in columns.items() if key != "entries"}
     return {"entries": places, **lists}
 
 
 def _key(
     rows: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]], level: float
 ) -> str:
-    what = [{k: v for k, v in row.items() if k in _MADE_OF} for row in (*rows, *baselines)]
-    return specs.digest(FORMAT, resampling.FORMAT, resampling.RESAMPLES, level, what)
+    inputs = [{k: v for k, v in row.items() if k in _KEY_FIELDS} for row in (*rows, *baselines)]
+    return specs.digest(FORMAT, resampling.FORMAT, resampling.RESAMPLES, level, inputs)

@@ -1,10 +1,8 @@
-"""Two sets of captions of the same images against each other, score by score."""
+"""Comparisons of rows, studies or files of predictions, score by score, on the same images."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,301 +10,321 @@ import attrs
 import numpy as np
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.evaluation.stats import Array, Cells, Replicates, replicate
-from prefixcap.interfaces.metric import MetricConfig, Record, Scores
-from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, MAIN, joined, metrics_of, records
+from prefixcap.evaluation.stats import Array, CellTable, Difference
+from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.plugin import specs
+from prefixcap.plugin.registry import default_registry
+from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, MAIN, metrics_of
+from prefixcap.study.analysis.config_diff import ConfigDiff, diff_rows, diff_studies
+from prefixcap.study.analysis.pairing import match_rows
 from prefixcap.study.analysis.reader import SavedStudy
-from prefixcap.study.analysis.rows import TableRow
-from prefixcap.study.artifacts import replicates
+from prefixcap.study.analysis.rows import table_rows
+from prefixcap.study.analysis.selectors import SEPARATOR, Selection, select
+from prefixcap.study.analysis.sides import Side, align
+from prefixcap.study.definition.study import HOLM
 
-SAME = 1e-12
-"""Scores of an image that are this close are equal."""
+FILE_METRICS = ("bleu", "meteor", "rouge", "cider")
+"""The metrics for files of predictions."""
+EQUAL = 1e-12
+"""Scores of an image that are this close count as equal."""
 
-
-@attrs.define(kw_only=True, slots=False)
-class Side:
-    """One side of a comparison: an entry of a study, or a file of predictions.
-
-    Attributes:
-        label: what it is called.
-        seeds: the records of each seed, in the same order of images.
-        finished: its study; None of a file.
-        entry: its entry; None of a file.
-        images: the images, where not all of the study's were taken.
-    """
-
-    label: str
-    seeds: list[list[Record]]
-    finished: SavedStudy | None = None
-    entry: TableRow | None = None
-    images: frozenset[str] | None = None
-
-    @classmethod
-    def of_entry(cls, finished: SavedStudy, entry: TableRow) -> Side:
-        """Makes a side of an entry."""
-        seeds = [records(finished, finished.cells[cell]) for cell in entry.cells]
-        label = f"{finished.folder}::{entry.label}"
-        return cls(label=label, seeds=seeds, finished=finished, entry=entry)
-
-    @classmethod
-    def of_file(cls, path: Path, references: Path | None = None) -> Side:
-        """Makes a side of a file of predictions; raises as `read_records`."""
-        from prefixcap.evaluation.readers import read_records
-
-        return cls(label=str(path), seeds=[read_records(path, references)])
-
-    @property
-    def records(self) -> list[Record]:
-        """The records of the first seed."""
-        return self.seeds[0]
-
-    def only(self, images: Sequence[str]) -> Side:
-        """Returns the side with some of its images, in the order that is given."""
-        if images == [record.image for record in self.records]:
-            return self
-        seeds = [{record.image: record for record in seed} for seed in self.seeds]
-        kept = [[seed[image] for image in images] for seed in seeds]
-        return attrs.evolve(self, seeds=kept, images=frozenset(images))
-
-    @cached_property
-    def scored(self) -> dict[str, list[Scores]]:
-        """The scores of each seed, by metric, as they were computed here."""
-        return {}
-
-    def replicates(self, metrics: Sequence[MetricConfig], *, kept: bool) -> Replicates:
-        """Returns the scores on resampled images, joined over seeds.
-
-        Args:
-            metrics: what to score by.
-            kept: whether the study has kept them, or they are to be computed here.
-        """
-        if kept and self.finished is not None and self.entry is not None:
-            cells = [self.finished.cells[cell] for cell in self.entry.cells]
-            pairs = zip(cells, self.seeds, strict=True)
-            made = [replicates.replicates(cell.folder, seed, metrics) for cell, seed in pairs]
-        else:
-            made = [self._computed(seed, metrics) for seed in self.seeds]
-        return joined([each for each in made if each is not None] or [self._empty()])
-
-    def per_image(self, *, kept: bool) -> dict[str, Array]:
-        """Returns each score of every image (I), the mean over seeds; after `replicates`."""
-        if kept and self.finished is not None and self.entry is not None:
-            cells = [self.finished.cells[cell].per_image for cell in self.entry.cells]
-        else:
-            cells = [
-                {name: list(v) for each in seed for name, v in each.per_image.items()}
-                for seed in zip(*self.scored.values(), strict=True)
-            ]
-        names = [name for name in cells[0] if all(name in each for each in cells)] if cells else []
-        return {name: np.mean([each[name] for each in cells], axis=0) for name in names}
-
-    def _computed(
-        self, seed: Sequence[Record], metrics: Sequence[MetricConfig]
-    ) -> Replicates | None:
-        from prefixcap.evaluation.evaluate import claim_scores, score, unmet_requirement
-        from prefixcap.plugin import specs
-
-        made = []
-        given: dict[str, str] = {}
-        for metric in metrics:
-            if unmet_requirement(seed, metric) is not None:
-                continue
-            found = score(seed, metric)
-            claim_scores(given, metric, found.values)
-            self.scored.setdefault(specs.to_spec(metric), []).append(found)
-            statistic = replicates.statistic(metric, found, seed)
-            if statistic is not None:
-                made.append(replicate(statistic, resamples=replicates.RESAMPLES))
-        return replicates.side_by_side(made) if made else None
-
-    def _empty(self) -> Replicates:
-        raise PrefixcapError(
-            f"{self.label}: none of the metrics gives a score that can be resampled; name others "
-            "with --metrics, such as cider"
-        )
+Pair = tuple[Side, Side]
 
 
-@attrs.frozen(kw_only=True)
-class Line:
-    """What one score says.
+@attrs.frozen(kw_only=True, repr=False)
+class ScoreComparison:
+    """The comparison of two sides in one score.
 
     Attributes:
-        score: its name.
-        first: of the first side, the mean over seeds.
-        second: of the second.
-        difference: first minus second.
-        low: the lower end of the difference's interval.
-        high: the upper end.
-        p: the p-value of no difference.
-        adjusted: the p-value, adjusted for all lines that are shown together.
-        higher: the images on which the first has more; None where single images have no score.
-        equal: those on which both have the same.
-        lower: those on which the first has less.
+        score: The score's name.
+        first: The first side's score, the mean over seeds.
+        second: The second side's.
+        difference: First minus second.
+        higher: The number of images on which the first is higher; None if images have no score.
+        equal: The number on which both are equal.
+        lower: The number on which the first is lower.
     """
 
     score: str
     first: float
     second: float
-    difference: float
-    low: float
-    high: float
-    p: float
-    adjusted: float
+    difference: Difference
     higher: int | None = None
     equal: int | None = None
     lower: int | None = None
 
+    def __repr__(self) -> str:
+        return f"{self.score} {self.difference}"
 
-@attrs.frozen(kw_only=True)
-class Comparison:
-    """Two sides, score by score.
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON data, the difference's fields included."""
+        difference = attrs.asdict(self.difference)
+        return {
+            **attrs.asdict(self, recurse=False),
+            "difference": difference.pop("value"),
+            **difference,
+            "significant": self.difference.significant,
+        }
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class PairComparison:
+    """The comparison of two sides.
 
     Attributes:
-        sides: the two.
-        lines: one a score.
-        per_image: the differences (I) of every image, by score.
+        label: The label of the first side's row, or its file.
+        sides: The two sides.
+        scores: The comparison of each score, by name.
+        per_image: The difference (I) of every image, by score.
     """
 
-    sides: tuple[Side, Side]
-    lines: list[Line]
+    label: str
+    sides: Pair
+    scores: Mapping[str, ScoreComparison]
     per_image: Mapping[str, Array]
+
+    def __repr__(self) -> str:
+        return f"{self.label}: " + "; ".join(map(repr, self.scores.values()))
 
     @property
     def main(self) -> str | None:
-        """The score by which images are sorted: the first main one that images have."""
+        """The score that orders images: a main one if images have one."""
         known = [*(name for name in MAIN if name in self.per_image), *self.per_image]
         return known[0] if known else None
 
-    def furthest(self, count: int) -> list[tuple[int, float]]:
-        """Returns the images on which the sides differ most, each with the difference.
+    def largest(self, count: int) -> list[dict[str, Any]]:
+        """Return the images on which the sides differ most, with both captions.
 
-        The first half are those on which the first side is higher, the highest first.
+        Args:
+            count: The number of images on which the first is higher, highest first, followed by
+                as many on which it is lower.
         """
         if self.main is None:
             return []
         each = self.per_image[self.main]
         order = np.argsort(-each, kind="stable")
-        up = [int(n) for n in order[:count] if each[n] > SAME]
-        down = [int(n) for n in order[::-1][:count] if each[n] < -SAME]
-        return [(number, float(each[number])) for number in (*up, *down)]
+        higher = [int(n) for n in order[:count] if each[n] > EQUAL]
+        lower = [int(n) for n in order[::-1][:count] if each[n] < -EQUAL]
+        return [self._image(index, float(each[index])) for index in (*higher, *lower)]
+
+    def _image(self, index: int, value: float) -> dict[str, Any]:
+        one, two = (side.records[index] for side in self.sides)
+        captions = {"a": one.prediction, "b": two.prediction}
+        return {"image": one.image, "difference": value, **captions, "references": one.references}
 
 
-def same_images(one: Side, two: Side, *, common: bool) -> tuple[Side, Side]:
-    """Puts two sides on the same images with the same references.
+@attrs.frozen(kw_only=True, repr=False)
+class Comparison:
+    """The comparison of two selections: one pair of rows or files, or the rows of two studies.
 
-    Args:
-        one: a side.
-        two: another.
-        common: whether to leave out the images that only one has.
-
-    Raises:
-        PrefixcapError: the images differ and that was not allowed, they have none in common, or
-            the references of one differ.
+    Attributes:
+        names: The names of the two.
+        pairs: The comparison of each pair.
+        unmatched: The labels of the rows of each that have no counterpart in the other.
+        config_diff: The settings in which they differ.
+        correction: The correction for multiple comparisons: over the scores of a single pair, over
+            the pairs of several.
     """
-    ids = [[record.image for record in side.records] for side in (one, two)]
-    for side, names in zip((one, two), ids, strict=True):
-        most, times = Counter(names).most_common(1)[0]
-        if times > 1:
-            raise PrefixcapError(f"{side.label}: the image {most!r} stands there {times} times")
-    known = set(ids[1])
-    both = [image for image in ids[0] if image in known]
-    if not both:
-        raise PrefixcapError(
-            f"{one.label} and {two.label} have no test image in common (such as {ids[0][0]!r} and "
-            f"{ids[1][0]!r})"
-        )
-    if not common and (len(both) < len(ids[0]) or len(both) < len(ids[1])):
-        raise PrefixcapError(
-            f"the test images differ: {len(ids[0])} in {one.label}, {len(ids[1])} in {two.label}, "
-            f"{len(both)} in both; --common compares on those"
-        )
-    sides = one.only(both), two.only(both)
-    pairs = zip(sides[0].records, sides[1].records, strict=True)
-    unlike = [a.image for a, b in pairs if a.references != b.references]
-    if unlike:
-        raise PrefixcapError(
-            f"the references of {len(unlike)} images differ, such as {unlike[0]!r}, so no score of "
-            f"{one.label} can be compared with one of {two.label}"
-        )
-    return sides
 
+    names: tuple[str, str]
+    pairs: Sequence[PairComparison]
+    unmatched: tuple[Sequence[str], Sequence[str]] = ((), ())
+    config_diff: ConfigDiff = attrs.field(factory=dict)
+    correction: str
 
-def shared_metrics(one: Side, two: Side) -> list[MetricConfig]:
-    """Returns the metrics that the sides' studies both have; a file goes with any."""
-    from prefixcap.plugin import specs
+    def __getitem__(self, score: str) -> Difference:
+        """Return the difference of the first pair in a score."""
+        return self.pairs[0].scores[score].difference
 
-    found = [metrics_of(side.finished) for side in (one, two) if side.finished is not None]
-    if len(found) < 2:
-        return found[0] if found else []
-    known = {specs.to_spec(metric) for metric in found[1]}
-    return [metric for metric in found[0] if specs.to_spec(metric) in known]
+    def __repr__(self) -> str:
+        pairs = "".join(f"\n  {pair}" for pair in self.pairs)
+        return f"<Comparison of {self.names[0]} with {self.names[1]}{pairs}>"
+
+    def to_json(self, scores: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return everything as JSON data.
+
+        Args:
+            scores: The scores to include; all by default.
+        """
+        shown = [*self.pairs[0].scores] if scores is None else scores
+        a, b = (
+            {"name": name, "unmatched": list(labels)}
+            for name, labels in zip(self.names, self.unmatched, strict=True)
+        )
+        only = self.pairs[0] if len(self.pairs) == 1 else None
+        images = len(self.pairs[0].sides[0].records)
+        by_image = {} if only is None else {"by_image": only.largest(images)}
+        return {
+            "a": a,
+            "b": b,
+            "config_diff": {key: list(values) for key, values in self.config_diff.items()},
+            "level": LEVEL,
+            "correction": self.correction,
+            "images": images,
+            "pairs": [
+                {
+                    "label": pair.label,
+                    "seeds": [len(side.seeds) for side in pair.sides],
+                    "scores": [pair.scores[name].to_json() for name in shown],
+                }
+                for pair in self.pairs
+            ],
+            **by_image,
+            "by_image_score": None if only is None else only.main,
+        }
 
 
 def compare(
-    pairs: Sequence[tuple[Side, Side]],
-    metrics: Sequence[MetricConfig],
+    a: str | Path | SavedStudy | Selection,
+    b: str | Path | SavedStudy | Selection,
     *,
-    kept: bool,
-    beside: Sequence[Side] = (),
-    correction: str = "holm",
-    across: bool = False,
-    level: float = LEVEL,
-) -> list[Comparison]:
-    """Compares pairs of sides, each on the same images.
+    metrics: Sequence[str | MetricConfig] | None = None,
+    references: Path | None = None,
+    common: bool = False,
+    correction: str | None = None,
+) -> Comparison:
+    """Compare two rows, two files of predictions, or two studies row by row.
 
     Args:
-        pairs: the pairs.
-        metrics: what to score by.
-        kept: whether replicates that the studies keep are those of the metrics and images.
-        beside: other sides of the same images, whose seeds tell how much seeds vary.
-        correction: the correction for many comparisons.
-        across: whether p-values are adjusted over the pairs, in each score; else over the scores.
-        level: the confidence level.
+        a: A study or its folder, a selector such as `runs/x::mlp 10 beam`, or a file of
+            predictions.
+        b: The other; `::mlp 10 beam` selects from the study of `a`.
+        metrics: Metrics to score by again; by default those that both studies have.
+        references: A file of references, for files of predictions without them.
+        common: Whether to compare on the test images that both have, if images differ.
+        correction: The correction for multiple comparisons, "holm" or "benjamini-hochberg"; by
+            default the studies' own.
 
     Raises:
-        PrefixcapError: a metric lacks what it needs, or none can be resampled.
+        PrefixcapError: If nothing has that name, or the two cannot be compared.
     """
+    one = a if isinstance(a, Selection) else select(a)
+    two = b if isinstance(b, Selection) else select(b, one)
+    unmatched: tuple[Sequence[str], Sequence[str]] = ((), ())
+    if one.study is not None and two.study is not None and len(one.rows) > 1:
+        rows, unmatched = match_rows(one.rows, two.rows)
+        if not rows:
+            raise PrefixcapError(
+                f"no row of {one.text} has a counterpart in {two.text}: select one of each with "
+                f"{SEPARATOR}, such as {one.path}{SEPARATOR}{one.rows[0].label!r}"
+            )
+        pairs = [(Side.of_row(one.study, r), Side.of_row(two.study, s)) for r, s in rows]
+        diff = diff_studies(one.study, two.study)
+    else:
+        pairs = [(Side.of(one, references), Side.of(two, references))]
+        diff = _diff(*pairs[0])
+    aligned = [align(*pair, common=common) for pair in pairs]
+    used = _metrics(aligned[0], metrics)
+    # scores and replicates in a study's folder are those of its own metrics and images
+    sides, before = ([side for pair in each for side in pair] for each in (aligned, pairs))
+    unchanged = all(s is b and s.row is not None for s, b in zip(sides, before, strict=True))
+    stored = metrics is None and unchanged
+    correction = correction or usual_correction(one, two)
+    labels = (pairs[0][0].label, pairs[0][1].label)
+    return Comparison(
+        names=labels if len(pairs) == 1 else (one.text, two.text),
+        pairs=_compare(aligned, used, stored=stored, correction=correction),
+        unmatched=unmatched,
+        config_diff=diff,
+        correction=correction,
+    )
+
+
+def usual_correction(*selections: Selection | None) -> str:
+    """Return the correction that the studies were run with, if it is the same."""
+    studies = [each.study for each in selections if each is not None and each.study is not None]
+    names = {study.config.get("correction", HOLM) for study in studies}
+    return names.pop() if len(names) == 1 else HOLM
+
+
+def _diff(one: Side, two: Side) -> ConfigDiff:
+    if one.study is None or two.study is None or one.row is None or two.row is None:
+        return {}
+    diff = diff_rows(one.study, one.row, two.study, two.row)
+    if not diff and one.row.cells == two.row.cells:
+        raise PrefixcapError(f"{one.label!r} and {two.label!r} are the same row of one study")
+    return diff
+
+
+def _metrics(pair: Pair, metrics: Sequence[str | MetricConfig] | None) -> list[MetricConfig]:
+    """Return the given metrics, or those that both studies have; a file has any."""
+    studies = [side.study for side in pair if side.study is not None]
+    if metrics is None and studies:
+        known = [metrics_of(study) for study in studies]
+        names = {specs.to_spec(metric) for metric in known[-1]}
+        shared = [metric for metric in known[0] if specs.to_spec(metric) in names]
+        if not shared:
+            raise PrefixcapError(
+                f"{pair[0].label} and {pair[1].label} share no metric: choose some with --metrics"
+            )
+        return shared
+    return [
+        default_registry().parse(MetricConfig, metric) if isinstance(metric, str) else metric
+        for metric in (FILE_METRICS if metrics is None else metrics)
+    ]
+
+
+def _compare(
+    pairs: Sequence[Pair], metrics: Sequence[MetricConfig], *, stored: bool, correction: str
+) -> list[PairComparison]:
     sides = [side for pair in pairs for side in pair]
-    everyone = [*sides, *beside]
-    drawn = [side.replicates(metrics, kept=kept) for side in everyone]
-    names = [n for n in drawn[0].names if all(n in each.names for each in drawn[: len(sides)])]
-    everyone, drawn = _having(everyone, drawn, names)
-    fixed = [side.entry is not None and side.entry.baseline for side in everyone]
-    cells = Cells(replicates=[each.of(names) for each in drawn], fixed=fixed)
+    drawn = [side.replicates(metrics, stored=stored) for side in sides]
+    names = [name for name in drawn[0].names if all(name in each.names for each in drawn)]
+    table = [each.of(names) for each in drawn]
+    fixed = [side.fixed for side in sides]
+    if len(pairs) == 1 and stored:
+        # a pair of one study is tested as in the study's own table, with its pooled variance
+        for other in _others(*pairs[0]):
+            replicates = other.replicates(metrics, stored=True)
+            if {*names} <= {*replicates.names}:
+                table.append(replicates.of(names))
+                fixed.append(other.fixed)
     first = np.arange(0, len(sides), 2)
-    found = cells.compare(first, first + 1, level=level)
-    axis = 0 if across else 1
-    adjusted = np.apply_along_axis(lambda p: CORRECTIONS[correction](list(p)), axis, found.p)
-    images = [side.per_image(kept=kept) for side in sides]
+    differences = CellTable(replicates=table, fixed=fixed).compare(first, first + 1, level=LEVEL)
+    # (pairs,K): over the scores of one pair, or over the pairs in each score
+    axis = 1 if len(pairs) == 1 else 0
+    adjust = CORRECTIONS[correction]
+    adjusted = np.apply_along_axis(lambda p: adjust(list(p)), axis, differences.p)
+    observed = [each.of(names).observed.mean(axis=0) for each in drawn]
+    images = [side.per_image(stored=stored) for side in sides]
     comparisons = []
     for n, pair in enumerate(pairs):
         one, two = images[2 * n], images[2 * n + 1]
-        each = {name: one[name] - two[name] for name in one if name in two}
-        lines = [
-            Line(
+        per_image = {name: one[name] - two[name] for name in one if name in two}
+        scores = {
+            name: ScoreComparison(
                 score=name,
-                first=float(drawn[2 * n].of([name]).observed.mean()),
-                second=float(drawn[2 * n + 1].of([name]).observed.mean()),
-                difference=float(found.value[n, k]),
-                low=float(found.low[n, k]),
-                high=float(found.high[n, k]),
-                p=float(found.p[n, k]),
-                adjusted=float(adjusted[n, k]),
-                **(_counts(each[name]) if name in each else {}),
+                first=float(observed[2 * n][k]),
+                second=float(observed[2 * n + 1][k]),
+                difference=Difference(
+                    value=float(differences.value[n, k]),
+                    low=float(differences.low[n, k]),
+                    high=float(differences.high[n, k]),
+                    p=float(differences.p[n, k]),
+                    adjusted=float(adjusted[n, k]),
+                    level=LEVEL,
+                ),
+                **(_counts(per_image[name]) if name in per_image else {}),
             )
             for k, name in enumerate(names)
-        ]
-        comparisons.append(Comparison(sides=pair, lines=lines, per_image=each))
+        }
+        label = pair[0].row.label if pair[0].row else pair[0].label
+        comparisons.append(
+            PairComparison(label=label, sides=pair, scores=scores, per_image=per_image)
+        )
     return comparisons
 
 
-def _having(
-    sides: Sequence[Side], drawn: Sequence[Replicates], names: Sequence[str]
-) -> tuple[list[Side], list[Replicates]]:
-    pairs = [(s, d) for s, d in zip(sides, drawn, strict=True) if set(names) <= set(d.names)]
-    return [side for side, _ in pairs], [each for _, each in pairs]
+def _others(one: Side, two: Side) -> list[Side]:
+    """Return the other rows of the study, if both sides are of one."""
+    study = one.study
+    if study is None or two.study is not study or one.row is None or two.row is None:
+        return []
+    cells = {*one.row.cells, *two.row.cells}
+    rows = table_rows(study.rows, study.baselines)
+    return [Side.of_row(study, row) for row in rows if cells.isdisjoint(row.cells)]
 
 
-def _counts(differences: Array) -> dict[str, Any]:
-    higher, lower = int((differences > SAME).sum()), int((differences < -SAME).sum())
+def _counts(differences: Array) -> dict[str, int]:
+    higher, lower = int((differences > EQUAL).sum()), int((differences < -EQUAL).sum())
     return {"higher": higher, "equal": len(differences) - higher - lower, "lower": lower}

@@ -1,4 +1,4 @@
-"""What two studies, or two entries, were made differently by: configs, data, weights, versions."""
+"""The settings in which two studies, or two of their rows, differ: configs, data and weights."""
 
 from __future__ import annotations
 
@@ -9,66 +9,58 @@ from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import FIELDS, TableRow
 from prefixcap.study.definition import options
 
-_ABOUT_TABLES = {"format", "kind", "study"} | {
+_NOT_SETTINGS = {"format", "kind", "study"} | {
     field.name
     for name, field in options.FIELDS.items()
     if not options.OPTIONS[name].changes_results
 }
 _GRID = ("encoders", "lms", "mappers", "tunings", "decoders", "prefix_lengths", "seeds")
-NOTHING = "-"
+MISSING = "-"
 
-Differences = dict[str, tuple[str, str]]
-"""What differs, by its name: how it is in the first, and how in the second."""
-
-
-def between(
-    first: SavedStudy, second: SavedStudy, one: TableRow | None = None, two: TableRow | None = None
-) -> Differences:
-    """Says what differs between two studies, or between an entry of each.
-
-    Args:
-        first: a study.
-        second: a study, which may be the same one.
-        one: the entry of the first; the whole study unless given.
-        two: the entry of the second.
-    """
-    if one is None or two is None:
-        return _unequal(_study(first), _study(second))
-    sides = [{**_entry(f, e), **_setting(f)} for f, e in ((first, one), (second, two))]
-    return _unequal(*sides)
+ConfigDiff = dict[str, tuple[str, str]]
+"""The values of each differing setting in the first and in the second."""
 
 
-def _unequal(one: Mapping[str, str], two: Mapping[str, str]) -> Differences:
+def diff_studies(first: SavedStudy, second: SavedStudy) -> ConfigDiff:
+    """Return the settings in which two studies differ."""
+    return _diff(_study(first), _study(second))
+
+
+def diff_rows(first: SavedStudy, one: TableRow, second: SavedStudy, two: TableRow) -> ConfigDiff:
+    """Return the settings in which a row of the first study differs from one of the second."""
+    return _diff({**_row(first, one), **_shared(first)}, {**_row(second, two), **_shared(second)})
+
+
+def _diff(one: Mapping[str, str], two: Mapping[str, str]) -> ConfigDiff:
     return {
-        key: (one.get(key, NOTHING), two.get(key, NOTHING))
+        key: (one.get(key, MISSING), two.get(key, MISSING))
         for key in dict.fromkeys((*one, *two))
         if one.get(key) != two.get(key)
     }
 
 
-def _setting(finished: SavedStudy) -> dict[str, str]:
-    """Flattens what all entries of a study share."""
-    rest = {k: v for k, v in finished.config.items() if k not in _GRID and k not in _ABOUT_TABLES}
-    return dict(_flat({**rest, "dataset": finished.rows[0]["dataset"]}))
+def _shared(study: SavedStudy) -> dict[str, str]:
+    """Flatten the settings that all rows of a study share."""
+    rest = {k: v for k, v in study.config.items() if k not in _GRID and k not in _NOT_SETTINGS}
+    return dict(_flatten({**rest, "dataset": study.rows[0]["dataset"]}))
 
 
-def _study(finished: SavedStudy) -> dict[str, str]:
-    grid = {field: ", ".join(_values(finished.rows, field)) for field in (*FIELDS, "seed")}
-    models = finished.models.values()
+def _study(study: SavedStudy) -> dict[str, str]:
+    grid = {field: ", ".join(_values(study.rows, field)) for field in (*FIELDS, "seed")}
+    models = study.models.values()
     weights = {key: ", ".join(_values(models, key)) for key in ("encoder_digest", "lm_digest")}
-    return {**grid, **_setting(finished), **weights}
+    return {**grid, **_shared(study), **weights}
 
 
 def _values(rows: Iterable[Mapping[str, Any]], key: str) -> list[str]:
     return list(dict.fromkeys(str(row[key]) for row in rows if key in row))
 
 
-def _entry(finished: SavedStudy, entry: TableRow) -> dict[str, str]:
+def _row(study: SavedStudy, entry: TableRow) -> dict[str, str]:
     if entry.baseline:
         return {"captions": entry.label}
-    rows = {row["cell"]: row for row in finished.rows}
-    row = rows[entry.cells[0]]
-    model = finished.models.get(row["model"], {})
+    row = next(row for row in study.rows if row["cell"] == entry.cells[0])
+    model = study.models.get(row["model"], {})
     return {
         **{field: str(entry.fields[field]) for field in FIELDS},
         "seeds": ", ".join(map(str, entry.seeds)),
@@ -77,12 +69,12 @@ def _entry(finished: SavedStudy, entry: TableRow) -> dict[str, str]:
     }
 
 
-def _flat(data: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def _flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in data.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
-            yield f"{before}{key}", _text(value)
+            yield f"{prefix}{key}", _text(value)
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""A picture of images with their captions."""
+"""A contact sheet: images with their captions in one picture."""
 
 from __future__ import annotations
 
@@ -27,27 +27,26 @@ def draw(
     captions: Mapping[str, Sequence[Mapping[str, Any]]],
     labels: Mapping[str, str],
 ) -> bool:
-    """Draws the first images with each cell's caption and the first reference.
+    """Draw the first images with the caption of each cell and the first reference.
 
     Args:
-        path: the PNG file.
-        examples: the captioned examples, in the order of the captions.
-        captions: the lines of each cell, by cell; the first few cells are drawn.
-        labels: what each cell is called.
+        path: The PNG file.
+        examples: The captioned examples, in the order of the captions.
+        captions: The lines of each cell, by cell; the first few cells are drawn.
+        labels: The label of each cell.
 
     Returns:
-        Whether there was something to draw: a data set of features alone has no images, and files
-        that cannot be read are left out.
+        Whether any image could be read; a dataset of features has none.
     """
     from io import BytesIO
 
     shown = list(captions)[:CELLS]
     tiles = []
     for row, example in enumerate(examples[:IMAGES]):
-        picture = None if example.image.open is None else loaded(example.image.open)
+        picture = None if example.image.open is None else load_picture(example.image.open)
         if picture is not None:
-            said = [(labels[c], captions[c][row]["captions"][0]["text"]) for c in shown]
-            tiles.append(_tile(picture, example.references[0], said))
+            texts = [(labels[c], captions[c][row]["captions"][0]["text"]) for c in shown]
+            tiles.append(_tile(picture, example.references[0], texts))
     if not tiles:
         return False
     buffer = BytesIO()
@@ -56,11 +55,11 @@ def draw(
     return True
 
 
-def loaded(opener: Callable[[], Image.Image]) -> Image.Image | None:
-    """Reads a picture as RGB, the right way up, and closes its file; None where it cannot be read.
+def load_picture(opener: Callable[[], Image.Image]) -> Image.Image | None:
+    """Read a picture as RGB, turned upright; None if it cannot be read.
 
     Args:
-        opener: opens (or draws) it.
+        opener: Opens (or draws) the picture; its file is closed afterwards.
     """
     from PIL import Image, ImageOps
 
@@ -99,7 +98,7 @@ def _tile(picture: Image.Image, reference: str, captions: Sequence[tuple[str, st
         if len(captions) > 1:
             lines.append((label, "#3366aa", small))
         lines += [(line, "#111111", font) for line in _wrap(scratch, text or "(empty)", font)]
-    lines.append(("a human's:", "#888888", small))
+    lines.append(("reference:", "#888888", small))
     lines += [(line, "#888888", small) for line in _wrap(scratch, reference, small)]
     tile = Image.new("RGB", (TILE, picture.height + 8 + LINE * len(lines)), "white")
     tile.paste(picture, ((TILE - picture.width) // 2, 0))

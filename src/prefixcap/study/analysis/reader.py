@@ -1,4 +1,4 @@
-"""A study read back from its folder: what tables, comparisons and reports are made of."""
+"""A study read from its folder, the input of tables, comparisons and reports."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from prefixcap.study.artifacts.folder import CAPTIONS, SCORES, StudyFolder
 from prefixcap.util.files import read_json, read_lines
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL import Image
 
     from prefixcap.plugin.registry import Registry
@@ -26,9 +27,9 @@ class CaptionedImage:
     """A captioned image with its references.
 
     Attributes:
-        id: what names it.
-        references: the human captions.
-        path: its file, where it has one; another machine may not have it.
+        id: Its name.
+        references: The reference captions.
+        path: Its file, if it has one; another machine may not have it.
     """
 
     id: str
@@ -36,15 +37,15 @@ class CaptionedImage:
     path: Path | None = None
 
 
-@attrs.define(kw_only=True, slots=False)
-class Cell:
-    """The captions of one row, and their scores; files are read when they are asked for.
+@attrs.define(kw_only=True, slots=False, repr=False)
+class SavedCell:
+    """The captions of one cell and their scores; files are read on first use.
 
     Attributes:
-        name: the folder's name, which is unique in its study.
-        folder: where it is kept.
-        scores: the corpus scores by name.
-        baseline: whether no model made the captions.
+        name: The name of its folder, unique in the study.
+        folder: Its folder.
+        scores: The corpus scores by name.
+        baseline: Whether the captions need no model.
     """
 
     name: str
@@ -52,15 +53,18 @@ class Cell:
     scores: Mapping[str, float]
     baseline: bool = False
 
+    def __repr__(self) -> str:
+        return f"<SavedCell {self.name}>"
+
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
-        """`image` and `captions` (each with `text`, best first) of every image, in their order."""
-        found = read_lines(self.folder / CAPTIONS)
-        if not found:
+        """`image` and `captions` (each with `text`, best first) of every image, in order."""
+        lines = read_lines(self.folder / CAPTIONS)
+        if not lines:
             raise PrefixcapError(
                 f"{self.folder / CAPTIONS} is not there any more: run `prefixcap bench` again"
             )
-        return found
+        return lines
 
     @cached_property
     def texts(self) -> list[str]:
@@ -69,72 +73,89 @@ class Cell:
 
     @cached_property
     def per_image(self) -> dict[str, list[float]]:
-        """The score of every image, by score, where a score has such."""
-        kept = read_json(self.folder / SCORES) or {}
+        """The score of every image, by score, for scores that images have."""
+        stored = read_json(self.folder / SCORES) or {}
         # metrics that the study no longer has may have had scores of the same names
-        found = {
+        per_image = {
             name: values
-            for each in kept.values()
+            for each in stored.values()
             for name, values in each.get("per_image", {}).items()
             if each.get("values", {}).get(name) == self.scores.get(name)
         }
-        return {name: found[name] for name in self.scores if name in found}
+        return {name: per_image[name] for name in self.scores if name in per_image}
 
 
-@attrs.define(kw_only=True, slots=False)
+@attrs.define(kw_only=True, slots=False, repr=False)
 class SavedStudy:
-    """What a study's folder holds: of an unfinished study, the cells that are finished.
+    """The content of a study's folder; of an unfinished study, the cells that are finished.
 
     Attributes:
-        folder: the folder.
-        config: the study, as `Study.to_json` writes it, with `data_digest` and `versions`.
-        rows: one a finished cell, as `bench --json` prints them; `cell` names the cell.
-        baselines: rows of captions that need no model: `name`, `encoder`, `scores`, `cell`.
-        cells: every row's cell by its name, the baselines' too.
-        images: the test images, in the order of every cell's lines.
-        skipped: the ids of images that could not be read.
-        warnings: what would make the numbers wrong.
-        complete: whether every cell of the grid is there.
+        folder: The folder.
+        config: The study, as `Study.to_json` writes it, with `data_digest` and `versions`.
+        rows: A row per finished cell, as `bench --json` prints it; `cell` is the cell's name.
+        baselines: A row per baseline: `name`, `encoder`, `scores`, `cell`.
+        cells: The cells of all rows by name, baselines included.
+        images: The test images, in the order of every cell's lines.
+        skipped: The ids of images that could not be read.
+        complete: Whether every cell of the grid is finished.
+        warnings: Problems that make the numbers wrong.
     """
 
     folder: Path
     config: Mapping[str, Any]
     rows: list[dict[str, Any]]
     baselines: list[dict[str, Any]]
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, SavedCell]
     images: list[CaptionedImage]
     skipped: list[str]
     complete: bool
     warnings: list[str] = attrs.field(factory=list)
 
+    def __repr__(self) -> str:
+        state = "" if self.complete else ", unfinished"
+        count = f"{len(self.rows)} cells, {len(self.images)} images"
+        return f"<SavedStudy {self.folder}: {count}{state}>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a data frame with a row per cell, baselines last, and a column per score.
+
+        The other columns are those of `bench --json`: settings, speed, training.
+        """
+        import pandas as pd
+
+        nested = ("scores", "intervals")
+        return pd.DataFrame(
+            {**{k: v for k, v in row.items() if k not in nested}, **row["scores"]}
+            for row in (*self.rows, *self.baselines)
+        )
+
     @cached_property
     def histories(self) -> dict[str, dict[str, Any]]:
-        """How each model was trained, by a row's `model`.
+        """The training history of each model, by a row's `model`.
 
         `loss` (of every step), `train_loss`, `val_loss` and `seconds` (of every epoch),
         `best_epoch`.
         """
-        names = dict.fromkeys(row["model"] for row in self.rows)
-        return {name: self.models[name].get("history", {}) for name in names}
+        return {name: model.get("history", {}) for name, model in self.models.items()}
 
     @cached_property
     def models(self) -> dict[str, dict[str, Any]]:
-        """The `config.json` of each model, by a row's `model`; empty where it was deleted."""
+        """The `config.json` of each model, by a row's `model`; empty if it was deleted."""
         names = dict.fromkeys(row["model"] for row in self.rows)
         return {name: read_json(self.folder / name / CONFIG) or {} for name in names}
 
     def picture(self, image: str) -> Image.Image | None:
-        """Reads (or draws) a test image as RGB; None where there is none that can be read."""
+        """Read (or draw) a test image as RGB; None if it cannot be read."""
         from PIL import Image
 
-        from prefixcap.study.analysis.contact_sheet import loaded
+        from prefixcap.study.analysis.contact_sheet import load_picture
 
         path = self._paths.get(image)
         if path is not None and path.is_file():
-            return loaded(lambda: Image.open(path))
+            return load_picture(lambda: Image.open(path))
         example = self._examples.get(image)
         opener = None if example is None else example.image.open
-        return None if opener is None else loaded(opener)
+        return None if opener is None else load_picture(opener)
 
     @cached_property
     def _paths(self) -> dict[str, Path]:
@@ -144,55 +165,54 @@ class SavedStudy:
     def _examples(self) -> dict[str, Example]:
         try:
             return {example.image.id: example for example in _examples(self.config)}
-        except (PrefixcapError, OSError):  # the data set is elsewhere, or its plugin is not here
+        except (PrefixcapError, OSError):  # the dataset was moved, or its plugin is not installed
             return {}
 
 
-def read(folder: Path) -> SavedStudy:
-    """Reads a study's folder; nothing is computed.
+def load_study(folder: Path | str) -> SavedStudy:
+    """Read a study's folder; nothing is computed.
 
     Raises:
-        PrefixcapError: there is no study in the folder, it is of another format, a file in it is
-            broken, or none of its cells is finished.
+        PrefixcapError: If there is no study in the folder, it is of another format, a file in it
+            is broken, or none of its cells is finished.
     """
+    folder = Path(folder)
     files = StudyFolder(folder)
     config = files.read_config()
-    found = read_json(files.scores) or {}
-    rows, baselines = list(found.get("rows", [])), list(found.get("baselines", []))
+    saved = read_json(files.scores) or {}
+    rows, baselines = list(saved.get("rows", [])), list(saved.get("baselines", []))
     if not rows:
         raise PrefixcapError(
             f"{folder}: no cell of this study is finished: run `prefixcap bench` with --out "
-            f"{folder} to go on with it"
+            f"{folder} to resume it"
         )
     cells = [_cell(files.cells, row) for row in rows]
-    cells += [_cell(files.baselines, row, baseline=True) for row in baselines if _kept(row)]
-    finished = SavedStudy(
+    cells += [_cell(files.baselines, row, baseline=True) for row in baselines]
+    study = SavedStudy(
         folder=folder,
         config=config,
         rows=rows,
         baselines=baselines,
         cells={cell.name: cell for cell in cells},
-        images=_images(files, rows[0]["cell"]),
-        skipped=list(found.get("skipped_images", [])),
-        complete=bool(found.get("complete", True))
-        # studies of early versions say in neither file what is scored
-        and config.get("study", found.get("study")) == found.get("study"),
-        warnings=list(found.get("warnings", [])),
+        images=_images(files.test),
+        skipped=list(saved.get("skipped_images", [])),
+        # metrics may have been added since the scores were written
+        complete=bool(saved["complete"]) and config["study"] == saved["study"],
+        warnings=list(saved.get("warnings", [])),
     )
-    for cell in cells[:1]:
-        if [line["image"] for line in cell.lines] != [image.id for image in finished.images]:
-            raise PrefixcapError(
-                f"{cell.folder / CAPTIONS} does not hold the captions of every test image: run "
-                f"`prefixcap bench` with --out {folder} to make what is missing"
-            )
-    return finished
+    if [line["image"] for line in cells[0].lines] != [image.id for image in study.images]:
+        raise PrefixcapError(
+            f"{cells[0].folder / CAPTIONS} does not hold the captions of every test image: run "
+            f"`prefixcap bench` with --out {folder} to add the missing ones"
+        )
+    return study
 
 
 def dataset_config(config: Mapping[str, Any], registry: Registry | None = None) -> DatasetConfig:
-    """Returns the data set of a study's config.
+    """Return the dataset of a study's config.
 
     Raises:
-        PrefixcapError: its plugin is not installed.
+        PrefixcapError: If its plugin is not installed.
     """
     from prefixcap.plugin.registry import default_registry
 
@@ -208,24 +228,17 @@ def _examples(config: Mapping[str, Any]) -> list[Example]:
     return [example for split in splits for example in dataset.examples(split)]
 
 
-def _kept(row: Mapping[str, Any]) -> bool:
-    return "cell" in row
-
-
-def _cell(folder: Path, row: Mapping[str, Any], *, baseline: bool = False) -> Cell:
+def _cell(folder: Path, row: Mapping[str, Any], *, baseline: bool = False) -> SavedCell:
     name = row["cell"]
-    return Cell(name=name, folder=folder / name, scores=row["scores"], baseline=baseline)
+    return SavedCell(name=name, folder=folder / name, scores=row["scores"], baseline=baseline)
 
 
-def _images(files: StudyFolder, cell: str) -> list[CaptionedImage]:
-    lines = read_lines(files.test)
-    if not lines:  # a study of an early version
-        lines = [line for line in read_lines(files.captions) if line["cell"] == cell]
+def _images(file: Path) -> list[CaptionedImage]:
     return [
         CaptionedImage(
             id=line["image"],
             references=tuple(line["references"]),
             path=Path(line["path"]) if line.get("path") else None,
         )
-        for line in lines
+        for line in read_lines(file)
     ]

@@ -1,4 +1,4 @@
-"""What a study found: rows, and the files and tables made of them."""
+"""The results of a running study: rows, and the files and tables written from them."""
 
 from __future__ import annotations
 
@@ -12,31 +12,29 @@ import attrs
 from prefixcap.evaluation.stats import Replicates
 from prefixcap.interfaces.dataset import Example
 from prefixcap.study.analysis.analysis import Analysis, compute
-from prefixcap.study.analysis.tables import markdown, page
+from prefixcap.study.analysis.tables import page
 from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
 from prefixcap.util.files import read_json, read_lines, write_json, write_lines, write_text
 from prefixcap.util.progress import Reporter
 
-__all__ = ["Results", "markdown"]
 
-
-@attrs.define(kw_only=True, slots=False)
+@attrs.define(kw_only=True, slots=False, repr=False)
 class Results:
-    """What a study found.
+    """The results of a study.
 
     Attributes:
-        folder: the study's folder.
-        study: a digest of what is scored, and by what.
-        rows: one a cell, as `bench --json` prints them.
-        baselines: rows of captions that need no model.
-        correction: the correction for many comparisons.
-        replicates: each cell's scores on resampled images, the baselines' too.
-        captions: the first lines of each cell, to be shown, by the cell's folder's name.
-        test: the captioned examples.
-        skipped: the ids of images that could not be read.
-        warnings: what would make the numbers wrong.
-        work: what this process had to do: images encoded, models trained, images mapped to
-            prefixes, images decoded, metrics scored; everything else was there.
+        folder: The study's folder.
+        study: A digest of what is scored, and by what.
+        rows: A row per cell, as `bench --json` prints them.
+        baselines: A row per baseline.
+        correction: The correction for multiple comparisons.
+        replicates: The scores of each cell and baseline on resampled images.
+        captions: The first lines of each cell, to be shown, by the name of the cell's folder.
+        test: The captioned examples.
+        skipped: The ids of images that could not be read.
+        warnings: Problems that make the numbers wrong.
+        work: The work done by this process: images encoded, models trained, images mapped to
+            prefixes, images decoded, metrics scored; everything else was stored already.
     """
 
     folder: Path
@@ -59,19 +57,22 @@ class Results:
         }
     )
 
+    def __repr__(self) -> str:
+        return f"<Results of {self.folder}: {len(self.rows)} cells>"
+
     @cached_property
     def analysis(self) -> Analysis:
-        """The entries with their intervals, and their comparisons; asked for when all is there."""
+        """The table rows with intervals and comparisons; use it once all cells are finished."""
         return compute(self.rows, self.baselines, self.replicates)
 
     def warn(self, text: str, reporter: Reporter) -> None:
-        """Keeps a warning, and says it, once."""
+        """Store a warning and print it, once."""
         if text not in self.warnings:
             self.warnings.append(text)
             reporter.message(text)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what `bench --json` prints."""
+        """Return what `bench --json` prints."""
         return {
             "run": str(self.folder),
             "rows": self.rows,
@@ -83,7 +84,7 @@ class Results:
         }
 
     def write(self) -> None:
-        """Writes `scores.json`, `captions.jsonl` and `table.md` into the study's folder."""
+        """Write `scores.json`, `captions.jsonl`, `analysis.json` and `table.md`."""
         self._write_scores(complete=True)
         write_lines(StudyFolder(self.folder).captions, self._every_line())
         self.analysis.write(self.folder)
@@ -93,13 +94,13 @@ class Results:
         )
 
     def write_part(self) -> None:
-        """Writes what an unfinished study has found, unless as much of it was written before."""
-        kept = read_json(StudyFolder(self.folder).scores) or {}
-        if kept.get("study") != self.study or len(kept["rows"]) < len(self.rows):
+        """Write the scores of an unfinished study, unless as many were written before."""
+        saved = read_json(StudyFolder(self.folder).scores) or {}
+        if saved.get("study") != self.study or len(saved["rows"]) < len(self.rows):
             self._write_scores(complete=False)
 
     def write_test(self) -> None:
-        """Writes `test.jsonl`: the captioned images, where they are, and their references."""
+        """Write `test.jsonl`: the captioned images, their files and references."""
         lines = [
             {
                 "image": example.image.id,
@@ -122,7 +123,7 @@ class Results:
         write_json(StudyFolder(self.folder).scores, data)
 
     def lines(self, cell: str) -> list[dict[str, Any]]:
-        """Reads all lines of a cell: of a large grid there is no room for all at once."""
+        """Read the lines of a cell; those of a large grid do not fit into memory together."""
         return read_lines(StudyFolder(self.folder).cells / cell / CAPTIONS)
 
     def _every_line(self) -> Iterator[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""How people name parts of studies: `runs/x`, `runs/x::mlp 10 beam`, `runs/x::seed=0 greedy`."""
+"""Selectors, which name parts of studies: `runs/x`, `runs/x::mlp 10 beam`, `::seed=0 greedy`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.study.analysis.reader import SavedStudy, read
-from prefixcap.study.analysis.rows import FIELDS, TableRow, entries
+from prefixcap.study.analysis.reader import SavedStudy, load_study
+from prefixcap.study.analysis.rows import FIELDS, TableRow, table_rows
 from prefixcap.study.artifacts.folder import StudyFolder
 
 SEPARATOR = "::"
@@ -25,123 +25,126 @@ KEYS = {
 
 
 @attrs.frozen(kw_only=True)
-class Part:
-    """Some entries of a study, or a file of predictions.
+class Selection:
+    """Some table rows of a study, or a file of predictions.
 
     Attributes:
-        text: how it was asked for.
-        path: the study's folder, or the file.
-        finished: the study; None of a file.
-        entries: the entries that were asked for, with the seeds that were.
-        whole: whether nothing was left out of the study.
-        references: a file of references, where the file of predictions has none.
+        text: The selector.
+        path: The study's folder, or the file.
+        study: The study; None for a file.
+        rows: The selected table rows, with the selected seeds.
+        complete: Whether all rows of the study are selected.
     """
 
     text: str
     path: Path
-    finished: SavedStudy | None = None
-    entries: tuple[TableRow, ...] = ()
-    whole: bool = True
-    references: Path | None = None
+    study: SavedStudy | None = None
+    rows: tuple[TableRow, ...] = ()
+    complete: bool = True
 
-    def single(self) -> TableRow:
-        """Returns the one entry.
+    @property
+    def row(self) -> TableRow:
+        """The only row.
 
         Raises:
-            PrefixcapError: there are more; they are named.
+            PrefixcapError: If several are selected; they are listed.
         """
-        if len(self.entries) == 1:
-            return self.entries[0]
-        labels = ", ".join(repr(entry.label) for entry in self.entries)
+        if len(self.rows) == 1:
+            return self.rows[0]
+        labels = ", ".join(repr(row.label) for row in self.rows)
         raise PrefixcapError(
-            f"{self.text!r} names {len(self.entries)} lines of the study, and one is wanted; "
-            f"say which, as in {self.path}{SEPARATOR}{self.entries[0].label!r}: {labels}"
+            f"{self.text!r} selects {len(self.rows)} rows of the study, but one is needed: "
+            f"select it as in {self.path}{SEPARATOR}{self.rows[0].label!r}, one of {labels}"
         )
 
 
-def part(text: str, beside: Part | None = None, references: Path | None = None) -> Part:
-    """Finds what a text names.
+def select(selector: str | Path | SavedStudy, beside: Selection | None = None) -> Selection:
+    """Find what a selector names.
 
     Args:
-        text: a study's folder; a folder, `::` and words that choose among its lines; a cell's
-            folder; or a file of predictions. Without a folder before `::` it is that of `beside`.
-        beside: what was named before.
-        references: a file of references for a file of predictions without them.
+        selector: A study or its folder; a folder, `::` and words that select some of its rows; a
+            cell's folder; or a file of predictions.
+        beside: The other selection, whose study is meant if there is no folder before `::`.
 
     Raises:
-        PrefixcapError: there is nothing of that name; the nearest name is said.
+        PrefixcapError: If nothing has that name; the nearest name is suggested.
     """
-    place, found, words = text.partition(SEPARATOR)
-    if not place and found and beside is not None:
+    if isinstance(selector, SavedStudy):
+        return _select(str(selector.folder), selector, ())
+    text = str(selector)
+    place, separator, words = text.partition(SEPARATOR)
+    if not place and separator and beside is not None:
         place = str(beside.path)
     path = Path(place)
     if path.is_file():
-        return Part(text=text, path=path, references=references)
+        return Selection(text=text, path=path)
     if not path.is_dir():
-        raise PrefixcapError(f"{text!r}: there is no file or folder {place!r}{_beside(path)}")
+        raise PrefixcapError(f"{text!r}: there is no file or folder {place!r}{_nearest_path(path)}")
     parent = StudyFolder(path.parent.parent)
     if not StudyFolder(path).config.exists() and path.parent in (parent.cells, parent.baselines):
         path, words = path.parent.parent, path.name
-    study = beside.finished if beside is not None and beside.path == path else None
-    return _chosen(text, path, study or read(path), words.split())
+    known = beside.study if beside is not None and beside.path == path else None
+    return _select(text, known or load_study(path), words.split())
 
 
-def _chosen(text: str, path: Path, finished: SavedStudy, words: Sequence[str]) -> Part:
-    rows: list[Mapping[str, Any]] = [*finished.rows]
-    rows += (row for row in finished.baselines if "cell" in row)
-    left = rows
-    for word in words:
-        chosen = _matching(left, word)
-        if not chosen:
-            known = dict.fromkeys(name for row in left for name in _names(row)[:-1])
-            first = words[: words.index(word)]
-            where = f" with {' '.join(first)!r}" if first else ""
+def _select(text: str, study: SavedStudy, words: Sequence[str]) -> Selection:
+    rows = [*study.rows, *study.baselines]
+    selected: Sequence[Mapping[str, Any]] = rows
+    for number, word in enumerate(words):
+        matching = _matching(selected, word)
+        if not matching:
+            known = dict.fromkeys(name for row in selected for name in _names(row)[:-1])
+            where = f" with {' '.join(words[:number])!r}" if number else ""
             raise PrefixcapError(
-                f"{text!r}: no line of {path}{where} has {word!r}{nearest(word, known)}"
+                f"{text!r}: no row of {study.folder}{where} has {word!r}{nearest(word, known)}"
             )
-        left = chosen
-    cells = {row["cell"] for row in left}
-    lines = [entry for entry in entries(finished.rows, finished.baselines) if entry.cells]
-    kept = [_kept(entry, cells) for entry in lines]
-    return Part(
+        selected = matching
+    cells = {row["cell"] for row in selected}
+    reduced = [_reduce(row, cells) for row in table_rows(study.rows, study.baselines)]
+    return Selection(
         text=text,
-        path=path,
-        finished=finished,
-        entries=tuple(entry for entry in kept if entry is not None),
-        whole=len(left) == len(rows),
+        path=study.folder,
+        study=study,
+        rows=tuple(row for row in reduced if row is not None),
+        complete=len(selected) == len(rows),
     )
 
 
-def _kept(entry: TableRow, cells: set[str]) -> TableRow | None:
-    """Returns an entry with those of its seeds that were chosen; None where none was."""
-    numbers = [n for n, cell in enumerate(entry.cells) if cell in cells]
-    if len(numbers) in (0, len(entry.cells)):
-        return entry if numbers else None
-    seeds = tuple(entry.seeds[n] for n in numbers)
-    shown = f"{entry.label} seed {', '.join(map(str, seeds))}"
-    kept = tuple(entry.cells[n] for n in numbers)
-    return attrs.evolve(entry, label=shown, seeds=seeds, cells=kept, seed_std={})
+def _reduce(row: TableRow, cells: set[str]) -> TableRow | None:
+    """Return a table row with its selected seeds; None if no seed is selected."""
+    indices = [n for n, cell in enumerate(row.cells) if cell in cells]
+    if len(indices) in (0, len(row.cells)):
+        return row if indices else None
+    seeds = tuple(row.seeds[n] for n in indices)
+    label = f"{row.label} seed {', '.join(map(str, seeds))}"
+    remaining = tuple(row.cells[n] for n in indices)
+    return attrs.evolve(row, label=label, seeds=seeds, cells=remaining, seed_std={})
 
 
 def _matching(rows: Sequence[Mapping[str, Any]], word: str) -> list[Mapping[str, Any]]:
-    """Returns the rows that a word is a name of, or else those of which one begins with it."""
+    """Return the rows of which a name equals the word or, if there are none, starts with it."""
     key, equals, value = word.partition("=")
     field = KEYS.get(key.lower()) if equals else None
     if field is not None:
-        exact = [row for row in rows if str(row.get(field, "")) == value]
-        return exact or [row for row in rows if str(row.get(field, "")).startswith(value)]
-    exact = [row for row in rows if word in _names(row)]
-    return exact or [row for row in rows if any(n.startswith(word) for n in _names(row))]
+        names, word = [[str(row.get(field, ""))] for row in rows], value
+    else:
+        names = [_names(row) for row in rows]
+    exact = [row for row, known in zip(rows, names, strict=True) if word in known]
+    return exact or [
+        row
+        for row, known in zip(rows, names, strict=True)
+        if any(name.startswith(word) for name in known)
+    ]
 
 
 def _names(row: Mapping[str, Any]) -> list[str]:
-    if "name" in row:
+    if "name" in row:  # a baseline
         return [*row["name"].split(), f"({row['name']})", row["cell"]]
     fields = [str(row[field]) for field in FIELDS]
     return [*fields, f"P={row['prefix_length']}", f"s{row['seed']}", row["cell"]]
 
 
-def _beside(path: Path) -> str:
+def _nearest_path(path: Path) -> str:
     folder = path.parent
     names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
     close = get_close_matches(path.name, names, n=1, cutoff=0.5)

@@ -82,7 +82,8 @@ class Scorer:
         if drawn is None:
             return {"scores": scored.values, "intervals": {}}
         self._results.replicates[folder.name] = drawn
-        intervals = {each.name: [each.low, each.high] for each in bootstrap_interval(drawn)}
+        estimates = bootstrap_interval(drawn)
+        intervals = {name: list(each.bounds) for name, each in estimates.items()}
         return {"scores": scored.values, "intervals": intervals}
 
     def score_baselines(self, images: EncodedImages) -> None:
