@@ -54,7 +54,7 @@ class BestOf(Truncated):
     def build(self) -> Decoder:
         from prefixcap_decoders.reranking.decoder import Reranker, by_clip, by_model
 
-        return Reranker(self, by_clip(self) if self.by == "clip" else by_model(self))
+        return Reranker(self, by_clip if self.by == "clip" else by_model)
 
     @override
     def subcomponents(self) -> Sequence[Component]:
@@ -90,4 +90,4 @@ class MBR(Truncated):
     def build(self) -> Decoder:
         from prefixcap_decoders.reranking.decoder import Reranker, by_utility
 
-        return Reranker(self, by_utility(self))
+        return Reranker(self, by_utility)

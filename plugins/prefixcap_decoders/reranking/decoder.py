@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any
 
 import attrs
 from typing_extensions import override
@@ -15,7 +16,7 @@ from prefixcap_decoders.reranking.config import MBR, BestOf
 from prefixcap_decoders.reranking.mbr_utility import UTILITIES
 from prefixcap_decoders.sampling.decoder import Sampler
 
-Scorer = Callable[[DecodingTask, int, Sequence[Hypothesis]], Sequence[float]]
+Scorer = Callable[[Any, DecodingTask, int, Sequence[Hypothesis]], Sequence[float]]
 
 
 class Reranker(Decoder):
@@ -23,7 +24,8 @@ class Reranker(Decoder):
 
     Args:
         config: Distribution to draw from, with the numbers of samples and of captions.
-        score: Returns the scores of the samples of one of a task's images; higher is better.
+        score: Returns the scores of the samples of an image, given the config, the task, the
+            image's number and the samples; higher is better.
     """
 
     def __init__(self, config: BestOf | MBR, score: Scorer) -> None:
@@ -36,61 +38,55 @@ class Reranker(Decoder):
         count = task.n or self.config.n
         samples = max(count, self.config.samples)
         for image, hypotheses in self.sampler.decode(attrs.evolve(task, n=samples)):
-            scores = self.score(task, image, hypotheses)
+            scores = self.score(self.config, task, image, hypotheses)
             scored = zip(hypotheses, scores, strict=True)
             yield image, deduplicate([attrs.evolve(h, score=s) for h, s in scored], count)
 
 
-def by_model(config: BestOf) -> Scorer:
-    """Return a scorer by length-normalised log-probability."""
-
-    def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
-        penalty, norm = config.length_penalty, config.length_norm
-        return [
-            h.logprob / divisor(len(h.ids) + (h.finish_reason == "stop"), penalty, norm)
-            for h in hypotheses
-        ]
-
-    return score
+def by_model(
+    config: BestOf, task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]
+) -> list[float]:
+    """Score by length-normalised log-probability."""
+    penalty, norm = config.length_penalty, config.length_norm
+    return [
+        h.logprob / divisor(len(h.ids) + (h.finish_reason == "stop"), penalty, norm)
+        for h in hypotheses
+    ]
 
 
-def by_clip(config: BestOf) -> Scorer:
-    """Return a scorer by the cosine similarity of the image's feature and the caption."""
-
-    def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
-        encoder = task.text_encoder
-        if config.text:
-            encoder = named_text_encoder(config.text, str(task.prefix.device))
-        if encoder is None or task.features is None:
-            missing = "feature" if task.features is None else "features' encoder"
-            raise PrefixcapError(
-                f"best-of:by=clip compares captions with the image, but the {missing} is missing: "
-                "give both features and encoder"
-            )
-        prompt = f"{config.prompt} " if config.prompt else ""
-        texts = [prompt + hypothesis.text for hypothesis in hypotheses]
-        feature = task.features[image].expand(len(texts), *task.features.shape[1:])
-        return encoder.cosines(feature, texts)
-
-    return score
+def by_clip(
+    config: BestOf, task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]
+) -> list[float]:
+    """Score by the cosine similarity of the image's feature and the caption."""
+    encoder = task.text_encoder
+    if config.text:
+        encoder = named_text_encoder(config.text, str(task.prefix.device))
+    if encoder is None or task.features is None:
+        missing = "feature" if task.features is None else "features' encoder"
+        raise PrefixcapError(
+            f"best-of:by=clip compares captions with the image, but the {missing} is missing: "
+            "give both features and encoder"
+        )
+    prompt = f"{config.prompt} " if config.prompt else ""
+    texts = [prompt + hypothesis.text for hypothesis in hypotheses]
+    feature = task.features[image].expand(len(texts), *task.features.shape[1:])
+    return encoder.cosines(feature, texts)
 
 
-def by_utility(config: MBR) -> Scorer:
-    """Return a scorer by the mean utility against every sample."""
-    utility = UTILITIES[config.utility]
-
-    def score(task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]) -> list[float]:
-        # duplicates are compared once and weighted by their count
-        captions = [words_of(hypothesis) for hypothesis in hypotheses]
-        distinct = list(dict.fromkeys(captions))
-        counts = [captions.count(caption) for caption in distinct]
-        means = {
-            caption: sum(n * value for n, value in zip(counts, row, strict=True)) / len(captions)
-            for caption, row in zip(distinct, utility(distinct, counts).tolist(), strict=True)
-        }
-        return [means[caption] for caption in captions]
-
-    return score
+def by_utility(
+    config: MBR, task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]
+) -> list[float]:
+    """Score by the mean utility against every sample."""
+    # duplicates are compared once and weighted by their count
+    captions = [words_of(hypothesis) for hypothesis in hypotheses]
+    distinct = list(dict.fromkeys(captions))
+    counts = [captions.count(caption) for caption in distinct]
+    table = UTILITIES[config.utility](distinct, counts).tolist()
+    means = {
+        caption: sum(n * value for n, value in zip(counts, row, strict=True)) / len(captions)
+        for caption, row in zip(distinct, table, strict=True)
+    }
+    return [means[caption] for caption in captions]
 
 
 def words_of(hypothesis: Hypothesis) -> tuple[Hashable, ...]:

@@ -233,6 +233,6 @@ class Mirostat(Controlled):
 
     @override
     def build(self) -> Decoder:
-        from prefixcap_decoders.sampling.mirostat import MirostatSampler
+        from prefixcap_decoders.sampling.decoder import MirostatSampler
 
         return MirostatSampler(self)

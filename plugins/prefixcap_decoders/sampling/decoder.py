@@ -1,7 +1,8 @@
-"""Sampling: each row draws tokens with its own random numbers."""
+"""Samplers: each row draws tokens from a truncated distribution with its own random numbers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -10,10 +11,10 @@ from typing_extensions import override
 
 from prefixcap.decoding.token_decoder import Row, decode_rows, uniforms
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
+from prefixcap_decoders.logits.by_name import generation
 from prefixcap_decoders.logits.processors import Processor, Transforms, build_processors
-from prefixcap_decoders.sampling.config import Drawing
+from prefixcap_decoders.sampling.config import Drawing, Mirostat
 from prefixcap_decoders.sampling.inverse_cdf import draw, draw_from_nucleus
-from prefixcap_decoders.sampling.truncation import truncate, truncations
 
 Draw = Callable[[Tensor, Tensor], Tensor]
 
@@ -42,6 +43,68 @@ class Sampler(Decoder):
             return drawn(transforms.of_rows(logits, rows), uniforms(rows, logits))
 
         return decode_rows(task, task.n or self.samples, choose)
+
+
+class MirostatSampler(Decoder):
+    """Draws tokens with a surprisal of at most mu, which is kept in each row's memory."""
+
+    def __init__(self, config: Mirostat) -> None:
+        self.config = config
+
+    @override
+    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
+        transforms = Transforms(build_processors(self.config, task))
+
+        def choose(logits: Tensor, rows: Sequence[Row]) -> Tensor:
+            return self._draw(transforms.of_rows(logits, rows) / self.config.temperature, rows)
+
+        return decode_rows(task, task.n or self.config.n, choose)
+
+    def _draw(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
+        start = 2 * self.config.tau
+        mu = torch.tensor([start if row.memory is None else row.memory for row in rows])
+        surprisal = -logits.log_softmax(-1) / math.log(2)
+        allowed = torch.maximum(mu.to(logits.device)[:, None], surprisal.amin(-1, keepdim=True))
+        truncated = torch.where(surprisal <= allowed, logits, float("-inf"))
+        tokens = draw(truncated, uniforms(rows, logits))
+        # as in the authors' code, a token's surprisal is the one before truncation
+        observed = surprisal.gather(1, tokens[:, None]).squeeze(1)
+        for row, old, value in zip(rows, mu.tolist(), observed.tolist(), strict=True):
+            row.memory = old - self.config.eta * (value - self.config.tau)
+        return tokens
+
+
+def truncations(
+    *,
+    temperature: float = 1.0,
+    top_h: float = 1.0,
+    top_k: float = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    typical_p: float = 1.0,
+    epsilon: float = 0.0,
+    eta: float = 0.0,
+) -> list[Processor]:
+    """Build warpers in the order of transformers' `generate`, except for neutral settings."""
+    settings = [
+        (temperature != 1.0, "TemperatureLogitsWarper", temperature),
+        (top_h < 1.0, "TopHLogitsWarper", top_h),
+        (top_k > 0, "TopKLogitsWarper", int(top_k)),
+        (top_p < 1.0, "TopPLogitsWarper", top_p),
+        (min_p > 0.0, "MinPLogitsWarper", min_p),
+        (typical_p < 1.0, "TypicalLogitsWarper", typical_p),
+        (epsilon > 0.0, "EpsilonLogitsWarper", epsilon),
+        (eta > 0.0, "EtaLogitsWarper", eta),
+    ]
+    return [getattr(generation(), name)(value) for active, name, value in settings if active]
+
+
+def truncate(warpers: Sequence[Processor], logits: Tensor) -> Tensor:
+    """Apply warpers, which read no tokens, to logits (R,V)."""
+    no_tokens = logits.new_empty((len(logits), 0)).long()
+    for warper in warpers:
+        logits = warper(no_tokens, logits)
+    return logits
 
 
 def drawing(*, temperature: float = 1.0, top_k: float = 0, **others: float) -> Draw:

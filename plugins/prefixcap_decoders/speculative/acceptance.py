@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from prefixcap_decoders.logits.processors import Transforms
 from prefixcap_decoders.sampling.config import Sample
+from prefixcap_decoders.sampling.decoder import truncate, truncations
 from prefixcap_decoders.sampling.inverse_cdf import invert
-from prefixcap_decoders.sampling.truncation import truncate, truncations
 from prefixcap_decoders.speculative.draft import DraftState
 
 

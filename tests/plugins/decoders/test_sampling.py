@@ -20,9 +20,8 @@ from prefixcap_decoders.sampling.config import (
     TopP,
     Typical,
 )
-from prefixcap_decoders.sampling.decoder import drawing
+from prefixcap_decoders.sampling.decoder import drawing, truncate, truncations
 from prefixcap_decoders.sampling.inverse_cdf import draw, draw_from_nucleus
-from prefixcap_decoders.sampling.truncation import truncate, truncations
 from scipy.stats import chi2
 
 import prefixcap
