@@ -81,6 +81,7 @@ class LockstepSession(Session):
     @override
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         if self._early:
+            # `advance` would drop the hidden rows, which are no parents
             return self.extend(tokens, parents)
         if self._rows != list(range(len(self._inner.images))):
             parents = self._index(self._rows)[parents]
@@ -92,6 +93,7 @@ class LockstepSession(Session):
         live = len(self._inner.images)
         rows = self._index([*self._rows, *range(live, live + len(tokens))])
         stay = [] if kept is None else rows[kept].tolist()
+        # the session numbers hidden rows first, then those that stay, then the new ones
         self._inner.extend(tokens, rows[parents], self._index([*self._early, *stay]))
         early, after = len(self._early), len(self._early) + len(stay) + len(tokens)
         self._early, self._rows = list(range(early)), list(range(early, after))

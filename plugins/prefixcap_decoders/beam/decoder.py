@@ -37,6 +37,7 @@ class BeamDecoder(Decoder):
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         count = self.config.captions(task.n)
         width = self.config.num_beams // self.groups
+        # one search for beam search, one per group for diverse beam search
         searches = [BeamSearch(self.config, task, width) for _ in range(self.groups)]
         session = task.start(self.config.num_beams)
         while (new := session.admit()) or searches[0].state.images:
@@ -75,6 +76,7 @@ class BeamDecoder(Decoder):
             penalty = penalty.scatter_add(1, search.state.tokens, chosen)
         over = torch.stack([search.over() for search in searches])  # (groups, M)
         for search, ended in zip(searches, over, strict=True):
+            # an image leaves when all of its searches are over; until then, the others go on
             search.state.scores[ended] = NONE
         return over.all(0)
 
@@ -86,6 +88,7 @@ def next_rows(states: Sequence[BeamState]) -> tuple[Tensor, Tensor]:
     counts = [int(state.live.sum()) for state in states] if len(states) > 1 else [len(tokens)]
     rows = torch.arange(len(tokens), device=tokens.device)
     if len(states) > 1:
+        # rows of one image side by side are the fastest for the session
         owners = torch.cat([state.live.nonzero()[:, 0] for state in states])
         order = owners.argsort(stable=True)
         rows[order] = rows.clone()
@@ -206,7 +209,8 @@ class BeamSearch:
         state, count = self.state, values.shape[1]
         values = state.to_slots(values, NONE) + state.scores[:, :, None]  # (L, C) -> (M, K, C)
         logprobs = state.to_slots(logprobs, 0.0) + state.logprobs[:, :, None]
-        scores, order = values.flatten(1).topk(min(self.candidates, values[0].numel()))
+        values = values.flatten(1)  # (M, K, C) -> (M, K * C)
+        scores, order = values.topk(min(self.candidates, values.shape[1]))
         return (
             scores,
             logprobs.flatten(1).gather(1, order),

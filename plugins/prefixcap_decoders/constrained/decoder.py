@@ -125,12 +125,13 @@ class ConstrainedSearch:
         ranked = ranked.masked_fill(~allowed, NONE)
         values, tokens = ranked.topk(min(self.beam.candidates, ranked.shape[1]))
         if self.banks > 1:
+            # the best tokens that bring a hypothesis one token nearer to its words
             nearer = words.allowed(places, words.needed[places][:, None] - 1)
             others = ranked.masked_fill(~nearer, NONE).scatter(1, tokens, NONE)
             more = others.topk(min(self.beam.width, ranked.shape[1]))
             values, tokens = torch.cat([values, more[0]], 1), torch.cat([tokens, more[1]], 1)
         logprobs = logits.gather(1, tokens) - normaliser
-        after = words.next[places[:, None], words.classes[tokens]]
+        after = words.next[places[:, None], words.classes[tokens]]  # (L, C)
         count = values.shape[1]
         values = state.to_slots(values, NONE) + state.scores[:, :, None]  # (L, C) -> (M, K, C)
         logprobs = state.to_slots(logprobs, 0.0) + state.logprobs[:, :, None]
@@ -151,7 +152,7 @@ class ConstrainedSearch:
 
     def _allocate(self, banks: Tensor, valid: Tensor) -> Tensor:
         """Return the mask (M,C) of K candidates: the banks' best, their second best, and so on."""
-        turns = self._ranks(banks, valid) * self.banks + banks
+        turns = self._ranks(banks, valid) * self.banks + banks  # by rank first, then by bank
         turns = turns.masked_fill(~valid, turns.numel() * self.banks + self.banks)
         width = min(self.beam.width, turns.shape[1])
         first = turns.topk(width, dim=1, largest=False).indices

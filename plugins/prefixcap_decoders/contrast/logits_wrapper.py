@@ -98,6 +98,7 @@ class LogitsWrapper(LanguageModel):
         hidden_states = options.hidden_states or self.hidden_states
         own = self.lm.start(prefix, attrs.evolve(options, hidden_states=hidden_states))
         sessions = [LockstepSession(own, hidden_states=options.hidden_states)]
+        # decoders read hidden states of the first session only
         options = attrs.evolve(options, hidden_states=False)
         for lm, views in self.others:
             sessions.append(LockstepSession(lm.start(views(len(prefix)), options)))

@@ -98,7 +98,7 @@ class ContrastiveState(LiveImages):
         count, logits = len(images), session.logits
         prefix = normalize(session.prefix_hidden().float(), dim=-1)  # (M, P, E)
         length = {"prefix": prefix.shape[1], "last": 1, "caption": 0}[positions]
-        context = prefix.new_zeros(count, length + limit, prefix.shape[2])
+        context = prefix.new_zeros(count, length + limit, prefix.shape[2])  # (M, K + T, E)
         context[:, :length] = prefix[:, prefix.shape[1] - length :]
         zeros = torch.zeros(count, dtype=torch.long, device=logits.device)
         return cls(
@@ -117,7 +117,7 @@ class ContrastiveState(LiveImages):
 
     def similarity(self, hidden: Tensor) -> Tensor:
         """Return the maximum cosine similarity (M,C) of states (M,C,E) to their context."""
-        cosines = torch.einsum("mce,mle->mcl", hidden, self.context)
+        cosines = torch.einsum("mce,mle->mcl", hidden, self.context)  # (M, C, K + T)
         empty = torch.arange(cosines.shape[2], device=cosines.device) >= self.ends[:, None]
         maximum = cosines.masked_fill(empty[:, None], -torch.inf).amax(-1)
         # no penalty while the context is empty

@@ -82,6 +82,7 @@ class HFDecoder(Decoder):
             raise PrefixcapError(f"transformers' generate: {error}") from error
         texts = [_until_stop(ids, task.stop_ids) for ids in out.sequences.tolist()]
         texts = [text for text in texts for _ in range(n if greedy else 1)]
+        # generate returns the sequences of an image side by side
         owners = [image for image in images for _ in range(n)]
         plain = [task.hypothesis(text, 0.0) for text in texts]
         logprobs = own_logprobs(task, list(zip(owners, plain, strict=True)))

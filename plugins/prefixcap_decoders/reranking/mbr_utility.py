@@ -99,6 +99,7 @@ def _longest_common(texts: Sequence[Words]) -> Table:
     for row, text in zip(words, texts, strict=True):
         row[: len(text)] = [numbers.setdefault(word, len(numbers)) for word in text]
     others = np.where(words < 0, -2, words)  # padding matches nothing
+    # before[j]: the length for the words so far and the first j words of the other text, (N, N)
     before = np.zeros((words.shape[1] + 1, len(texts), len(texts)))
     for word in words.T:
         after = np.zeros_like(before)

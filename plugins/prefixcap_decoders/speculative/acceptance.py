@@ -133,16 +133,19 @@ class SamplingRule(AcceptanceRule):
         drafts = [0, *accumulate(lengths)][:-1]
         rows = [s + n for s, length in zip(starts, lengths, strict=True) for n in range(length)]
         tokens = torch.tensor([t for c in captions for t in c.drafted], device=own.device).long()
+        # the probabilities of the drafted tokens by the language model (p) and the draft (q)
         p = own[rows].gather(1, tokens[:, None]).squeeze(1)
         q = torch.ones_like(p)
         if weights is not None:
             q = weights.gather(1, tokens[:, None]).squeeze(1)
         uniforms = [c.uniform(n, 1) for c in captions for n in range(len(c.drafted))]
+        # u < p / q, without dividing by a probability of 0
         accept = (_tensor(uniforms, own) * q < p).tolist()
         accepted = [
             next((n for n in range(length) if not accept[first + n]), length)
             for first, length in zip(drafts, lengths, strict=True)
         ]
+        # the distribution after the accepted tokens of each caption: (R, V)
         following = own[[start + n for start, n in zip(starts, accepted, strict=True)]]
         rejected = [i for i, length in enumerate(lengths) if accepted[i] < length]
         if rejected:

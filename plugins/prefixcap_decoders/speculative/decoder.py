@@ -132,6 +132,7 @@ class SpeculativeSearch:
         limit = self.task.max_new_tokens
         room = [min(count, limit - len(caption.tokens) - 1) for caption in captions]
         weights = self.drafter.propose(captions, room)
+        # the last token has not been run: run it with the draft, for one more token than drafted
         texts = [[caption.tokens[-1], *caption.drafted] for caption in captions]
         logits = self._run(texts, [caption.row for caption in captions])
         starts = [0, *accumulate(map(len, texts))][:-1]

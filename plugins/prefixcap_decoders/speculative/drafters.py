@@ -96,6 +96,7 @@ class ModelDrafter(Drafter):
             if not active:
                 break
             logits = self._step([captions[number] for number in active])
+        # tokens were drawn position by position; return their distributions caption by caption
         flat = [row for each in weights for row in each]
         return torch.stack(flat) if flat else None
 

@@ -89,6 +89,7 @@ def top_children(
         gain = (weights.gather(1, token).squeeze(1).double() / total).log()
         if place:
             center = phi + (mass / total).log()
+            # the maximum of the rest's Gumbel values, given that it is below the previous one
             noise = torch.log(-uniforms[:, place, 1].clamp(min=1e-300).log())
             bound = center - torch.logaddexp(center - bound, noise)
         bound = torch.where(mass > 0, bound, NONE)
@@ -175,6 +176,7 @@ class StochasticState(LiveImages):
         self.logprobs = self.logprobs.gather(1, parent) + logprobs
         lengths = self.lengths.gather(1, parent)
         texts = gather_texts(self.texts, parent)
+        # ended hypotheses keep their last token, children append theirs
         end = lengths.clamp(max=texts.shape[2] - 1)[:, :, None]
         written = torch.where(is_child[:, :, None], token[:, :, None], texts.gather(2, end))
         self.texts = texts.scatter(2, end, written)
