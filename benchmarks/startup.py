@@ -1,9 +1,9 @@
-"""How long the shell takes to answer: `prefixcap --help` and `prefixcap list`, best of ten.
+"""Measure the start-up of the shell: `prefixcap --help` and `prefixcap list`, best of ten.
 
     python benchmarks/startup.py
 
-Beside each stands `import torch` in the same environment, which neither command does (a test holds
-them to that); run it on an idle machine.
+For comparison, it measures `import torch`, which neither command needs (a test checks that). Run it
+on an idle machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAIN = "import sys; from prefixcap.cli import main; sys.exit(main({words!r}))"
 
 
 def seconds(code: str, repeats: int = 10) -> float:
-    """Returns the shortest wall time of a fresh Python process that runs `code`."""
+    """Return the shortest wall time, in seconds, of a new Python process that runs `code`."""
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()

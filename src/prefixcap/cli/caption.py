@@ -13,6 +13,7 @@ from prefixcap.cli import options
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig
+from prefixcap.plugin.registry import default_registry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +64,7 @@ def caption(
     for path in paths:
         if not path.is_file():
             raise PrefixcapError(f"{path}: there is no such image file")
-    _check_decoder(decoder)
+    config = default_registry().parse(DecoderConfig, decoder)
     array = None if features is None else _read_features(features)
     names = None if ids is None or array is None else read_ids(ids, len(array))
     with quiet_stdout():
@@ -75,7 +76,7 @@ def caption(
         captions = _caption(
             captioner,
             inputs,
-            decoder=decoder,
+            decoder=config,
             n=n,
             seed=seed,
             max_new_tokens=max_new_tokens or 40,
@@ -112,12 +113,6 @@ def _caption(captioner: Captioner, features: Tensor, **settings: Any) -> list[li
             captions[number] = hypotheses
             task.update(count)
     return captions
-
-
-def _check_decoder(spec: str) -> None:
-    from prefixcap.plugin.registry import default_registry
-
-    default_registry().parse(DecoderConfig, spec)
 
 
 def _as_tensor(array: Any) -> Tensor:

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Tools without knowledge of captioning: files, devices, progress, versions, counting."""
