@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from statistics import fmean, pstdev
 
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
+from prefixcap.util.ngrams import ngrams
 
 WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
@@ -103,8 +104,3 @@ def distinct(captions: Sequence[tuple[str, ...]], n: int) -> float:
     """Return the number of distinct n-grams divided by that of all, or 0 if there are none."""
     grams = [gram for caption in captions for gram in ngrams(caption, n)]
     return len(set(grams)) / len(grams) if grams else 0.0
-
-
-def ngrams(caption: tuple[str, ...], n: int) -> Iterator[tuple[str, ...]]:
-    """Return the n-grams of a caption in order."""
-    return (caption[i : i + n] for i in range(len(caption) - n + 1))

@@ -9,15 +9,13 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from prefixcap.util.ngrams import ngrams
+
 Words = tuple[Hashable, ...]
 Table = NDArray[np.float64]
 
 LONGEST = 4
 BETA = 1.2
-
-
-def _ngrams(text: Words, size: int) -> list[Words]:
-    return [text[i : i + size] for i in range(len(text) - size + 1)]
 
 
 def _counts(texts: Sequence[Words], size: int) -> Table:
@@ -33,7 +31,7 @@ def _shared(texts: Sequence[Words], size: int) -> Table:
     entries = []
     for row, text in enumerate(texts):
         seen: Counter[Words] = Counter()
-        for ngram in _ngrams(text, size):
+        for ngram in ngrams(text, size):
             seen[ngram] += 1
             entries.append((row, columns.setdefault((ngram, seen[ngram]), len(columns))))
     occurs = np.zeros((len(texts), len(columns)))
@@ -119,7 +117,7 @@ def cider(texts: Sequence[Words], weights: Sequence[int]) -> Table:
     """
 
     def cosine(size: int) -> Table:
-        counts = [Counter(_ngrams(text, size)) for text in texts]
+        counts = [Counter(ngrams(text, size)) for text in texts]
         columns = {ngram: column for column, ngram in enumerate(dict.fromkeys(chain(*counts)))}
         vectors = np.zeros((len(texts), len(columns)))
         for row, count in zip(vectors, counts, strict=True):

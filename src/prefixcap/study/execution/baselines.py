@@ -9,6 +9,7 @@ from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.interfaces.dataset import Example
+from prefixcap.util.ngrams import ngrams
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,9 +79,9 @@ def _lines(test: Sequence[Example], texts: Sequence[str]) -> list[dict[str, Any]
 
 
 def _grams(text: str) -> Counter[Gram]:
-    words = [word.strip(".,!?") for word in text.lower().split()]
-    words = [word for word in words if word]
-    return Counter(tuple(words[i : i + n]) for n in range(1, 5) for i in range(len(words) - n + 1))
+    words = (word.strip(".,!?") for word in text.lower().split())
+    remaining = tuple(word for word in words if word)
+    return Counter(gram for n in range(1, 5) for gram in ngrams(remaining, n))
 
 
 def _idf(images: Sequence[Sequence[str]]) -> dict[Gram, float]:
