@@ -1,4 +1,4 @@
-"""What the built-in components need to be tried: small true models and folders, made here."""
+"""Cases of the built-in components, with small models and folders written on the spot."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("dataset", "coco"): coco,
 }
 
-# components that work with their defaults alone; whoever adds one adds it here or above
+# components that work with their defaults; add new components here or above
 PLAIN = {
     "encoder": ("precomputed", "scenes-clip"),
     "lm": ("scenes-gpt2",),
@@ -195,7 +195,7 @@ CASES: Mapping[tuple[str, str], Make] = {
 
 
 def make_case(registry: Registry, kind: str, name: str, folder: Path) -> Case:
-    """Makes a built-in component's case."""
+    """Return the case of a built-in component."""
     import attrs
 
     case = CASES[kind, name](registry.config_class(kind, name), folder)

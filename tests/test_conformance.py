@@ -26,7 +26,7 @@ def test_a_built_in_component_conforms(kind: str, name: str, tmp_path: Path) -> 
     if (kind, name) not in CASES:
         pytest.fail(f"the {kind} {name!r} has no case in tests/conformance_cases.py: add one")
     case = make_case(REGISTRY, kind, name, tmp_path)
-    # one test for all rules of a component, because they share what it costs to build it
+    # one test for all rules of a component, because building it takes time
     results = [run_check(check) for check in checks(case)]
     broken = {result.name: result.problem for result in results if not result.ok}
     if name == "spice" and "stanford-corenlp" in broken.get("finite", ""):
@@ -38,12 +38,12 @@ def test_a_built_in_component_conforms(kind: str, name: str, tmp_path: Path) -> 
     assert broken == {}
 
 
-def test_a_language_model_with_a_token_before_every_prefix_conforms(tmp_path: Path) -> None:
+def test_a_language_model_that_prepends_a_token_conforms(tmp_path: Path) -> None:
     case = make_case(REGISTRY, "lm", "hf", tmp_path)
     led = attrs.evolve(case, config=attrs.evolve(case.config, prepend="bos"))
     results = [run_check(check) for check in checks(led)]
     assert {result.name: result.problem for result in results if not result.ok} == {}
 
 
-def test_no_case_is_left_over() -> None:
+def test_every_case_belongs_to_a_component() -> None:
     assert sorted(CASES.keys() - set(BUILT_IN)) == []

@@ -30,7 +30,7 @@ def test_list_of_one_kind_as_json(shell: Shell) -> None:
     assert {"linear", "mlp", "transformer"} <= set(found["mapper"])
 
 
-def test_show_says_settings_defaults_and_who_brings_it(shell: Shell) -> None:
+def test_show_prints_settings_defaults_and_the_plugin(shell: Shell) -> None:
     _, out, _ = shell("show", "decoder", "beam")
     assert "of decoders (prefixcap" in out
     assert "  num_beams: int, default 5" in out
@@ -44,7 +44,7 @@ def test_show_says_settings_defaults_and_who_brings_it(shell: Shell) -> None:
     assert settings["num_beams"]["default"] == 5
 
 
-def test_show_says_what_every_setting_means(shell: Shell) -> None:
+def test_show_documents_every_setting(shell: Shell) -> None:
     registry = default_registry()
     missing = []
     for kind in KINDS:
@@ -135,7 +135,7 @@ def test_an_unknown_name_gets_its_nearest_match(
     assert err.count("\n") == 1
 
 
-def test_check_holds_a_component_against_the_kit(shell: Shell) -> None:
+def test_check_runs_the_conformance_kit(shell: Shell) -> None:
     status, out, _ = shell("check", "decoder", "greedy")
     assert status == 0
     assert re.fullmatch(r"(\d+) of \d+ rules hold, 1 left out", out.splitlines()[-1])

@@ -20,7 +20,7 @@ Shell = Callable[..., tuple[int, str, str]]
 
 
 def refused(shell: Shell, *words: object) -> str:
-    """Runs a command that must be refused with one sentence, and returns the sentence."""
+    """Run a command that must be refused, and return its one sentence."""
     status, out, err = shell(*words)
     assert (status, out) == (2, "")
     sentences = [line for line in err.splitlines() if line.startswith("prefixcap: ")]
@@ -93,7 +93,7 @@ def test_a_broken_line_is_named_by_its_number(shell: Shell, world: World, tmp_pa
     assert "line 5" in sentence
 
 
-def test_embeddings_that_do_not_fit_in_number(shell: Shell, world: World, tmp_path: Path) -> None:
+def test_a_wrong_number_of_embeddings(shell: Shell, world: World, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     np.save(data / "features.npy", np.zeros((5, 4), np.float32))
@@ -118,7 +118,7 @@ def test_features_of_another_width(shell: Shell, study: Path, tmp_path: Path) ->
         (np.array([[0.0] * 7, [np.nan] * 7]), "row 1 is not finite"),
     ],
 )
-def test_features_that_are_none(
+def test_invalid_features(
     shell: Shell, study: Path, tmp_path: Path, array: np.ndarray, sentence: str
 ) -> None:
     np.save(tmp_path / "f.npy", array)
@@ -126,13 +126,13 @@ def test_features_that_are_none(
     assert found == f"--features {tmp_path / 'f.npy'}: {sentence}"
 
 
-def test_a_file_that_is_no_features(shell: Shell, study: Path, tmp_path: Path) -> None:
+def test_a_file_without_features(shell: Shell, study: Path, tmp_path: Path) -> None:
     (tmp_path / "f.npy").write_text("hello")
     sentence = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
     assert sentence.startswith(f"--features {tmp_path / 'f.npy'}: cannot be read as .npy")
 
 
-def test_a_run_that_is_not_there(shell: Shell, tmp_path: Path) -> None:
+def test_a_missing_run(shell: Shell, tmp_path: Path) -> None:
     np.save(tmp_path / "f.npy", np.zeros((3, 7), np.float32))
     words = ["caption", "--features", tmp_path / "f.npy", "--run"]
     assert refused(shell, *words, tmp_path / "no").endswith("/no: the run does not exist")
@@ -156,7 +156,9 @@ def test_a_study_of_another_version(shell: Shell, world: World, tmp_path: Path) 
     assert "is a study of format 99" in sentence
 
 
-def test_a_study_goes_into_no_models_folder(shell: Shell, world: World, study: Path) -> None:
+def test_a_study_is_not_written_into_a_models_folder(
+    shell: Shell, world: World, study: Path
+) -> None:
     (model,) = [path.parent for path in study.glob("models/*/config.json")]
     sentence = refused(shell, *world.bench, "--out", model)
     assert sentence.endswith("holds a single model, not a study: choose another folder")
@@ -168,7 +170,7 @@ def test_an_out_that_is_a_file(shell: Shell, world: World, tmp_path: Path) -> No
     assert sentence == f"--out {tmp_path / 'file'} cannot be a folder: it is a file"
 
 
-def test_no_room_on_the_disk(
+def test_no_space_on_the_disk(
     shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace = files_module.atomic_write
@@ -191,7 +193,7 @@ def test_no_room_on_the_disk(
     assert json.loads(out)["work"]["decoded_images"] == 0
 
 
-def test_a_keyboard_interrupt_says_how_to_go_on(
+def test_a_keyboard_interrupt_tells_how_to_resume(
     shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -205,7 +207,9 @@ def test_a_keyboard_interrupt_says_how_to_go_on(
     assert err.splitlines()[-1] == f"prefixcap: stopped; {kept}: {again}"
 
 
-def test_an_unreadable_image_stops_unless_told(shell: Shell, world: World, tmp_path: Path) -> None:
+def test_an_unreadable_image_is_an_error_by_default(
+    shell: Shell, world: World, tmp_path: Path
+) -> None:
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     (data / "features.npy").unlink()
@@ -230,12 +234,12 @@ def test_an_unreadable_image_stops_unless_told(shell: Shell, world: World, tmp_p
         ),
     ],
 )
-def test_too_little_memory_is_said_with_what_to_do(error: Exception) -> None:
+def test_too_little_memory_gets_advice(error: Exception) -> None:
     said = sentence_of(error)
     assert said is not None
     assert "there is not enough memory" in said
     assert "--encode-batch for encoding, --max-rows for captioning" in said
 
 
-def test_an_error_of_the_program_is_no_sentence() -> None:
+def test_a_bug_gets_no_sentence() -> None:
     assert sentence_of(ZeroDivisionError()) is None

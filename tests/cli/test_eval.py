@@ -78,14 +78,14 @@ def test_an_empty_file(shell: Shell, tmp_path: Path) -> None:
     assert err.startswith(f"prefixcap: {file} is empty: ")
 
 
-def test_several_captions_and_what_a_decoder_said_of_them(shell: Shell, tmp_path: Path) -> None:
-    told = [
+def test_several_captions_with_a_decoders_numbers(shell: Shell, tmp_path: Path) -> None:
+    decoded = [
         {"text": "a cat", "logprob": -4.0, "tokens": 2, "finish": "stop"},
         {"text": "a dog", "logprob": -6.0, "tokens": 3, "finish": "length"},
     ]
     rows = [
-        {"image": "1", "references": ["a cat"], "captions": told},
-        {"image": "2", "references": ["a dog"], "captions": told[::-1]},
+        {"image": "1", "references": ["a cat"], "captions": decoded},
+        {"image": "2", "references": ["a dog"], "captions": decoded[::-1]},
     ]
     file = write(tmp_path / "p.jsonl", *rows)
     _, out, _ = shell("eval", file, "--metrics", "logprob,finish,diversity", "--json")

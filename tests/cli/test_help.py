@@ -1,4 +1,4 @@
-"""The shell's help is found in its page of the documentation."""
+"""The page docs/cli.md documents every command and option."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS = {name: commands(name)[name] for name in SUMMARIES}
 
 
 def section(name: str) -> str:
-    """Returns the part of the page below the heading that names a command."""
+    """Return the section of the page whose heading names a command."""
     for heading, text in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", PAGE, re.M | re.S):
         if name in heading.split(", "):
             return str(text)
@@ -42,7 +42,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_no_option_is_documented_that_is_not_there(name: str) -> None:
+def test_every_documented_option_exists(name: str) -> None:
     known = {option for command in COMMANDS.values() for p in command.params for option in p.opts}
     assert set(re.findall(r"(?<![\w`-])--[a-z][a-z-]+", section(name))) <= known | {"--version"}
 

@@ -54,7 +54,7 @@ def test_listing_stays_light() -> None:
         "print(len(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    # what start-up costs is what it imports; unlike seconds, the number is the same everywhere
+    # start-up time depends on imports; unlike seconds, their number is the same everywhere
     assert int(done.stderr.split()[-1]) < 700
 
 

@@ -36,7 +36,7 @@ class Limits(Component):
         ),
     ],
 )
-def test_a_value_out_of_range_is_said(settings: dict[str, Any], sentence: str) -> None:
+def test_a_value_out_of_range_gets_a_sentence(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  (the whole sentence is compared)
         Limits(**settings)
     assert str(caught.value) == sentence
@@ -51,13 +51,13 @@ def test_the_edges_of_a_range_belong_to_it(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("field", ["low", "high", "share"])
-def test_a_number_that_is_none_is_refused(field: str) -> None:
+def test_nan_is_refused(field: str) -> None:
     for value in (math.nan, math.inf, -math.inf):
         with pytest.raises(ValueError, match=f"{field} must be a finite number, not {value}"):
             Limits(**{field: value})
 
 
-def test_settings_are_given_by_name_and_cannot_be_changed() -> None:
+def test_settings_are_keywords_and_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         Limits(2.0)  # type: ignore[misc]
     with pytest.raises(attrs.exceptions.FrozenInstanceError):

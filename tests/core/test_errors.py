@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from prefixcap.errors import nearest
 
 
-def test_the_nearest_name_comes_before_all_known_ones() -> None:
+def test_the_nearest_name_comes_before_the_known_ones() -> None:
     known = ["top-p", "beam", "greedy"]
     assert nearest("beem", known) == "; did you mean 'beam'? known: beam, greedy, top-p"
 
@@ -15,8 +15,15 @@ def test_a_far_name_gets_no_guess() -> None:
     assert nearest("xyzzy", ["beam", "greedy"]) == "; known: beam, greedy"
 
 
-def test_where_nothing_is_known_nothing_is_said() -> None:
+def test_without_known_names_there_is_no_hint() -> None:
     assert nearest("beam", []) == ""
+
+
+def test_at_most_ten_known_names_are_listed() -> None:
+    known = [f"name-{number:02}" for number in range(13)]
+    hint = nearest("name-12", known)
+    assert hint.startswith("; did you mean 'name-12'? known: name-00, ")
+    assert hint.endswith("name-09 and 3 more")
 
 
 @given(st.lists(st.text("abcdef-", min_size=1), min_size=1), st.data())

@@ -1,4 +1,4 @@
-"""Metrics together: what each needs of the references, and that none hides another's scores."""
+"""Several metrics: warnings about references, and clashes of scores."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_cider_of_one_image_is_zero_with_a_warning() -> None:
     assert warning == "warning: 'cider' needs at least 2 images, not 1"
 
 
-def test_a_few_images_with_more_references_are_no_warning() -> None:
+def test_a_few_images_with_more_references_give_no_warning() -> None:
     assert sample_warnings(records(*[5] * 99, 6), [metrics.Cider()]) == []
     (warning,) = sample_warnings(records(*[5] * 90, *[6] * 10), [metrics.Cider()])
     assert "90 of 100 images have fewer than 6, such as '0' with 5" in warning
@@ -61,7 +61,7 @@ def test_examples_are_checked_like_records() -> None:
     )
 
 
-def test_two_metrics_that_give_one_score_are_named() -> None:
+def test_two_metrics_with_the_same_score_are_named() -> None:
     clash = [metrics.Distinct(), metrics.Length(), metrics.Distinct(max_n=3)]
     with pytest.raises(
         PrefixcapError,

@@ -41,7 +41,7 @@ GOOD = """
 
 
 def install(site: Path, name: str, source: str, point: str = "") -> None:
-    """Puts a distribution with one plugin on the path, as an installer would."""
+    """Put a distribution with one plugin on the path, like an installer."""
     module = f"plugin_{name}"
     (site / f"{module}.py").write_text(dedent(source))
     info = site / f"{name}-1.0.dist-info"
@@ -118,7 +118,7 @@ def test_a_broken_plugin_is_reported_and_stops_no_other(site: Path, name: str) -
     assert "greedy" in Registry().names("decoder")
 
 
-def test_two_distributions_may_give_their_entry_points_one_name(site: Path) -> None:
+def test_two_distributions_may_have_the_same_entry_point_name(site: Path) -> None:
     install(site, "one", GOOD.replace("NAME", "one-good"), point="same")
     install(site, "two", GOOD.replace("NAME", "two-good"), point="same")
     assert {"one-good", "two-good"} <= set(Registry().names("decoder"))
@@ -164,7 +164,7 @@ class NoBuild(DecoderConfig):
         ),
     ],
 )
-def test_what_is_no_config_class_is_said(component: Any, error: str) -> None:
+def test_an_object_that_is_no_config_class_is_reported(component: Any, error: str) -> None:
     found = host.from_object(answering(TwistedDecoder, component), "mine")
     assert found.components == ()
     assert found.error.startswith(error)
@@ -192,7 +192,7 @@ COMMANDS = """
 
 
 def added(name: str, built_in: tuple[str, ...] = ()) -> PluginCommands:
-    """Returns the commands of one of the installed plugins."""
+    """Return the commands of one of the installed plugins."""
     results = plugin_commands(host.installed(components=False), built_in)
     (found,) = (each for each in results if each.plugin.distribution == f"{name} 1.0")
     return found
@@ -258,7 +258,7 @@ print(json.dumps([found, [name for name in heavy if name in sys.modules]]))
 
 
 def listing(before: str = "") -> tuple[dict[str, list[str]], list[str]]:
-    """Lists all components in a process of its own; says which heavy libraries it imported."""
+    """List all components in a new process, and the heavy libraries that it imports."""
     program = LISTING.format(before=before)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True

@@ -72,7 +72,7 @@ def test_every_rule_has_a_mutant(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rules_have_names_of_their_own_and_say_what_they_ask(kind: str) -> None:
+def test_rules_have_unique_names_and_a_sentence(kind: str) -> None:
     names = [rule.name for rule in rules_for(kind)]
     assert len(set(names)) == len(names)
     assert all(rule.says.endswith(".") for rule in rules_for(kind))
@@ -129,7 +129,7 @@ def test_a_rule_is_left_out_with_its_reason() -> None:
         ({"no-stop": ""}, "without: give a reason for leaving out the rule 'no-stop'"),
     ],
 )
-def test_what_is_left_out_is_a_rule_and_has_a_reason(
+def test_only_known_rules_are_left_out_and_with_a_reason(
     without: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(PrefixcapError) as caught:
@@ -147,7 +147,7 @@ def test_rules_that_do_not_apply_say_why() -> None:
     assert registered.left_out == "the case has no registry"
 
 
-def test_a_config_of_no_kind_is_told_so() -> None:
+def test_a_config_of_no_kind_is_reported() -> None:
     class Kindless(TwistedDecoder):
         """Has a wrong kind."""
 
@@ -158,16 +158,14 @@ def test_a_config_of_no_kind_is_told_so() -> None:
     assert all(name.startswith("config-") for name in results)
 
 
-def test_a_class_of_the_script_that_runs_cannot_be_imported_alone(
+def test_a_class_of_the_running_script_cannot_be_imported_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(TwistedDecoder, "__module__", "__main__")
-    assert (
-        "the running script" in run_rule(Case(config=TwistedDecoder()), "config-light").left_out
-    )
+    assert "the running script" in run_rule(Case(config=TwistedDecoder()), "config-light").left_out
 
 
-def test_what_the_interpreter_imports_when_it_starts_is_not_the_plugins(
+def test_imports_of_the_interpreter_at_start_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import numpy\n")
@@ -193,12 +191,12 @@ def test_a_setting_is_documented_in_any_of_the_usual_styles(
     assert run_rule(Case(config=Styled()), "config-documented").problem == ""
 
 
-def test_a_config_whose_settings_are_called_otherwise_passes() -> None:
+def test_a_config_with_aliased_settings_passes() -> None:
     results = run_checks(Aliased(sharpness=2.0))
     assert {r.name: r.problem for r in results if not r.ok} == {}
 
 
-def test_a_metric_of_which_less_is_better_must_be_less_where_right() -> None:
+def test_a_metric_with_lower_is_better_must_be_lower_if_right() -> None:
     result = run_rule(Case(config=ErrorRate()), "perfect-is-best")
     assert result.problem.endswith("if wrong, and lower is better")
 
@@ -209,7 +207,7 @@ def test_shapes_that_a_mapper_refuses_are_left_out_unless_it_refuses_all() -> No
         """Takes wide embeddings only.
 
         Attributes:
-            least: the least E.
+            least: The smallest E.
         """
 
         least: int = 0
@@ -233,12 +231,12 @@ def test_mappers_of_unusual_sizes_pass(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", ["guidance:against=mean", "best-of:by=clip"])
-def test_decoders_that_look_at_features_or_at_other_images_pass(spec: str) -> None:
+def test_decoders_that_use_features_or_other_images_pass(spec: str) -> None:
     results = run_checks(default_registry().parse(DecoderConfig, spec))
     assert {r.name: r.problem for r in results if not r.ok} == {}
 
 
-def test_log_probabilities_are_compared_where_the_language_model_is() -> None:
+def test_log_probabilities_are_compared_on_the_models_device() -> None:
     config = default_registry().parse(DecoderConfig, "greedy")
     with second_device():
         result = run_rule(Case(config=config, lm=lambda: CausalLM(moved(small_gpt2()))), "logprob")
@@ -258,14 +256,14 @@ def test_hidden_states_of_the_table_are_as_wide_as_its_embeddings() -> None:
     assert session.prefix_hidden().shape == (2, 3, 8)
 
 
-def test_differences_are_in_units_of_the_largest_number() -> None:
+def test_differences_are_relative_to_the_largest_number() -> None:
     assert max_difference(torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0])) == 0.5
     assert max_difference(torch.tensor([1.0, 1000.0]), torch.tensor([0.0, 1000.0])) == 0.001
     assert max_difference(torch.empty(0), torch.empty(0)) == 0.0
     assert not max_difference(torch.tensor([float("nan")]), torch.zeros(1)) <= 1.0
 
 
-def test_numbers_are_near_but_for_rounding() -> None:
+def test_numbers_are_close_up_to_rounding() -> None:
     assert is_close(100.0, 100.00001)
     assert is_close(float("nan"), float("nan"))
     assert not is_close(100.0, 100.001)
@@ -277,7 +275,7 @@ def test_an_unknown_kind_is_named_with_the_nearest() -> None:
         rules_for("decoders")
 
 
-def test_a_model_whose_output_layer_is_apart_passes_the_rules_of_tunings() -> None:
+def test_a_model_with_an_untied_output_layer_passes_the_rules_of_tunings() -> None:
     def untied() -> Any:
         from transformers import LlamaConfig, LlamaForCausalLM
 

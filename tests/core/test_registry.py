@@ -31,7 +31,7 @@ def test_components_are_found_by_kind_and_name() -> None:
     assert registry.names("mapper") == []
 
 
-def test_two_plugins_that_claim_a_name_are_both_named_when_it_is_asked_for() -> None:
+def test_two_plugins_with_one_name_are_both_named_on_access() -> None:
     registry = Registry([MINE, YOURS])
     assert sentence(registry, "decoder", "twisted") == (
         "more than one plugin provides the decoder 'twisted': 'mine' (mine 1.0) and "
@@ -42,7 +42,7 @@ def test_two_plugins_that_claim_a_name_are_both_named_when_it_is_asked_for() -> 
     assert registry.config_class("metric", "twisted") is TwistedMetric
 
 
-def test_an_unknown_name_gets_the_nearest_one_the_known_ones_and_what_failed() -> None:
+def test_an_unknown_name_gets_the_nearest_and_known_names_and_failed_plugins() -> None:
     registry = Registry([MINE, BROKEN])
     assert sentence(registry, "decoder", "twist") == (
         "no decoder 'twist'; did you mean 'twisted'? known: twisted; plugins that failed to load: "
@@ -51,7 +51,7 @@ def test_an_unknown_name_gets_the_nearest_one_the_known_ones_and_what_failed() -
     assert sentence(Registry([MINE]), "mapper", "mlp") == "no mapper 'mlp'"
 
 
-def test_an_unknown_kind_is_said() -> None:
+def test_an_unknown_kind_is_named() -> None:
     assert sentence(Registry([MINE]), "decoders", "beam").startswith(
         "no kind 'decoders'; did you mean 'decoder'? known: "
     )
@@ -59,7 +59,7 @@ def test_an_unknown_kind_is_said() -> None:
         Registry([MINE]).names("x")
 
 
-def test_a_spec_becomes_a_config_and_a_config_stays_as_it_is() -> None:
+def test_a_spec_is_parsed_and_a_config_is_returned_unchanged() -> None:
     registry = Registry([MINE])
     config = registry.parse(DecoderConfig, "twisted:n=3")
     assert config == TwistedDecoder(n=3)
@@ -75,7 +75,7 @@ def test_a_spec_becomes_a_config_and_a_config_stays_as_it_is() -> None:
         ("", "no decoder ''; known: twisted"),
     ],
 )
-def test_a_wrong_spec_is_said(spec: str, sentence: str) -> None:
+def test_a_wrong_spec_gets_a_sentence(spec: str, sentence: str) -> None:
     with pytest.raises(PrefixcapError) as caught:
         Registry([MINE]).parse(DecoderConfig, spec)
     assert str(caught.value) == sentence
@@ -96,7 +96,7 @@ def test_a_wrong_spec_is_said(spec: str, sentence: str) -> None:
         (MetricConfig, "oracle:metric=blue", "no metric 'blue'; did you mean 'bleu'?"),
     ],
 )
-def test_what_is_wrong_within_a_spec_is_said_when_it_is_read(
+def test_mistakes_in_nested_specs_are_reported_at_once(
     base: type[Component], spec: str, sentence: str
 ) -> None:
     with pytest.raises(PrefixcapError) as caught:

@@ -47,12 +47,12 @@ def test_dtypes_are_known_by_name() -> None:
     )
 
 
-def test_a_name_that_torch_has_but_that_is_no_dtype_is_refused() -> None:
+def test_a_name_in_torch_that_is_no_dtype_is_refused() -> None:
     with pytest.raises(PrefixcapError, match="unknown dtype 'nn'"):
         dtype_named("nn")
 
 
-def test_what_a_number_format_costs_is_measured_once() -> None:
+def test_the_slowdown_of_a_dtype_is_measured_once() -> None:
     assert dtype_slowdown("float16") > 0
     assert dtype_slowdown("float16") == dtype_slowdown("float16")
     with pytest.raises(PrefixcapError, match="unknown dtype 'bfloat'"):
@@ -68,15 +68,15 @@ def test_devices() -> None:
         device_named("abacus")
 
 
-def test_the_cache_is_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFIXCAP_CACHE", str(tmp_path))
     assert cache_dir() == tmp_path
     monkeypatch.delenv("PREFIXCAP_CACHE")
     assert cache_dir().parts[-1] == "prefixcap"
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="GNU's C library alone can be told")
-def test_what_is_freed_is_used_again_once_memory_is_kept() -> None:
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator can be tuned")
+def test_freed_memory_is_reused_with_the_tuned_allocator() -> None:
     def fresh_pages(first: str) -> int:
         program = f"""
             import resource

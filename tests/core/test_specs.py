@@ -55,26 +55,26 @@ configs = st.builds(
 
 
 @given(configs)
-def test_a_config_comes_back_from_its_spec(config: Every) -> None:
+def test_a_config_is_restored_from_its_spec(config: Every) -> None:
     name, settings = specs.split(specs.to_spec(config))
     assert name == "every"
     assert specs.structure(Every, settings, "here") == config
 
 
 @given(configs)
-def test_a_config_comes_back_from_its_json(config: Every) -> None:
+def test_a_config_is_restored_from_its_json(config: Every) -> None:
     data = json.loads(json.dumps(specs.to_json(config)))
     assert data.pop("name") == "every"
     assert specs.structure(Every, data, "here") == config
 
 
 @given(st.lists(configs, min_size=1))
-def test_a_comma_list_of_specs_comes_apart_into_them(each: list[Every]) -> None:
+def test_a_comma_list_of_specs_is_split(each: list[Every]) -> None:
     found = [specs.to_spec(config) for config in each]
     assert specs.split_list(",".join(found)) == found
 
 
-def test_a_spec_holds_only_what_differs_from_the_defaults() -> None:
+def test_a_spec_has_only_settings_that_differ_from_the_defaults() -> None:
     assert specs.to_spec(Every()) == "every"
     assert specs.to_spec(Every(flag=True, maybe=3, words=("x", "y"))) == (
         "every:flag=true,maybe=3,words=x+y"
@@ -99,7 +99,7 @@ def test_lists_of_specs(text: str, parts: list[str]) -> None:
     assert specs.split_list(text) == parts
 
 
-def test_dashes_will_do_for_underscores() -> None:
+def test_dashes_are_accepted_as_underscores() -> None:
     assert specs.split("beam:num-beams=5") == ("beam", {"num_beams": "5"})
 
 
@@ -110,7 +110,7 @@ def test_dashes_will_do_for_underscores() -> None:
         ("every:count=1,count=2", "'every:count=1,count=2': 'count' appears twice"),
     ],
 )
-def test_a_spec_that_cannot_be_read_is_said(spec: str, sentence: str) -> None:
+def test_a_malformed_spec_gets_a_sentence(spec: str, sentence: str) -> None:
     with pytest.raises(PrefixcapError) as caught:
         specs.split(spec)
     assert str(caught.value) == sentence
@@ -131,7 +131,7 @@ def test_a_spec_that_cannot_be_read_is_said(spec: str, sentence: str) -> None:
         ({"words": 3}, "here: 3 is not a list (in text, join its parts with '+'), at words"),
     ],
 )
-def test_a_wrong_setting_is_said(settings: dict[str, object], sentence: str) -> None:
+def test_a_wrong_setting_gets_a_sentence(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(PrefixcapError) as caught:
         specs.structure(Every, settings, "here")
     assert str(caught.value).startswith(sentence)
@@ -147,7 +147,7 @@ def test_words_for_false(word: str) -> None:
     assert specs.structure(Every, {"flag": word}, "here").flag is False
 
 
-def test_whole_numbers_may_be_written_as_floats_and_large_ones_stay_exact() -> None:
+def test_integers_may_be_written_as_floats_and_large_ones_stay_exact() -> None:
     assert specs.structure(Every, {"count": "1e3"}, "here").count == 1000
     assert specs.structure(Every, {"count": "12345678901234567891"}, "here").count == (
         12345678901234567891
@@ -155,7 +155,7 @@ def test_whole_numbers_may_be_written_as_floats_and_large_ones_stay_exact() -> N
 
 
 @given(configs, configs)
-def test_two_configs_have_one_digest_only_where_they_are_equal(one: Every, two: Every) -> None:
+def test_two_configs_have_the_same_digest_only_if_they_are_equal(one: Every, two: Every) -> None:
     assert specs.digest(one) == specs.digest(attrs.evolve(one))
     # 0.0 and -0.0 are equal; a digest may tell them apart, which only costs a computation
     assert one == two or specs.digest(one) != specs.digest(two)
@@ -165,7 +165,7 @@ def test_a_new_version_has_a_new_digest() -> None:
     assert specs.digest(Every()) != specs.digest(Later())
 
 
-def test_what_is_no_data_has_no_digest() -> None:
+def test_an_object_that_is_not_data_has_no_digest() -> None:
     with pytest.raises(TypeError, match="cannot be hashed"):
         specs.digest(object())
 
@@ -180,5 +180,5 @@ def test_what_is_no_data_has_no_digest() -> None:
         ("", ",", []),
     ],
 )
-def test_a_mark_in_brackets_parts_nothing(text: str, marks: str, found: list[str]) -> None:
+def test_a_mark_in_brackets_does_not_split(text: str, marks: str, found: list[str]) -> None:
     assert split_top_level(text, marks) == found

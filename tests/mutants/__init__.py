@@ -1,1 +1,1 @@
-"""Deliberately wrong components: each breaks one named rule, and so proves that it can fail."""
+"""Deliberately wrong components: each breaks one rule, to show that the rule can fail."""

@@ -1,7 +1,7 @@
 """Every mutant, with the rule that it breaks.
 
-A mutant is a sound component with a twist. What is listed beside the rule that a twist is there to
-break are the rules that cannot but break with it.
+A mutant is a correct component with a twist. The rules listed after the one that it should break
+are those that the same mistake breaks too.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Mutant:
     """A wrong component.
 
     Attributes:
-        case: the component with what its checks need.
-        breaks: the rule that it is there to break.
-        also: rules that break with it, because the same fault shows in them.
+        case: The component, with what is needed to test it.
+        breaks: The rule that it should break.
+        also: Other rules that the same mistake breaks.
     """
 
     case: Case
@@ -68,7 +68,7 @@ SOUND = [
     Case(config=TwistedDataset()),
     Case(config=TwistedMetric()),
     Case(config=TwistedTuning()),
-    # right ones that a rule could take for wrong
+    # correct components that a rule could reject by mistake
     Case(config=TwistedDecoder(twist="sees")),
     Case(config=Together(twist="by batch size")),
     Case(config=TwistedDecoder(twist="needs stop"), without={"no-stop": "it needs a stop token"}),

@@ -1,4 +1,4 @@
-"""Sound and wrong configs of every kind: light, as a plugin's `__init__.py` is."""
+"""Correct and wrong configs of every kind, without heavy imports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class TwistedMapper(mapper.MapperConfig):
 
 @attrs.frozen(kw_only=True)
 class TwistedLM(language_model.LMConfig):
-    """A GPT-2 of one layer with letters for tokens.
+    """A GPT-2 of one layer with letters as tokens.
 
     Attributes:
         twist: what is wrong with it; "" for a sound one.
@@ -65,7 +65,7 @@ class TwistedLM(language_model.LMConfig):
 
 @attrs.frozen(kw_only=True)
 class TwistedEncoder(encoder.EncoderConfig):
-    """An image made very small.
+    """An encoder that shrinks an image.
 
     Attributes:
         twist: what is wrong with it; "" for a sound one.
@@ -95,7 +95,7 @@ class TwistedDataset(dataset.DatasetConfig):
 
 @attrs.frozen(kw_only=True)
 class TwistedMetric(metric.MetricConfig):
-    """The share of a prediction's words that stand in a reference.
+    """The share of a prediction's words that appear in a reference.
 
     Attributes:
         twist: what is wrong with it; "" for a sound one.
@@ -124,31 +124,31 @@ class TwistedTuning(tuning.TuningConfig):
         return part("other_parts", "TwistedTuning")(self.twist)
 
 
-# ------------------------------------------------------------- configs that say more, rightly
+# ------------------------------------------------------------- configs with correct declarations
 
 
 class Together(TwistedDecoder):
-    """Says that an image's captions depend on those beside it."""
+    """Declares that captions depend on the batch."""
 
     def batch_dependent(self) -> bool:
         return True
 
 
 class ErrorRate(TwistedMetric):
-    """Says that less is better."""
+    """Declares that lower is better."""
 
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"share"})
 
 
 class Seeing(TwistedMetric):
-    """Says that it looks at the image."""
+    """Declares that it requires the image."""
 
     requires: ClassVar[frozenset[str]] = frozenset({"image"})
 
 
 @attrs.frozen(kw_only=True)
 class Aliased(TwistedDecoder):
-    """Has settings that attrs calls otherwise, and documents them in NumPy's style.
+    """Has settings with aliases, documented in NumPy's style.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ class Aliased(TwistedDecoder):
     _known: dict[str, int] = attrs.field(factory=dict, init=False, eq=False)
 
 
-# ------------------------------------------------------- configs that are wrong themselves
+# ------------------------------------------------------- wrong configs
 
 
 class NoDevice(TwistedEncoder):
@@ -171,26 +171,26 @@ class NoDevice(TwistedEncoder):
 
 
 class NoDtype(TwistedLM):
-    """Takes a device and no dtype."""
+    """Takes a device, but no dtype."""
 
     def build(self, device: str = "cpu") -> language_model.LanguageModel:  # type: ignore[override]
         return TwistedLM.build(self, device)
 
 
 class Misdeclared(TwistedMetric):
-    """Says of a value that there is not that less of it is better."""
+    """Declares that lower is better for an unknown value."""
 
     lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
 
 
 class Undeclared(TwistedTuning):
-    """Says that it trains nothing."""
+    """Declares that it trains nothing."""
 
     trains_lm: ClassVar[bool] = False
 
 
 class BadCompany(TwistedDataset):
-    """Wants a decoder that there is not."""
+    """Recommends an unknown decoder."""
 
     recommended: ClassVar[Mapping[str, str]] = {"mapper": "mlp,linear", "decoder": "gredy"}
 
@@ -203,14 +203,14 @@ class Thawed(TwistedDecoder):
 
 @attrs.frozen(kw_only=True)
 class Misnamed(TwistedDecoder):
-    """Has a name that no spec can hold."""
+    """Has a name that cannot be written in a spec."""
 
     name: ClassVar[str] = "mis:named"
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Unequal(TwistedDecoder):
-    """Is equal to itself alone."""
+    """Is only equal to itself."""
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__
@@ -223,7 +223,7 @@ def _at_most_one(_: object, attribute: Any, value: int) -> None:
 
 @attrs.frozen(kw_only=True)
 class WrongDefault(TwistedDecoder):
-    """Has a default that its own validator refuses.
+    """Has a default that its own validator rejects.
 
     Attributes:
         few: at most 1.
@@ -234,7 +234,7 @@ class WrongDefault(TwistedDecoder):
 
 @attrs.frozen(kw_only=True)
 class Doubling(TwistedDecoder):
-    """Doubles a setting each time it is made.
+    """Doubles a setting each time it is created.
 
     Attributes:
         scale: comes back twice as large.
@@ -245,14 +245,14 @@ class Doubling(TwistedDecoder):
 
 @attrs.frozen(kw_only=True)
 class Undocumented(TwistedDecoder):
-    """Says nothing of its new setting."""
+    """Does not document its new setting."""
 
     secret: int = 1
 
 
 @attrs.frozen(kw_only=True)
 class Worded(TwistedDecoder):
-    """Has words that may hold a comma, which ends a setting in a spec.
+    """Has words that may contain a comma, which ends a setting in a spec.
 
     Attributes:
         words: any text.
@@ -263,7 +263,7 @@ class Worded(TwistedDecoder):
 
 @attrs.frozen(kw_only=True)
 class Comma(TwistedDecoder):
-    """Has a default that no spec can hold.
+    """Has a default that cannot be written in a spec.
 
     Attributes:
         words: any text.

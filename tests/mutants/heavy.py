@@ -10,7 +10,7 @@ from mutants.configs import TwistedDecoder
 
 @attrs.frozen(kw_only=True)
 class Heavy(TwistedDecoder):
-    """Needs torch before it is built.
+    """Imports torch before it is built.
 
     Attributes:
         dtype: a default that only torch knows.

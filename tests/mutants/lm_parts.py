@@ -1,4 +1,4 @@
-"""A sound language model, and how to spoil it."""
+"""A correct language model, and its mutants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build(twist: str) -> CausalLM:
 
 
 class Letters(CausalLM):
-    """A small GPT-2 that writes letters."""
+    """A small GPT-2 with letters as tokens."""
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -51,14 +51,14 @@ class FeelsPadding(Letters):
 
 
 class SharesWeights(Letters):
-    """Its copies are itself."""
+    """Shares its weights with its copies."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SharesWeights:
         return SharesWeights(self.model)
 
 
 class OtherModule(Letters):
-    """Shows a module that it does not compute with."""
+    """Has a `module` that it does not use."""
 
     @cached_property
     def shown(self) -> nn.Module:
@@ -100,14 +100,14 @@ class Forgetful(Tokenizer):
 
 
 class Ending(LetterTokenizer):
-    """Puts the end after every text."""
+    """Appends the end token to every text."""
 
     def encode(self, text: str) -> list[int]:
         return [*super().encode(text), len(self.letters)]
 
 
 class Beginning(LetterTokenizer):
-    """Puts a token before every text, and takes it away again."""
+    """Prepends a token to every text, and removes it again."""
 
     def encode(self, text: str) -> list[int]:
         return [0, *super().encode(text)]
@@ -140,7 +140,7 @@ class Restless(Letters):
 
 
 class Wrapped(Session):
-    """A session that passes everything on."""
+    """A session that forwards all calls."""
 
     def __init__(self, lm: CausalLM, inner: Session) -> None:
         self.lm, self.inner = lm, inner
@@ -182,21 +182,21 @@ class WrapsSession(Letters):
 
 
 class Stale(Wrapped):
-    """Takes every token for token 0."""
+    """Treats every token as token 0."""
 
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         return self.inner.advance(torch.zeros_like(tokens), parents)
 
 
 class Sorting(Wrapped):
-    """Puts rows into its own order."""
+    """Sorts the rows."""
 
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
         return self.inner.advance(tokens, parents.sort().values)
 
 
 class Unsettled(Wrapped):
-    """Takes every token for token 0, once images came in beside live rows."""
+    """Treats every token as token 0 after images were admitted beside live rows."""
 
     late = False
 
@@ -211,7 +211,7 @@ class Unsettled(Wrapped):
 
 
 class TurnedStates(Wrapped):
-    """Gives the rows' hidden states in reverse order."""
+    """Returns the rows' hidden states in reverse order."""
 
     def hidden(self) -> tuple[Tensor, ...]:
         return tuple(layer.flip(0) for layer in self.inner.hidden())
@@ -224,7 +224,7 @@ class NeedsRows(Wrapped):
 
 
 class Shared(Wrapped):
-    """Runs on whatever session the model opened last."""
+    """Uses the session that the model opened last."""
 
     latest: ClassVar[dict[int, Session]] = {}
 
@@ -242,7 +242,7 @@ class OneState(Wrapped):
 
 
 class Flat(Wrapped):
-    """Puts every new token on the live row that its text begins on."""
+    """Attaches every new token to the live row at the root of its tree."""
 
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
         live, roots = len(self.images), parents.tolist()
@@ -252,7 +252,7 @@ class Flat(Wrapped):
 
 
 class TurnsKept(Wrapped):
-    """Gives kept rows back in its own order."""
+    """Returns kept rows in sorted order."""
 
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
         own = None if kept is None else kept.sort().values
@@ -260,7 +260,7 @@ class TurnsKept(Wrapped):
 
 
 class Reversed(Wrapped):
-    """Gives the prefix's positions in reverse order."""
+    """Returns the prefix's positions in reverse order."""
 
     def prefix_hidden(self) -> Tensor:
         return self.inner.prefix_hidden().flip(1)

@@ -1,4 +1,4 @@
-"""A sound mapper, and how to spoil it."""
+"""A correct mapper, and its mutants."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Twisted(nn.Module):
             found = found * self.scale
         if self.twist == "made here":
             found = found + torch.ones(found.shape[1])
-        if self.twist == "drops out":  # a sound one
+        if self.twist == "drops out":  # a correct one
             found = nn.functional.dropout(found, 0.1, self.training)
         if self.twist == "batch norm":
             found = found - found.mean(0)

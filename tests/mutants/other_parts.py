@@ -1,4 +1,4 @@
-"""A sound encoder, data set, metric and tuning, and how to spoil them."""
+"""A correct encoder, data set, metric and tuning, and their mutants."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TwistedEncoder(Encoder):
             return inputs.double()
         if self.twist == "trained":
             return inputs * nn.Parameter(torch.ones(1))
-        if self.twist == "large":  # a sound one, rounded more coarsely
+        if self.twist == "large":  # a correct one with large, coarsely rounded numbers
             return inputs * 1e4 + 1e-3 * len(inputs)
         return inputs - inputs.mean(0) if self.twist == "batch norm" else inputs
 
@@ -138,7 +138,7 @@ class TwistedDataset(Dataset):
 
 
 class TwistedMetric(Metric):
-    """The share of a prediction's words that stand in a reference."""
+    """The share of a prediction's words that appear in a reference."""
 
     def __init__(self, twist: str) -> None:
         self.twist = twist
@@ -148,7 +148,7 @@ class TwistedMetric(Metric):
         value = sum(each) / len(each)
         if self.twist == "needs two":
             value += 0 * stdev(each)
-        if self.twist == "opens":  # sound ones, and the next three
+        if self.twist == "opens":  # this one and the next three are correct
             value += sum(record.item.open().width for record in records)  # type: ignore[union-attr,misc]
         if self.twist == "float32":
             value = sum(map(np.float32, each), np.float32(0)).item() / len(each)
