@@ -325,7 +325,7 @@ def test_the_state_of_another_training_is_not_used(tmp_path: Path) -> None:
     TrainingCheckpoint(file).remove()
     assert not file.exists()
     file.write_bytes(b"no state")
-    with pytest.raises(PrefixcapError, match=r"at is broken \(.*\): delete it to train anew"):
+    with pytest.raises(PrefixcapError, match=r"at is broken \(.*\): delete it to train again"):
         trained(checkpoint=TrainingCheckpoint(file))
 
 
@@ -350,7 +350,7 @@ def test_a_loss_on_val_that_is_not_a_number_is_said() -> None:
     with torch.no_grad():
         lm.module.get_parameter("transformer.wpe.weight")[8:] = torch.nan
     features, captions = world()
-    with pytest.raises(PrefixcapError, match="the loss on val is not a number"):
+    with pytest.raises(PrefixcapError, match="the validation loss is not a number"):
         train(
             lm,
             config_of(MapperConfig, "linear"),
@@ -601,7 +601,7 @@ def test_prefixes_begin_as_large_as_told(mapper: str) -> None:
         ({"features": torch.zeros(3, 6)}, "train: 3 features were given for the captions of 24"),
         ({"features": torch.zeros(24)}, r"must be of shape \(B,D\) or \(B,N,D\), not \(24,\)"),
         ({"features": torch.full((24, 6), math.nan)}, "train: the feature in row 0 is not finite"),
-        ({"val_features": torch.zeros(2, 6)}, "val needs features and captions both"),
+        ({"val_features": torch.zeros(2, 6)}, "validation needs both features and captions"),
         ({"captions": [[""]] * 24}, "there is no caption to train on"),
     ],
 )

@@ -1,4 +1,8 @@
-"""Steps written out for the common architectures, with few calls a layer and packed weights."""
+"""The layers of common architectures written out, with few calls per layer and packed weights.
+
+`NativeNetwork` runs the layers; GPT-2, Llama and OPT each bring a layer and their positions. The
+numbers are those of transformers, which `network_selection` checks before a network is used.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from prefixcap.engine.linear import PackedLinear
 from prefixcap.engine.lm_head import LMHead
@@ -26,13 +31,13 @@ class NativeNetwork(Network):
     """The base of networks whose layers are computed here, on a copy of the model's weights.
 
     Args:
-        shape: what the store must know.
-        tokens: (V,E), the tokens' embeddings.
-        layers: each maps its number, (R,E), the attention, the rows whose output is wanted, and
-            what else `placed` gives, to the output of these rows; of the others it computes keys
-            and values alone.
-        norm: what the last layer's output goes through.
-        head: the vocabulary projection.
+        shape: The sizes of the cache.
+        tokens: (V,E), the token embeddings.
+        layers: Each maps its number, (R,E), the attention, the wanted rows, and the further
+            results of `placed` to the output of the wanted rows; for the other rows it computes
+            only keys and values.
+        norm: The normalization of the last layer's output.
+        head: The projection to the vocabulary.
     """
 
     def __init__(
@@ -45,54 +50,56 @@ class NativeNetwork(Network):
         self._head = head
 
     @property
+    @override
     def shape(self) -> CacheShape:
-        """What the store must know."""
         return self._shape
 
     @abstractmethod
     def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
-        """Gives embeddings (R,E) their positions (R).
+        """Apply positions (R) to embeddings (R,E).
 
         Returns:
-            What the first layer reads (R,E), and what else every layer does.
+            The first layer's input (R,E), and further inputs of every layer.
         """
 
+    @override
     def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
-        """Runs prefixes (b,P,E); gives the last position's output (b)."""
         images, length, _ = prefix.shape
         positions = torch.arange(length, device=prefix.device).repeat(images)
+        # (b,P,E) -> (b*P,E); only the last position of each prefix needs an output.
         x, ends = prefix.flatten(0, 1), slice(length - 1, images * length, length)
         if not hidden:
             return StepOutput(self._run(x, positions, into.attend, [], ends))
         trace: list[Tensor] = []
-        found = self._run(x, positions, into.attend, trace)
-        output = self._output([found, *trace], ends, hidden)
-        return StepOutput(output.last, output.hidden, torch.unflatten(found, 0, (images, length)))
+        states = self._run(x, positions, into.attend, trace)
+        output = self._output([states, *trace], ends, hidden)
+        prefix_states = torch.unflatten(states, 0, (images, length))
+        return StepOutput(output.last, output.hidden, prefix_states)
 
+    @override
     def step(
         self,
         tokens: Tensor,
         positions: Tensor,
-        grid: RaggedBatch,
+        batch: RaggedBatch,
         order: Tensor | None,
         hidden: bool,
     ) -> StepOutput:
-        """Runs one token a row; see the base class."""
         trace: list[Tensor] = []
-        found = self._run(F.embedding(tokens, self._tokens), positions, grid.attend, trace)
-        return self._output([found, *trace], order, hidden)
+        states = self._run(F.embedding(tokens, self._tokens), positions, batch.attend, trace)
+        return self._output([states, *trace], order, hidden)
 
     def _run(
         self, x: Tensor, positions: Tensor, attend: Attend, trace: list[Tensor], rows: slice = _ALL
     ) -> Tensor:
-        """Runs all layers, whose inputs (R,E) it puts into the trace; gives the rows' output."""
+        """Run all layers and add their inputs (R,E) to the trace; return the output of `rows`."""
         x, *others = self.placed(x, positions)
         for number, layer in enumerate(self._layers):
             trace.append(x)
             wanted = rows if number == len(self._layers) - 1 else _ALL
             x = layer(number, x, attend, wanted, *others)
-        found: Tensor = self._norm(x)
-        return found
+        states: Tensor = self._norm(x)
+        return states
 
     def _output(
         self, states: Sequence[Tensor], rows: Tensor | slice | None, hidden: bool
@@ -101,12 +108,12 @@ class NativeNetwork(Network):
         last, *others = wanted if rows is None else [state[rows] for state in wanted]
         return StepOutput(last, (*others, last) if hidden else ())
 
+    @override
     def logits(self, last: Tensor) -> Tensor:
-        """Computes the logits (R,V), float32, of last states (R,E)."""
         return self._head.logits(last)
 
+    @override
     def top_tokens(self, last: Tensor, count: int) -> TopTokens:
-        """Finds the best tokens, at most V a row, of last states (R,E)."""
         return self._head.top_tokens(last, count)
 
 
@@ -129,12 +136,32 @@ class GPT2Network(NativeNetwork):
         super().__init__(shape, first.detach(), layers, body.ln_f, head)
         self._positions = body.wpe.weight.detach()
 
+    @override
     def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
-        """Adds learnt positions (R) to embeddings (R,E)."""
         return (x + F.embedding(positions, self._positions),)
 
 
-class _GPT2Layer:
+class _JointLayer:
+    """A layer with one product for queries, keys and values, and a plain feed-forward part."""
+
+    width: int
+    scale: float
+    norm_1: Layer
+    norm_2: Layer
+    inward: PackedLinear
+    outward: PackedLinear
+    up: PackedLinear
+    down: PackedLinear
+
+    def __call__(self, number: int, x: Tensor, attend: Attend, rows: slice) -> Tensor:
+        # (R,E) -> (R,3*E) -> (R,3,H,D)
+        heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (3, -1, self.width))
+        mixed = attend(number, heads[:, 0], heads[:, 1], heads[:, 2], self.scale)
+        x = self.outward.plus(mixed[rows], x[rows])
+        return self.down.plus(self.up(self.norm_2(x)), x)
+
+
+class _GPT2Layer(_JointLayer):
     def __init__(self, block: Any, config: Any, width: int) -> None:
         self.width = width
         self.scale = float(block.attn.scaling)
@@ -147,15 +174,46 @@ class _GPT2Layer:
         self.up = conv(block.mlp.c_fc, config.activation_function)
         self.down = conv(block.mlp.c_proj)
 
-    def __call__(self, number: int, x: Tensor, attend: Attend, rows: slice) -> Tensor:
-        heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (3, -1, self.width))
-        found = attend(number, heads[:, 0], heads[:, 1], heads[:, 2], self.scale)
-        x = self.outward.plus(found[rows], x[rows])
-        return self.down.plus(self.up(self.norm_2(x)), x)
+
+class OPTNetwork(NativeNetwork):
+    """OPT (Zhang 2022) with the norm before each part, as in all sizes except 350m."""
+
+    def __init__(self, model: Any) -> None:
+        config, body = model.config, model.model.decoder
+        first = body.embed_tokens.weight
+        shape = CacheShape(
+            layers=len(body.layers),
+            heads=config.num_attention_heads,
+            width=config.hidden_size // config.num_attention_heads,
+            vocab_size=config.vocab_size,
+            dtype=first.dtype,
+            device=first.device,
+        )
+        layers = [_OPTLayer(layer, config, shape.width) for layer in body.layers]
+        head = LMHead(model.lm_head.weight, model.lm_head.bias)
+        super().__init__(shape, first.detach(), layers, body.final_layer_norm, head)
+        self._positions = body.embed_positions.weight.detach()
+        self._offset = int(body.embed_positions.offset)
+
+    @override
+    def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
+        return (x + F.embedding(positions + self._offset, self._positions),)
+
+
+class _OPTLayer(_JointLayer):
+    def __init__(self, layer: Any, config: Any, width: int) -> None:
+        attention, activation = layer.self_attn, config.activation_function
+        self.width = width
+        self.scale = float(attention.scaling)
+        self.norm_1, self.norm_2 = layer.self_attn_layer_norm, layer.final_layer_norm
+        self.inward = _side_by_side(attention.q_proj, attention.k_proj, attention.v_proj)
+        self.outward = PackedLinear(attention.out_proj.weight, attention.out_proj.bias)
+        self.up = PackedLinear(layer.fc1.weight, layer.fc1.bias, activation=activation)
+        self.down = PackedLinear(layer.fc2.weight, layer.fc2.bias)
 
 
 class LlamaNetwork(NativeNetwork):
-    """Llama (Touvron 2023) and its likes: Qwen2, Qwen3, Mistral, SmolLM2; grouped heads too."""
+    """Llama (Touvron 2023) and relatives: Qwen2, Qwen3, Mistral, SmolLM2; grouped heads too."""
 
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.model
@@ -174,10 +232,10 @@ class LlamaNetwork(NativeNetwork):
         super().__init__(shape, first.detach(), layers, body.norm, head)
         self._rotary = body.rotary_emb
 
+    @override
     def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
-        """Returns embeddings (R,E) and the rotations (R,1,D) of positions (R)."""
         cos, sin = self._rotary(x[None], positions[None])
-        return x, cos[0][:, None], sin[0][:, None]
+        return x, cos[0][:, None], sin[0][:, None]  # (1,R,D) -> (R,1,D), for all heads
 
 
 class _LlamaLayer:
@@ -198,13 +256,14 @@ class _LlamaLayer:
     def __call__(
         self, number: int, x: Tensor, attend: Attend, rows: slice, cos: Tensor, sin: Tensor
     ) -> Tensor:
+        # (R,E) -> (R,(H+2*K)*D) -> (R,H+2*K,D)
         heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (-1, self.width))
         query, key, value = torch.split(heads, [self.queries, self.keys, self.keys], 1)
         if self.norm_q is not None and self.norm_k is not None:
             query, key = self.norm_q(query), self.norm_k(key)
         query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
-        found = attend(number, query, key, value, self.scale)
-        x = self.outward.plus(found[rows], x[rows])
+        mixed = attend(number, query, key, value, self.scale)
+        x = self.outward.plus(mixed[rows], x[rows])
         gate, up = self.up(self.norm_2(x)).chunk(2, 1)
         return self.down.plus(self.act(gate) * up, x)
 
@@ -215,53 +274,8 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _side_by_side(*modules: Any) -> PackedLinear:
-    """Joins linear layers of one input into one."""
+    """Merge linear layers with the same input into one."""
     weight = torch.cat([module.weight.detach() for module in modules])
     biases = [module.bias for module in modules]
     bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
     return PackedLinear(weight, bias)
-
-
-class OPTNetwork(NativeNetwork):
-    """OPT (Zhang 2022) with the norm before each part, as all sizes but 350m have it."""
-
-    def __init__(self, model: Any) -> None:
-        config, body = model.config, model.model.decoder
-        first = body.embed_tokens.weight
-        shape = CacheShape(
-            layers=len(body.layers),
-            heads=config.num_attention_heads,
-            width=config.hidden_size // config.num_attention_heads,
-            vocab_size=config.vocab_size,
-            dtype=first.dtype,
-            device=first.device,
-        )
-        layers = [_OPTLayer(layer, config, shape.width) for layer in body.layers]
-        head = LMHead(model.lm_head.weight, model.lm_head.bias)
-        super().__init__(shape, first.detach(), layers, body.final_layer_norm, head)
-        self._positions = body.embed_positions.weight.detach()
-        self._offset = int(body.embed_positions.offset)
-
-    def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
-        """Adds learnt positions (R) to embeddings (R,E)."""
-        return (x + F.embedding(positions + self._offset, self._positions),)
-
-
-class _OPTLayer:
-    def __init__(self, layer: Any, config: Any, width: int) -> None:
-        attention = layer.self_attn
-        self.width = width
-        self.scale = float(attention.scaling)
-        self.norm_1, self.norm_2 = layer.self_attn_layer_norm, layer.final_layer_norm
-        self.inward = _side_by_side(attention.q_proj, attention.k_proj, attention.v_proj)
-        self.outward = PackedLinear(attention.out_proj.weight, attention.out_proj.bias)
-        self.up = PackedLinear(
-            layer.fc1.weight, layer.fc1.bias, activation=config.activation_function
-        )
-        self.down = PackedLinear(layer.fc2.weight, layer.fc2.bias)
-
-    def __call__(self, number: int, x: Tensor, attend: Attend, rows: slice) -> Tensor:
-        heads = torch.unflatten(self.inward(self.norm_1(x)), 1, (3, -1, self.width))
-        found = attend(number, heads[:, 0], heads[:, 1], heads[:, 2], self.scale)
-        x = self.outward.plus(found[rows], x[rows])
-        return self.down.plus(self.up(self.norm_2(x)), x)

@@ -1,4 +1,4 @@
-"""The general session: any model that transformers' cache interface serves."""
+"""`CacheSession`: the session for any model that transformers can cache."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap.engine.eval_mode import eval_mode
 from prefixcap.engine.network import StepOutput, concatenated, require_hidden
@@ -19,7 +20,7 @@ from prefixcap.interfaces.session import Session, SessionOptions
 
 @attrs.frozen(eq=False)
 class _Batch:
-    """Rows of one length in one cache of transformers, which all of a step's rows must be."""
+    """Rows of equal length in one cache of transformers."""
 
     cache: Any
     size: int
@@ -29,18 +30,19 @@ _Place = tuple[_Batch, int]
 
 
 class CacheSession(Session):
-    """A session on transformers' own cache, which it copies whenever rows move.
+    """A session on transformers' own cache, whose rows are copied whenever they move.
 
-    Rows that `extend` left at different lengths go on in batches of their own, each a call of the
-    model: such a cache holds rows of one length only, and not every one can be cut.
+    Such a cache holds rows of one length only, and not every cache can be cut. Rows that `extend`
+    leaves at different lengths therefore continue in batches of their own, each a separate call of
+    the model.
 
     Args:
-        model: the causal language model.
-        prefix: (B,P,E), after what stands before every prefix.
+        model: The causal language model.
+        prefix: (B,P,E), prepended tokens included.
         options: How the session is opened.
-        prepended: How many of the P positions are not the image's own.
+        prepended: How many of the P positions are prepended tokens.
 
-    The first `admit` raises a `PrefixcapError` where the model gives no cache whose rows move.
+    The first `admit` raises a `PrefixcapError` if the rows of the model's cache cannot move.
     """
 
     def __init__(
@@ -59,23 +61,24 @@ class CacheSession(Session):
         self._prefix_states = self._prefix[:0]
 
     @property
+    @override
     def images(self) -> list[int]:
-        """The image of each live row (R)."""
         return self._images
 
     @property
+    @override
     def logits(self) -> Tensor:
-        """The next token's logits (R,V) of each live row, float32."""
         return self._output.last
 
     @property
+    @override
     def waiting(self) -> int:
-        """How many images have not been admitted yet."""
         return len(self._prefix) - self._next
 
+    @override
     @torch.inference_mode()
     def admit(self) -> list[int]:
-        """Brings in the next images once all rows of those before them are gone."""
+        """Admit the next images once all rows of the previous ones are gone."""
         if self._images or not self.waiting:
             return []
         new = list(range(self._next, min(self._next + self._batch, len(self._prefix))))
@@ -84,68 +87,70 @@ class CacheSession(Session):
         self._places, self._output = self._run(None, inputs_embeds=self._prefix[new])
         return new
 
+    @override
     @torch.inference_mode()
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
-        """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
         return self.extend(tokens, parents)
 
+    @override
     @torch.inference_mode()
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Extends rows by trees of tokens (R'), a call of the model for each generation."""
+        """Extend rows by trees of tokens (R'), with a call of the model for each depth."""
         above, live = parents.tolist(), len(self._images)
         stay = [] if kept is None else kept.tolist()
+        # All rows that existed at any depth, the live ones first.
         images, places, outputs = list(self._images), list(self._places), [self._output]
-        # where each row stands among all that were made so far
-        stands = [*range(live), *([0] * len(above))]
+        # The number, among all of these, of each live row and each new token.
+        numbers = [*range(live), *([0] * len(above))]
         held = {id(places[row][0]) for row in stay}
         for rows in generations(above, live):
-            old = [stands[above[row]] for row in rows]
-            found, output = self._grow([places[n] for n in old], tokens[rows], held)
+            old = [numbers[above[row]] for row in rows]
+            new, output = self._grow([places[n] for n in old], tokens[rows], held)
             for number, row in enumerate(rows, start=len(places)):
-                stands[live + row] = number
+                numbers[live + row] = number
             images += [images[n] for n in old]
-            places += found
+            places += new
             outputs.append(output)
-            held |= {id(batch) for batch, _ in found}
-        wanted = [stands[row] for row in (*stay, *range(live, len(stands)))]
+            held |= {id(batch) for batch, _ in new}
+        wanted = [numbers[row] for row in (*stay, *range(live, len(numbers)))]
         self._images = [images[n] for n in wanted]
         self._places = [places[n] for n in wanted]
-        # a plain step has made exactly the rows that are wanted
+        # A plain step has produced exactly the rows that are wanted.
         plain = not stay and len(outputs) == 2
         self._output = outputs[1] if plain else concatenated(outputs).rows(torch.tensor(wanted))
         return self.logits
 
+    @override
     def hidden(self) -> tuple[Tensor, ...]:
-        """Returns the last position's hidden states (R,E) of the embedding and of each layer."""
         require_hidden(self._hidden_states)
         return self._output.hidden
 
+    @override
     def prefix_hidden(self) -> Tensor:
-        """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
         require_hidden(self._hidden_states)
         return self._prefix_states[:, self._prepended :]
 
     def _grow(
         self, places: Sequence[_Place], tokens: Tensor, held: set[int]
     ) -> tuple[list[_Place], StepOutput]:
-        """Adds a token (R) to each row, and leaves the batches as they are that are `held`."""
+        """Add a token (R) to each row, without changing the caches of batches in `held`."""
         by_batch: dict[int, list[int]] = {}
         for number, (batch, _) in enumerate(places):
             by_batch.setdefault(id(batch), []).append(number)
-        found, outputs, order = [], [], []
+        new, outputs, order = [], [], []
         for members in by_batch.values():
             batch = places[members[0]][0]
             rows = [places[number][1] for number in members]
             cache = deepcopy(batch.cache) if id(batch) in held else batch.cache
             if rows != list(range(batch.size)):
                 cache.reorder_cache(torch.tensor(rows, device=self._model.device))
-            new, output = self._run(cache, input_ids=tokens[members, None].to(self._model.device))
-            found += new
+            grown, output = self._run(cache, input_ids=tokens[members, None].to(self._model.device))
+            new += grown
             outputs.append(output)
             order += members
         back = sorted(range(len(order)), key=order.__getitem__)
-        whole = concatenated(outputs)
-        return [found[n] for n in back], whole if len(outputs) == 1 else whole.rows(back)
+        joined = concatenated(outputs)
+        return [new[n] for n in back], joined if len(outputs) == 1 else joined.rows(back)
 
     def _run(self, cache: Any, **inputs: Tensor) -> tuple[list[_Place], StepOutput]:
         with eval_mode(self._model):
@@ -161,29 +166,25 @@ class CacheSession(Session):
         states = output.hidden_states if self._hidden_states else ()
         if states and cache is None:
             self._prefix_states = states[-1]
-        found = StepOutput(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
-        batch = _Batch(output.past_key_values, len(found.last))
-        return [(batch, row) for row in range(batch.size)], found
+        step = StepOutput(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
+        batch = _Batch(output.past_key_values, len(step.last))
+        return [(batch, row) for row in range(batch.size)], step
 
 
 def _require_rows(model: Any, cache: Any) -> None:
-    """Refuses a model whose rows cannot be reordered.
-
-    Raises:
-        PrefixcapError: it gives no cache, or one that does not reorder all that it holds.
-    """
+    """Raise a `PrefixcapError` if a model returns no cache, or one that cannot reorder rows."""
     name, kind = type(model).__name__, type(cache)
     reorder = getattr(kind, "reorder_cache", None)
     if reorder is None:
-        held = "" if cache is None else f", but a {kind.__name__}, which cannot be reordered"
+        held = "" if cache is None else f" but a {kind.__name__}, which cannot be reordered"
         raise PrefixcapError(
-            f"{name} gives no past_key_values{held}: what it has read stays in states that a "
-            "session cannot move with its rows; use a model that transformers' cache serves, such "
-            "as GPT-2 or Llama (one of BERT's kind only with is_decoder=True in its config)"
+            f"{name} returns no past_key_values{held}: a session cannot move its states with the "
+            "rows; use a model that transformers' cache supports, such as GPT-2 or Llama (a model "
+            "like BERT only with is_decoder=True in its config)"
         )
-    # a class of the model's own holds more than the method that it inherits knows of
+    # A subclass defined by the model may hold states that the inherited method does not reorder.
     if reorder.__module__ != kind.__module__:
         raise PrefixcapError(
             f"{name} keeps states in a {kind.__name__}, which does not reorder them with its rows; "
-            "use a model that transformers' own cache serves, such as GPT-2 or Llama"
+            "use a model that transformers' own cache supports, such as GPT-2 or Llama"
         )

@@ -1,4 +1,4 @@
-"""Any of transformers' causal language models as a `LanguageModel`."""
+"""`from_transformers`: a causal language model of transformers as a `LanguageModel`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.eval_mode import eval_mode
+from prefixcap.engine.network_selection import NetworkSelector
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
@@ -20,160 +22,19 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.session import Session, SessionOptions
 
 
-class HFTokenizer(Tokenizer):
-    """One of transformers' tokenizers."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def encode(self, text: str) -> list[int]:
-        """Turns text into token ids, without any special token."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Turns token ids into text, without special tokens."""
-        text: str = self.tokenizer.decode(
-            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return text
-
-
-class CausalLM(LanguageModel):
-    """A causal language model of transformers, already in memory.
-
-    Args:
-        model: the model; it is put into evaluation mode.
-        tokenizer: its tokenizer, where texts are wanted.
-        prepend: Token ids that stand before every prefix.
-    """
-
-    def __init__(
-        self, model: Any, tokenizer: Any | None = None, prepend: Sequence[int] = ()
-    ) -> None:
-        self.model = model.eval()
-        self._prepended = tuple(prepend)
-        self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
-        # imported here, as it imports transformers, which must be prepared before
-        from prefixcap.engine.network_selection import NetworkSelector
-
-        self._selector = NetworkSelector(model)
-
-    @property
-    def width(self) -> int:
-        """E, the width of a token's embedding."""
-        return int(self.model.get_input_embeddings().weight.shape[1])
-
-    @property
-    def vocab_size(self) -> int:
-        """V, the number of logits."""
-        return int(self.model.config.get_text_config().vocab_size)
-
-    @property
-    def max_positions(self) -> int | None:
-        """The longest prefix and text together, where the model has a limit."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return None if limit is None else int(limit) - len(self._prepended)
-
-    @property
-    def eos_id(self) -> int | None:
-        """The id of the end-of-text token: the tokenizer's, else the config's."""
-        if self._tokenizer is not None and self._tokenizer.tokenizer.eos_token_id is not None:
-            return int(self._tokenizer.tokenizer.eos_token_id)
-        first = _several(self.model.config.get_text_config())[:1]
-        return next((token for token in first if 0 <= token < self.vocab_size), None)
-
-    @property
-    def eos_ids(self) -> tuple[int, ...]:
-        """The ids of all tokens that end a text: `eos_id` and what a config names beside it.
-
-        A config that names others only is of another vocabulary, such as one left as it came.
-        """
-        if self.eos_id is None:
-            return ()
-        found = [self.eos_id]
-        generation = getattr(self.model, "generation_config", None)
-        for config in (generation, self.model.config.get_text_config()):
-            if self.eos_id in (named := _several(config)):
-                found += [token for token in named if 0 <= token < self.vocab_size]
-        return tuple(dict.fromkeys(found))
-
-    @property
-    def tokenizer(self) -> Tokenizer | None:
-        """The tokenizer, where there is one."""
-        return self._tokenizer
-
-    @property
-    def module(self) -> nn.Module:
-        """The transformers model."""
-        module: nn.Module = self.model
-        return module
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """Looks up the embeddings (...,E) of token ids (...)."""
-        embeddings: Tensor = self.model.get_input_embeddings()(ids)
-        return embeddings
-
-    def prepend_tokens(self, prefix: Tensor) -> Tensor:
-        """Puts the tokens that stand before every prefix (B,P,E) there; see the base class."""
-        if not self._prepended:
-            return prefix
-        before = self.embed(torch.tensor(self._prepended, device=self.model.device))
-        return torch.cat([before.to(prefix).expand(len(prefix), -1, -1), prefix], 1)
-
-    def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Computes logits (B,T,V) of tokens (B,T) given prefixes (B,P,E); see the base class."""
-        ids, prefix = ids.masked_fill(~mask, 0), self.prepend_tokens(prefix)
-        inputs = torch.cat([prefix.to(self.model.dtype), self.embed(ids)[:, :-1]], 1)
-        # captions are padded on the right and attention is causal, so no mask is needed
-        # places as a tensor: a slice of the states is not contiguous, and torch would then multiply
-        # by a copy of the vocabulary's weights for each caption
-        places = torch.arange(prefix.shape[1] - 1, inputs.shape[1], device=inputs.device)
-        # with gradients, dropout is the caller's choice
-        with nullcontext() if torch.is_grad_enabled() else eval_mode(self.model):
-            logits: Tensor = self.model(
-                inputs_embeds=inputs, use_cache=False, logits_to_keep=places
-            ).logits
-        return logits
-
-    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
-        """Opens a session on the prefixes (B,P,E); see the base class."""
-        network, prefix = self._selector.network(), self.prepend_tokens(prefix)
-        if network is not None:
-            return TreeSession(network, prefix, options, prepended=len(self._prepended))
-        return CacheSession(self.model, prefix, options, prepended=len(self._prepended))
-
-    def digest(self) -> str:
-        """Returns a hash of the weights and the vocabulary."""
-        found = sha256(repr(sorted(self.model.config.to_diff_dict().items(), key=str)).encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            found.update(name.encode())
-            found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        if self._tokenizer is not None:
-            found.update(repr(sorted(self._tokenizer.tokenizer.get_vocab().items())).encode())
-        if self._prepended:
-            found.update(repr(("prepend", self._prepended)).encode())
-        return found.hexdigest()[:16]
-
-
-def _several(config: Any) -> tuple[int, ...]:
-    """Returns the end-of-text tokens that a config names: none, one or several."""
-    eos = getattr(config, "eos_token_id", None)
-    return () if eos is None else tuple(map(int, eos if isinstance(eos, (list, tuple)) else [eos]))
-
-
 def from_transformers(
     model: Any, tokenizer: Any | None = None, prepend: Sequence[int] = ()
 ) -> CausalLM:
-    """Makes a language model of any causal language model that is already in memory.
+    """Wrap a causal language model that is already in memory.
 
     Args:
-        model: one of transformers' `...ForCausalLM`.
-        tokenizer: its tokenizer; without one, hypotheses have ids and no text.
-        prepend: Token ids that stand before every prefix, such as the beginning-of-text token of
+        model: A `...ForCausalLM` of transformers.
+        tokenizer: Its tokenizer; without one, hypotheses have ids but no text.
+        prepend: Token ids that precede every prefix, such as the beginning-of-text token for
             models that were always trained with one.
 
     Raises:
-        PrefixcapError: one of them is no token of the model.
+        PrefixcapError: If one of them is not in the vocabulary.
     """
     lm = CausalLM(model, tokenizer, prepend)
     if wrong := [token for token in prepend if not 0 <= token < lm.vocab_size]:
@@ -182,3 +43,144 @@ def from_transformers(
             f"{lm.vocab_size - 1})"
         )
     return lm
+
+
+class HFTokenizer(Tokenizer):
+    """A tokenizer of transformers."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    @override
+    def encode(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    @override
+    def decode(self, ids: Sequence[int]) -> str:
+        text: str = self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+
+class CausalLM(LanguageModel):
+    """A causal language model of transformers; see `from_transformers` for the arguments.
+
+    The model is put into evaluation mode.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any | None = None, prepend: Sequence[int] = ()
+    ) -> None:
+        self.model = model.eval()
+        self._prepended = tuple(prepend)
+        self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
+        self._selector = NetworkSelector(model)
+
+    def __repr__(self) -> str:
+        return (
+            f"CausalLM({type(self.model).__name__}, width={self.width}, "
+            f"vocab_size={self.vocab_size}, device={str(self.model.device)!r})"
+        )
+
+    @property
+    @override
+    def width(self) -> int:
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    @override
+    def vocab_size(self) -> int:
+        return int(self.model.config.get_text_config().vocab_size)
+
+    @property
+    @override
+    def max_positions(self) -> int | None:
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return None if limit is None else int(limit) - len(self._prepended)
+
+    @property
+    @override
+    def eos_id(self) -> int | None:
+        """The end-of-text token of the tokenizer, otherwise of the config."""
+        if self._tokenizer is not None and self._tokenizer.tokenizer.eos_token_id is not None:
+            return int(self._tokenizer.tokenizer.eos_token_id)
+        first = _eos_tokens(self.model.config.get_text_config())[:1]
+        return next((token for token in first if 0 <= token < self.vocab_size), None)
+
+    @property
+    @override
+    def eos_ids(self) -> tuple[int, ...]:
+        if self.eos_id is None:
+            return ()
+        tokens = [self.eos_id]
+        generation = getattr(self.model, "generation_config", None)
+        for config in (generation, self.model.config.get_text_config()):
+            # A config without `eos_id` was written for another vocabulary.
+            if self.eos_id in (named := _eos_tokens(config)):
+                tokens += [token for token in named if 0 <= token < self.vocab_size]
+        return tuple(dict.fromkeys(tokens))
+
+    @property
+    @override
+    def tokenizer(self) -> Tokenizer | None:
+        return self._tokenizer
+
+    @property
+    @override
+    def module(self) -> nn.Module:
+        module: nn.Module = self.model
+        return module
+
+    @override
+    def embed(self, ids: Tensor) -> Tensor:
+        embeddings: Tensor = self.model.get_input_embeddings()(ids)
+        return embeddings
+
+    @override
+    def prepend_tokens(self, prefix: Tensor) -> Tensor:
+        if not self._prepended:
+            return prefix
+        first = self.embed(torch.tensor(self._prepended, device=self.model.device))
+        # (P',E), (B,P,E) -> (B,P'+P,E)
+        return torch.cat([first.to(prefix).expand(len(prefix), -1, -1), prefix], 1)
+
+    @override
+    def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        ids, prefix = ids.masked_fill(~mask, 0), self.prepend_tokens(prefix)
+        # Padding is on the right and attention is causal, so no attention mask is needed.
+        inputs = torch.cat([prefix.to(self.model.dtype), self.embed(ids)[:, :-1]], 1)
+        # Positions as a tensor, not a slice: a slice of the states is not contiguous, and torch
+        # would then multiply by a copy of the vocabulary's weights for each caption.
+        positions = torch.arange(prefix.shape[1] - 1, inputs.shape[1], device=inputs.device)
+        # In training, the caller decides about dropout.
+        with nullcontext() if torch.is_grad_enabled() else eval_mode(self.model):
+            logits: Tensor = self.model(
+                inputs_embeds=inputs, use_cache=False, logits_to_keep=positions
+            ).logits
+        return logits
+
+    @override
+    def start(self, prefix: Tensor, options: SessionOptions) -> Session:
+        network, prefix = self._selector.network(), self.prepend_tokens(prefix)
+        if network is not None:
+            return TreeSession(network, prefix, options, prepended=len(self._prepended))
+        return CacheSession(self.model, prefix, options, prepended=len(self._prepended))
+
+    @override
+    def digest(self) -> str:
+        content = sha256(repr(sorted(self.model.config.to_diff_dict().items(), key=str)).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            content.update(name.encode())
+            content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        if self._tokenizer is not None:
+            content.update(repr(sorted(self._tokenizer.tokenizer.get_vocab().items())).encode())
+        if self._prepended:
+            content.update(repr(("prepend", self._prepended)).encode())
+        return content.hexdigest()[:16]
+
+
+def _eos_tokens(config: Any) -> tuple[int, ...]:
+    """Return the end-of-text tokens that a config names: none, one or several."""
+    eos = getattr(config, "eos_token_id", None)
+    return () if eos is None else tuple(map(int, eos if isinstance(eos, (list, tuple)) else [eos]))

@@ -1,4 +1,4 @@
-"""The mode that a model is run in."""
+"""`eval_mode`: run a model without dropout, whatever mode the caller has set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Keeps dropout out, and leaves every module in the mode that it was in."""
+    """Put all modules into evaluation mode, and restore each one's own mode afterwards."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

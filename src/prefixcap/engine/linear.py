@@ -1,4 +1,4 @@
-"""Linear layers with their weights laid out once for the processor's matrix kernels."""
+"""`PackedLinear`: linear layers whose weights are laid out once for the processor's kernels."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_ROWS = 320
+# oneDNN chooses a weight's layout for an expected number of rows.
+_EXPECTED_ROWS = 320
 _NONE = ("none", "")
 _RELU = {"relu": ("relu", "")}
-# in float32, oneDNN takes several times as long for these as a pass over the product does
 _GELU = {"gelu_new": ("gelu", "tanh"), "gelu": ("gelu", "none")}
+# In float32, oneDNN's fused GELUs take several times as long as a separate pass over the product.
 _FUSED = {torch.float32: _RELU, torch.bfloat16: _RELU | _GELU}
 _TANH = math.sqrt(8 / math.pi)
 
 
 def can_pack(weight: Tensor) -> bool:
-    """Whether oneDNN's packed products serve this weight."""
+    """Return whether oneDNN's packed products support this weight."""
     return (
         weight.device.type == "cpu"
         and weight.dtype in (torch.float32, torch.bfloat16)
@@ -32,27 +33,27 @@ def can_pack(weight: Tensor) -> bool:
 
 @cache
 def _packs(dtype: torch.dtype) -> bool:
-    """Tries it: which instructions oneDNN wants for bfloat16 depends on its version."""
+    # Tried out, because the instructions that bfloat16 requires depend on oneDNN's version.
     ops: Any = torch.ops.mkldnn
     try:
         weight = ops._reorder_linear_weight(torch.ones(8, 8, dtype=dtype), 1)
-        found = ops._linear_pointwise(torch.ones(1, 8, dtype=dtype), weight, None, "none", [], "")
+        product = ops._linear_pointwise(torch.ones(1, 8, dtype=dtype), weight, None, "none", [], "")
     except (AttributeError, RuntimeError):
         return False
-    return bool((found == 8).all())
+    return bool((product == 8).all())
 
 
 class PackedLinear:
-    """A linear layer, perhaps with an activation or a sum fused into it.
+    """A linear layer, optionally with an activation or a sum fused into it.
 
-    On a CPU, oneDNN's packed kernels are used: in float32 they are as exact as the others (the
-    order of sums differs), and faster, above all for few rows and for the vocabulary.
+    On a CPU it uses oneDNN's packed kernels: in float32 they are as exact as others (sums are
+    ordered differently) and faster, above all for few rows and for the vocabulary.
 
     Args:
-        weight: (N,K), or (K,N) where `transposed`.
-        bias: (N), or none.
-        transposed: whether the weight is stored as GPT-2's `Conv1D` does.
-        activation: transformers' name of an activation to apply.
+        weight: (N,K), or (K,N) if `transposed`.
+        bias: (N), or None.
+        transposed: Whether the weight is stored as in GPT-2's `Conv1D`.
+        activation: The name of an activation in transformers, applied to the result.
     """
 
     def __init__(
@@ -72,48 +73,48 @@ class PackedLinear:
         if not self._packed:
             return
         ops: Any = torch.ops.mkldnn
-        self._weight = ops._reorder_linear_weight(weight.contiguous(), _ROWS)
+        self._weight = ops._reorder_linear_weight(weight.contiguous(), _EXPECTED_ROWS)
         if activation in _FUSED[weight.dtype]:
             self._fused = _FUSED[weight.dtype][activation]
         elif activation == "gelu_new":
             self._activation = gelu_
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Maps (R,K) to (R,N)."""
+        """Map (R,K) to (R,N)."""
         if not self._packed:
             return self._activated(F.linear(x, self._weight, self._bias))
-        kind, how = self._fused
+        kind, algorithm = self._fused
         ops: Any = torch.ops.mkldnn
-        found: Tensor = ops._linear_pointwise(x, self._weight, self._bias, kind, [], how)
-        return found if self._fused != _NONE else self._activated(found)
+        y: Tensor = ops._linear_pointwise(x, self._weight, self._bias, kind, [], algorithm)
+        return y if self._fused != _NONE else self._activated(y)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
-        """Maps x (R,K) to (R,N) and adds other (R,N)."""
+        """Map x (R,K) to (R,N) and add other (R,N), such as a residual."""
         if not self._packed:
             return F.linear(x, self._weight, self._bias) + other
         ops: Any = torch.ops.mkldnn
-        found: Tensor = ops._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
-        return found
+        y: Tensor = ops._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
+        return y
 
     def _activated(self, x: Tensor) -> Tensor:
         return x if self._activation is None else self._activation(x)
 
 
-def activation_function(activation: str) -> Callable[[Tensor], Tensor]:
-    """Finds transformers' activation of that name."""
+def activation_function(name: str) -> Callable[[Tensor], Tensor]:
+    """Return the activation of that name in transformers."""
     from transformers.activations import ACT2FN
 
-    if activation == "gelu_new":  # one call to torch, where theirs are eight
+    if name == "gelu_new":  # one kernel of torch instead of eight operations
         return partial(F.gelu, approximate="tanh")
-    found: Callable[[Tensor], Tensor] = ACT2FN[activation]
-    return found
+    activation: Callable[[Tensor], Tensor] = ACT2FN[name]
+    return activation
 
 
 def gelu_(x: Tensor) -> Tensor:
-    """Applies GELU in its tanh form (Hendrycks 2016, `gelu_new`) to x, in place.
+    """Apply GELU in its tanh form (Hendrycks 2016, `gelu_new`) in place.
 
-    As (1 + tanh z) / 2 is the logistic function of 2 z, which torch computes several times as
-    fast on a CPU, it is x times the logistic function of sqrt(8 / pi) (x + 0.044715 x^3).
+    Since (1 + tanh z) / 2 = sigmoid(2 z), and torch's sigmoid is several times as fast as its tanh
+    on a CPU, this computes x * sigmoid(sqrt(8 / pi) (x + 0.044715 x^3)).
     """
     slope = torch.addcmul(x.new_tensor(_TANH), x, x, value=0.044715 * _TANH)
     return x.mul_(slope.mul_(x).sigmoid_())

@@ -1,4 +1,4 @@
-"""What the tree session asks of a language model."""
+"""`Network`: what the tree session needs of a language model."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from prefixcap.engine.top_tokens import TopTokens
 
 @attrs.frozen(kw_only=True)
 class CacheShape:
-    """What a store of keys and values must know.
+    """The sizes of a cache of keys and values.
 
     Attributes:
-        layers: how many layers there are.
-        heads: K, the key-value heads.
+        layers: The number of layers.
+        heads: K, the number of key-value heads.
         width: D, the width of a head.
         vocab_size: V.
-        dtype: of keys, values and mask.
-        device: of all of them.
+        dtype: The dtype of keys, values and mask.
+        device: Their device.
     """
 
     layers: int
@@ -36,12 +36,12 @@ class CacheShape:
 
 @attrs.frozen
 class StepOutput:
-    """What a step gives.
+    """The output of one run of a network.
 
     Attributes:
-        last: (R,...) what the network's `logits` and `top_tokens` read.
-        hidden: the hidden states (R,E) of the embedding and each layer, where they were wanted.
-        prefix: the last layer's hidden states (b,P,E) of a prefill, where they were wanted.
+        last: (R,...) the input of the network's `logits` and `top_tokens`.
+        hidden: The hidden states (R,E) of the embedding and each layer, if requested.
+        prefix: The last layer's hidden states (b,P,E) of a prefill, if requested.
     """
 
     last: Tensor
@@ -49,63 +49,59 @@ class StepOutput:
     prefix: Tensor | None = None
 
     def rows(self, chosen: Sequence[int] | Tensor) -> StepOutput:
-        """Takes the output of some rows (K)."""
+        """Return the output of the chosen rows (K)."""
         index = torch.as_tensor(chosen, dtype=torch.long, device=self.last.device)
         return StepOutput(self.last[index], tuple(layer[index] for layer in self.hidden))
 
 
 def concatenated(outputs: Sequence[StepOutput]) -> StepOutput:
-    """Puts the rows of outputs after one another; what is of prefixes is left out."""
+    """Return the rows of several outputs as one, without those of prefixes."""
     if len(outputs) == 1:
         return outputs[0]
-    # a session that nothing has been admitted to has no hidden states yet
-    shown = [output for output in outputs if len(output.last)] or list(outputs[:1])
-    hidden = zip(*(output.hidden for output in shown), strict=True)
+    # A session that has admitted nothing yet has no hidden states.
+    nonempty = [output for output in outputs if len(output.last)] or list(outputs[:1])
+    hidden = zip(*(output.hidden for output in nonempty), strict=True)
     return StepOutput(
-        torch.cat([output.last for output in shown]),
+        torch.cat([output.last for output in nonempty]),
         tuple(torch.cat(layers) for layers in hidden),
     )
 
 
-def require_hidden(wanted: bool) -> None:
-    """Refuses hidden states to whoever has not asked for them.
-
-    Raises:
-        RuntimeError: they were not asked for.
-    """
-    if not wanted:
+def require_hidden(requested: bool) -> None:
+    """Raise a `RuntimeError` if hidden states were not requested."""
+    if not requested:
         raise RuntimeError("open the session with hidden_states=True to read them")
 
 
 class Network(ABC):
-    """A language model that can run prefixes into a store, and steps on it."""
+    """A language model that runs prefixes into a cache, and single steps on it."""
 
     @property
     @abstractmethod
     def shape(self) -> CacheShape:
-        """What the store must know."""
+        """The sizes of the cache."""
 
     @abstractmethod
     def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
-        """Runs prefixes (b,P,E); gives the last position's output (b)."""
+        """Run prefixes (b,P,E); return the output of their last positions (b)."""
 
     @abstractmethod
     def step(
         self,
         tokens: Tensor,
         positions: Tensor,
-        grid: RaggedBatch,
+        batch: RaggedBatch,
         order: Tensor | None,
         hidden: bool,
     ) -> StepOutput:
-        """Runs one token a row.
+        """Run one token per row.
 
         Args:
-            tokens: (R), in the grid's order.
+            tokens: (R), in the batch's order of rows.
             positions: (R) the tokens' positions, the prefix included.
-            grid: the rows' places and what they see.
-            order: (R) puts rows from the grid's order into the caller's; None where they agree.
-            hidden: whether hidden states are wanted.
+            batch: The layout of the rows, and what they see.
+            order: (R) maps the batch's order to the caller's; None if they agree.
+            hidden: Whether hidden states are requested.
 
         Returns:
             The rows' output, in the caller's order.
@@ -113,8 +109,8 @@ class Network(ABC):
 
     @abstractmethod
     def logits(self, last: Tensor) -> Tensor:
-        """Computes the logits (R,V), float32, of what an output holds of R rows."""
+        """Return the logits (R,V), float32, for the `last` (R,...) of an output."""
 
     @abstractmethod
     def top_tokens(self, last: Tensor, count: int) -> TopTokens:
-        """Finds the best tokens, at most V a row, of what an output holds of R rows."""
+        """Return the `count` (at most V) highest-ranked tokens for the `last` of an output."""

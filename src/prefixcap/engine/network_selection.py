@@ -1,4 +1,8 @@
-"""Which network serves a model: one written out, transformers' own code, or none."""
+"""`NetworkSelector`: which network runs a model, one written out here, transformers' code, or none.
+
+A network must prove itself on a short text before it is used, and is rebuilt when the weights or
+the modules of the model have changed, for instance by training or an adapter.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +25,14 @@ _LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralF
 
 
 class NetworkSelector:
-    """Remembers which network serves a model, and makes it anew when the weights have changed.
+    """Chooses the network for a model, and rebuilds it when the weights have changed.
 
-    A network is taken only after it gave the same logits as the general session on a short
-    text whose rows were repeated, reordered and dropped: a model that does something else with
-    its cache, its mask or its positions is noticed, and served by the general session.
+    A network is used only if its logits agree with the cache session's on a short text whose rows
+    are repeated, reordered and dropped. A model that treats its cache, mask or positions in
+    another way fails this test, and is left to the cache session.
 
     Args:
-        model: the causal language model.
+        model: The causal language model.
     """
 
     def __init__(self, model: Any) -> None:
@@ -39,23 +43,23 @@ class NetworkSelector:
         self._network: Network | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NetworkSelector:
-        """Begins anew with the copied model: weights that oneDNN laid out cannot be copied."""
+        # Weights in oneDNN's layout cannot be copied, so the copy builds its own.
         return NetworkSelector(copy.deepcopy(self._model, memo))
 
     def network(self) -> Network | None:
-        """The network for the model as it is now; None where only the general session serves."""
+        """Return the network for the model as it is now; None if only the cache session works."""
         structure = _structure(self._model)
         stamp = (structure, _stamp(self._model))
         if stamp == self._stamp:
             return self._network
         candidates = _candidates(self._model)
-        if structure == self._structure:
+        if structure == self._structure:  # only the weights changed: no need to test again
             candidates = [self._kind] if self._kind else []
         self._network = next(
             (
                 network
                 for kind in candidates
-                if (network := _made(kind, self._model))
+                if (network := _try_build(kind, self._model))
                 and (structure == self._structure or agrees(network, self._model))
             ),
             None,
@@ -71,19 +75,19 @@ def _candidates(model: Any) -> list[type[Network]]:
 
 
 def _native(model: Any) -> type[NativeNetwork] | None:
-    """The network that is written out for exactly this model's parts, where there is one."""
+    """Return the network written out for exactly this model's modules, if there is one."""
     name, config = type(model).__name__, model.config
     if not type(model).__module__.startswith("transformers.models."):
         return None
-    # what is written out calls no module that somebody may be listening to, or speaking through
+    # The written-out layers do not call the modules, so hooks on these would be ignored.
     if any(_hooked(part) for part in model.modules()):
         return None
-    # adapters put modules of their own in the linear layers' place
+    # Adapters replace linear layers by modules of their own.
     weights = (nn.Linear, Conv1D, nn.Embedding)
     if any(isinstance(part, weights) and type(part) not in weights for part in model.modules()):
-        learnt_positions = "OPTLearnedPositionalEmbedding"
-        odd = {type(p).__name__ for p in model.modules() if isinstance(p, weights)}
-        if odd - {"Linear", "Conv1D", "Embedding", learnt_positions}:
+        positions = "OPTLearnedPositionalEmbedding"
+        names = {type(p).__name__ for p in model.modules() if isinstance(p, weights)}
+        if names - {"Linear", "Conv1D", "Embedding", positions}:
             return None
     if name == "GPT2LMHeadModel":
         return None if config.add_cross_attention else GPT2Network
@@ -98,7 +102,7 @@ def _native(model: Any) -> type[NativeNetwork] | None:
     return None
 
 
-def _made(kind: type[Network], model: Any) -> Network | None:
+def _try_build(kind: type[Network], model: Any) -> Network | None:
     try:
         with torch.no_grad():
             return kind(model)  # type: ignore[call-arg]
@@ -108,7 +112,7 @@ def _made(kind: type[Network], model: Any) -> Network | None:
 
 @torch.inference_mode()
 def agrees(network: Network, model: Any) -> bool:
-    """Whether the network gives the general session's logits on a short text."""
+    """Return whether the network's logits agree with the cache session's on a short text."""
     weight = model.get_input_embeddings().weight
     stream = torch.Generator().manual_seed(0)
     prefix = torch.randn(2, 3, weight.shape[1], generator=stream) * float(weight.float().std())
@@ -125,19 +129,19 @@ def agrees(network: Network, model: Any) -> bool:
 
 def _trial(session: Session) -> Tensor:
     device = session.logits.device
-    found = []
+    logits = []
     session.admit()
-    # towards the end three rows continue the last one, in columns before and after its own
+    # In the last steps, three rows continue the last one, in columns before and after its own.
     for parents in ([0, 0, 1], [2, 1, 0, 2], [3, 0, 1], [1, 1, 1, 2], [2, 2, 2, 3, 3, 3]):
-        found.append(session.logits)
-        tokens = torch.arange(len(parents), device=device) + len(found)
+        logits.append(session.logits)
+        tokens = torch.arange(len(parents), device=device) + len(logits)
         tokens %= session.logits.shape[1]
         session.advance(tokens, torch.tensor(parents, device=device))
-    return torch.cat([*found, session.logits])
+    return torch.cat([*logits, session.logits])
 
 
 def _structure(model: Any) -> object:
-    """The kinds of all modules, and the numbers of the hooks that are called with them."""
+    """Return the types of all modules and the ids of their hooks."""
     return tuple(
         (type(part), *part._forward_pre_hooks, *part._forward_hooks) for part in model.modules()
     )
@@ -145,17 +149,19 @@ def _structure(model: Any) -> object:
 
 def _hooked(module: nn.Module) -> bool:
     hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
-    # transformers' own ones put hidden states by, where these are asked for
+    # transformers' own hooks only collect hidden states on request.
     return any(not getattr(h, "__module__", "").startswith("transformers.") for h in hooks)
 
 
 def _stamp(model: Any) -> object:
-    """What changes when any weight does, short of comparing them all."""
+    """Return a value that changes with any weight, without comparing all weights."""
     with torch.no_grad():
-        parts = [parameter.detach().reshape(-1)[:16] for parameter in model.parameters()]
-        sums = torch.stack([part.double().sum() for part in parts]).tolist() if parts else []
-    places = [
+        samples = [parameter.detach().reshape(-1)[:16] for parameter in model.parameters()]
+        sums = torch.stack([part.double().sum() for part in samples]).tolist() if samples else []
+    # In-place updates raise a tensor's version; inference tensors have none, so a few values of
+    # each parameter are compared as well.
+    versions = [
         (None if parameter.is_inference() else parameter._version, parameter.data_ptr())
         for parameter in model.parameters()
     ]
-    return (tuple(sums), tuple(places))
+    return (tuple(sums), tuple(versions))

@@ -6,27 +6,26 @@ from collections.abc import Sequence
 
 
 def generations(parents: Sequence[int], live: int) -> list[list[int]]:
-    """Groups new tokens by how many new ones, themselves included, lead to them.
+    """Group new tokens by their depth in the trees.
 
     Args:
-        parents: (R') the row that each new token continues; from `live` on, a new token's number
-            and `live` together.
-        live: R, how many rows there are already.
+        parents: (R') the row that each new token continues; `live` + i stands for new token i.
+        live: R, the number of live rows.
 
     Returns:
-        The numbers of the tokens of each generation, those on live rows first.
+        The numbers of the tokens of each depth, those that continue live rows first.
 
     Raises:
-        IndexError: a parent is no row, or comes after what continues it.
+        IndexError: If a parent does not exist or comes after its child.
     """
-    found: list[list[int]] = []
+    groups: list[list[int]] = []
     depths: list[int] = []
     for number, parent in enumerate(parents):
         if not 0 <= parent < live + number:
             raise IndexError(f"token {number} cannot continue row {parent}, of {live} live ones")
         depth = 0 if parent < live else depths[parent - live] + 1
         depths.append(depth)
-        if depth == len(found):
-            found.append([])
-        found[depth].append(number)
-    return found
+        if depth == len(groups):
+            groups.append([])
+        groups[depth].append(number)
+    return groups

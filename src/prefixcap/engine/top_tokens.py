@@ -1,4 +1,8 @@
-"""The best tokens of each row, and sessions that find them without writing every logit."""
+"""The highest-ranked tokens of each row, and sessions that find them without all logits.
+
+Beam search needs a few tokens per row and the normalizer, never the logits (R,V) themselves, which
+with hundreds of rows are far larger than the processor's cache.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,12 @@ from prefixcap.interfaces.session import Session
 
 @attrs.frozen
 class TopTokens:
-    """The best tokens of R rows, C each.
+    """The C highest-ranked tokens of R rows.
 
     Attributes:
-        logits: (R,C), falling.
+        logits: (R,C), in descending order.
         tokens: (R,C) int64.
-        log_normalizer: (R), the logarithm of the sum of all tokens' exponentials.
+        log_normalizer: (R), the log-sum-exp of all logits of the row.
     """
 
     logits: Tensor
@@ -27,19 +31,19 @@ class TopTokens:
 
 
 class RankingSession(Session):
-    """A session whose logits are only written where somebody asks for them."""
+    """A session that computes logits only when they are read."""
 
     @abstractmethod
     def advance_lazily(self, tokens: Tensor, parents: Tensor) -> None:
-        """Does what `advance` does, and leaves the logits to be asked for."""
+        """Extend rows as `advance` does, without computing logits."""
 
     @abstractmethod
     def top_tokens(self, count: int) -> TopTokens:
-        """Finds the best tokens of each live row, at most as many as there are tokens."""
+        """Return the `count` (at most V) highest-ranked tokens of each live row."""
 
 
 def advance_lazily(session: Session, tokens: Tensor, parents: Tensor) -> None:
-    """Extends rows as `advance` does, where nobody wants every logit."""
+    """Extend the rows of any session; logits are not computed if the session can avoid it."""
     if isinstance(session, RankingSession):
         session.advance_lazily(tokens, parents)
     else:
@@ -47,12 +51,12 @@ def advance_lazily(session: Session, tokens: Tensor, parents: Tensor) -> None:
 
 
 def top_tokens(session: Session, count: int) -> TopTokens:
-    """Finds the best tokens of each live row of any session."""
+    """Return the `count` (at most V) highest-ranked tokens of each live row of any session."""
     if isinstance(session, RankingSession):
         return session.top_tokens(count)
     return top_tokens_of(session.logits, count)
 
 
 def top_tokens_of(logits: Tensor, count: int) -> TopTokens:
-    """Finds the best tokens of logits (R,V), at most V each."""
+    """Return the `count` (at most V) highest-ranked tokens of logits (R,V)."""
     return TopTokens(*top(logits, min(count, logits.shape[1])), logsumexp(logits))

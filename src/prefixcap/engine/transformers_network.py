@@ -1,4 +1,4 @@
-"""Any model that takes positions and a four-dimensional mask, through transformers' own code."""
+"""`TransformersNetwork`: models that take positions and a mask, through transformers' own code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from typing_extensions import override
 
 from prefixcap.engine.eval_mode import eval_mode
 from prefixcap.engine.network import CacheShape, Network, StepOutput
@@ -18,76 +19,77 @@ _NEEDED = ("inputs_embeds", "past_key_values", "attention_mask", "position_ids",
 
 
 class TransformersNetwork(Network):
-    """A causal language model of transformers: images are its batch, their rows its positions.
+    """A causal language model whose batch are the images, and whose positions are their rows.
 
-    Rows of one image stand side by side as if they were one text, and the mask tells them apart,
-    so that nothing of the model is replaced. Where images have different numbers of rows, the
-    places between are computed for nothing.
+    The rows of an image are passed as if they were one text, and a four-dimensional mask separates
+    them, so no part of the model is replaced. If images have different numbers of rows, the empty
+    places are computed in vain.
 
     Args:
-        model: the model.
+        model: The model.
 
     Raises:
-        NotImplementedError: the model does not have what this needs.
+        NotImplementedError: If the model lacks what this requires.
     """
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        taken = inspect.signature(model.forward).parameters
-        missing = [name for name in _NEEDED if name not in taken]
+        parameters = inspect.signature(model.forward).parameters
+        missing = [name for name in _NEEDED if name not in parameters]
         if missing:
             raise NotImplementedError(f"{type(model).__name__} takes no {missing[0]}")
         if any(map(_is_causal_mask, model.buffers())):
-            raise NotImplementedError(f"{type(model).__name__} masks by where keys stand")
-        self._keep = {"logits_to_keep": 1} if "logits_to_keep" in taken else {}
+            raise NotImplementedError(f"{type(model).__name__} masks by the position of keys")
+        self._keep = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         embedding = model.get_input_embeddings().weight
         cache = self._run(embedding.new_zeros(1, 1, embedding.shape[1]), False).past_key_values
         self._shape = _shape(model, cache)
 
     @property
+    @override
     def shape(self) -> CacheShape:
-        """What the store must know."""
         return self._shape
 
+    @override
     def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
-        """Runs prefixes (b,P,E); gives the last position's output (b)."""
-        found = self._run(prefix, hidden)
-        for number, layer in enumerate(found.past_key_values.layers):
+        output = self._run(prefix, hidden)
+        for number, layer in enumerate(output.past_key_values.layers):
+            # (b,K,P,D) -> (b,P,K,D)
             keys, values = layer.keys.transpose(1, 2), layer.values.transpose(1, 2)
-            into.store.write_prefix(number, into.slots, keys, values)
-        states: tuple[Tensor, ...] = found.hidden_states if hidden else ()
+            into.cache.write_prefix(number, into.slots, keys, values)
+        states: tuple[Tensor, ...] = output.hidden_states if hidden else ()
         last = tuple(state[:, -1] for state in states)
-        return StepOutput(found.logits[:, -1].float(), last, states[-1] if hidden else None)
+        return StepOutput(output.logits[:, -1].float(), last, states[-1] if hidden else None)
 
+    @override
     def step(
         self,
         tokens: Tensor,
         positions: Tensor,
-        grid: RaggedBatch,
+        batch: RaggedBatch,
         order: Tensor | None,
         hidden: bool,
     ) -> StepOutput:
-        """Runs one token a row; see the base class."""
         with eval_mode(self._model):
-            found = self._model(
-                input_ids=grid.spread(tokens),
-                position_ids=grid.spread(positions),
-                attention_mask=grid.mask,
-                past_key_values=_GridCache(grid, self._shape.layers),
+            output = self._model(
+                input_ids=batch.spread(tokens),  # (R) -> (I,G)
+                position_ids=batch.spread(positions),
+                attention_mask=batch.mask,
+                past_key_values=_SharedCache(batch, self._shape.layers),
                 use_cache=True,
                 output_hidden_states=hidden,
             )
-        states = found.hidden_states if hidden else ()
-        rows = [grid.gather(part) for part in (found.logits, *states)]
+        states = output.hidden_states if hidden else ()
+        rows = [batch.gather(part) for part in (output.logits, *states)]  # (I,G,...) -> (R,...)
         logits, *others = rows if order is None else [part[order] for part in rows]
         return StepOutput(logits.float(), tuple(others))
 
+    @override
     def logits(self, last: Tensor) -> Tensor:
-        """Returns what an output holds, which is logits (R,V) already."""
-        return last
+        return last  # the model has computed them already
 
+    @override
     def top_tokens(self, last: Tensor, count: int) -> TopTokens:
-        """Finds the best tokens, at most V a row, of logits (R,V)."""
         return top_tokens_of(last, count)
 
     def _run(self, prefix: Tensor, hidden: bool) -> Any:
@@ -97,33 +99,32 @@ class TransformersNetwork(Network):
             )
 
 
-class _GridCache(Cache):
-    """Writes what the model adds into the store, and gives it all that the images hold."""
+class _SharedCache(Cache):
+    """Passes the model's new keys and values on to the KVCache, and returns all columns."""
 
-    def __init__(self, grid: RaggedBatch, layers: int) -> None:
+    def __init__(self, batch: RaggedBatch, layers: int) -> None:
         blank: Any = DynamicLayer
         super().__init__(layers=[blank() for _ in range(layers)])
-        self._grid = grid
+        self._batch = batch
 
+    @override
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Takes keys and values (I,K,G,D); gives those of all columns (I,K,C,D)."""
-        grid = self._grid
-        keys, values = (grid.gather(part.transpose(1, 2)) for part in (key_states, value_states))
-        grid.store.write(layer_idx, grid.targets, keys, values)
-        return grid.store.read(layer_idx, grid.shape[0], grid.mask.shape[-1])
+        batch = self._batch
+        # (I,K,G,D) -> (I,G,K,D) -> (R,K,D)
+        keys, values = (batch.gather(part.transpose(1, 2)) for part in (key_states, value_states))
+        batch.cache.write(layer_idx, batch.targets, keys, values)
+        return batch.cache.read(layer_idx, batch.shape[0], batch.mask.shape[-1])
 
+    @override
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """The columns before this step's."""
-        return int(self._grid.mask.shape[-1]) - self._grid.shape[1]
+        return int(self._batch.mask.shape[-1]) - self._batch.shape[1]
 
 
 def _is_causal_mask(buffer: Tensor) -> bool:
-    """Whether a buffer is laid over the scores by column, as GPT-Neo's, which a mask only adds to.
-
-    A row may stand in a column before one that it sees, and would not see it.
-    """
+    # A model such as GPT-Neo adds its own mask by column. But columns are reused, so a row may be
+    # in an earlier column than one that it sees, which such a mask would hide.
     square = buffer.ndim == 4 and buffer.shape[-1] == buffer.shape[-2] > 1
     return square and buffer.dtype in (torch.bool, torch.uint8)
 
@@ -132,7 +133,7 @@ def _shape(model: Any, cache: Any) -> CacheShape:
     if type(cache) is not DynamicCache or any(
         type(layer) is not DynamicLayer for layer in cache.layers
     ):
-        raise NotImplementedError(f"{type(model).__name__} keeps more than keys and values")
+        raise NotImplementedError(f"{type(model).__name__} caches more than keys and values")
     layers: list[Any] = cache.layers
     sizes = {(tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in layers}
     if len(sizes) != 1 or len(set(*sizes)) != 1:

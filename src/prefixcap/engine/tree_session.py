@@ -1,4 +1,8 @@
-"""The tree session: the rows of an image are branches of one tree, over one pool of columns."""
+"""`TreeSession`: the rows of an image are branches of one tree over one pool of columns.
+
+Bookkeeping is done in numpy on the CPU, the tensors of a step are built from it, and the network
+runs on them; see docs/engine.md for a picture.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from prefixcap.engine.kv_cache import KVCache
 from prefixcap.engine.network import Network, StepOutput, concatenated, require_hidden
@@ -19,30 +24,29 @@ from prefixcap.interfaces.session import SessionOptions
 
 Ints = NDArray[np.int64]
 
+# Prefixes are run in chunks of about this many positions, to bound memory.
 _PREFILL_POSITIONS = 4096
-# so many positions are run as fast, a position, as any more
+# From this many positions on, a run takes the same time per position.
 _FULL_SPEED = 64
-# room for so many steps of an image's rows is made at first: making more copies what is there
+# The first allocation has room for this many steps, because growing copies all columns.
 _STEPS_AHEAD = 8
 _NONE: Ints = np.zeros(0, np.int64)
 
 
 class TreeSession(RankingSession):
-    """A session that keeps a prefix once an image, and moves no keys when rows are reordered.
+    """A session that stores each prefix once, and moves no keys when rows are reordered.
 
-    All rows of an image attend to one pool of columns, masked to each row's ancestors (the tree
-    attention of SpecInfer, Miao et al. 2024, https://arxiv.org/abs/2305.09781, used for beams as
-    in DeFT, Yao et al. 2025, https://arxiv.org/abs/2404.00242). A beam that changes its parent
-    changes a row of the mask, and nothing else.
-
-    A column that no live row sees any more, since its beam was dropped or its caption ended, is
-    the first to be written again, so an image takes up no more columns than its live rows need.
+    All rows of an image attend to one pool of columns, each through a mask of its ancestors (the
+    tree attention of SpecInfer, Miao et al. 2024, https://arxiv.org/abs/2305.09781, used for beams
+    as in DeFT, Yao et al. 2025, https://arxiv.org/abs/2404.00242). A beam with a new parent only
+    changes its row of the mask. Columns that no live row sees any more are reused first, so an
+    image needs no more columns than its live rows.
 
     Args:
-        network: the language model.
-        prefix: (B,P,E), after what stands before every prefix.
+        network: The language model.
+        prefix: (B,P,E), prepended tokens included.
         options: How the session is opened; an image may hold more than `rows_per_image` rows.
-        prepended: How many of the P positions are not the image's own.
+        prepended: How many of the P positions are prepended tokens.
     """
 
     def __init__(
@@ -56,12 +60,12 @@ class TreeSession(RankingSession):
         self._hidden_states = options.hidden_states
         self._prepended = prepended
         self._next = 0
-        self._store = KVCache(
+        self._cache = KVCache(
             shape.layers, self._capacity, shape.heads, shape.width, shape.dtype, shape.device
         )
-        # of image slots: the image, -1 where free
+        # The image in each slot; -1 if the slot is free.
         self._slot_images: Ints = np.full(self._capacity, -1, np.int64)
-        # of rows: the image slot, the tokens so far, the columns seen
+        # For each row: its image's slot, its number of tokens, and the columns it sees (R,C).
         self._slots: Ints = np.zeros(0, np.int64)
         self._ages: Ints = np.zeros(0, np.int64)
         self._seen = np.zeros((0, prefix.shape[1]), np.bool_)
@@ -70,55 +74,56 @@ class TreeSession(RankingSession):
         self._prefix_states = self._prefix[:0]
 
     @property
+    @override
     def images(self) -> list[int]:
-        """The image of each live row (R)."""
         images: list[int] = self._slot_images[self._slots].tolist()
         return images
 
     @property
+    @override
     def logits(self) -> Tensor:
-        """The next token's logits (R,V) of each live row, float32."""
         if self._logits is None:
-            self._logits = self._written()
+            self._logits = self._compute_logits()
         return self._logits
 
     @property
+    @override
     def waiting(self) -> int:
-        """How many images have not been admitted yet."""
         return len(self._prefix) - self._next
 
     @property
     def columns(self) -> int:
-        """C, the columns that each live image takes up in every layer, P of them its prefix."""
+        """C, the number of columns of each live image in every layer, P of them its prefix."""
         return self._seen.shape[1]
 
+    @override
     def hidden(self) -> tuple[Tensor, ...]:
-        """Returns the last position's hidden states (R,E) of the embedding and of each layer."""
         require_hidden(self._hidden_states)
         return self._output.hidden
 
+    @override
     def prefix_hidden(self) -> Tensor:
-        """Returns the last layer's hidden states (b,P,E) of the prefixes that came in last."""
         require_hidden(self._hidden_states)
         return self._prefix_states[:, self._prepended :]
 
+    @override
     @torch.inference_mode()
     def admit(self) -> list[int]:
-        """Brings waiting images into free slots; waits for a few of these while rows are live."""
+        """Admit waiting images to free slots; while rows are live, only several at a time."""
         free = np.flatnonzero(self._slot_images < 0)
         count = min(len(free), self.waiting)
         length = self._prefix.shape[1]
-        # running prefixes one by one costs more than a few empty slots do
+        # Running prefixes one by one costs more than leaving a few slots empty.
         few = min(self.waiting, self._capacity // 8, -(-_FULL_SPEED // length))
         if not count or (len(self._slots) and count < few):
             return []
         slots, new = free[:count], list(range(self._next, self._next + count))
-        self._store.reserve(length, ahead=_STEPS_AHEAD * self._rows_per_image)
+        self._cache.reserve(length, ahead=_STEPS_AHEAD * self._rows_per_image)
         outputs = []
         chunk = max(1, _PREFILL_POSITIONS // length)
         for first in range(0, count, chunk):
             part = torch.from_numpy(slots[first : first + chunk]).to(self._prefix.device)
-            into = Prefill(store=self._store, slots=part, length=length)
+            into = Prefill(cache=self._cache, slots=part, length=length)
             images = self._prefix[new[first : first + chunk]]
             outputs.append(self._network.prefill(images, into, self._hidden_states))
         if self._hidden_states:
@@ -134,18 +139,18 @@ class TreeSession(RankingSession):
         self._seen = np.concatenate([self._seen, fresh])
         return new
 
+    @override
     def advance(self, tokens: Tensor, parents: Tensor) -> Tensor:
-        """Extends rows (R') of given parents by one token each; returns logits (R',V)."""
         self.advance_lazily(tokens, parents)
         return self.logits
 
+    @override
     @torch.inference_mode()
     def advance_lazily(self, tokens: Tensor, parents: Tensor) -> None:
-        """Extends rows (R') of given parents by one token each; writes no logits yet."""
         chosen: Ints = parents.cpu().numpy()
         self._slots = self._slots[chosen]
         self._ages = self._ages[chosen] + 1
-        self._leave()
+        self._free_slots()
         if not len(chosen):
             self._seen = self._seen[:0]
             self._put(self._output.rows([]))
@@ -153,104 +158,110 @@ class TreeSession(RankingSession):
         self._seen = self._seen[chosen]
         self._put(self._step(tokens, 0, []))
 
+    @override
     @torch.inference_mode()
     def top_tokens(self, count: int) -> TopTokens:
-        """Finds the best tokens of each live row, at most as many as there are tokens."""
         if self._logits is not None or not len(self._slots):
             return top_tokens_of(self.logits, count)
         return self._network.top_tokens(self._output.last, count)
 
+    @override
     @torch.inference_mode()
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Extends rows by trees of tokens (R') in one run, beside rows (K) that stay."""
         chosen: Ints = parents.cpu().numpy()
         stay: Ints = _NONE if kept is None else kept.cpu().numpy()
         live = len(self._slots)
-        roots, depths, family = _roots(chosen, live)
-        if not len(stay) and len(family) <= 1:
+        roots, depths, groups = _roots(chosen, live)
+        if not len(stay) and len(groups) <= 1:
             return self.advance(tokens, parents)
         rows = np.concatenate([stay, roots])
         self._slots, self._seen = self._slots[rows], self._seen[rows]
         self._ages = self._ages[rows] + np.concatenate([np.zeros_like(stay), depths])
-        self._leave()
-        before, written = self._output.rows(torch.from_numpy(stay)), self._logits
-        lines = [(np.array(part), chosen[part] - live) for part in family[1:]]
-        new = [self._step(tokens, len(stay), lines)] if len(chosen) else []
+        self._free_slots()
+        before, logits = self._output.rows(torch.from_numpy(stay)), self._logits
+        children = [(np.array(part), chosen[part] - live) for part in groups[1:]]
+        new = [self._step(tokens, len(stay), children)] if len(chosen) else []
         self._put(concatenated([before, *new]))
-        if written is not None:
-            # what was written of rows that stay is not worked out again
-            fresh = [self._network.logits(output.last) for output in new]
-            self._logits = torch.cat([written[self._tensor(stay)], *fresh])
+        if logits is not None:
+            # Logits of rows that stay are not computed again.
+            added = [self._network.logits(output.last) for output in new]
+            self._logits = torch.cat([logits[self._tensor(stay)], *added])
         return self.logits
 
-    def _leave(self) -> None:
-        """Frees the slots of images that no row is of any more, and closes up where none waits."""
+    def _free_slots(self) -> None:
+        """Free the slots of images without rows; close the gaps once no image is waiting."""
         live = np.zeros(self._capacity, np.bool_)
         live[self._slots] = True
         self._slot_images[~live] = -1
         if not self.waiting and len(self._slots):
             self._compact()
 
-    def _step(self, tokens: Tensor, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> StepOutput:
-        """Runs the new tokens (R') of all rows but the first ones.
+    def _step(self, tokens: Tensor, kept: int, children: Sequence[tuple[Ints, Ints]]) -> StepOutput:
+        """Run the new tokens (R') of all rows after the kept ones.
 
         Args:
             tokens: (R').
-            kept: K, how many rows before them have no new token.
-            lines: of each generation of tokens that continue new ones, their numbers, and the
-                numbers of those that they continue.
+            kept: K, the number of rows before them that get no new token.
+            children: For each depth below the first, the numbers of its tokens and of the tokens
+                that they continue.
         """
-        # rows of one image side by side, so that a full grid is a view of them
+        # Rows of one image next to each other, so that a full grid is a view of them.
         order = np.argsort(self._slots[kept:], kind="stable")
-        grid = self._grid(order, kept, lines)
+        batch = self._lay_out(order, kept, children)
         positions = self._tensor(self._prefix.shape[1] + self._ages[kept:][order] - 1)
         tokens, back = tokens.to(self._prefix.device), None
         if (order[1:] < order[:-1]).any():
             tokens, back = tokens[self._tensor(order)], self._tensor(np.argsort(order))
-        return self._network.step(tokens, positions, grid, back, self._hidden_states)
+        return self._network.step(tokens, positions, batch, back, self._hidden_states)
 
     def _put(self, output: StepOutput) -> None:
         self._output, self._logits = output, None
 
     @torch.inference_mode()
-    def _written(self) -> Tensor:
+    def _compute_logits(self) -> Tensor:
         if len(self._slots):
             return self._network.logits(self._output.last)
         shape = self._network.shape
         return torch.zeros(0, shape.vocab_size, device=shape.device)
 
-    def _grid(self, order: Ints, kept: int, lines: Sequence[tuple[Ints, Ints]]) -> RaggedBatch:
-        """Gives each row a column, notes what it sees, and lays the rows out, image by image."""
+    def _lay_out(
+        self, order: Ints, kept: int, children: Sequence[tuple[Ints, Ints]]
+    ) -> RaggedBatch:
+        """Assign a column to each new token, update what the rows see, and lay the rows out."""
         slots = self._slots[kept:][order]
-        counts = np.bincount(slots)
+        counts = np.bincount(slots)  # (I), new tokens per image slot
         images, most = len(counts), int(counts.max())
         firsts = np.cumsum(counts) - counts
-        numbers = np.arange(len(slots)) - firsts[slots]
+        numbers = np.arange(len(slots)) - firsts[slots]  # (R), each row's number in its slot
         stay, seen = self._seen[:kept], self._seen[kept:][order]
+        # Columns that any row of an image sees, kept rows included: (R,C) -> (I,C)
         alive = np.zeros((images, seen.shape[1]), np.bool_)
         alive[counts > 0] = np.logical_or.reduceat(seen, firsts[counts > 0])
         beside = self._slots[:kept] < images
         np.logical_or.at(alive, self._slots[:kept][beside], stay[beside])
-        columns = _free(alive, counts)[slots, numbers]
+        columns = _free_columns(alive, counts)[slots, numbers]
         used = np.flatnonzero(alive.any(0) | stay.any(0))
         width = max(int(columns.max()) + 1, int(used[-1]) + 1)
-        seen = _widened(seen, width)
+        seen = _resized(seen, width)
         seen[np.arange(len(slots)), columns] = True
         inverse = np.empty_like(order)
         inverse[order] = np.arange(len(order))
-        for rows, above in lines:
+        # Depth by depth, a token also sees what the token sees that it continues.
+        for rows, above in children:
             seen[inverse[rows]] |= seen[inverse[above]]
-        self._seen = np.concatenate([_widened(stay, width), seen[inverse]])
-        self._store.reserve(width)
+        self._seen = np.concatenate([_resized(stay, width), seen[inverse]])
+        self._cache.reserve(width)
         places = slots * most + numbers
-        # a place without a row sees everything: what it finds is never looked at
+        # Places without a row see everything, because a softmax over nothing would be NaN; their
+        # output is never read.
         mask = np.ones((images * most, width), np.bool_)
         mask[places] = seen
         return RaggedBatch(
-            store=self._store,
-            targets=self._tensor(slots * self._store.columns + columns),
+            cache=self._cache,
+            targets=self._tensor(slots * self._cache.columns + columns),
             places=None if len(slots) == images * most else self._tensor(places),
             shape=(images, most),
+            # (I*G,C) -> (I,1,G,C)
             mask=additive_mask(self._tensor(mask).view(images, 1, most, width), self._prefix.dtype),
         )
 
@@ -258,13 +269,13 @@ class TreeSession(RankingSession):
         return torch.from_numpy(array).to(self._prefix.device)
 
     def _compact(self) -> None:
-        """Moves the last images into free slots before them, so that live slots are the first."""
+        """Move the last images into earlier free slots, so that the live slots come first."""
         live = np.flatnonzero(self._slot_images >= 0)
         targets = np.flatnonzero(self._slot_images[: len(live)] < 0)
         if not len(targets):
             return
         sources = live[len(live) - len(targets) :]
-        self._store.move(sources.tolist(), targets.tolist(), self._seen.shape[1])
+        self._cache.move(sources.tolist(), targets.tolist(), self._seen.shape[1])
         renamed = np.arange(self._capacity)
         renamed[sources] = targets
         self._slots = renamed[self._slots]
@@ -273,27 +284,30 @@ class TreeSession(RankingSession):
 
 
 def _roots(parents: Ints, live: int) -> tuple[Ints, Ints, list[list[int]]]:
-    """Finds the live row (R') that new tokens lead back to, their depths (R'), and generations."""
-    found, roots, depths = (
-        generations(parents.tolist(), live),
-        parents.copy(),
-        np.ones_like(parents),
-    )
-    for rows in found[1:]:
+    """Return the live row (R') that each new token descends from, its depth (R'), and the groups.
+
+    The groups are those of `generations`.
+    """
+    groups = generations(parents.tolist(), live)
+    roots, depths = parents.copy(), np.ones_like(parents)
+    for rows in groups[1:]:
         above = parents[rows] - live
         roots[rows], depths[rows] = roots[above], depths[above] + 1
-    return roots, depths, found
+    return roots, depths, groups
 
 
-def _free(alive: NDArray[np.bool_], counts: Ints) -> Ints:
-    """Lists each image's free columns (I,F), of which it takes the first `counts` (I)."""
+def _free_columns(alive: NDArray[np.bool_], counts: Ints) -> Ints:
+    """Return the columns of each image, unused ones first: (I,C) -> (I,C').
+
+    C' is large enough for the `counts` (I) that each image needs.
+    """
     needed = max(alive.shape[1], int((alive.sum(1) + counts).max()))
-    return np.argsort(_widened(alive, needed), axis=1, kind="stable")
+    return np.argsort(_resized(alive, needed), axis=1, kind="stable")
 
 
-def _widened(seen: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """Makes the columns of (R,C) as many as wanted; what is cut off must be False."""
-    found = np.zeros((len(seen), width), np.bool_)
+def _resized(seen: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Cut or extend (R,C) to `width` columns; columns that are cut off must be False."""
+    resized = np.zeros((len(seen), width), np.bool_)
     common = min(width, seen.shape[1])
-    found[:, :common] = seen[:, :common]
-    return found
+    resized[:, :common] = seen[:, :common]
+    return resized

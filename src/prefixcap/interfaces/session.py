@@ -51,6 +51,10 @@ class Session(ABC):
         ...     session.advance(tokens[going], going)
     """
 
+    def __repr__(self) -> str:
+        rows, images = len(self.images), len(set(self.images))
+        return f"{type(self).__name__}({rows} rows of {images} images, {self.waiting} waiting)"
+
     @property
     @abstractmethod
     def images(self) -> list[int]:

@@ -1,1 +1,1 @@
-"""Training: fit a mapper whose prefixes a language model continues as captions."""
+"""Training: fit a mapper whose prefixes the language model continues as captions."""

@@ -1,4 +1,4 @@
-"""From captions to token ids, and from these to batches."""
+"""From captions to token ids, and from these to padded batches."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.language_model import LanguageModel
     from prefixcap.training.config import TrainingConfig
 
+# Captions are sorted by length within pools of this many batches.
 _POOL = 20
 
 
 @attrs.frozen
 class CaptionEnd:
-    """What ends a caption: the stop token, and whether it is a visible part of the text."""
+    """The stop token of captions, and whether it is a visible part of the text."""
 
     token: int
     visible: bool
@@ -28,25 +29,25 @@ class CaptionEnd:
 
 @attrs.frozen
 class TokenizedCaption:
-    """One caption with the row of its image's feature."""
+    """The token ids of a caption, and the row of its image's feature."""
 
     row: int
     ids: tuple[int, ...]
 
 
 def sentence(caption: str) -> str:
-    """Writes a caption as a sentence: "a dog runs ." becomes "A dog runs."."""
+    """Write a caption as a sentence: "a dog runs ." becomes "A dog runs."."""
     text = " ".join(caption.split())
     text = text.replace(" ,", ",").replace(" '", "'").rstrip(" .")
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def find_end(lm: LanguageModel, end: str) -> CaptionEnd:
-    """Finds the token that ends captions.
+    """Return the token that ends captions, for the training setting `end`.
 
     Raises:
-        PrefixcapError: the language model has no end-of-text token, or no tokenizer, or the text
-            is not one token.
+        PrefixcapError: If the language model has no end-of-text token or no tokenizer, or the
+            text is not one token.
     """
     if end == "eos":
         if lm.eos_id is None:
@@ -65,15 +66,15 @@ def find_end(lm: LanguageModel, end: str) -> CaptionEnd:
 def tokenize(
     lm: LanguageModel, captions: Sequence[Sequence[str]], config: TrainingConfig
 ) -> list[TokenizedCaption]:
-    """Turns each image's captions into token ids, the first caption of every image first.
+    """Tokenize the captions of each image; the first captions of all images come first.
 
     Raises:
-        PrefixcapError: there is no tokenizer, or no caption with a word in it.
+        PrefixcapError: If there is no tokenizer, or no caption contains a word.
     """
     if lm.tokenizer is None:
         raise PrefixcapError("training needs a language model with a tokenizer")
     end = find_end(lm, config.end)
-    found = []
+    tokenized = []
     for number in range(max(map(len, captions), default=0)):
         for row, texts in enumerate(captions):
             if number >= len(texts):
@@ -82,31 +83,33 @@ def tokenize(
             text = sentence(text) if config.caption_format == "sentence" else text
             if text:
                 ids = lm.tokenizer.encode(text)[: config.max_tokens]
-                found.append(TokenizedCaption(row, (*ids, *([] if end.visible else [end.token]))))
-    if not found:
+                tokenized.append(
+                    TokenizedCaption(row, (*ids, *([] if end.visible else [end.token])))
+                )
+    if not tokenized:
         raise PrefixcapError("there is no caption to train on")
-    return found
+    return tokenized
 
 
 def batches(
-    pairs: Sequence[TokenizedCaption], size: int, generator: torch.Generator
+    captions: Sequence[TokenizedCaption], size: int, generator: torch.Generator
 ) -> Iterator[list[TokenizedCaption]]:
-    """Deals shuffled batches of captions of like length, so that little is padded."""
-    order = torch.randperm(len(pairs), generator=generator).tolist()
-    found = []
+    """Yield shuffled batches of captions of similar length, so that there is little padding."""
+    order = torch.randperm(len(captions), generator=generator).tolist()
+    groups = []
     for start in range(0, len(order), size * _POOL):
-        pool = sorted(order[start : start + size * _POOL], key=lambda n: len(pairs[n].ids))
-        found += [pool[first : first + size] for first in range(0, len(pool), size)]
-    for number in torch.randperm(len(found), generator=generator).tolist():
-        yield [pairs[index] for index in found[number]]
+        pool = sorted(order[start : start + size * _POOL], key=lambda n: len(captions[n].ids))
+        groups += [pool[first : first + size] for first in range(0, len(pool), size)]
+    for number in torch.randperm(len(groups), generator=generator).tolist():
+        yield [captions[index] for index in groups[number]]
 
 
 def pad(batch: Sequence[TokenizedCaption]) -> tuple[Tensor, Tensor, Tensor]:
-    """Stacks a batch: feature rows (B), token ids (B,T) and their mask (B,T)."""
-    longest = max(len(pair.ids) for pair in batch)
+    """Stack a batch: feature rows (B), token ids (B,T) and their mask (B,T)."""
+    longest = max(len(caption.ids) for caption in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     mask = torch.zeros(len(batch), longest, dtype=torch.bool)
-    for number, pair in enumerate(batch):
-        ids[number, : len(pair.ids)] = torch.tensor(pair.ids)
-        mask[number, : len(pair.ids)] = True
-    return torch.tensor([pair.row for pair in batch]), ids, mask
+    for number, caption in enumerate(batch):
+        ids[number, : len(caption.ids)] = torch.tensor(caption.ids)
+        mask[number, : len(caption.ids)] = True
+    return torch.tensor([caption.row for caption in batch]), ids, mask

@@ -1,4 +1,7 @@
-"""Where a training stands, in one file: a killed training goes on, and ends the same."""
+"""`TrainingCheckpoint`: the state of a training in one file, to resume it bit by bit.
+
+The random states are part of it, so an interrupted training ends with the same weights.
+"""
 
 from __future__ import annotations
 
@@ -18,41 +21,42 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.util import files
 
 FORMAT = 1
-SHARE = 0.01
+MAX_SHARE = 0.01
+"""The maximum share of the training time that is spent writing."""
 
 
 @attrs.define
 class TrainingCheckpoint:
-    """A file that a training's state is written to, at the end of epochs and now and then between.
+    """The file of a training's state, written at the end of epochs and at intervals between.
 
-    Whoever trains removes it once the model is kept. It is written under another name and renamed,
-    so it is whole or not there.
+    It is written under another name and renamed, so it is never incomplete. The caller removes it
+    once the trained model is saved.
 
     Attributes:
-        path: the file.
-        every: the seconds after which the state is written inside an epoch.
-        share: the largest part of the time that may go into writing; large models are therefore
+        path: The file.
+        every: The seconds after which the state is written within an epoch.
+        share: The maximum share of the time that is spent writing; large models are therefore
             written less often.
-        key: what is trained, set by the training; the state of another one is not used.
+        key: Identifies the training; set by `train`. The state of another training is ignored.
     """
 
     path: Path
     every: float = 60.0
-    share: float = SHARE
+    share: float = MAX_SHARE
     key: str = ""
     _last: float = attrs.field(factory=lambda: time.monotonic(), init=False)
     _cost: float = attrs.field(default=0.0, init=False)
 
     def due(self, *, epoch_ended: bool = False) -> bool:
-        """Says whether it is time to write."""
+        """Return whether it is time to write."""
         passed = time.monotonic() - self._last
         return passed * self.share >= self._cost and (epoch_ended or passed >= self.every)
 
     def write(self, state: dict[str, Any]) -> None:
-        """Writes tensors, numbers and texts, in dictionaries and lists.
+        """Write a state of tensors, numbers and texts in dictionaries and lists.
 
         Raises:
-            PrefixcapError: the file cannot be written.
+            PrefixcapError: If the file cannot be written.
         """
         begin = time.monotonic()
         content = io.BytesIO()
@@ -66,35 +70,35 @@ class TrainingCheckpoint:
         self._cost = self._last - begin
 
     def read(self) -> dict[str, Any] | None:
-        """Reads what `write` wrote; None where there is no state of this training.
+        """Read the state that `write` wrote; None if there is none of this training.
 
         Raises:
-            PrefixcapError: the file is broken.
+            PrefixcapError: If the file is broken.
         """
         try:
-            found = torch.load(self.path, map_location="cpu", weights_only=True)
-            mine = (found["format"], found["key"]) == (FORMAT, self.key)
-            return dict(found["state"]) if mine else None
+            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            same = (content["format"], content["key"]) == (FORMAT, self.key)
+            return dict(content["state"]) if same else None
         except FileNotFoundError:
             return None
         except Exception as error:  # pickle, zip files and torch each have errors of their own
             reason = str(error).partition("\n")[0]
             raise PrefixcapError(
-                f"{self.path} is broken ({reason}): delete it to train anew"
+                f"{self.path} is broken ({reason}): delete it to train again"
             ) from error
 
     def remove(self) -> None:
-        """Removes the file."""
+        """Remove the file."""
         self.path.unlink(missing_ok=True)
 
 
 @contextmanager
 def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds the global random states of torch, numpy and Python, and gives them back at the end."""
+    """Seed the global random states of torch, numpy and Python, and restore them afterwards."""
     before = random.getstate(), np.random.get_state()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        # `torch.manual_seed` would seed every GPU
+        # `torch.manual_seed` would seed every GPU.
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             with torch.cuda.device(device):
@@ -109,7 +113,7 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Returns the global random states as tensors, numbers and texts."""
+    """Return the global random states as tensors, numbers and texts."""
     name, keys, *rest = np.random.get_state()
     return {
         "torch": torch.random.get_rng_state(),
@@ -121,10 +125,12 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Sets the global random states to what `random_state` returned."""
+    """Set the global random states to a result of `random_state`."""
     torch.random.set_rng_state(state["torch"])
     if device.type == "cuda" and state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)
-    name, keys, at, has, value = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), int(at), int(has), value))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(
+        (name, keys.numpy().astype(np.uint32), int(position), int(has_gauss), cached)
+    )
     random.setstate((3, tuple(state["python"]), state["python_next"]))

@@ -1,4 +1,4 @@
-"""How a mapper is trained."""
+"""`TrainingConfig`: the settings of a training."""
 
 from __future__ import annotations
 
@@ -11,49 +11,51 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.validators import above, at_least, between, one_of
 
 WIDTH_TIMES_RATE = 0.4
+"""The default learning rate times the width of the language model."""
 
 _SCHEDULES = ("cosine", "linear", "constant")
 _FORMATS = ("sentence", "plain")
-_KEPT = ("best", "last")
+_KEEP = ("best", "last")
 
 
 @attrs.frozen(kw_only=True)
 class TrainingConfig:
-    """How a mapper (and what a tuning leaves open of the language model) is trained.
+    """The settings for training a mapper, and the parameters that a tuning selects.
 
-    The defaults are for a language model that stays frozen. The optimiser is AdamW (Loshchilov
-    and Hutter 2019).
+    The defaults suit a frozen language model. The optimizer is AdamW (Loshchilov and Hutter 2019).
 
     Attributes:
-        epochs: the most passes over the training captions.
-        batch_size: captions a step.
-        learning_rate: the mapper's peak rate; unless given 0.4 / E, because Adam's best rate
-            falls as the width grows (Yang et al. 2022, "Tensor Programs V").
+        epochs: The maximum number of passes over the training captions.
+        batch_size: Captions per step.
+        learning_rate: The mapper's peak learning rate; by default 0.4 / E, because Adam's best
+            rate falls as the width grows (Yang et al. 2022, "Tensor Programs V").
         lm_lr_scale: The peak rate of the trained LM parameters, as a fraction of the mapper's.
-        warmup: the share of all steps in which the rate rises from zero.
-        warmup_steps: the same as a number of steps; goes before `warmup` where it is given.
-        schedule: how the rate falls afterwards: "cosine" or "linear" to zero, or "constant".
-        weight_decay: AdamW's.
-        eps: AdamW's.
-        gradient_clip: the largest norm of a step's gradients; None does not limit it.
-        normalize: whether features are divided by their norm first.
+        warmup: The share of all steps in which the rate rises from zero.
+        warmup_steps: The same as a number of steps; takes precedence over `warmup`.
+        schedule: How the rate decays afterwards: "cosine" or "linear" to zero, or "constant".
+        weight_decay: AdamW's weight decay.
+        eps: AdamW's epsilon.
+        gradient_clip: The maximum norm of a step's gradients; None does not clip.
+        normalize: Whether features are divided by their norm first.
         center: Whether the mean of the training features is subtracted.
-        feature_scale: what features are then multiplied by; goes before `feature_rms`.
-        feature_rms: the root mean square that training features are brought to; None leaves them.
-        feature_noise: the deviation of Gaussian noise that normalised features get at every step,
-            for few images not to be learnt by heart (Bishop 1995, "Training with noise is
+        feature_scale: The factor that features are then multiplied by; takes precedence over
+            `feature_rms`.
+        feature_rms: The root mean square that training features are scaled to; None does not.
+        feature_noise: The standard deviation of Gaussian noise added to normalized features at
+            every step, against overfitting to few images (Bishop 1995, "Training with noise is
             equivalent to Tikhonov regularization").
-        prefix_scale: the deviation that prefixes start with, in deviations of the language
+        prefix_scale: The initial standard deviation of prefixes, in units of that of the language
             model's own embeddings; None leaves the mapper's output as it is.
         caption_format: "sentence" writes captions as "A dog runs.", "plain" only strips them.
-        end: "eos" ends captions with the model's end-of-text token; any other text, such as ".",
-            is where captions stop, and is part of them.
-        max_tokens: where longer captions are cut.
-        patience: epochs without a better loss on val after which training stops; None never stops.
-        keep: which epoch's weights are kept: "best", by the loss on val, or "last". With few images
-            captions can get better while the loss already rises, since it punishes being too sure.
-        max_train_captions: how many captions to train on, the first of every image first; all
-            unless given.
+        end: "eos" ends captions with the model's end-of-text token. Any other text, such as ".",
+            is the token at which captions stop, and part of them.
+        max_tokens: The number of tokens at which longer captions are cut.
+        patience: Training stops after this many epochs without a better validation loss; None
+            never stops early.
+        keep: The epoch whose weights are used: "best" by validation loss, or "last". With few
+            images, captions can improve while the loss already rises, as it punishes confidence.
+        max_train_captions: The maximum number of training captions, the first ones of all images
+            first; by default all.
     """
 
     epochs: int = attrs.field(default=10, validator=at_least(1))
@@ -76,19 +78,19 @@ class TrainingConfig:
     end: str = attrs.field(default="eos", validator=attrs.validators.min_len(1))
     max_tokens: int = attrs.field(default=64, validator=at_least(1))
     patience: int | None = attrs.field(default=2, validator=at_least(1))
-    keep: str = attrs.field(default="best", validator=one_of(_KEPT))
+    keep: str = attrs.field(default="best", validator=one_of(_KEEP))
     max_train_captions: int | None = attrs.field(default=None, validator=at_least(1))
 
     def to_json(self) -> dict[str, Any]:
-        """Returns every setting, as JSON data."""
+        """Return all settings as JSON data."""
         return attrs.asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], place: str = "training") -> TrainingConfig:
-        """Makes a config of what `to_json` gave.
+        """Build a config from the result of `to_json`.
 
         Raises:
-            PrefixcapError: a setting is unknown, or its value is out of range.
+            PrefixcapError: If a setting is unknown or its value is out of range.
         """
         known = [field.name for field in attrs.fields(cls)]
         for key in data:
@@ -100,11 +102,11 @@ class TrainingConfig:
             raise PrefixcapError(f"{place}: {error}") from error
 
     def rate(self, width: int) -> float:
-        """Returns the mapper's peak learning rate for a language model of width E."""
+        """Return the mapper's peak learning rate for a language model of width E."""
         return self.learning_rate or WIDTH_TIMES_RATE / width
 
     def factor(self, step: int, total: int) -> float:
-        """Returns the share of the peak rate at a step (from 0) of `total`."""
+        """Return the fraction of the peak rate at a step (from 0) of `total`."""
         from math import cos, pi
 
         warmup = round(self.warmup * total) if self.warmup_steps is None else self.warmup_steps

@@ -1,4 +1,4 @@
-"""Where training begins: fitted features, and prefixes as large as the model's embeddings."""
+"""The initial prefixer: features are normalized, and prefixes scaled to the model's embeddings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def build_prefixer(
     features: Tensor,
     config: TrainingConfig,
 ) -> Prefixer:
-    """Makes an untrained prefixer whose normalisation and gain fit training features.
+    """Build an untrained prefixer whose normalization and scale fit the training features.
 
     Args:
-        lm: the language model that will read the prefixes.
-        mapper_config: the mapper; its weights are drawn from torch's global random state.
+        lm: The language model that reads the prefixes.
+        mapper_config: The mapper; its weights are drawn from torch's global random state.
         prefix_length: P.
         features: (B,D) or (B,N,D), the training features.
-        config: how features are normalised, and how large prefixes begin.
+        config: The normalization of features, and the initial scale of prefixes.
     """
     shape = MapperShape(
         feature_width=features.shape[-1],
@@ -47,26 +47,24 @@ def build_prefixer(
     )
     prefixer = Prefixer(norm, mapper_config.build(shape), shape)
     if config.prefix_scale is not None:
-        some = torch.arange(min(4096, lm.vocab_size), device=next(lm.module.parameters()).device)
+        tokens = torch.arange(min(4096, lm.vocab_size), device=next(lm.module.parameters()).device)
         with torch.no_grad():
-            target = config.prefix_scale * lm.embed(some).float().std().item()
+            target = config.prefix_scale * lm.embed(tokens).float().std().item()
             _scale_output_to(prefixer, features[:64].float(), target)
     prefixer.noise = config.feature_noise
     return prefixer
 
 
 def _scale_output_to(prefixer: Prefixer, features: Tensor, target: float) -> None:
-    """Makes prefixes of features (B,D) or (B,N,D) begin with a standard deviation.
-
-    The mapper's last linear layer is scaled where this scales the output alike, because a gain
-    behind it would multiply Adam's steps too. For other mappers the gain is set.
-    """
+    """Scale the prefixes of features (B,D) or (B,N,D) to a standard deviation."""
     before = prefixer(features)
     deviation = before.std().item()
     linear = [m for m in prefixer.mapper.modules() if isinstance(m, nn.Linear)]
     if not (deviation > 0 and target > 0):
         return
     factor = target / deviation
+    # The mapper's last linear layer is scaled if that scales the output by the same factor. A gain
+    # after the mapper would multiply Adam's steps too, so it is only set for other mappers.
     if linear:
         for parameter in linear[-1].parameters():
             parameter.mul_(factor)

@@ -1,4 +1,4 @@
-"""The epochs of a training: their losses, early stopping, the best weights, and going on."""
+"""`TrainingLoop`: epochs with early stopping, the best weights, and resuming."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class TrainingLoop:
     """The epochs of one training, with its history and the best weights so far.
 
     Args:
-        lm: the language model, its tuning applied.
-        prefixer: from features to prefixes.
-        config: how to train.
-        pairs: the captions.
+        lm: The language model, with its tuning applied.
+        prefixer: Maps features to prefixes.
+        config: The settings.
+        captions: The tokenized captions.
         features: (B,D) or (B,N,D).
-        seed: of the batches' order.
-        checkpoint: where the state is kept; what is there already is gone on from.
+        seed: The seed of the batches' order.
+        checkpoint: Stores the state; training resumes from a state that it already holds.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class TrainingLoop:
         lm: LanguageModel,
         prefixer: Prefixer,
         config: TrainingConfig,
-        pairs: Sequence[TokenizedCaption],
+        captions: Sequence[TokenizedCaption],
         features: Tensor,
         seed: int,
         checkpoint: TrainingCheckpoint | None = None,
     ) -> None:
         self._modules = (lm.module, prefixer)
         self._config = config
-        self._pairs = pairs
+        self._captions = captions
         self._features = features
         self._device = next(lm.module.parameters()).device
         self._generator = torch.Generator().manual_seed(seed)
-        self._steps = math.ceil(len(pairs) / config.batch_size)
+        self._steps = math.ceil(len(captions) / config.batch_size)
         self._total = self._steps * config.epochs
         self.trainer = Trainer(lm, prefixer, config, self._total)
         self._tuned = any(p.requires_grad for p in lm.module.parameters())
@@ -65,9 +65,10 @@ class TrainingLoop:
         self._best: list[Tensor] = []
         self._checkpoint = checkpoint
         self._epoch = 1
-        self._waited = 0
+        # Epochs since the best one, and seconds of the current epoch before it was interrupted.
+        self._stale = 0
         self._order = self._generator.get_state()
-        self._before = 0.0
+        self._elapsed = 0.0
 
     def run(
         self,
@@ -75,40 +76,40 @@ class TrainingLoop:
         progress: Progress | None,
         on_epoch: Callable[[int], None] | None,
     ) -> None:
-        """Trains until the last epoch, or until val has not improved for long enough.
+        """Train until the last epoch, or until the validation loss stops improving.
 
-        The weights of the best epoch are put back, unless those of the last are to be kept.
+        Afterwards the model has the weights of the best or the last epoch, as `config.keep` says.
         """
-        found = self._checkpoint.read() if self._checkpoint is not None else None
-        if found is not None:
-            self._go_on(found)
+        state = self._checkpoint.read() if self._checkpoint is not None else None
+        if state is not None:
+            self._resume(state)
         while self._epoch <= self._config.epochs and not self._should_stop():
-            self._one(val, progress)
+            self._run_epoch(val, progress)
             if on_epoch is not None:
                 on_epoch(self._epoch - 1)
             if self._checkpoint is not None and self._checkpoint.due(epoch_ended=True):
-                self._keep(self._checkpoint)
+                self._write(self._checkpoint)
         with torch.no_grad():
             for parameter, best in zip(self.trainer.parameters, self._best, strict=True):
                 parameter.copy_(best)
 
     def _should_stop(self) -> bool:
-        return self._config.patience is not None and self._waited >= self._config.patience
+        return self._config.patience is not None and self._stale >= self._config.patience
 
-    def _one(
+    def _run_epoch(
         self, val: tuple[Tensor, Sequence[TokenizedCaption]] | None, progress: Progress | None
     ) -> None:
-        self._begin = time.perf_counter() - self._before
+        self._begin = time.perf_counter() - self._elapsed
         self._train(progress)
         if val is not None:
             self.history["val_loss"].append(self._evaluate(*val))
         self.history["seconds"].append(round(time.perf_counter() - self._begin, 3))
-        self._waited = 0 if self._is_best() else self._waited + 1
-        if not self._waited or self._config.keep == "last":
+        self._stale = 0 if self._is_best() else self._stale + 1
+        if not self._stale or self._config.keep == "last":
             self.history["best_epoch"] = self._epoch
             self._best = [p.detach().clone() for p in self.trainer.parameters]
         self._epoch += 1
-        self._before = 0.0
+        self._elapsed = 0.0
         self._order = self._generator.get_state()
 
     def _train(self, progress: Progress | None) -> None:
@@ -116,8 +117,8 @@ class TrainingLoop:
         losses = self.history["loss"]
         first = self._steps * (self._epoch - 1)
         self._generator.set_state(self._order)
-        dealt = batches(self._pairs, self._config.batch_size, self._generator)
-        for batch in islice(dealt, len(losses) - first, None):
+        epoch = batches(self._captions, self._config.batch_size, self._generator)
+        for batch in islice(epoch, len(losses) - first, None):
             rows, ids, mask = pad(batch)
             losses.append(self._step(self._features[rows], ids, mask))
             if progress is not None:
@@ -126,13 +127,13 @@ class TrainingLoop:
                     info["val_loss"] = self.history["val_loss"][-1]
                 progress(len(losses), self._total, info)
             if self._checkpoint is not None and self._checkpoint.due():
-                self._before = time.perf_counter() - self._begin
-                self._keep(self._checkpoint)
+                self._elapsed = time.perf_counter() - self._begin
+                self._write(self._checkpoint)
         self._train_mode(False)
         self.history["train_loss"].append(sum(losses[first:]) / (len(losses) - first))
 
     def _step(self, features: Tensor, ids: Tensor, mask: Tensor) -> float:
-        """Takes a step; the first of each shape has its operations counted."""
+        """Take a step; operations are counted in the first step of each shape."""
         shape = f"{ids.shape[0]}x{ids.shape[1]}"
         if shape in self._flops:
             loss = self.trainer.step(features, ids, mask)
@@ -143,12 +144,12 @@ class TrainingLoop:
         self.history["flops"] += self._flops[shape]
         return loss
 
-    def _keep(self, checkpoint: TrainingCheckpoint) -> None:
+    def _write(self, checkpoint: TrainingCheckpoint) -> None:
         checkpoint.write(
             {
                 "epoch": self._epoch,
-                "waited": self._waited,
-                "seconds": self._before,
+                "waited": self._stale,
+                "seconds": self._elapsed,
                 "order": self._order,
                 "history": self.history,
                 "flops": self._flops,
@@ -159,9 +160,9 @@ class TrainingLoop:
             }
         )
 
-    def _go_on(self, state: dict[str, Any]) -> None:
-        self._epoch, self._waited = state["epoch"], state["waited"]
-        self._before, self._order = state["seconds"], state["order"]
+    def _resume(self, state: dict[str, Any]) -> None:
+        self._epoch, self._stale = state["epoch"], state["waited"]
+        self._elapsed, self._order = state["seconds"], state["order"]
         self.history |= state["history"]
         self._flops = state["flops"]
         self._best = [best.to(self._device) for best in state["best"]]
@@ -170,8 +171,8 @@ class TrainingLoop:
         self.trainer.set_state(state["trainer"])
         set_random_state(state["random"], self._device)
 
-    def _evaluate(self, features: Tensor, pairs: Sequence[TokenizedCaption]) -> float:
-        ordered = sorted(pairs, key=lambda pair: len(pair.ids))
+    def _evaluate(self, features: Tensor, captions: Sequence[TokenizedCaption]) -> float:
+        ordered = sorted(captions, key=lambda caption: len(caption.ids))
         total, count = 0.0, 0
         with torch.no_grad():
             for start in range(0, len(ordered), self._config.batch_size):
@@ -180,7 +181,7 @@ class TrainingLoop:
                 total += self.trainer.loss(features[rows], ids, mask).item() * tokens
                 count += tokens
         if not math.isfinite(total):
-            raise PrefixcapError("the loss on val is not a number: train in float32")
+            raise PrefixcapError("the validation loss is not a number: train in float32")
         return total / count
 
     def _is_best(self) -> bool:
@@ -190,5 +191,5 @@ class TrainingLoop:
     def _train_mode(self, on: bool) -> None:
         module, prefixer = self._modules
         prefixer.train(on)
-        # a frozen model stays as it will be used, without dropout
+        # A frozen model runs as it will be used, without dropout.
         module.train(on and self._tuned)

@@ -1,4 +1,4 @@
-"""`train`: a mapper, and what a tuning opens of the language model."""
+"""`train`: fit a mapper, and the parameters of the language model that a tuning selects."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
@@ -26,28 +27,27 @@ from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.trainer import fused_activations
 
 if TYPE_CHECKING:
-    from prefixcap.captioning.captioner import Captioner
     from prefixcap.interfaces.encoder import EncoderConfig
     from prefixcap.interfaces.language_model import LMConfig
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Trained:
-    """What training gives.
+    """The result of a training.
 
     Attributes:
-        lm: the language model, with its trained parameters where the tuning opened some.
-        lm_digest: the language model's digest before training.
-        prefixer: from features to prefixes, the trained mapper within.
-        mapper_config: what the mapper was built from.
-        tuning_config: what was trained of the language model.
-        config: how it was trained.
-        seed: of all randomness.
-        end: what ends a caption.
-        trained_parameters: how many numbers were trained.
-        history: "loss" of each step, and for each epoch "train_loss", "val_loss" (where val was
-            given) and "seconds"; "best_epoch" (from 1); "flops" of all steps, forward and
-            backward; "features", what `FeatureNorm.measure` says of the training images'.
+        lm: The language model, with its trained parameters if the tuning selected some.
+        lm_digest: The language model's digest before training.
+        prefixer: Maps features to prefixes; contains the trained mapper.
+        mapper_config: The mapper's config.
+        tuning_config: Which parameters of the language model were trained.
+        config: The settings.
+        seed: The seed of all randomness.
+        end: The end of captions.
+        trained_parameters: The number of trained parameters.
+        history: "loss" of each step; for each epoch "train_loss", "seconds" and, with validation
+            data, "val_loss"; "best_epoch" (from 1); "flops" of all steps, forward and backward;
+            "features", the result of `FeatureNorm.measure` for the training images.
     """
 
     lm: LanguageModel
@@ -61,6 +61,14 @@ class Trained:
     trained_parameters: int
     history: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return (
+            f"Trained(mapper={specs.to_spec(self.mapper_config)!r}, "
+            f"prefix_length={self.prefixer.shape.prefix_length}, "
+            f"tuning={specs.to_spec(self.tuning_config)!r}, "
+            f"epochs={len(self.history['train_loss'])}, loss={self.history['train_loss'][-1]:.3f})"
+        )
+
     def captioner(
         self,
         *,
@@ -68,9 +76,7 @@ class Trained:
         encoder_config: EncoderConfig | None = None,
         encoder_digest: str | None = None,
     ) -> Captioner:
-        """Makes a captioner, which can be saved where the configs are given."""
-        from prefixcap.captioning.captioner import Captioner
-
+        """Return a captioner; to save it, or to caption images, pass the configs."""
         return Captioner(
             lm=self.lm,
             prefixer=self.prefixer,
@@ -105,33 +111,33 @@ def train(
     on_epoch: Callable[[int, Trained], None] | None = None,
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Trained:
-    """Trains a mapper, and what the tuning opens of the language model.
+    """Train a mapper, and the parameters of the language model that the tuning selects.
 
-    The language model that is given stays as it is: one that is tuned is a copy. The global random
-    states (torch's, numpy's and Python's) are neither read nor changed.
+    The given language model is not changed: a tuned one is a copy. The global random states of
+    torch, numpy and Python are neither read nor changed.
 
     Args:
-        lm: the language model.
-        mapper_config: the mapper.
+        lm: The language model.
+        mapper_config: The mapper.
         prefix_length: P.
-        tuning_config: what is trained of the language model.
-        features: (B,D) or (B,N,D), one an image.
+        tuning_config: Selects the parameters of the language model that are trained.
+        features: (B,D) or (B,N,D), one per image.
         captions: B lists of captions.
-        config: how to train.
-        seed: of the mapper's initial weights and of the batches' order.
-        val_features: the same of the validation images, for early stopping.
-        val_captions: their captions.
-        progress: called after every step with the steps done, all steps, and what is known:
-            "epoch", "loss" and, once there is one, "val_loss".
-        on_epoch: called after every epoch with its number (from 1) and the model as it is.
-        checkpoint: where the state is kept, so that the same call goes on after it was killed, and
-            ends with the same bits. It is not removed at the end.
+        config: The settings.
+        seed: The seed of the mapper's initial weights and the batches' order.
+        val_features: Features of the validation images, for early stopping.
+        val_captions: Captions of the validation images.
+        progress: Called after every step with the number of steps done, the total, and "epoch",
+            "loss" and, if available, "val_loss".
+        on_epoch: Called after every epoch with its number (from 1) and the current model.
+        checkpoint: Stores the state, so that the same call resumes after an interruption and ends
+            with the same weights, bit by bit. It is not removed at the end.
 
     Returns:
-        The model of the epoch with the lowest loss on val, or of the last one without val.
+        The model of the epoch that `config.keep` selects; without validation data the last one.
 
     Raises:
-        PrefixcapError: arguments do not fit each other, or the loss is not a number.
+        PrefixcapError: If arguments do not fit each other, or the loss is not finite.
     """
     config = config or TrainingConfig()
     _check(lm, features, captions, val_features, val_captions)
@@ -141,18 +147,18 @@ def train(
         lm = _tuned(lm, tuning_config)
         prefixer = build_prefixer(lm, mapper_config, prefix_length, features, config).to(device)
         end = find_end(lm, config.end)
-        pairs = tokenize(lm, captions, config)[: config.max_train_captions]
+        tokenized = tokenize(lm, captions, config)[: config.max_train_captions]
         val = None
         if val_features is not None and val_captions is not None:
             val = val_features, tokenize(lm, val_captions, config)
-        _check_lengths(lm, prefix_length, [*pairs, *(val[1] if val else ())])
+        _check_lengths(lm, prefix_length, [*tokenized, *(val[1] if val else ())])
         stack.enter_context(fused_activations(lm.module))
         if checkpoint is not None:
-            made_of = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
-            seen = [_content(*each) for each in ((features, pairs), val) if each is not None]
-            checkpoint.key = specs.digest(digest, *made_of, *seen)
-        run = TrainingLoop(lm, prefixer, config, pairs, features, seed, checkpoint)
-        run.history["features"] = prefixer.norm.measure(features)
+            settings = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
+            data = [_digest(*part) for part in ((features, tokenized), val) if part is not None]
+            checkpoint.key = specs.digest(digest, *settings, *data)
+        loop = TrainingLoop(lm, prefixer, config, tokenized, features, seed, checkpoint)
+        loop.history["features"] = prefixer.norm.measure(features)
         trained = Trained(
             lm=lm,
             lm_digest=digest,
@@ -162,43 +168,42 @@ def train(
             config=config,
             seed=seed,
             end=end,
-            trained_parameters=sum(p.numel() for p in run.trainer.parameters),
-            history=run.history,
+            trained_parameters=sum(p.numel() for p in loop.trainer.parameters),
+            history=loop.history,
         )
-        run.run(val, progress, (lambda n: on_epoch(n, trained)) if on_epoch else None)
+        loop.run(val, progress, (lambda n: on_epoch(n, trained)) if on_epoch else None)
     return trained
 
 
-def _content(features: Tensor, pairs: Sequence[TokenizedCaption]) -> str:
-    """Returns a hash of what is trained on."""
-    found = sha256(features.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    for pair in pairs:
-        found.update(repr((pair.row, pair.ids)).encode())
-    return found.hexdigest()
+def _digest(features: Tensor, captions: Sequence[TokenizedCaption]) -> str:
+    content = sha256(features.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for caption in captions:
+        content.update(repr((caption.row, caption.ids)).encode())
+    return content.hexdigest()
 
 
 def _tuned(lm: LanguageModel, tuning_config: TuningConfig) -> LanguageModel:
     if tuning_config.trains_lm:
         lm = copy.deepcopy(lm)
     tuning_config.build().apply(lm.module)
-    opened = [p for p in lm.module.parameters() if p.requires_grad]
-    if opened and not tuning_config.trains_lm:
+    trained = [p for p in lm.module.parameters() if p.requires_grad]
+    if trained and not tuning_config.trains_lm:
         raise PrefixcapError(
-            f"the tuning {tuning_config.name!r} opened parameters of the language model although "
-            "its config says trains_lm = False"
+            f"the tuning {tuning_config.name!r} selects parameters of the language model, but its "
+            "config has trains_lm = False"
         )
-    if any(p.dtype != torch.float32 for p in opened):
+    if any(p.dtype != torch.float32 for p in trained):
         raise PrefixcapError(
-            f"the tuning {tuning_config.name!r} trains the language model, and small steps are "
-            f"lost in {str(opened[0].dtype).removeprefix('torch.')}: use dtype float32"
+            f"the tuning {tuning_config.name!r} trains the language model, but small steps are "
+            f"lost in {str(trained[0].dtype).removeprefix('torch.')}: use dtype float32"
         )
     return lm
 
 
 def _check_lengths(
-    lm: LanguageModel, prefix_length: int, pairs: Sequence[TokenizedCaption]
+    lm: LanguageModel, prefix_length: int, captions: Sequence[TokenizedCaption]
 ) -> None:
-    longest = max(len(pair.ids) for pair in pairs)
+    longest = max(len(caption.ids) for caption in captions)
     if lm.max_positions is not None and prefix_length + longest > lm.max_positions:
         raise PrefixcapError(
             f"train: a prefix of {prefix_length} and a caption of {longest} tokens do not fit the "
@@ -217,18 +222,18 @@ def _check(
         raise PrefixcapError(
             f"features must be of shape (B,D) or (B,N,D), not {tuple(features.shape)}"
         )
-    for split, found, texts in (
+    for split, rows, texts in (
         ("train", features, captions),
         ("val", val_features, val_captions),
     ):
-        if (found is None) != (texts is None):
-            raise PrefixcapError("val needs features and captions both")
-        if found is None or texts is None:
+        if (rows is None) != (texts is None):
+            raise PrefixcapError("validation needs both features and captions")
+        if rows is None or texts is None:
             continue
-        if len(found) != len(texts):
+        if len(rows) != len(texts):
             raise PrefixcapError(
-                f"{split}: {len(found)} features were given for the captions of {len(texts)} images"
+                f"{split}: {len(rows)} features were given for the captions of {len(texts)} images"
             )
-        if not torch.isfinite(found).all():
-            row = int((~torch.isfinite(found)).flatten(1).any(1).nonzero()[0])
+        if not torch.isfinite(rows).all():
+            row = int((~torch.isfinite(rows)).flatten(1).any(1).nonzero()[0])
             raise PrefixcapError(f"{split}: the feature in row {row} is not finite")

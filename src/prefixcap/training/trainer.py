@@ -1,4 +1,4 @@
-"""One step of training: teacher forcing through a language model that may be frozen."""
+"""`Trainer`: single steps of teacher forcing through a language model that may be frozen."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _GELUS = ("NewGELUActivation", "FastGELUActivation")
 
 
 class Trainer:
-    """One model with its optimiser: a step at a time, on batches that the caller deals.
+    """A model with its optimizer, trained on one batch at a time.
 
     Args:
-        lm: the language model, its tuning applied.
-        prefixer: from features to prefixes.
-        config: how to train.
-        total_steps: how many steps there will be, for the schedule.
+        lm: The language model, with its tuning applied.
+        prefixer: Maps features to prefixes.
+        config: The settings.
+        total_steps: The number of steps, for the learning-rate schedule.
     """
 
     def __init__(
@@ -38,19 +38,19 @@ class Trainer:
         self._prefixer = prefixer
         self._clip = config.gradient_clip
         self._device = next(lm.module.parameters()).device
-        opened = [p for p in lm.module.parameters() if p.requires_grad]
+        trained = [p for p in lm.module.parameters() if p.requires_grad]
         mapper = list(prefixer.parameters())
-        self.parameters: list[nn.Parameter] = [*mapper, *opened]
+        self.parameters: list[nn.Parameter] = [*mapper, *trained]
         rate = config.rate(lm.width)
         groups = [
             {"params": mapper, "lr": rate},
-            {"params": opened, "lr": rate * config.lm_lr_scale},
+            {"params": trained, "lr": rate * config.lm_lr_scale},
         ]
         self._optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             eps=config.eps,
             weight_decay=config.weight_decay,
-            # a tenth of the time for a mapper of 33 million parameters
+            # Takes a tenth of the time for a mapper of 33 million parameters.
             fused=self._device.type in ("cpu", "cuda"),
         )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -58,12 +58,12 @@ class Trainer:
         )
 
     def loss(self, features: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Computes the mean cross-entropy of the captions' tokens.
+        """Compute the mean cross-entropy of the captions' tokens.
 
         Args:
             features: (B,D) or (B,N,D).
-            ids: (B,T), padded on the right with any id.
-            mask: (B,T), True where `ids` is real and counts.
+            ids: (B,T), padded on the right with any ids.
+            mask: (B,T), True for tokens that are not padding.
 
         Returns:
             (), float32.
@@ -75,15 +75,15 @@ class Trainer:
         return nn.functional.cross_entropy(logits[mask].float(), ids[mask])
 
     def _attention(self) -> AbstractContextManager[None]:
-        # on a CPU, the backward pass of the fused kernel takes longer than plain products do
-        # for texts as short as captions: a fifth of a whole step of SmolLM2-135M
+        # On a CPU, the backward pass of the fused kernel is slower than plain products for texts
+        # as short as captions, by a fifth of a step of SmolLM2-135M.
         return sdpa_kernel(SDPBackend.MATH) if self._device.type == "cpu" else nullcontext()
 
     def step(self, features: Tensor, ids: Tensor, mask: Tensor) -> float:
-        """Takes one step on a batch (see `loss`) and returns its loss.
+        """Take one step on a batch (see `loss`) and return its loss.
 
         Raises:
-            PrefixcapError: the loss is not a number.
+            PrefixcapError: If the loss is not finite.
         """
         loss = self.loss(features, ids, mask)
         value = loss.item()
@@ -100,7 +100,7 @@ class Trainer:
         return value
 
     def state(self) -> dict[str, Any]:
-        """Returns the trained parameters and what the optimiser remembers, for `set_state`."""
+        """Return the trained parameters and the optimizer's state, for `set_state`."""
         return {
             "parameters": [parameter.detach() for parameter in self.parameters],
             "optimizer": self._optimizer.state_dict(),
@@ -108,30 +108,30 @@ class Trainer:
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state` returned."""
+        """Restore a result of `state`."""
         with torch.no_grad():
-            for parameter, kept in zip(self.parameters, state["parameters"], strict=True):
-                parameter.copy_(kept)
+            for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
+                parameter.copy_(saved)
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
 
 
 @contextmanager
 def fused_activations(module: nn.Module) -> Iterator[None]:
-    """Computes transformers' GELUs of several operations by the kernel of one, as long as it lasts.
+    """Replace transformers' GELUs of several operations by torch's single kernel.
 
-    They are the same function; a fifth of the time of a small GPT-2's steps goes into the parts.
+    They compute the same function; the separate operations take a fifth of a small GPT-2's steps.
     """
-    changed = [
+    replaced = [
         (parent, name, child)
         for parent in module.modules()
         for name, child in parent.named_children()
         if type(child).__name__ in _GELUS
     ]
-    for parent, name, _ in changed:
+    for parent, name, _ in replaced:
         setattr(parent, name, nn.GELU("tanh"))
     try:
         yield
     finally:
-        for parent, name, child in changed:
+        for parent, name, child in replaced:
             setattr(parent, name, child)

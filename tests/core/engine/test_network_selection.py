@@ -97,7 +97,9 @@ def test_a_model_that_masks_by_column_is_noticed_when_it_is_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = made("gpt_neo")
-    with pytest.raises(NotImplementedError, match="GPTNeoForCausalLM masks by where keys stand"):
+    with pytest.raises(
+        NotImplementedError, match="GPTNeoForCausalLM masks by the position of keys"
+    ):
         TransformersNetwork(model)
     monkeypatch.setattr(hf, "_is_causal_mask", lambda _: False)
     assert not agrees(TransformersNetwork(model), model)
@@ -106,9 +108,12 @@ def test_a_model_that_masks_by_column_is_noticed_when_it_is_tried(
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("mamba", "MambaForCausalLM gives no past_key_values: what it has read stays in states"),
-        ("recurrent_gemma", "RecurrentGemmaForCausalLM gives no past_key_values: .* such as GPT-2"),
-        ("bert", "BertLMHeadModel gives no past_key_values: .* is_decoder=True in its config"),
+        ("mamba", "MambaForCausalLM returns no past_key_values: a session cannot move its states"),
+        (
+            "recurrent_gemma",
+            "RecurrentGemmaForCausalLM returns no past_key_values: .* such as GPT-2",
+        ),
+        ("bert", "BertLMHeadModel returns no past_key_values: .* is_decoder=True in its config"),
         ("minimax", "MiniMaxForCausalLM keeps states in a MiniMaxCache, which does not reorder"),
     ],
 )
