@@ -34,9 +34,10 @@ def test_show_prints_settings_defaults_and_the_plugin(shell: Shell) -> None:
     _, out, _ = shell("show", "decoder", "beam")
     assert "of decoders (prefixcap" in out
     assert "  num_beams: int, default 5" in out
-    assert "\n      how many hypotheses are kept.\n" in out
+    assert "\n      Number of hypotheses kept at each step.\n" in out
     # documented in a base class
-    assert "  min_new_tokens: int, default 0\n      captions of fewer tokens do not stop.\n" in out
+    base = "  min_new_tokens: int, default 0\n      Minimum number of tokens before the stop token.\n"
+    assert base in out
     _, out, _ = shell("show", "dataset", "jsonl")
     assert "  path: str, required" in out
     _, out, _ = shell("show", "decoder", "beam", "--json")

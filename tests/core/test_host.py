@@ -231,16 +231,15 @@ def test_a_built_in_command_cannot_be_replaced(site: Path) -> None:
     install(site, "mine", COMMANDS.replace("NAME", "list"))
     result = added("mine", ("list",))
     assert result.commands == {}
-    assert result.problems == ("the command 'list' is built in and cannot be replaced",)
+    assert result.problems == ["the command 'list' is built in and cannot be replaced"]
 
 
 def test_two_plugins_with_one_command_are_both_refused(site: Path) -> None:
     for name in ("one", "two"):
         install(site, name, COMMANDS.replace("NAME", "make_tea"))
     assert (added("one").commands, added("two").commands) == ({}, {})
-    assert added("one").problems == (
-        "the command 'make-tea' is also added by 'two' (two 1.0); uninstall one",
-    )
+    problem = "the command 'make-tea' is added by 'one' (one 1.0) and 'two' (two 1.0); uninstall"
+    assert added("one").problems == added("two").problems == [f"{problem} one of them"]
 
 
 LISTING = """

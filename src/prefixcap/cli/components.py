@@ -140,17 +140,22 @@ def _summary(registry: Registry, kind: str, name: str) -> str:
 def _settings(component: type[Component]) -> list[dict[str, object]]:
     import attrs
 
+    from prefixcap.plugin.specs import default_of
+
     meanings = _meanings(component)
-    return [
-        {
-            "name": field.name,
-            "meaning": meanings.get(field.name, ""),
-            "type": _type(field),
-            "default": _default(field),
-            "required": field.default is attrs.NOTHING,
-        }
-        for field in attrs.fields(component)
-    ]
+    rows = []
+    for field in attrs.fields(component):
+        default = default_of(field)
+        rows.append(
+            {
+                "name": field.name,
+                "meaning": meanings.get(field.name, ""),
+                "type": _type(field),
+                "default": None if default is attrs.NOTHING else default,
+                "required": default is attrs.NOTHING,
+            }
+        )
+    return rows
 
 
 def _meanings(component: type[Component]) -> dict[str, str]:
@@ -168,14 +173,3 @@ def _meanings(component: type[Component]) -> dict[str, str]:
 
 def _type(field: attrs.Attribute[Any]) -> str:
     return field.type if isinstance(field.type, str) else getattr(field.type, "__name__", "?")
-
-
-def _default(field: attrs.Attribute[Any]) -> object:
-    import attrs
-
-    default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        default = default.factory()
-    if default is attrs.NOTHING:
-        return None
-    return list(default) if isinstance(default, tuple) else default

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typer.models import CommandInfo
 
 
-@attrs.frozen
+@attrs.define
 class PluginCommands:
     """The commands of a plugin.
 
@@ -25,8 +25,8 @@ class PluginCommands:
     """
 
     plugin: Plugin
-    commands: dict[str, CommandInfo]
-    problems: tuple[str, ...] = ()
+    commands: dict[str, CommandInfo] = attrs.field(factory=dict)
+    problems: list[str] = attrs.field(factory=list)
 
 
 def plugin_commands(plugins: Iterable[Plugin], built_in: Collection[str]) -> list[PluginCommands]:
@@ -40,8 +40,18 @@ def plugin_commands(plugins: Iterable[Plugin], built_in: Collection[str]) -> lis
     owners = defaultdict(list)
     for result in results:
         for name in result.commands:
-            owners[name].append(result.plugin)
-    return [_without_clashes(result, built_in, owners) for result in results]
+            owners[name].append(str(result.plugin))
+    for result in results:
+        for name in list(result.commands):
+            if name in built_in:
+                problem = "is built in and cannot be replaced"
+            elif len(owners[name]) > 1:
+                problem = f"is added by {' and '.join(owners[name])}; uninstall one of them"
+            else:
+                continue
+            del result.commands[name]
+            result.problems.append(f"the command {name!r} {problem}")
+    return results
 
 
 def _collect(plugin: Plugin) -> PluginCommands:
@@ -56,7 +66,7 @@ def _collect(plugin: Plugin) -> PluginCommands:
         typer.main.get_command(app)  # a signature that typer cannot read fails here
     except Exception as error:  # a plugin can fail in any way
         problem = f"adding its commands failed: {type(error).__name__}: {error}"
-        return PluginCommands(plugin, {}, (problem,))
+        return PluginCommands(plugin, problems=[problem])
     return PluginCommands(plugin, {_name(info): info for info in app.registered_commands})
 
 
@@ -64,18 +74,3 @@ def _name(info: CommandInfo) -> str:
     from typer.main import get_command_name
 
     return info.name or get_command_name(getattr(info.callback, "__name__", ""))
-
-
-def _without_clashes(
-    result: PluginCommands, built_in: Collection[str], owners: dict[str, list[Plugin]]
-) -> PluginCommands:
-    usable, problems = {}, list(result.problems)
-    for name, info in result.commands.items():
-        others = " and ".join(str(plugin) for plugin in owners[name] if plugin != result.plugin)
-        if name in built_in:
-            problems.append(f"the command {name!r} is built in and cannot be replaced")
-        elif others:
-            problems.append(f"the command {name!r} is also added by {others}; uninstall one")
-        else:
-            usable[name] = info
-    return attrs.evolve(result, commands=usable, problems=tuple(problems))

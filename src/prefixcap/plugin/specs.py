@@ -111,14 +111,18 @@ def to_json(config: Component) -> dict[str, Any]:
 def to_spec(config: Component) -> str:
     """Return a config as a spec with only the settings that differ from their defaults."""
     data = to_json(config)
-    changed = []
-    for field in attrs.fields(type(config)):
-        default = field.default
-        if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-            default = default.factory()
-        if getattr(config, field.name) != default:
-            changed.append(f"{field.name}={to_text(data[field.name])}")
+    changed = [
+        f"{field.name}={to_text(data[field.name])}"
+        for field in attrs.fields(type(config))
+        if getattr(config, field.name) != default_of(field)
+    ]
     return f"{config.name}:{','.join(changed)}" if changed else config.name
+
+
+def default_of(field: attrs.Attribute[Any]) -> Any:
+    """Return a setting's default; `attrs.NOTHING` if it is required."""
+    default: Any = field.default
+    return default.factory() if isinstance(default, attrs.Factory) else default  # type: ignore[arg-type]
 
 
 def digest(*parts: object) -> str:

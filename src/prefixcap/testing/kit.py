@@ -75,7 +75,7 @@ def run_check(check: Check) -> CheckResult:
     """Run one check, and turn any error into a result."""
     problem = left_out = ""
     try:
-        left_out = check.hold()
+        left_out = check()
     except (BrokenRule, PrefixcapError) as error:
         problem = str(error) or type(error).__name__
     except Exception as error:  # a component can fail in any way

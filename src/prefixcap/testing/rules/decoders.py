@@ -64,11 +64,15 @@ def settings(case: Case, numbers: Sequence[int], **changes: Any) -> dict[str, An
     }
 
 
-def captions(case: Case, numbers: Sequence[int] = range(IMAGES), **changes: Any) -> Captions:
-    """Decode the images with given numbers, in that order."""
-    prefix = prefixes(case, max(numbers) + 1)[list(numbers)]
+def decoded(case: Case, prefix: Tensor, numbers: Sequence[int], **changes: Any) -> Captions:
+    """Decode the prefixes (B,P,E) of images with given numbers."""
     arguments = settings(case, numbers, **changes)
     return decode(case.language_model(), prefix, decoder_config(case), **arguments)
+
+
+def captions(case: Case, numbers: Sequence[int] = range(IMAGES), **changes: Any) -> Captions:
+    """Decode the images with given numbers, in that order."""
+    return decoded(case, prefixes(case, max(numbers) + 1)[list(numbers)], numbers, **changes)
 
 
 def default_captions(case: Case) -> Captions:
@@ -76,9 +80,9 @@ def default_captions(case: Case) -> Captions:
     return cast(Captions, case.once("captions", lambda: captions(case)))
 
 
-def each(decoded: Captions) -> Iterator[Hypothesis]:
+def each(images: Captions) -> Iterator[Hypothesis]:
     """Yield the captions of all images."""
-    for hypotheses in decoded:
+    for hypotheses in images:
         yield from hypotheses
 
 
@@ -156,11 +160,11 @@ def ids_without_stop(case: Case) -> None:
     """A caption's ids contain no stop token, with one stop token or with two."""
     stop = stop_id(case)
     two = (stop, 0 if stop else 1)
-    for stops, decoded in (
+    for stops, images in (
         ((stop,), default_captions(case)),
         (two, captions(case, stop_ids=two)),
     ):
-        for h in each(decoded):
+        for h in each(images):
             require(not set(stops) & set(h.ids), f"{h.ids} contains a stop token of {stops}")
 
 
@@ -183,11 +187,11 @@ def finish_reason(case: Case) -> None:
 def text(case: Case) -> None:
     """A caption's text is that of its ids, with the stop token's text only on request."""
     tokenizer = case.language_model().tokenizer
-    for visible, decoded in (
+    for visible, images in (
         (False, default_captions(case)),
         (True, captions(case, stop_visible=True)),
     ):
-        for h in each(decoded):
+        for h in each(images):
             shown = [*h.ids, stop_id(case)] if visible and h.finish_reason == "stop" else h.ids
             right = tokenizer.decode(shown).strip() if tokenizer else ""
             require(h.text == right, f"the text of {h.ids} is {h.text!r}, not {right!r}")
@@ -240,24 +244,16 @@ def seed(case: Case) -> None:
 @rule("streams")
 def streams(case: Case) -> str | None:
     """Random choices differ between images, even if prefixes and features are equal."""
-    lm, config, prefix = case.language_model(), decoder_config(case), prefixes(case, 1)
+    prefix = prefixes(case, 1).expand(EQUAL_IMAGES, -1, -1)
     names = [f"image {number}" for number in range(EQUAL_IMAGES)]
-    first, second = (
-        [
-            [h.ids for h in hypotheses]
-            for hypotheses in decode(
-                lm,
-                prefix.expand(EQUAL_IMAGES, -1, -1),
-                config,
-                **settings(case, [0] * EQUAL_IMAGES, image_ids=names, seed=number),
-            )
-        ]
-        for number in (0, 1)
-    )
+    by_seed = [
+        decoded(case, prefix, [0] * EQUAL_IMAGES, image_ids=names, seed=number) for number in (0, 1)
+    ]
+    first, second = ([[h.ids for h in image] for image in images] for images in by_seed)
     if first == second:
         return "its captions do not change with the seed"
     # if captions differ between seeds but never between images, only the seed was used
-    alike = all(ids == decoded[0] for decoded in (first, second) for ids in decoded)
+    alike = all(ids == images[0] for images in (first, second) for ids in images)
     require(not alike, f"with another seed, all {EQUAL_IMAGES} images change to {second[0]}")
     return None
 
@@ -284,27 +280,25 @@ def number_of_captions(case: Case) -> None:
 @rule("prefix-of-one")
 def prefix_of_one(case: Case) -> None:
     """A prefix of length 1 works."""
-    prefix, arguments = prefixes(case, length=1), settings(case, range(IMAGES))
-    decoded = decode(case.language_model(), prefix, decoder_config(case), **arguments)
-    require(all(decoded), "an image has no caption")
+    images = decoded(case, prefixes(case, length=1), range(IMAGES))
+    require(all(images), "an image has no caption")
 
 
 @rule("many-images")
 def many_images(case: Case) -> None:
     """More images than rows, and no images at all, can be decoded."""
-    decoded = captions(case, range(23), max_rows=9, max_new_tokens=3)
-    require(len(decoded) == 23 and all(decoded), "an image has no caption")
-    empty = prefixes(case, 0)
-    nothing = decode(case.language_model(), empty, decoder_config(case), **settings(case, ()))
+    images = captions(case, range(23), max_rows=9, max_new_tokens=3)
+    require(len(images) == 23 and all(images), "an image has no caption")
+    nothing = decoded(case, prefixes(case, 0), ())
     require(nothing == [], f"no images gave {nothing}")
 
 
 @rule("stop-at-once")
 def stop_at_once(case: Case) -> None:
     """If every token is a stop token, every caption is empty."""
-    decoded = captions(case, stop_ids=range(case.language_model().vocab_size))
-    require(all(decoded), "an image has no caption")
-    for h in each(decoded):
+    images = captions(case, stop_ids=range(case.language_model().vocab_size))
+    require(all(images), "an image has no caption")
+    for h in each(images):
         require(h.ids == () and h.finish_reason == "stop", f"the caption is {h}")
 
 

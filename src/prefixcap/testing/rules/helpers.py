@@ -6,7 +6,6 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -14,13 +13,6 @@ from torch import Tensor
 
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules.rule import require
-
-
-class Digested(Protocol):
-    """A component with a digest."""
-
-    def digest(self) -> str:
-        """Return the digest."""
 
 
 def max_difference(ours: Tensor, theirs: Tensor) -> float:
@@ -43,7 +35,7 @@ def is_close(ours: float, theirs: float, tolerance: float = 1e-6) -> bool:
 
 def require_same_digest(case: Case) -> None:
     """Require that the component and another build of it have the same, nonempty digest."""
-    one, two = (cast(Digested, part).digest() for part in (case.built(), case.build()))
+    one, two = case.built().digest(), case.build().digest()
     require(isinstance(one, str), f"the digest is {one!r}, not a text")
     require(bool(one) and one == two, f"the digests of two builds are {one!r} and {two!r}")
 

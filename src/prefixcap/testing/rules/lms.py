@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +17,6 @@ from prefixcap.testing.rules.rule import BrokenRule, require, rule
 
 TOLERANCE = 2e-3
 STEPS = 5
-
-
-def model(case: Case) -> LanguageModel:
-    """Return the case's language model, built once."""
-    return cast(LanguageModel, case.built())
 
 
 def prefixes(lm: LanguageModel, images: int = 3, length: int = 4) -> Tensor:
@@ -134,7 +129,7 @@ def opened(lm: LanguageModel, prefix: Tensor, **options: Any) -> TrackedSession:
 @rule("sizes")
 def sizes(case: Case) -> None:
     """`width`, `vocab_size` and `eos_id` match the embeddings and the logits."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     embedded = lm.embed(tokens(lm, 2, 3))
     right = (2, 3, lm.width)
     require(embedded.shape == right, f"embed returns {tuple(embedded.shape)}, not {right}")
@@ -149,7 +144,7 @@ def sizes(case: Case) -> None:
 @rule("padding")
 def padding(case: Case) -> None:
     """A padded text has the same logits as alone, whatever the padding contains."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     prefix, ids = prefixes(lm), tokens(lm, 3, 4)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], device=ids.device).bool()
     other = torch.where(mask, ids, (ids + 1) % lm.vocab_size)
@@ -164,7 +159,7 @@ def padding(case: Case) -> None:
 @rule("teacher-forced-alone")
 def teacher_forced_alone(case: Case) -> None:
     """A text has the same logits alone, in a batch, and when computed again."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     prefix, ids = prefixes(lm), tokens(lm, 3, 4)
     together = forced(lm, prefix, ids)
     require_close(together, forced(lm, prefix, ids), "a second time")
@@ -176,7 +171,7 @@ def teacher_forced_alone(case: Case) -> None:
 @rule("gradient")
 def gradient(case: Case) -> None:
     """Teacher forcing passes gradients to the prefix, so that a mapper can be trained."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     prefix = prefixes(lm).clone().requires_grad_()
     ids = tokens(lm, 3, 3)
     logits = lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
@@ -188,7 +183,7 @@ def gradient(case: Case) -> None:
 @rule("steps")
 def steps(case: Case) -> None:
     """A session gives the same logits, token by token, as teacher forcing."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm))
         logits = tracked.session.logits
@@ -201,7 +196,7 @@ def steps(case: Case) -> None:
 @rule("rows")
 def rows(case: Case) -> None:
     """Rows can be repeated, dropped and reordered; each keeps its own past."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm), rows_per_image=4)
         for plan in ([0, 0, 1, 2, 2, 2], [5, 0, 3, 3], [1, 1, 0, 2], [3, 1], [1, 0, 0, 1], [2]):
@@ -211,7 +206,7 @@ def rows(case: Case) -> None:
 @rule("token-trees")
 def token_trees(case: Case) -> None:
     """Trees of several tokens can be added in one call; every new row gets its own logits."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm), rows_per_image=4)
         # two texts that differ after a token, one of three tokens and one of one; then more
@@ -222,7 +217,7 @@ def token_trees(case: Case) -> None:
 @rule("kept-rows")
 def kept_rows(case: Case) -> None:
     """Rows can be kept unchanged while others are extended, and be continued later."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     plans: list[tuple[list[int], list[int]]] = [
         ([1, 0], [2, 0]),
         ([3, 0, 1], [0]),
@@ -238,7 +233,8 @@ def kept_rows(case: Case) -> None:
 @rule("admission")
 def admission(case: Case) -> None:
     """Images are admitted once each, in order, while their rows fit; all rows keep their logits."""
-    lm, prefix = model(case), prefixes(model(case), 5)
+    lm: LanguageModel = case.built()
+    prefix = prefixes(lm, 5)
     admitted: list[int] = []
     with torch.inference_mode():
         tracked = TrackedSession(lm, prefix, rows_per_image=2, max_rows=4, max_new_tokens=STEPS)
@@ -263,7 +259,7 @@ def admission(case: Case) -> None:
 @rule("no-rows")
 def no_rows(case: Case) -> None:
     """All rows can be dropped at once."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm))
         logits = tracked.advance([])
@@ -275,7 +271,8 @@ def no_rows(case: Case) -> None:
 @rule("two-sessions")
 def two_sessions(case: Case) -> None:
     """Two sessions on one model do not affect each other."""
-    lm, prefix = model(case), prefixes(model(case))
+    lm: LanguageModel = case.built()
+    prefix = prefixes(lm)
     with torch.inference_mode():
         pair = [opened(lm, each) for each in (prefix, prefix.flip(0))]
         for step in range(1, STEPS):
@@ -286,7 +283,8 @@ def two_sessions(case: Case) -> None:
 @rule("hidden-states")
 def hidden_states(case: Case) -> None:
     """A session gives each row's hidden states (R,E) by layer, only if it was opened for them."""
-    lm, prefix = model(case), prefixes(model(case))
+    lm: LanguageModel = case.built()
+    prefix = prefixes(lm)
     with torch.inference_mode():
         tracked = opened(lm, prefix, rows_per_image=2, hidden_states=True)
         for plan in ([0, 2], [1, 0, 1]):
@@ -308,7 +306,8 @@ def hidden_states(case: Case) -> None:
 @rule("prefix-hidden-states")
 def prefix_hidden_states(case: Case) -> None:
     """The prefixes admitted last have hidden states (b,P,E); the last position's are the row's."""
-    lm, prefix = model(case), prefixes(model(case), 4)
+    lm: LanguageModel = case.built()
+    prefix = prefixes(lm, 4)
     with torch.inference_mode():
         together = opened(lm, prefix, hidden_states=True).session.prefix_hidden()
         right = (*prefix.shape[:2], together.shape[-1])
@@ -328,7 +327,7 @@ def prefix_hidden_states(case: Case) -> None:
 @rule("tokenizer")
 def tokenizer(case: Case) -> str | None:
     """Encoding and decoding restores texts, without special tokens or ids that are too large."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     if lm.tokenizer is None:
         return "it has no tokenizer"
     empty = lm.tokenizer.encode("")
@@ -355,7 +354,7 @@ def digest(case: Case) -> None:
 @rule("deep-copy")  # the last rule, as it changes models that share weights with their copies
 def deep_copy(case: Case) -> None:
     """A deep copy has its own weights in `module`, which determine its logits and its digest."""
-    lm = model(case)
+    lm: LanguageModel = case.built()
     prefix, ids = prefixes(lm), tokens(lm, 3, 3)
     before, digest_before = forced(lm, prefix, ids), lm.digest()
     twin = copy.deepcopy(lm)

@@ -34,7 +34,7 @@ class Rule:
 
 @attrs.frozen
 class Check:
-    """A rule applied to a case; calling it raises if the rule is broken."""
+    """A rule and a case; call it to apply the rule."""
 
     rule: Rule
     case: Case = attrs.field(repr=False)
@@ -44,16 +44,12 @@ class Check:
         """The rule's name."""
         return self.rule.name
 
-    def __call__(self) -> None:
-        """Apply the rule to the case.
+    def __call__(self) -> str:
+        """Apply the rule, and return why it was left out; "" if it was not.
 
         Raises:
             BrokenRule: If the rule is broken; other errors come from the component.
         """
-        self.hold()
-
-    def hold(self) -> str:
-        """Apply the rule like `__call__`, and return why it was left out; "" if it was not."""
         return self.case.without.get(self.name) or self.rule.holds(self.case) or ""
 
 
