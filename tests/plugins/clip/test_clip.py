@@ -66,7 +66,7 @@ def test_features_do_not_depend_on_the_batch(encoder: Encoder, tmp_path: Path) -
     assert encoder.tokens is None
 
 
-def test_features_are_clips_own(checkpoint: Path, encoder: Encoder, tmp_path: Path) -> None:
+def test_features_equal_those_of_clip(checkpoint: Path, encoder: Encoder, tmp_path: Path) -> None:
     import clip
 
     model, transform = clip.load(str(checkpoint), device="cpu", jit=False)
@@ -79,13 +79,15 @@ def test_features_are_clips_own(checkpoint: Path, encoder: Encoder, tmp_path: Pa
         torch.testing.assert_close(found, model.encode_text(tokens).float())
 
 
-def test_long_texts_are_cut(encoder: Encoder) -> None:
+def test_long_texts_are_truncated(encoder: Encoder) -> None:
     found = encoder.encode_text(["dog " * 200])
     assert found is not None
     assert found.shape == (1, 32)
 
 
-def test_the_digest_is_of_the_weights(checkpoint: Path, encoder: Encoder, tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_weights(
+    checkpoint: Path, encoder: Encoder, tmp_path: Path
+) -> None:
     assert CLIP(model=str(checkpoint)).build().digest() == encoder.digest()
     state = torch.load(checkpoint, weights_only=True)
     state["visual.proj"] = state["visual.proj"] + 1

@@ -35,7 +35,7 @@ def test_rows_follow_the_data_sets_order(suffix: str, rows: np.ndarray, tmp_path
     assert encoder.digest() == Precomputed(path=str(path)).build().digest()
 
 
-def test_rows_are_found_by_the_images_names(tmp_path: Path) -> None:
+def test_rows_are_found_by_image_id(tmp_path: Path) -> None:
     path, ids = tmp_path / "x.npy", tmp_path / "ids.txt"
     np.save(path, ROWS)
     ids.write_text("".join(f"image{n}\n" for n in (4, 2, 0, 1, 3)))
@@ -68,7 +68,7 @@ def test_ids_that_do_not_fit_are_errors(text: str | None, said: str, tmp_path: P
         Precomputed(ids="ids.txt")
 
 
-def test_another_files_digest_is_another(tmp_path: Path) -> None:
+def test_the_digest_depends_on_the_file(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", ROWS)
     np.save(tmp_path / "b.npy", ROWS + 1)
     np.save(tmp_path / "c.npy", ROWS.reshape(5, 2, 2))

@@ -91,12 +91,12 @@ def test_karpathy_splits_with_restval_in_train(root: Path) -> None:
     assert numbers(root) == {"train": [9, 74, 133], "test": [42], "val": [73]}
 
 
-def test_restval_may_stay_apart_or_be_dropped(root: Path) -> None:
+def test_restval_may_be_kept_or_dropped(root: Path) -> None:
     assert numbers(root, restval="keep")["restval"] == [74, 133]
     assert numbers(root, restval="drop") == {"train": [9], "test": [42], "val": [73]}
 
 
-def test_an_image_keeps_its_number_whatever_is_left_out(root: Path) -> None:
+def test_an_image_keeps_its_index_if_others_are_left_out(root: Path) -> None:
     data = karpathy()
     data["images"].reverse()  # those of restval come first
     write(root / "dataset_coco.json", data)
@@ -126,7 +126,7 @@ def test_captions_and_images_are_the_downloaded_ones(root: Path) -> None:
     assert example.image.open().size == (5, 4)
 
 
-def test_other_usual_places_are_looked_at(root: Path) -> None:
+def test_other_common_folder_layouts_are_accepted(root: Path) -> None:
     (root / "images").mkdir()
     for folder in ("train2014", "val2014"):
         (root / folder).rename(root / "images" / folder)
@@ -141,7 +141,7 @@ def test_every_image_has_its_own_index_and_id(root: Path) -> None:
     assert len({item.id for item in items}) == 5
 
 
-def test_the_digest_follows_the_files_and_the_settings(root: Path) -> None:
+def test_the_digest_depends_on_the_files_and_the_settings(root: Path) -> None:
     found = {datasets.Coco(path=str(root), restval=r).build().digest() for r in ("train", "drop")}
     data = karpathy()
     data["images"][1]["split"] = "val"

@@ -77,14 +77,14 @@ def test_real_clip_features(shared: Path) -> None:
         assert example.image.open().size == (224, 224)
 
 
-def test_the_encoder_that_fits_goes_along(folder: Path) -> None:
+def test_the_recommended_encoder_depends_on_embeddings(folder: Path) -> None:
     assert config(folder).recommended == {"encoder": "precomputed"}
     (folder / "features.npy").unlink()
     assert config(folder).recommended == {"encoder": "clip"}
     assert config(folder).build().examples("test")[0].image.embedding is None
 
 
-def test_embeddings_do_without_images(folder: Path) -> None:
+def test_images_are_optional_with_embeddings(folder: Path) -> None:
     image = config(folder, images="elsewhere").build().examples("test")[0].image
     assert (image.path, image.open) == (None, None)
 
@@ -98,7 +98,7 @@ def test_embeddings_in_bfloat16_with_tokens(folder: Path) -> None:
     assert reader().tolist() == features[1].tolist()
 
 
-def test_the_digest_follows_everything_that_the_data_set_gives(folder: Path) -> None:
+def test_the_digest_depends_on_everything_in_the_data_set(folder: Path) -> None:
     digest = config(folder).build().digest()
     assert config(folder).build().digest() == digest
     found = {digest}
@@ -113,7 +113,7 @@ def test_the_digest_follows_everything_that_the_data_set_gives(folder: Path) -> 
     assert config(folder).build().digest() in found
 
 
-def test_an_images_digest_follows_its_file_and_its_embedding(folder: Path) -> None:
+def test_an_images_digest_depends_on_its_file_and_embedding(folder: Path) -> None:
     def digests() -> list[str]:
         examples = config(folder).build().examples
         return [e.image.digest() for split in ("train", "test") for e in examples(split)]
@@ -129,7 +129,7 @@ def test_an_images_digest_follows_its_file_and_its_embedding(folder: Path) -> No
     assert [a == b for a, b in zip(before, digests(), strict=True)] == [True, False, True]
 
 
-def test_many_bytes_of_images_are_told_apart_by_size_and_time(tmp_path: Path) -> None:
+def test_large_image_sets_are_hashed_by_size_and_time(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(b"one")
 

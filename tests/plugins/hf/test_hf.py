@@ -81,14 +81,14 @@ def test_a_folder_is_the_model_that_was_saved(architecture: str, tmp_path: Path)
     assert lm.digest() == HF(model=str(tmp_path)).build().digest()
 
 
-def test_a_folder_may_be_named_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(tmp_path / "gpt2", "GPT2")
     monkeypatch.setenv("HOME", str(tmp_path))
     found = HF(model="~/gpt2", tokenizer="~/gpt2").build()
     assert found.digest() == HF(model=str(tmp_path / "gpt2")).build().digest()
 
 
-def test_what_stands_before_every_prefix(tmp_path: Path) -> None:
+def test_prepended_tokens_precede_every_prefix(tmp_path: Path) -> None:
     save_model(tmp_path, "GPT2")
     plain, led = (HF(model=str(tmp_path), prepend=b).build() for b in ("", "<end>a dog"))
     prefix = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0))
@@ -115,7 +115,7 @@ def test_dtypes_and_random_weights(tmp_path: Path) -> None:
     assert pretrained.digest() not in digests
 
 
-def test_a_vocabulary_alone_gets_the_configs_end_token(shared: Path) -> None:
+def test_a_vocabulary_without_an_end_token_gets_the_configs(shared: Path) -> None:
     """GPT-2's class would add an end token of its own, which the model has no embedding for."""
     folder = shared / "data" / "clipcap"
     lm = HF(model=str(folder), init="random").build()
@@ -174,7 +174,7 @@ def write_gguf(path: Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def test_gguf_is_converted_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gguf_is_converted_once_and_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("accelerate")
     monkeypatch.setenv("PREFIXCAP_CACHE", str(tmp_path / "cache"))
@@ -217,6 +217,6 @@ def test_models_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         HF(model="prefixcap/no-such-model").build()
 
 
-def test_settings_that_are_not_there() -> None:
+def test_an_unknown_init_is_an_error() -> None:
     with pytest.raises(PrefixcapError, match="init cannot be 'randon'; did you mean 'random'"):
         default_registry().parse(LMConfig, "hf:init=randon")

@@ -28,7 +28,7 @@ def size(module: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(("length", "millions"), [(1, 0.49), (10, 31.5), (20, 121.9)])
-def test_the_mlp_is_as_large_as_the_studys(length: int, millions: float) -> None:
+def test_the_mlp_has_the_published_size(length: int, millions: float) -> None:
     real = MapperShape(
         feature_width=512, feature_tokens=None, prefix_length=length, embedding_width=768
     )
@@ -55,7 +55,7 @@ def test_linear_is_one_layer() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 10, 20, 40])
-def test_an_mlp_of_given_size_has_it_at_every_prefix_length(length: int) -> None:
+def test_an_mlp_keeps_a_fixed_size_at_every_prefix_length(length: int) -> None:
     of = MapperShape(
         feature_width=256, feature_tokens=None, prefix_length=length, embedding_width=128
     )
@@ -100,7 +100,7 @@ def loops(module: nn.Module, tokens: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("tokens", [None, 5])
-def test_the_transformer_is_the_plain_one(tokens: int | None) -> None:
+def test_the_transformer_equals_a_plain_implementation(tokens: int | None) -> None:
     module = build(Transformer(clip_length=4, num_layers=2, heads=2), shape(tokens))
     x = torch.randn(3, 6) if tokens is None else torch.randn(3, tokens, 6)
     projected = (x @ module.project.weight.T + module.project.bias).view(3, -1, 8)

@@ -4,7 +4,7 @@ from prefixcap_mappers.tunings import Frozen, Full
 from torch import nn
 
 
-def test_frozen_closes_every_parameter_and_full_opens_them() -> None:
+def test_frozen_trains_no_parameter_and_full_trains_all() -> None:
     module = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3))
     Frozen().build().apply(module)
     assert not any(p.requires_grad for p in module.parameters())

@@ -78,7 +78,7 @@ def test_means_are_weighted() -> None:
 
 
 @pytest.mark.parametrize("statistic", [BleuStatistic, CiderStatistic])
-def test_captions_that_do_not_fit_are_said(
+def test_captions_that_do_not_fit_are_errors(
     statistic: type[BleuStatistic] | type[CiderStatistic],
 ) -> None:
     def sentence(references: dict[str, list[str]], predictions: dict[str, list[str]]) -> str:
@@ -93,7 +93,7 @@ def test_captions_that_do_not_fit_are_said(
     assert "'a' has 1 references and 2 predictions" in sentence({"a": ["x"]}, {"a": ["x", "y"]})
 
 
-def test_means_that_do_not_fit_are_said() -> None:
+def test_means_that_do_not_fit_are_errors() -> None:
     with pytest.raises(PrefixcapError, match="x has 1 values for 2 images"):
         Mean({"x": [1.0]}, ["a", "b"])
     with pytest.raises(PrefixcapError, match="no images"):

@@ -55,7 +55,7 @@ def records(seed: int, images: int = 5, several: int = 4) -> list[Record]:
 
 @settings(deadline=None, max_examples=50)
 @given(words=st.lists(st.sampled_from("abc"), max_size=9), max_n=st.integers(2, 4))
-def test_repetition_is_its_formula(words: list[str], max_n: int) -> None:
+def test_repetition_equals_its_formula(words: list[str], max_n: int) -> None:
     record = Record(image="1", references=("x",), prediction=" ".join(words) + ".")
     values = metrics.Repetition(max_n=max_n).build().score([record]).values
     for n in range(2, max_n + 1):
@@ -108,7 +108,7 @@ def bleu(captions: Sequence[Sequence[str]], others: Sequence[list[list[str]]], o
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_diversity_is_its_formulas(seed: int) -> None:
+def test_diversity_equals_its_formulas(seed: int) -> None:
     order = 2 + seed % 3
     found = metrics.Diversity(max_n=2, order=order).build().score(made := records(seed))
     sets = [[text.split() for text in record.captions] for record in made]
@@ -129,7 +129,7 @@ def test_diversity_is_its_formulas(seed: int) -> None:
         assert found.values[name] == pytest.approx(fmean(each))
 
 
-def test_the_same_caption_again_and_again_is_no_diversity() -> None:
+def test_identical_captions_have_no_diversity() -> None:
     made = [
         attrs.evolve(r, captions=("a dog runs on grass",) * 3, prediction="a dog runs on grass")
         for r in records(0)
@@ -177,7 +177,7 @@ def test_the_oracle_is_the_score_of_the_best_captions(metric: MetricConfig) -> N
         assert found.per_image[f"{name}_average"] == pytest.approx([fmean(row) for row in each])
 
 
-def test_an_oracle_needs_what_its_metrics_need_and_scores_of_images() -> None:
+def test_an_oracle_requires_what_its_metrics_require() -> None:
     assert metrics.Oracle(metric=("cider", "clipscore")).requires == {"several", "image"}
     with pytest.raises(PrefixcapError, match="'distinct' has no per-image scores"):
         metrics.Oracle(metric=("distinct",)).build().score(records(0))
@@ -199,7 +199,7 @@ def clip_records(seed: int, encoder: WordsEncoder) -> list[Record]:
 
 
 @pytest.mark.parametrize("prompt", ["A photo depicts", ""])
-def test_clip_score_is_its_formula(prompt: str) -> None:
+def test_clip_score_equals_its_formula(prompt: str) -> None:
     encoder = WordsEncoder()
     made = clip_records(1, encoder)
     found = metrics.ClipScore(prompt=prompt).build().score(made)
@@ -246,7 +246,7 @@ def test_scores_are_named_by_their_clip_and_their_prompt(
     assert score_suffix(TextEncoder(name, WordsEncoder), prompt) == shown
 
 
-def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
+def test_checkpoints_with_the_same_file_name_get_different_score_names(tmp_path: Path) -> None:
     names = []
     for folder, width in (("a", 64), ("b", 32), ("c", 64)):
         file = tmp_path / folder / "mine.bin"
@@ -258,7 +258,7 @@ def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
     assert names[0] == names[2] != names[1]
 
 
-def test_a_clip_that_is_named_encodes_the_images_itself_once(monkeypatch: Any) -> None:
+def test_a_named_clip_encodes_each_image_once(monkeypatch: Any) -> None:
     encoder = WordsEncoder()
     seen: list[str] = []
 
@@ -293,7 +293,7 @@ def test_a_clip_that_is_named_encodes_the_images_itself_once(monkeypatch: Any) -
         assert asked[-1] == ("mine", "cuda:1")
 
 
-def test_what_clip_score_lacks_is_said() -> None:
+def test_missing_inputs_of_clip_score_are_errors() -> None:
     record = clip_records(0, WordsEncoder())[0]
     short = attrs.evolve(record, feature=torch.ones(3))
     with pytest.raises(PrefixcapError, match="width 3 and the texts of 'clip' 64"):
@@ -308,7 +308,7 @@ def test_what_clip_score_lacks_is_said() -> None:
 # ------------------------------------------------------------------------- what the decoder says
 
 
-def test_what_the_decoder_says() -> None:
+def test_log_probabilities_and_finish_reasons() -> None:
     found: dict[str, Scores] = {
         config.name: config.build().score(PERFECT)
         for config in (metrics.Logprob(), metrics.Finish())
@@ -332,7 +332,7 @@ def test_a_record_can_predict_another_of_its_captions() -> None:
     assert record.predicting(0) == record
 
 
-def test_needs_are_told_by_the_image_that_lacks_them() -> None:
+def test_unmet_requirements_name_the_image() -> None:
     one = attrs.evolve(PERFECT[2], captions=PERFECT[2].captions[:1])
     reason = unmet_requirement([*PERFECT[:2], one], metrics.Diversity())
     assert reason == "needs at least two captions per image, but 'image 2' has 1"

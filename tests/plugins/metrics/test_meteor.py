@@ -20,7 +20,7 @@ def meteor() -> Metric:
     return metrics.Meteor().build()
 
 
-def test_scores_are_the_published_code_s(meteor: Metric, shared: Path) -> None:
+def test_scores_equal_the_published_code(meteor: Metric, shared: Path) -> None:
     records = read(shared, "fakecap_val2014")
     scores = meteor.score(records)
     expected = golden(shared, "fakecap_val2014")["METEOR"]
@@ -52,7 +52,7 @@ def test_resampling_counts_perfect_captions_as_the_published_code_does(
     assert found[0, 0] == pytest.approx(meteor.score(records).values["METEOR"], abs=1e-8)
 
 
-def test_odd_texts_are_scored_each_in_its_place(meteor: Metric) -> None:
+def test_odd_texts_keep_their_order(meteor: Metric) -> None:
     texts = ("", "a dog runs", "a ||| b", "x\ny", "日本", "\ud800", "a dog runs")
     records = [
         Record(image=f"{i}", references=("A dog runs!", "|||", "?"), prediction=text)
@@ -73,7 +73,7 @@ def test_the_process_ends_with_the_object() -> None:
     assert system.returncode is not None  # it was waited for: no zombie
 
 
-def test_a_process_that_dies_is_one_sentence() -> None:
+def test_a_process_that_dies_is_an_error() -> None:
     process = MeteorProcess()
     process._process.kill()
     with pytest.raises(PrefixcapError, match="METEOR's Java process ended early"):
@@ -81,7 +81,7 @@ def test_a_process_that_dies_is_one_sentence() -> None:
     assert not process.alive
 
 
-def test_a_process_that_hangs_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("prefixcap_metrics.meteor.TIMEOUT", 0.05)
     process = MeteorProcess()
     with pytest.raises(PrefixcapError, match=r"METEOR's Java process gave no answer for 0 s"):
@@ -101,7 +101,7 @@ def test_an_idle_process_ends(meteor: Metric, monkeypatch: pytest.MonkeyPatch) -
     assert meteor._process is None
 
 
-def test_the_end_of_a_fork_leaves_the_process_alone() -> None:
+def test_a_fork_that_ends_does_not_stop_the_process() -> None:
     process = MeteorProcess()
     child = os.fork()
     if not child:

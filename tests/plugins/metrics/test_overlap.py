@@ -13,7 +13,7 @@ CONFIGS = (metrics.Bleu(), metrics.Rouge(), metrics.Cider())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_are_the_published_code_s(shared: Path, name: str) -> None:
+def test_scores_equal_the_published_code(shared: Path, name: str) -> None:
     records, expected = read(shared, name), golden(shared, name)
     for config in CONFIGS:
         scores = config.build().score(records)
@@ -22,7 +22,7 @@ def test_scores_are_the_published_code_s(shared: Path, name: str) -> None:
             assert len(scores.per_image[measure]) == len(records)
 
 
-def test_images_means_are_the_corpus_score_of_rouge_and_cider() -> None:
+def test_rouge_and_cider_are_means_over_images() -> None:
     records = [
         Record(image=f"{i}", references=(f"a {a} on a mat", "a thing"), prediction=f"a {p} on")
         for i, (a, p) in enumerate([("dog", "dog"), ("cat", "bird"), ("red car", "red car")])
@@ -42,7 +42,7 @@ def test_empty_and_odd_predictions_are_scored(config: MetricConfig) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_an_image_may_stand_in_two_records(config: MetricConfig) -> None:
+def test_an_image_may_appear_in_two_records(config: MetricConfig) -> None:
     record = Record(image="same", references=("a dog runs",), prediction="a dog runs")
     other = Record(image="same", references=("a dog runs",), prediction="nothing")
     scores = config.build().score([record, other])

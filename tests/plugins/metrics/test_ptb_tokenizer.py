@@ -18,7 +18,7 @@ def test_tokens_are_lower_case_without_punctuation() -> None:
     assert tokenise(("A man's dog, on a mat!",)) == ("a man 's dog on a mat",)
 
 
-def test_the_reference_tokenizer_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_equal_the_reference_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefixcap_metrics.java import executable
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
@@ -30,7 +30,7 @@ def test_the_reference_tokenizer_gives_the_same(monkeypatch: pytest.MonkeyPatch)
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=60))
-def test_any_text_keeps_its_line(texts: list[str]) -> None:
+def test_every_text_keeps_its_line(texts: list[str]) -> None:
     marked = [line for i, text in enumerate(texts) for line in (f"marker{i}", text)]
     found = tokenise(tuple(marked))
     assert len(found) == len(marked)
@@ -50,9 +50,7 @@ def test_texts_beyond_ascii_survive() -> None:
     assert tokenise(("Café naïve 日本",)) == ("café naïve 日本",)
 
 
-def test_nothing_is_written_beside_the_jar_nor_left_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     folder = jars() / "tokenizer"
     before = folder.stat().st_mtime_ns  # changes with every file that is made or removed in it
@@ -61,7 +59,7 @@ def test_nothing_is_written_beside_the_jar_nor_left_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_processes_tokenise_side_by_side() -> None:
+def test_processes_can_tokenise_concurrently() -> None:
     texts = [(f"The dog number {i}.",) for i in range(4)]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         assert pool.map(tokenise, texts) == [(f"the dog number {i}",) for i in range(4)]
@@ -77,7 +75,7 @@ def test_one_run_serves_all_metrics_of_the_same_records() -> None:
     assert found.predictions == {0: ["a bird"]}
 
 
-def test_no_records_and_no_references_are_said() -> None:
+def test_missing_records_and_references_are_errors() -> None:
     with pytest.raises(PrefixcapError, match="no records to score"):
         tokenise_records([])
     with pytest.raises(PrefixcapError, match="image 'b' has no reference captions"):

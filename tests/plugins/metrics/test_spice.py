@@ -8,7 +8,7 @@ from prefixcap_metrics.spice import MODELS
 from prefixcap.errors import PrefixcapError
 
 
-def test_missing_models_are_said_and_not_downloaded() -> None:
+def test_missing_models_are_an_error_and_not_downloaded() -> None:
     folder = jars() / "spice" / "lib"
     if all((folder / name).is_file() for name in MODELS):
         pytest.skip("SPICE's models are installed here")

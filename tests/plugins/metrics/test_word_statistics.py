@@ -30,13 +30,13 @@ def test_distinct_by_hand() -> None:
     }
 
 
-def test_distinct_of_nothing_but_short_captions_is_zero() -> None:
+def test_distinct_of_short_captions_is_zero() -> None:
     scores = metrics.Distinct().build().score(records("dog", ""))
     assert scores.values["Distinct_1"] == 1
     assert scores.values["Distinct_2"] == 0
 
 
 @pytest.mark.parametrize("config", [metrics.Length(), metrics.Distinct()])
-def test_no_records_are_said(config: MetricConfig) -> None:
+def test_no_records_are_an_error(config: MetricConfig) -> None:
     with pytest.raises(PrefixcapError, match="no records"):
         config.build().score([])

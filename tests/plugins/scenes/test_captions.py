@@ -60,7 +60,7 @@ def test_fewer_captions_are_the_first_of_more() -> None:
         ]
 
 
-def test_more_captions_than_there_are_end_with_a_sentence() -> None:
+def test_too_many_captions_are_an_error() -> None:
     scene = next(scene for scene in SCENES if scene.other is None)
     with pytest.raises(PrefixcapError, match=r"only \d+ different .* but 1000000 were requested"):
         captions(scene, 1_000_000)
@@ -75,7 +75,7 @@ def test_captions_are_sentences() -> None:
             assert len(text.split()) <= 30
 
 
-def test_every_number_size_and_colour_that_is_said_is_true() -> None:
+def test_every_number_size_and_colour_in_a_caption_is_true() -> None:
     said = 0
     for scene in SCENES:
         for text in captions(scene):
@@ -89,7 +89,7 @@ def test_every_number_size_and_colour_that_is_said_is_true() -> None:
     assert said > 3 * len(SCENES)
 
 
-def test_every_colour_word_belongs_to_a_thing_of_that_colour() -> None:
+def test_every_colour_word_belongs_to_an_object_of_that_colour() -> None:
     for scene in SCENES:
         colours = {group.colour for group in (scene.main, scene.other) if group}
         for text in captions(scene):
@@ -97,7 +97,7 @@ def test_every_colour_word_belongs_to_a_thing_of_that_colour() -> None:
             assert colours >= set(re.findall(rf"\b({_any(COLOURS)})\b", plain)), (text, scene)
 
 
-def test_the_time_that_is_said_is_true() -> None:
+def test_the_time_in_a_caption_is_true() -> None:
     for scene in SCENES:
         for sky, words in TIMES.items():
             if sky != scene.sky:
@@ -123,7 +123,7 @@ def test_sides_are_true(left: bool, relation: str) -> None:
     assert checked > 30
 
 
-def test_the_five_mention_different_things() -> None:
+def test_the_captions_mention_different_things() -> None:
     """Some captions say the colour and some do not; likewise the time and the place."""
     differ = 0
     for scene in SCENES:

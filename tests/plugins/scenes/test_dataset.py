@@ -45,7 +45,7 @@ def test_a_larger_data_set_begins_with_the_smaller_one() -> None:
         assert few == [example.references for example in large.examples(split)][: len(few)]
 
 
-def test_the_digest_tells_worlds_apart() -> None:
+def test_the_digest_depends_on_seed_and_size() -> None:
     digests = {Scenes(train=4, val=2, test=2, seed=seed).build().digest() for seed in range(3)}
     digests.add(Scenes(train=5, val=2, test=2).build().digest())
     assert len(digests) == 4
@@ -71,7 +71,7 @@ def test_the_error_for_an_unknown_split_names_the_nearest() -> None:
         SMALL.build().examples("tests")
 
 
-def test_a_size_out_of_range_is_said() -> None:
+def test_a_size_out_of_range_is_an_error() -> None:
     with pytest.raises(PrefixcapError, match="train must be between 1 and 1000000, not 0"):
         default_registry().parse(DatasetConfig, "scenes:train=0")
     with pytest.raises(PrefixcapError, match="train must be between 1 and 1000000, not 100000000"):
@@ -83,6 +83,6 @@ def test_a_size_out_of_range_is_said() -> None:
             default_registry().parse(DatasetConfig, f"scenes:{split}=100001")
 
 
-def test_bench_gets_the_worlds_own_encoder_and_language_model() -> None:
+def test_the_recommended_components_are_those_of_the_drawn_world() -> None:
     companions = {"encoder": "scenes-clip", "lm": "scenes-gpt2", "training": "epochs=3"}
     assert Scenes.recommended == companions

@@ -33,7 +33,7 @@ def test_the_weights_are_small() -> None:
     assert max(sizes) <= 6e6
 
 
-def test_clip_loads_the_checkpoint_and_every_word_is_there() -> None:
+def test_clip_loads_the_checkpoint_with_all_caption_words() -> None:
     import clip
 
     model, _ = clip.load(str(CHECKPOINT), device="cpu")
@@ -75,7 +75,7 @@ def test_a_linear_probe_reads_places_and_times() -> None:
     assert sum(a == b for a, b in zip(said, labels["test"], strict=True)) > 85
 
 
-def test_gpt2_knows_the_language() -> None:
+def test_gpt2_has_a_low_perplexity_on_captions() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(FOLDER)
@@ -85,7 +85,7 @@ def test_gpt2_knows_the_language() -> None:
     assert pretrain_gpt2.perplexity(model, tokenizer, caption_sets("test", 60)) < 5
 
 
-def test_every_test_caption_comes_back_from_the_tokenizer() -> None:
+def test_the_tokenizer_round_trips_every_test_caption() -> None:
     tokenizer = ScenesGPT2().build().tokenizer
     assert tokenizer is not None
     for texts in caption_sets("test", 50):
@@ -95,7 +95,7 @@ def test_every_test_caption_comes_back_from_the_tokenizer() -> None:
             assert len(ids) <= 40
 
 
-def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_weights_are_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(configs, "WEIGHTS", tmp_path)
     with pytest.raises(PrefixcapError, match=r"scenes-clip\.pt that come with .* are missing; ins"):
         ScenesClip().build()
@@ -104,7 +104,7 @@ def test_missing_weights_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 @pytest.mark.parametrize("config", [ScenesClip(), ScenesGPT2()])
-def test_what_loads_the_weights_counts_but_not_where_they_are(
+def test_the_fingerprint_depends_on_the_loader_but_not_on_the_folder(
     config: Component, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def digest() -> str:
@@ -121,7 +121,7 @@ def test_what_loads_the_weights_counts_but_not_where_they_are(
     assert digest() != before
 
 
-def test_images_may_come_and_go_beside_an_image() -> None:
+def test_features_do_not_depend_on_the_index() -> None:
     assert ScenesClip().depends_on_index is False
 
 

@@ -28,7 +28,7 @@ def test_splits_share_no_scene_even_across_seeds() -> None:
     assert not drawn["val"] & drawn["test"]
 
 
-def test_no_scene_stands_twice_in_a_split() -> None:
+def test_no_scene_appears_twice_in_a_split() -> None:
     drawn = [scene.content for scene in islice(scenes("train", 0), 1500)]
     assert len(set(drawn)) == len(drawn)
 
@@ -40,7 +40,7 @@ def test_the_splits_are_the_first_scenes_of_each() -> None:
         assert drawn[split] == list(islice(scenes(split, 5), size))
 
 
-def test_the_same_scene_told_the_other_way_round_is_the_same_content() -> None:
+def test_mirrored_descriptions_have_the_same_content() -> None:
     turned = 0
     for scene in islice(scenes("train", 0), 300):
         if scene.relation == "left of" and scene.other is not None:
@@ -71,7 +71,7 @@ def test_variety_is_too_large_to_memorise() -> None:
 
 
 @pytest.mark.parametrize("relation", [None, *RELATIONS])
-def test_things_stand_as_the_relation_says(relation: str | None) -> None:
+def test_positions_match_the_relation(relation: str | None) -> None:
     drawn = [s for s in islice(scenes("train", 3), 1500) if s.relation == relation][:60]
     for scene in drawn:
         items = place_objects(scene)
@@ -95,7 +95,7 @@ def test_things_stand_as_the_relation_says(relation: str | None) -> None:
                     assert abs(main.x - other.x) < 0.4
 
 
-def test_things_are_inside_the_picture() -> None:
+def test_objects_are_inside_the_picture() -> None:
     for scene in islice(scenes("train", 4), 500):
         for item in place_objects(scene):
             assert 0.0 <= item.x <= 1.0
