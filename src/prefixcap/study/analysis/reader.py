@@ -197,7 +197,7 @@ def load_study(folder: Path | str) -> SavedStudy:
         images=_images(files.test),
         skipped=list(saved.get("skipped_images", [])),
         # metrics may have been added since the scores were written
-        complete=bool(saved["complete"]) and config["study"] == saved["study"],
+        complete=bool(saved.get("complete")) and config.get("study") == saved.get("study"),
         warnings=list(saved.get("warnings", [])),
     )
     if [line["image"] for line in cells[0].lines] != [image.id for image in study.images]:
