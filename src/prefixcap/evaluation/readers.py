@@ -16,11 +16,7 @@ References = Mapping[str, tuple[str, ...]]
 
 
 def read_records(
-    path: Path,
-    references: Path | None = None,
-    *,
-    split: str | None = None,
-    common: bool = False,
+    path: Path, references: Path | None = None, *, split: str | None = None, common: bool = False
 ) -> list[Record]:
     """Read predictions and their references.
 

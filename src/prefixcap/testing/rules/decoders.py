@@ -160,10 +160,7 @@ def ids_without_stop(case: Case) -> None:
     """A caption's ids contain no stop token, with one stop token or with two."""
     stop = stop_id(case)
     two = (stop, 0 if stop else 1)
-    for stops, images in (
-        ((stop,), default_captions(case)),
-        (two, captions(case, stop_ids=two)),
-    ):
+    for stops, images in (((stop,), default_captions(case)), (two, captions(case, stop_ids=two))):
         for h in each(images):
             require(not set(stops) & set(h.ids), f"{h.ids} contains a stop token of {stops}")
 
