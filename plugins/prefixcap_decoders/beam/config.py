@@ -47,9 +47,7 @@ class BeamBase(Controlled):
     length_penalty: float = attrs.field(default=1.0, converter=float, validator=PENALTY)
     length_norm: str = attrs.field(default="power", validator=one_of(LENGTH_NORMS))
     early_stopping: str = attrs.field(
-        default="false",
-        converter=_lower,
-        validator=one_of(EARLY_STOPPING),
+        default="false", converter=_lower, validator=one_of(EARLY_STOPPING)
     )
     n: int = attrs.field(default=1, validator=at_least(1))
 
