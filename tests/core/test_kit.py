@@ -75,14 +75,14 @@ def test_every_rule_has_a_mutant(kind: str) -> None:
 def test_rules_have_unique_names_and_a_sentence(kind: str) -> None:
     names = [rule.name for rule in rules_for(kind)]
     assert len(set(names)) == len(names)
-    assert all(rule.says.endswith(".") for rule in rules_for(kind))
+    assert all(rule.requirement.endswith(".") for rule in rules_for(kind))
 
 
 def test_results_name_the_rule_and_the_problem() -> None:
     results = {r.name: r for r in run_checks(TwistedDecoder(twist="own n"))}
     assert results["limit"].ok
     assert results["n"].problem == "1 captions were requested, and images got [2]"
-    assert results["n"].says == "An image gets as many captions as requested."
+    assert results["n"].requirement == "An image gets as many captions as requested."
 
 
 def test_an_error_of_the_component_is_a_problem_with_its_type() -> None:

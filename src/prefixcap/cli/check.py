@@ -29,7 +29,7 @@ def check(
         mark = "BROKEN" if not result.ok else "left out" if result.left_out else "ok"
         reason = result.problem or result.left_out
         detail = f"\n         {reason}" if reason else ""
-        typer.echo(f"{mark:8} {result.name}: {result.says}{detail}")
+        typer.echo(f"{mark:8} {result.name}: {result.requirement}{detail}")
     broken = [result.name for result in results if not result.ok]
     if not results:
         raise PrefixcapError(f"the conformance kit has no checks for the {kind} {name!r}")

@@ -80,7 +80,7 @@ def run_check(check: Check) -> CheckResult:
         problem = str(error) or type(error).__name__
     except Exception as error:  # a component can fail in any way
         problem = f"{type(error).__name__}: {error} ({_place(error, check.case.config)})"
-    return CheckResult(check.name, check.rule.says, problem, left_out)
+    return CheckResult(check.name, check.rule.requirement, problem, left_out)
 
 
 def run_checks(

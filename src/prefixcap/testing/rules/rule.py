@@ -22,13 +22,13 @@ class Rule:
 
     Attributes:
         name: The rule's name, such as "batch-alone".
-        says: The rule in one sentence.
+        requirement: The rule in one sentence.
         holds: Raises `BrokenRule`, or an error of the component, if the component breaks the rule;
             returns the reason if the rule does not apply to it.
     """
 
     name: str
-    says: str
+    requirement: str
     holds: Callable[[Case], str | None] = attrs.field(eq=False, repr=False)
 
 
@@ -59,13 +59,13 @@ class CheckResult:
 
     Attributes:
         name: The rule's name.
-        says: The rule in one sentence.
+        requirement: The rule in one sentence.
         problem: How the rule is broken; "" if it is not.
         left_out: Why the rule was not applied; "" if it was.
     """
 
     name: str
-    says: str
+    requirement: str
     problem: str = ""
     left_out: str = ""
 
