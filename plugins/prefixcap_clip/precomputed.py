@@ -14,6 +14,7 @@ from prefixcap.captioning.encode_images import read_ids
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.encoder import Encoder
+from prefixcap.util.feature_files import FeatureFile
 
 
 class PrecomputedEncoder(Encoder):
@@ -29,38 +30,37 @@ class PrecomputedEncoder(Encoder):
     """
 
     def __init__(self, path: str, key: str = "", ids: str = "") -> None:
-        self._path = Path(path).expanduser() if path else None
-        self._rows = None if self._path is None else _read(self._path, key)
-        self._example = None if self._rows is None else self._rows[0]
+        self._file = FeatureFile(Path(path).expanduser(), key, kinds="f") if path else None
+        self._shape = None if self._file is None else self._file.shape[1:]
         self._row_of_id: dict[str, int] | None = None
-        if self._rows is not None and ids:
-            names = read_ids(Path(ids).expanduser(), len(self._rows))
+        if self._file is not None and ids:
+            names = read_ids(Path(ids).expanduser(), len(self._file))
             self._row_of_id = {name: row for row, name in enumerate(names)}
 
     @property
     @override
     def width(self) -> int:
-        return int(self._shape()[-1])
+        return int(self._feature_shape()[-1])
 
     @property
     @override
     def tokens(self) -> int | None:
-        shape = self._shape()
+        shape = self._feature_shape()
         return int(shape[0]) if len(shape) == 2 else None
 
     @override
     def preprocess(self, image: ImageItem) -> Tensor:
-        if self._rows is None:
+        if self._file is None:
             if image.embedding is None:
                 raise PrefixcapError(
                     f"{image.id}: the data set has no embedding of it: give the encoder "
                     "'precomputed' a path, or use an encoder of images"
                 )
-            row = np.asarray(image.embedding(), dtype=np.float32)
+            row = np.array(image.embedding(), dtype=np.float32)
         else:
-            row = np.asarray(self._rows[self._row_index(image)], dtype=np.float32)
-        self._example = row if self._example is None else self._example
-        return torch.from_numpy(np.array(row, copy=True))
+            row = self._file.row(self._row_index(image, self._file))
+        self._shape = self._shape or row.shape
+        return torch.from_numpy(row)
 
     @override
     def encode(self, inputs: Tensor) -> Tensor:
@@ -68,73 +68,34 @@ class PrecomputedEncoder(Encoder):
 
     @override
     def digest(self) -> str:
-        if self._rows is None:
+        if self._file is None:
             return "dataset"  # the digest of the data set covers its embeddings
-        content = np.ascontiguousarray(self._rows)
-        ids = () if self._row_of_id is None else (tuple(self._row_of_id),)
-        return sha256(
-            repr((content.shape, content.dtype.str, *ids)).encode() + content.tobytes()
-        ).hexdigest()[:16]
+        digest = sha256(repr((self._file.shape, self._row_of_id)).encode())
+        for index in range(len(self._file)):
+            digest.update(self._file.row(index).tobytes())
+        return digest.hexdigest()[:16]
 
-    def _row_index(self, image: ImageItem) -> int:
+    def _row_index(self, image: ImageItem, file: FeatureFile) -> int:
         if self._row_of_id is not None:
             if image.id not in self._row_of_id:
                 hint = nearest(image.id, self._row_of_id)
-                raise PrefixcapError(
-                    f"{self._path}: no row belongs to the image {image.id!r}{hint}"
-                )
+                raise PrefixcapError(f"{file.path}: no row belongs to the image {image.id!r}{hint}")
             return self._row_of_id[image.id]
         if image.index == NO_INDEX:
             raise PrefixcapError(
-                f"{self._path}: the row of the image {image.id!r} is unknown, because it is not in "
+                f"{file.path}: the row of the image {image.id!r} is unknown, because it is not in "
                 "a data set: set 'ids' to a file with the rows' image ids, or give features"
             )
-        count = 0 if self._rows is None else len(self._rows)
-        if not 0 <= image.index < count:
+        if not 0 <= image.index < len(file):
             raise PrefixcapError(
-                f"{self._path} has {count} embeddings, but the image {image.id!r} is number "
+                f"{file.path} has {len(file)} embeddings, but the image {image.id!r} is number "
                 f"{image.index + 1} in its data set"
             )
         return image.index
 
-    def _shape(self) -> tuple[int, ...]:
-        if self._example is None:
+    def _feature_shape(self) -> tuple[int, ...]:
+        if self._shape is None:
             raise PrefixcapError(
                 "the width of the data set's embeddings is unknown until one has been read"
             )
-        return tuple(self._example.shape)
-
-
-def _read(path: Path, key: str) -> np.ndarray:
-    if path.suffix not in (".npy", ".safetensors"):
-        raise PrefixcapError(f"{path}: embeddings must be a .npy or .safetensors file")
-    if not path.is_file():
-        near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise PrefixcapError(f"{path} does not exist{nearest(path.name, near)}")
-    try:
-        rows = np.load(path, mmap_mode="r") if path.suffix == ".npy" else _tensor(path, key)
-    except (OSError, ValueError) as error:
-        raise PrefixcapError(f"{path}: cannot be read as embeddings: {error}") from error
-    if rows.ndim not in (2, 3) or not len(rows) or rows.dtype.kind != "f":
-        raise PrefixcapError(
-            f"{path}: embeddings must be numbers of shape (B,D) or (B,N,D), not "
-            f"{rows.dtype} of shape {rows.shape}"
-        )
-    return rows
-
-
-def _tensor(path: Path, key: str) -> np.ndarray:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
-    if not key and len(tensors) != 1:
-        raise PrefixcapError(f"{path}: set key to one of its tensors: {', '.join(sorted(tensors))}")
-    name = key or next(iter(tensors))
-    if name not in tensors:
-        raise PrefixcapError(f"{path}: no tensor {name!r}{nearest(name, tensors)}")
-    array: np.ndarray = tensors[name].float().numpy()
-    return array
+        return self._shape

@@ -37,7 +37,7 @@ class Jsonl(DatasetConfig):
     @property
     @override
     def recommended(self) -> Mapping[str, str]:  # type: ignore[override]
-        from prefixcap_datasets.embeddings import find_embeddings
+        from prefixcap_datasets.jsonl import find_embeddings
 
         file = find_embeddings(Path(self.path).expanduser(), self.embeddings)
         return {"encoder": "precomputed" if file else "clip"}

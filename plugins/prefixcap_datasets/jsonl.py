@@ -6,12 +6,13 @@ import json
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.dataset import Example, ImageItem
-from prefixcap_datasets.embeddings import Embeddings, find_embeddings
+from prefixcap.util.feature_files import SUFFIXES, FeatureFile
 from prefixcap_datasets.image_files import (
     ImageFiles,
     SplitDataset,
@@ -19,6 +20,9 @@ from prefixcap_datasets.image_files import (
     existing_folder,
     open_image,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 KEYS = ("image", "split", "captions")
 
@@ -42,10 +46,10 @@ def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) ->
     caption_file, image_folder = folder / captions, folder / images
     lines = read_lines(caption_file)
     file = find_embeddings(folder, embeddings)
-    features = Embeddings(file) if file else None
-    if features and features.shape[0] != len(lines):
+    features = FeatureFile(file) if file else None
+    if features and len(features) != len(lines):
         raise PrefixcapError(
-            f"{features.path} has {features.shape[0]} rows, but {caption_file} has {len(lines)} "
+            f"{features.path} has {len(features)} rows, but {caption_file} has {len(lines)} "
             "lines: row i belongs to line i"
         )
     if not features and not image_folder.is_dir():
@@ -59,7 +63,7 @@ def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) ->
             index=index,
             path=image,
             open=partial(open_image, image) if image else None,
-            embedding=partial(features.row, index) if features else None,
+            embedding=partial(_finite_row, features, index) if features else None,
             digest=partial(_image_digest, files, image, features, index),
         )
         example = Example(image=item, references=line.captions)
@@ -67,14 +71,41 @@ def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) ->
     return SplitDataset(str(folder), examples, [caption_file], settings="jsonl")
 
 
+def _finite_row(features: FeatureFile, index: int) -> np.ndarray:
+    import numpy as np
+
+    row = features.row(index)
+    if not np.isfinite(row).all():
+        raise PrefixcapError(f"{features.path}: row {index} has values that are not finite")
+    return row
+
+
 def _image_digest(
-    files: ImageFiles, path: Path | None, embeddings: Embeddings | None, row: int
+    files: ImageFiles, path: Path | None, features: FeatureFile | None, row: int
 ) -> str:
     parts = (
         None if path is None else files.digest(path),
-        None if embeddings is None else embeddings.digest(row),
+        None if features is None else features.digest(row),
     )
     return sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def find_embeddings(folder: Path, name: str | None) -> Path | None:
+    """Return the named embedding file, or the folder's only one, or None if it has none.
+
+    Raises:
+        PrefixcapError: If none is named and there is more than one.
+    """
+    if name is not None:
+        return folder / name
+    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise PrefixcapError(
+            f"{folder} has more than one embedding file ({names}): "
+            f"choose one, such as embeddings={files[0].name}"
+        )
+    return files[0] if files else None
 
 
 def read_lines(path: Path) -> list[CaptionLine]:

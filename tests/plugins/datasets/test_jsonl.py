@@ -181,7 +181,7 @@ def test_missing_files_are_errors(folder: Path) -> None:
     assert "captions.jsonl, is not a folder" in sentence(folder / "captions.jsonl")
     assert "caption file" in sentence(folder, captions="no.jsonl")
     assert "no.npy does not exist" in sentence(folder, embeddings="no.npy")
-    assert "is neither .npy nor" in sentence(folder, embeddings="captions.jsonl")
+    assert "must be a .npy or .safetensors file" in sentence(folder, embeddings="captions.jsonl")
     (folder / "captions.jsonl").write_text("\n")
     assert "captions.jsonl is empty" in sentence(folder)
     (folder / "features.npy").unlink()
@@ -193,10 +193,10 @@ def test_missing_files_are_errors(folder: Path) -> None:
     ("array", "said"),
     [
         (np.zeros((2, 4)), "has 2 rows, but .* has 3 lines"),
-        (np.zeros(3), r"has the shape \(3,\), not \(images, width\)"),
-        (np.zeros((3, 0)), r"has the shape \(3, 0\)"),
-        (np.array([["a"], ["b"], ["c"]]), "has type <U1, not numbers"),
-        (np.array([[{}], [1], [2]]), "cannot be read: .*Python objects"),
+        (np.zeros(3), r"must be of shape \(B,D\) or \(B,N,D\), not \(3,\)"),
+        (np.zeros((3, 0)), r"must be of shape .*, not \(3, 0\)"),
+        (np.array([["a"], ["b"], ["c"]]), "must be numbers, not <U1"),
+        (np.array([[{}], [1], [2]]), "cannot be read as embeddings: .*Python objects"),
     ],
 )
 def test_embeddings_that_do_not_fit_are_errors(folder: Path, array: np.ndarray, said: str) -> None:
@@ -207,15 +207,16 @@ def test_embeddings_that_do_not_fit_are_errors(folder: Path, array: np.ndarray, 
 
 def test_broken_embeddings_are_errors(folder: Path) -> None:
     (folder / "features.npy").write_bytes(b"\x93NUMPY")
-    assert "features.npy cannot be read" in sentence(folder)
+    assert "features.npy: cannot be read" in sentence(folder)
     (folder / "features.safetensors").write_bytes(b"x" * 20)
     assert "more than one embedding file (features.npy, features.s" in sentence(folder)
-    assert "features.safetensors cannot be read" in sentence(
+    assert "features.safetensors: cannot be read" in sentence(
         folder, embeddings="features.safetensors"
     )
     save_file({"a": torch.zeros(3, 1), "b": torch.zeros(1)}, folder / "features.safetensors")
-    assert "must hold one tensor, not 2: a, b" in sentence(
-        folder, embeddings="features.safetensors"
+    assert (
+        "has 2 tensors: choose one with the key of the encoder 'precomputed', which is"
+        in sentence(folder, embeddings="features.safetensors")
     )
 
 
