@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -69,17 +70,15 @@ def import_checkpoint(
     """
     path = Path(path)
     registry = registry or default_registry()
-    models: dict[str, LanguageModel] = {}
     folder = str(Path(lm).resolve()) if Path(lm).is_dir() else lm
 
     def config(init: str) -> LMConfig:
         return registry.from_json(LMConfig, {"name": "hf", "model": folder, "init": init})
 
+    @cache
     def build(init: str) -> LanguageModel:
-        if init not in models:
-            with torch.random.fork_rng(devices=[]):
-                models[init] = config(init).build("cpu", "float32")
-        return models[init]
+        with torch.random.fork_rng(devices=[]):
+            return config(init).build("cpu", "float32")
 
     checkpoint = read(
         path,
@@ -98,9 +97,8 @@ def import_checkpoint(
     tuning = registry.parse(TuningConfig, "full" if checkpoint.lm else "frozen")
     tuning.build().apply(model.module)
     mapper_config = registry.from_json(MapperConfig, _mapper_settings(checkpoint))
-    norm = FeatureNorm(
-        torch.zeros(checkpoint.feature_width), feature_scale, normalize=normalize_prefix
-    )
+    mean = torch.zeros(checkpoint.feature_width)
+    norm = FeatureNorm(mean, feature_scale, normalize=normalize_prefix)
     # features that were scaled without being normalised are not an encoder's own
     own = normalize_prefix or feature_scale == 1.0
     encoder = _ENCODERS.get(checkpoint.feature_width) if own else None
