@@ -113,8 +113,8 @@ def test_features_of_another_width(shell: Shell, study: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("array", "sentence"),
     [
-        (np.zeros(7), "expected numbers (B,D) or (B,N,D), found float64 of shape (7,)"),
-        (np.zeros((0, 7)), "the file has no rows"),
+        (np.zeros(7), "features must be of shape (B,D) or (B,N,D), not (7,)"),
+        (np.zeros((0, 7)), "features must be of shape (B,D) or (B,N,D), not (0, 7)"),
         (np.array([[0.0] * 7, [np.nan] * 7]), "row 1 is not finite"),
     ],
 )
@@ -129,7 +129,7 @@ def test_invalid_features(
 def test_a_file_without_features(shell: Shell, study: Path, tmp_path: Path) -> None:
     (tmp_path / "f.npy").write_text("hello")
     sentence = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
-    assert sentence.startswith(f"--features {tmp_path / 'f.npy'}: cannot be read as .npy")
+    assert sentence.startswith(f"--features {tmp_path / 'f.npy'}: cannot be read as features")
 
 
 def test_a_missing_run(shell: Shell, tmp_path: Path) -> None:

@@ -124,37 +124,17 @@ def _as_tensor(array: Any) -> Tensor:
 def _read_features(path: Path) -> Any:
     import numpy as np
 
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
+    from prefixcap.util.feature_files import FeatureFile
 
-            tensors = load_file(path)
-            if len(tensors) != 1:
-                raise PrefixcapError(
-                    f"{path}: expected one tensor of features, found {sorted(tensors)}"
-                )
-            features = next(iter(tensors.values()))
-        else:
-            features = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise PrefixcapError(f"--features {path}: there is no such file") from None
-    except PrefixcapError:
-        raise
-    except Exception as error:  # numpy and safetensors each have errors of their own
-        raise PrefixcapError(
-            f"--features {path}: cannot be read as .npy or .safetensors: {error}"
-        ) from error
-    if features.ndim not in (2, 3) or features.dtype.kind not in "fiu":
-        raise PrefixcapError(
-            f"--features {path}: expected numbers (B,D) or (B,N,D), found {features.dtype} of "
-            f"shape {features.shape}"
-        )
-    if not len(features):
-        raise PrefixcapError(f"--features {path}: the file has no rows")
+    try:
+        file = FeatureFile(path)
+    except PrefixcapError as error:
+        raise PrefixcapError(f"--features {error}") from error
+    features = np.stack([file.row(index) for index in range(len(file))])
     if not np.isfinite(features).all():
         rows = np.flatnonzero(~np.isfinite(features).reshape(len(features), -1).all(1))
         raise PrefixcapError(f"--features {path}: row {rows[0]} is not finite")
-    return features.astype("float32")
+    return features
 
 
 def _line(label: str | int | Path, hypotheses: list[Hypothesis], as_json: bool) -> str:

@@ -29,7 +29,7 @@ class FeatureFile:
 
     def __init__(self, path: Path, key: str = "", kinds: str = "fiu") -> None:
         if path.suffix not in SUFFIXES:
-            raise PrefixcapError(f"{path}: embeddings must be a .npy or .safetensors file")
+            raise PrefixcapError(f"{path}: features must be a .npy or .safetensors file")
         if not path.is_file():
             near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             raise PrefixcapError(f"{path} does not exist{nearest(path.name, near)}")
@@ -38,7 +38,7 @@ class FeatureFile:
         self._read, self.shape = _open_npy(path, kinds) if is_npy else _open_tensor(path, key)
         if len(self.shape) not in (2, 3) or 0 in self.shape:
             raise PrefixcapError(
-                f"{path}: embeddings must be of shape (B,D) or (B,N,D), not {self.shape}"
+                f"{path}: features must be of shape (B,D) or (B,N,D), not {self.shape}"
             )
 
     def __len__(self) -> int:
@@ -62,10 +62,10 @@ def _open_npy(path: Path, kinds: str) -> tuple[Callable[[int], Any], tuple[int, 
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise PrefixcapError(f"{path}: cannot be read as embeddings: {error}") from error
+        raise PrefixcapError(f"{path}: cannot be read as features: {error}") from error
     if array.dtype.kind not in kinds:
         allowed = "floating-point numbers" if kinds == "f" else "numbers"
-        raise PrefixcapError(f"{path}: embeddings must be {allowed}, not {array.dtype}")
+        raise PrefixcapError(f"{path}: features must be {allowed}, not {array.dtype}")
     return array.__getitem__, array.shape
 
 
@@ -75,7 +75,7 @@ def _open_tensor(path: Path, key: str) -> tuple[Callable[[int], Any], tuple[int,
     try:
         file: Any = safe_open(path, framework="pt")  # numpy has no bfloat16
     except (OSError, SafetensorError) as error:
-        raise PrefixcapError(f"{path}: cannot be read as embeddings: {error}") from error
+        raise PrefixcapError(f"{path}: cannot be read as features: {error}") from error
     names = sorted(file.keys())
     if not key and len(names) != 1:
         raise PrefixcapError(

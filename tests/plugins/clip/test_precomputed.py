@@ -110,7 +110,7 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         "feature.npy": "does not exist; did you mean 'features.npy'",
         "flat.npy": r"must be of shape \(B,D\) or \(B,N,D\), not \(4,\)",
         "whole.npy": "must be floating-point numbers, not int64",
-        "broken.npy": "cannot be read as embeddings",
+        "broken.npy": "cannot be read as features",
         "features.txt": "must be a .npy or .safetensors file",
     }.items():
         with pytest.raises(PrefixcapError, match=reason):

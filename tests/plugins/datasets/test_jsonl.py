@@ -196,7 +196,7 @@ def test_missing_files_are_errors(folder: Path) -> None:
         (np.zeros(3), r"must be of shape \(B,D\) or \(B,N,D\), not \(3,\)"),
         (np.zeros((3, 0)), r"must be of shape .*, not \(3, 0\)"),
         (np.array([["a"], ["b"], ["c"]]), "must be numbers, not <U1"),
-        (np.array([[{}], [1], [2]]), "cannot be read as embeddings: .*Python objects"),
+        (np.array([[{}], [1], [2]]), "cannot be read as features: .*Python objects"),
     ],
 )
 def test_embeddings_that_do_not_fit_are_errors(folder: Path, array: np.ndarray, said: str) -> None:
