@@ -1,11 +1,11 @@
-"""What an activation costs after a product, fused into it by oneDNN and in a pass of its own.
+"""The cost of an activation after a product: fused into it by oneDNN, or in a separate pass.
 
     python benchmarks/activations.py
     python benchmarks/activations.py --dtype bfloat16 --rows 5 64 320 --threads 1
 
-For the layer of GPT-2 small that has one: (R,768) to (R,3072). Each line gives the best of five
-times of the product alone, with oneDNN's fused activation, and with `PackedLinear`, the ratio of
-the two best times, and the largest error of ours against float64. Run it on an idle machine.
+For the layer of GPT-2 small with an activation, (R,768) to (R,3072). Each line gives the best of
+five times of the product alone, with oneDNN's fused activation, and with `PackedLinear`, the ratio
+of the two best times, and the largest error of ours against float64. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ EXACT: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def best(call: Callable[[], object], seconds: float = 0.5, repeats: int = 5) -> float:
-    """Returns the shortest mean time of a call, in milliseconds."""
+    """Return the shortest mean time of a call, in milliseconds."""
     start = time.perf_counter()
     call()
     count = max(1, int(seconds / repeats / (time.perf_counter() - start)))
-    found = []
+    times = []
     for _ in range(repeats):
         start = time.perf_counter()
         for _ in range(count):
             call()
-        found.append((time.perf_counter() - start) / count)
-    return 1000 * min(found)
+        times.append((time.perf_counter() - start) / count)
+    return 1000 * min(times)
 
 
 @torch.inference_mode()
 def measure(rows: int, dtype: torch.dtype, name: str) -> str:
-    """Times one activation after a product of that many rows; returns a line to print."""
+    """Measure one activation after a product of so many rows; return a line of the table."""
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(rows, 768, generator=stream).to(dtype)
     weight = (torch.randn(3072, 768, generator=stream) * 0.05).to(dtype)

@@ -3,16 +3,16 @@
     python benchmarks/decoding.py                 # everything; about an hour on two cores
     python benchmarks/decoding.py --quick         # the headline rows in a few minutes
     python benchmarks/decoding.py --methods beam --prefix 10 --dtypes bfloat16 --json beam.jsonl
-    python benchmarks/decoding.py --join beam.jsonl others.jsonl    # what was measured in parts
+    python benchmarks/decoding.py --join beam.jsonl others.jsonl    # merge partial measurements
 
 The model has GPT-2 small's shape and random weights. With `--lengths early` the stop token's logit
-grows with the position, for both sides, so that captions end after about 11 tokens, some sooner
-and some later, as people's do. Each row: captions a second of both, best of `--repeats` runs that
-alternate; the ratio at that batch; how many of the captions are the same; the share of what matrix
-products alone reach, measured beside the row (GFLOP/s); the most memory in use above what was
-before. The last table sets each against transformers at its own best batch, which is not tried at
-more images once it is plainly slower than at fewer. CPU seconds stand beside wall seconds: on a
-busy machine only those mean anything.
+grows with the position, for both sides, so that captions end after about 11 tokens, with a spread
+like that of human captions. Each row has the captions per second of both sides (the best of
+`--repeats` alternating runs), their ratio at that batch size, the share of identical captions, the
+share of the machine's rate of matrix products (GFLOP/s, measured next to the row), and the peak
+memory above what was in use before. The last table compares the best batch sizes of both sides;
+transformers is not run with more images once it is clearly slower than with fewer. On a busy
+machine only the ratio of CPU seconds is meaningful.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ tune_allocator()
 
 STEPS, STOP, NOISE = 15, 11, 0.2
 COUNTED = 64
-# a side that is so much slower than at a smaller batch is not tried at a larger one
-PLAINLY = 0.9
+# A side below this fraction of its rate at a smaller batch is not run at larger ones.
+CLEARLY_SLOWER = 0.9
 HEADER = (
     "dtype    method prefix ends batch    ours  theirs   ratio     cpu    same   share GFLOP/s"
     "    ours  theirs MiB  tokens: least-mean-most (standard deviation)"
@@ -64,8 +64,8 @@ def make_model(early: bool, shape: str, prefix_length: int = 10) -> Any:
         "gpt2": {},
     }
     config = GPT2Config(**sizes[shape])
-    # a head of its own, so that the stop token's logit can be set; it is GPT-2's but for the
-    # scale, which makes the likeliest tokens as likely as a trained model's
+    # A separate head, so that the stop token's logit can be set. It is GPT-2's, scaled so that the
+    # likeliest tokens are as likely as a trained model's.
     config.tie_word_embeddings = False
     model: Any = GPT2LMHeadModel(config)
     model.eval()
@@ -77,25 +77,25 @@ def make_model(early: bool, shape: str, prefix_length: int = 10) -> Any:
 
 
 def let_captions_end(model: Any, prefix_length: int, at: int = 11, begin: int = 3) -> None:
-    """Lets positions lean ever more in one direction, which the stop token's row points to.
+    """Shift the positions' embeddings increasingly towards the stop token's row of the head.
 
-    From the token `begin` on, the stop token's logit grows until it comes out on top after about
-    `at` tokens; each text has a noise of its own besides.
+    From token `begin` on, the stop token's logit grows until it is the largest after about `at`
+    tokens; each text also has noise of its own.
     """
     width, vocabulary = model.config.n_embd, model.lm_head.weight
-    lean = torch.randn(width) / width**0.5
+    direction = torch.randn(width) / width**0.5
     positions = model.transformer.wpe.weight
     steps = (torch.arange(len(positions)) - prefix_length - begin).clamp(min=0)
-    positions += 0.5 * steps[:, None] * lean
+    positions += 0.5 * steps[:, None] * direction
     vocabulary[STOP] = 0
     inputs = make_prefixes(8, prefix_length, width)
     for _ in range(at):
         tokens = model(inputs_embeds=inputs).logits[:, -1].argmax(-1)
         inputs = torch.cat([inputs, model.transformer.wte(tokens)[:, None]], 1)
-    found = model(inputs_embeds=inputs, output_hidden_states=True)
-    pull = (found.hidden_states[-1][:, -1] @ lean).mean()
-    top = found.logits[:, -1].max(-1).values.mean()
-    vocabulary[STOP] = torch.randn(width) * NOISE + top / pull * lean
+    output = model(inputs_embeds=inputs, output_hidden_states=True)
+    pull = (output.hidden_states[-1][:, -1] @ direction).mean()
+    top = output.logits[:, -1].max(-1).values.mean()
+    vocabulary[STOP] = torch.randn(width) * NOISE + top / pull * direction
 
 
 def make_prefixes(images: int, length: int, width: int) -> Tensor:
@@ -124,7 +124,7 @@ def in_batches(
 def ours(
     lm: Any, prefix: Tensor, method: str, early: bool, batch: int
 ) -> list[list[tuple[int, ...]]]:
-    found = prefixcap.decode(
+    captions = prefixcap.decode(
         lm,
         prefix,
         DECODERS[method],
@@ -132,7 +132,7 @@ def ours(
         stop_ids=[STOP] if early else [],
         max_rows=batch * ROWS[method],
     )
-    return [[hypothesis.ids for hypothesis in hypotheses] for hypotheses in found]
+    return [[hypothesis.ids for hypothesis in hypotheses] for hypotheses in captions]
 
 
 def limit(early: bool) -> int:
@@ -140,14 +140,14 @@ def limit(early: bool) -> int:
 
 
 class Ceiling:
-    """The rate of this model's own matrix products, by the kernel that is the fastest.
+    """The rate of the model's own matrix products with the fastest kernel.
 
-    A machine's speed may change within minutes, so it is measured beside each row, as the mean of
-    some hundred products: a single one may be luckier than any decoding can be.
+    A machine's speed may change within minutes, so it is measured next to each row, as the mean of
+    some hundred products; a single product may be faster than any average can be.
 
     Args:
-        model: whose products.
-        rows: how many rows are multiplied.
+        model: The model whose products are measured.
+        rows: The number of rows that are multiplied.
     """
 
     def __init__(self, model: Any, rows: int = 320) -> None:
@@ -162,7 +162,7 @@ class Ceiling:
         self._fastest = max(products, key=self._rate)
 
     def measure(self) -> float:
-        """Returns GFLOP/s, as of now."""
+        """Return the current GFLOP/s."""
         return self._rate(self._fastest, 1.0)
 
     def _rate(self, product: tuple[float, Callable[[], Tensor]], seconds: float = 0.3) -> float:
@@ -173,26 +173,26 @@ class Ceiling:
 
 
 def gflop(model: Any, lm: Any, prefix: Tensor, method: str, early: bool, batch: int) -> float:
-    """The matrix products of one caption, with its prefix run once.
+    """Return the operations of one caption in GFLOP, with its prefix run once.
 
-    Captions of one length are reckoned; those that end early are counted as they run (with
-    attention, a hundredth of it), by some images, since what a search still extends cannot be told.
+    For captions of fixed length they are computed. For early ends, the matrix products (and
+    attention, a hundredth of them) of some images are counted, since the number of rows varies.
     """
     if early:
         some = prefix[:COUNTED]
-        with counting() as found:
+        with counting() as flops:
             ours(lm, some, method, early, batch)
-        return 1e-9 * found.count / len(some)
+        return 1e-9 * flops.count / len(some)
     length, steps = prefix.shape[1], STEPS
     width, layers = model.config.n_embd, model.config.n_layer
     trunk, head = 12 * width**2 * layers, width * model.config.vocab_size
-    # of the prefix but its last position, the last layer's keys and values alone are needed
+    # The last layer computes only keys and values for the prefix, except for its last position.
     before = length * trunk - (length - 1) * 9 * width**2 + head
     return 2e-9 * float(before + (steps - 1) * ROWS[method] * (trunk + head))
 
 
 def cell(model: Any, options: argparse.Namespace, slower: bool, **where: Any) -> dict[str, Any]:
-    """Runs one row of the table; transformers' side is left out where it is plainly slower."""
+    """Measure one row of the table, without transformers if it is clearly slower."""
     method, length, early, batch = (where[key] for key in ("method", "prefix", "early", "batch"))
     images = max(batch * (2 if early else 1), min(options.images, 4 * batch))
     prefix = make_prefixes(images, length, model.config.n_embd).to(model.device, model.dtype)
@@ -242,34 +242,34 @@ def line(row: dict[str, Any]) -> str:
 
 
 def summary(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Each at its best batch against transformers at its own; what bfloat16 changed."""
+    """Compare both sides at their best batch sizes, and bfloat16 with float32."""
     keys = sorted({(r["dtype"], r["method"], r["prefix"], r["early"]) for r in rows}, key=str)
     names = ("dtype", "method", "prefix", "early")
     best = {}
     for key in keys:
-        found = [r for r in rows if tuple(r[name] for name in names) == key]
-        best[key] = found
-        mine = max(found, key=_rate("ours"))
-        other = max((r for r in found if r["theirs"]), key=_rate("theirs"))
+        group = [r for r in rows if tuple(r[name] for name in names) == key]
+        best[key] = group
+        mine = max(group, key=_rate("ours"))
+        other = max((r for r in group if r["theirs"]), key=_rate("theirs"))
         yield (
             f"{key[0]:8} {key[1]:6} P={key[2]:<3} {'early' if key[3] else 'fixed'}  ours "
             f"{mine['ours']:7.2f} at {mine['batch']:<4} transformers {other['theirs']:7.2f} at "
             f"{other['batch']:<4} {mine['ours'] / other['theirs']:5.2f}x"
         )
-    for key, found in best.items():
+    for key, group in best.items():
         slow = best.get(("float32", *key[1:]))
         if key[0] != "float32" and slow:
-            mine = max(found, key=_rate("ours"))
+            mine = max(group, key=_rate("ours"))
             other = max((r for r in slow if r["theirs"]), key=_rate("theirs"))
             yield (
                 f"{key[0]} {key[1]} P={key[2]} {'early' if key[3] else 'fixed'}: "
                 f"{mine['ours'] / other['theirs']:.2f}x transformers in float32"
             )
-    for (dtype, *rest), found in best.items():
+    for (dtype, *rest), group in best.items():
         exact = best.get(("float32", *rest))
         if dtype == "float32" or exact is None or rest[0] == "sample":
             continue
-        mine, other = (max(r, key=_rate("ours"))["captions"] for r in (found, exact))
+        mine, other = (max(r, key=_rate("ours"))["captions"] for r in (group, exact))
         pairs = list(zip(mine, other, strict=False))
         changed = sum(a != b for a, b in pairs) / len(pairs)
         yield f"{dtype} {rest[0]} P={rest[1]}: {changed:.0%} of captions differ from float32's"
@@ -292,8 +292,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cuda for a GPU")
     parser.add_argument("--shape", default="gpt2", choices=["gpt2", "tiny"])
     parser.add_argument("--quick", action="store_true", help="beam, P=10, few images, once")
-    parser.add_argument("--json", type=Path, help="add the rows to this file, one after another")
-    parser.add_argument("--join", nargs="+", type=Path, help="print the tables of such files")
+    parser.add_argument("--json", type=Path, help="append the rows to this file")
+    parser.add_argument("--join", nargs="+", type=Path, help="print the tables of these files")
     options = parser.parse_args()
     if options.quick:
         options.methods, options.prefix, options.batches = ["beam"], [10], [1, 16]
@@ -309,12 +309,12 @@ def main() -> None:
         print("\n".join(map(line, rows)))
     else:
         rows = list(measured(options))
-    print("\neach at its own best batch")
+    print("\nboth sides at their best batch sizes")
     print("\n".join(summary(rows)))
 
 
 def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Runs the table, row by row."""
+    """Measure the table row by row."""
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
@@ -333,7 +333,7 @@ def measured(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             rates: list[float] = []
             for batch in options.batches:
                 where = {"dtype": dtype, "method": method, "prefix": prefix}
-                slower = bool(rates) and rates[-1] < PLAINLY * max(rates)
+                slower = bool(rates) and rates[-1] < CLEARLY_SLOWER * max(rates)
                 row = cell(model, options, slower, **where, early=early, batch=batch)
                 rates += [] if slower else [row["theirs"]]
                 print(line(row), flush=True)

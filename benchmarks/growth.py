@@ -1,10 +1,10 @@
-"""How the engine's cost grows: captions a second, and peak memory, one setting changed at a time.
+"""How the engine's cost grows: captions per second and peak memory, one setting at a time.
 
     python benchmarks/growth.py --json growth.jsonl            # some minutes on two cores
     python benchmarks/growth.py --draw growth.jsonl docs/images/growth.svg
 
-Beam search on GPT-2 small's shape with random weights. What is not changed has the values of
-`USUAL`. Memory is what was in use at the peak above what the model and its packed copy hold.
+Beam search on GPT-2 small's shape with random weights. The other settings have the values of
+`USUAL`. Memory is the peak above what the model and its packed weights use.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ CHANGED = {
     "tokens": (5, 10, 15, 20, 30, 40),
 }
 LABELS = {
-    "batch": "images in a batch",
+    "batch": "images per batch",
     "beams": "beams",
     "prefix": "prefix length",
-    "tokens": "tokens a caption",
+    "tokens": "tokens per caption",
 }
 
 
 def measured(dtype: str, shape: str) -> Iterator[dict[str, Any]]:
-    """Runs each setting three times, and keeps the fastest."""
+    """Run each setting three times; yield the fastest run."""
     model = make_model(False, shape).to(dtype_named(dtype))
     lm = prefixcap.from_transformers(model)
     for changed, values in CHANGED.items():
@@ -70,24 +70,24 @@ def measured(dtype: str, shape: str) -> Iterator[dict[str, Any]]:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draws a panel for each setting: captions a second, and MiB on an axis of its own."""
+    """Draw a panel for each setting: captions per second, and MiB on a second axis."""
     import matplotlib
     from matplotlib import pyplot as plt
 
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 8}
     figure, panels = plt.subplots(1, len(CHANGED), figsize=(11, 2.4), layout="constrained")
     for panel, changed in zip(panels, CHANGED, strict=True):
-        found = [row for row in rows if row["changed"] == changed]
-        values = [row[changed] for row in found]
+        points = [row for row in rows if row["changed"] == changed]
+        values = [row[changed] for row in points]
         beside = panel.twinx()
-        panel.plot(values, [row["rate"] for row in found], "o-", color="tab:blue", markersize=3)
-        beside.plot(values, [row["memory"] for row in found], "s--", color="tab:red", markersize=3)
+        panel.plot(values, [row["rate"] for row in points], "o-", color="tab:blue", markersize=3)
+        beside.plot(values, [row["memory"] for row in points], "s--", color="tab:red", markersize=3)
         panel.set_xlabel(LABELS[changed])
         panel.set_ylim(bottom=0)
         beside.set_ylim(bottom=0)
         if changed == "batch":
             panel.set_xscale("log", base=2)
-            panel.set_ylabel("captions a second", color="tab:blue")
+            panel.set_ylabel("captions per second", color="tab:blue")
     beside.set_ylabel("MiB at the peak (dashed)", color="tab:red")
     figure.savefig(path, metadata={"Date": None})
 
@@ -96,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--shape", default="gpt2", choices=["gpt2", "tiny"])
-    parser.add_argument("--json", type=Path, help="add the rows to this file")
+    parser.add_argument("--json", type=Path, help="append the rows to this file")
     parser.add_argument("--draw", nargs=2, type=Path, metavar=("JSON", "SVG"))
     options = parser.parse_args()
     if options.draw:

@@ -1,4 +1,4 @@
-"""What the benchmarks measure with: time, memory, and the machine's name."""
+"""Shared by the benchmarks: measuring time and memory, and the machine's name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 @attrs.define
 class Run:
-    """One side's best run."""
+    """The best run of one side."""
 
     seconds: float = float("inf")
     cpu: float = float("inf")
@@ -30,7 +30,7 @@ class Run:
 
 
 class Allocated(ctypes.Structure):
-    """What mallinfo2(3) returns; the bytes in use are `uordblks` and `hblkhd`."""
+    """The result of mallinfo2(3); the bytes in use are `uordblks` and `hblkhd`."""
 
     _fields_: ClassVar = [
         (name, ctypes.c_size_t)
@@ -50,26 +50,26 @@ class Allocated(ctypes.Structure):
 
 
 def allocated() -> int:
-    """The bytes in use, or 0 where the C library does not tell: free memory may still be held."""
+    """Return the bytes in use, without memory that was freed but kept; 0 if unknown."""
     if platform.libc_ver()[0] != "glibc":
         return 0
     ask = getattr(ctypes.CDLL(None), "mallinfo2", None)  # glibc 2.33 or later
     if ask is None:
         return 0
     ask.restype = Allocated
-    found = ask()
-    return int(found.uordblks + found.hblkhd)
+    info = ask()
+    return int(info.uordblks + info.hblkhd)
 
 
 @contextmanager
-def peak_memory(found: Run, device: torch.device = CPU) -> Iterator[None]:
-    """Notes the most memory in use on the device above what was before."""
+def peak_memory(run: Run, device: torch.device = CPU) -> Iterator[None]:
+    """Record the peak memory on the device above what was in use before."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         yield
-        found.memory = max(found.memory, torch.cuda.max_memory_allocated(device) - before)
+        run.memory = max(run.memory, torch.cuda.max_memory_allocated(device) - before)
         return
     before = most = allocated()
     over = threading.Event()
@@ -86,13 +86,13 @@ def peak_memory(found: Run, device: torch.device = CPU) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        found.memory = max(found.memory, most - before)
+        run.memory = max(run.memory, most - before)
 
 
 def timed(
     run: Run, call: Callable[[], list[list[tuple[int, ...]]]], device: torch.device = CPU
 ) -> None:
-    """Calls once, and keeps the shortest time."""
+    """Call once, and record the time if it is the shortest."""
     with peak_memory(run, device):
         settle(device)
         wall, cpu = time.perf_counter(), time.process_time()
@@ -103,13 +103,13 @@ def timed(
 
 
 def settle(device: torch.device) -> None:
-    """Waits until the device has done what it was told to."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def processor(device: torch.device = CPU) -> str:
-    """The name of the processor or GPU, where the system tells it."""
+    """Return the name of the processor or GPU, if the system provides it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     known = Path("/proc/cpuinfo")
@@ -121,9 +121,9 @@ def processor(device: torch.device = CPU) -> str:
 def rate(
     calls: Sequence[Callable[[], object]], seconds: float, device: torch.device = CPU
 ) -> float:
-    """Tells how many calls, made in turn for so many seconds, are done a second."""
+    """Return the number of calls per second when calling in turn for so many seconds."""
     turns, count = itertools.cycle(calls), 0
-    together = 10 if device.type == "cuda" else 1  # a GPU is told more than it has done
+    together = 10 if device.type == "cuda" else 1  # a GPU queues work
     start = time.perf_counter()
     while (took := time.perf_counter() - start) < seconds:
         for call in itertools.islice(turns, together):

@@ -52,7 +52,7 @@ def features() -> Tensor:
 def make(folder: Path, tuning: str = "frozen", dtype: str = "float32") -> Captioner:
     registry = default_registry()
     lm_config = registry.parse(LMConfig, f"hf:model={folder}")
-    model = train(
+    captioner = train(
         lm_config.build(dtype=dtype),
         registry.parse(MapperConfig, "mlp"),
         2,
@@ -63,11 +63,9 @@ def make(folder: Path, tuning: str = "frozen", dtype: str = "float32") -> Captio
     )
     np.save(folder / "features.npy", features().numpy())
     encoder_config = registry.parse(EncoderConfig, f"precomputed:path={folder}/features.npy")
-    return model.captioner(
-        lm_config=lm_config,
-        encoder_config=encoder_config,
-        encoder_digest=encoder_config.build().digest(),
-    )
+    captioner.lm_config, captioner.encoder_config = lm_config, encoder_config
+    captioner.encoder_digest = encoder_config.build().digest()
+    return captioner
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,7 @@ def test_a_caption_may_be_as_long_as_the_positions_last(decoder: str) -> None:
         ({"decoder": "beam:n=9"}, r"n must be at most num_beams \(5\), not 9"),
         ({"tokenizer": object()}, "has its own tokenizer: leave out `tokenizer`"),
         ({"model": torch.nn.Linear(2, 2)}, "a causal language model of transformers, not Linear"),
-        ({"n": 6, "decoder": "beam"}, "6 captions an image were asked for, but num_beams is 5"),
+        ({"n": 6, "decoder": "beam"}, "6 captions per image were requested, but num_beams is 5"),
     ],
 )
 def test_what_does_not_fit_is_said(arguments: dict[str, object], sentence: str) -> None:

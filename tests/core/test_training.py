@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
@@ -23,7 +24,7 @@ from prefixcap.training.batches import TokenizedCaption, batches, find_end, pad,
 from prefixcap.training.checkpoint import TrainingCheckpoint
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
-from prefixcap.training.train import Trained, train
+from prefixcap.training.train import train
 from prefixcap.training.trainer import Trainer, fused_activations
 
 WORDS = ("a", "dog", "cat", "runs", "sits", "red", "blue", ".", "two", "on", "grass", "snow")
@@ -86,7 +87,7 @@ def world(images: int = 24) -> tuple[Tensor, list[list[str]]]:
     return features, captions
 
 
-def trained(lm: LanguageModel | None = None, tuning: str = "full", **options: Any) -> Trained:
+def trained(lm: LanguageModel | None = None, tuning: str = "full", **options: Any) -> Captioner:
     features, captions = world()
     settings = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-2, "lm_lr_scale": 1.0, **options}
     extra = {
@@ -104,7 +105,7 @@ def trained(lm: LanguageModel | None = None, tuning: str = "full", **options: An
     )
 
 
-def weights(model: Trained) -> list[Tensor]:
+def weights(model: Captioner) -> list[Tensor]:
     return [*model.prefixer.state_dict().values(), *model.lm.module.parameters()]
 
 
@@ -114,7 +115,7 @@ def weights(model: Trained) -> list[Tensor]:
 def test_a_trained_model_says_what_is_in_the_image() -> None:
     model = trained(epochs=60)
     features, _ = world()
-    captions = model.captioner().caption(features=features[:6], decoder="greedy")
+    captions = model.caption(features=features[:6], decoder="greedy")
     for number, found in enumerate(captions):
         assert COLOURS[number % 2] in found[0].text
         assert COLOURS[1 - number % 2] not in found[0].text
@@ -239,7 +240,7 @@ class KeptAt(TrainingCheckpoint):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted() -> dict[str, Trained]:
+def uninterrupted() -> dict[str, Captioner]:
     return {tuning: with_val(tuning) for tuning in ("frozen", "full")}
 
 
@@ -249,7 +250,7 @@ def with_val(
     die_at: int = 0,
     lm: LanguageModel | None = None,
     val_captions: list[list[str]] | None = None,
-) -> Trained:
+) -> Captioner:
     """Trains 6 steps an epoch with dropout, until val is not better."""
 
     def progress(done: int, _total: int, _info: object) -> None:
@@ -274,7 +275,7 @@ def with_val(
     )
 
 
-def same(one: Trained, two: Trained) -> bool:
+def same(one: Captioner, two: Captioner) -> bool:
     histories = [{k: v for k, v in m.history.items() if k != "seconds"} for m in (one, two)]
     return histories[0] == histories[1] and all(
         torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True)
@@ -288,7 +289,7 @@ def same(one: Trained, two: Trained) -> bool:
 )
 @settings(max_examples=12, deadline=None)
 def test_a_killed_training_ends_with_the_same_bits(
-    uninterrupted: dict[str, Trained],
+    uninterrupted: dict[str, Captioner],
     tmp_path_factory: pytest.TempPathFactory,
     tuning: str,
     die_at: int,
@@ -303,7 +304,7 @@ def test_a_killed_training_ends_with_the_same_bits(
 
 
 def test_a_training_that_is_killed_again_and_again_ends_the_same(
-    uninterrupted: dict[str, Trained], tmp_path: Path
+    uninterrupted: dict[str, Captioner], tmp_path: Path
 ) -> None:
     steps = len(uninterrupted["full"].history["loss"])
     for step in range(1, steps + 1):

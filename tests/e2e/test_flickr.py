@@ -46,7 +46,7 @@ def test_a_small_model_from_scratch_beats_the_nearest_caption(shared: Path, tmp_
     captions = {s: [e.references for e in each] for s, each in examples.items()}
     lm_config = registry.parse(LMConfig, f"hf:model={shared}/data/clipcap,init=random")
 
-    model = train(
+    trained = train(
         lm_config.build(),
         registry.parse(MapperConfig, "mlp"),
         10,
@@ -59,10 +59,9 @@ def test_a_small_model_from_scratch_beats_the_nearest_caption(shared: Path, tmp_
         val_features=features["val"],
         val_captions=captions["val"],
     )
-    run = model.captioner(
-        lm_config=lm_config, encoder_config=encoder_config, encoder_digest=encoder.digest()
-    ).save(tmp_path / "run")
-    captioner = Captioner.load(run)
+    trained.lm_config, trained.encoder_config = lm_config, encoder_config
+    trained.encoder_digest = encoder.digest()
+    captioner = Captioner.load(trained.save(tmp_path / "run"))
     images = [example.image for example in examples["test"]]
     found = captioner.caption(images, decoder="beam:num_beams=5")
 

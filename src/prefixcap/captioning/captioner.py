@@ -46,7 +46,7 @@ _MAPPED_TOGETHER = 1024
 class Captioner:
     """A language model, a mapper that writes its prefixes, and an encoder for images.
 
-    `Captioner.load` reads a saved one; `Trained.captioner` makes one after training.
+    `Captioner.load` reads a saved one, and `train` returns one.
 
     Attributes:
         lm: The language model, as trained.
@@ -63,7 +63,9 @@ class Captioner:
         stop_ids: The tokens that end a caption.
         stop_visible: Whether the stop token's text belongs to the caption.
         trained_parameters: The number of trained parameters.
-        history: See `Trained.history`.
+        history: "loss" of each step; for each epoch "train_loss", "seconds" and, with validation
+            data, "val_loss"; "best_epoch" (from 1); "flops" of all steps, forward and backward;
+            "features", the result of `FeatureNorm.measure` for the training images.
         save_lm: Whether `save` writes all weights of the language model, so that loading needs
             only its config and tokenizer.
     """

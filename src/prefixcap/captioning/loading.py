@@ -21,6 +21,11 @@ from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry
 from prefixcap.util.runtime import dtype_named
 
+# The entries of the config that are arguments of `Captioner` as they are.
+_COPIED = (
+    *("lm_digest", "encoder_digest", "training", "seed", "stop_visible"),
+    *("trained_parameters", "history"),
+)
 _PROBE = "A black dog runs, and two children in red watch it."
 
 
@@ -75,18 +80,7 @@ def restore(
         "encoder_config": None if encoder is None else registry.from_json(EncoderConfig, encoder),
         "stop_ids": tuple(config["stop_ids"]),
         "save_lm": len(stored) > len(trained),
-        **{
-            key: config[key]
-            for key in (
-                "lm_digest",
-                "encoder_digest",
-                "training",
-                "seed",
-                "stop_visible",
-                "trained_parameters",
-                "history",
-            )
-        },
+        **{key: config[key] for key in _COPIED},
     }
 
 

@@ -117,20 +117,25 @@ class NativeNetwork(Network):
         return self._head.top_tokens(last, count)
 
 
+def _cache_shape(embedding: Tensor, layers: int, heads: int, width: int) -> CacheShape:
+    """Return the sizes of a cache for a model with token embeddings (V,E)."""
+    return CacheShape(
+        layers=layers,
+        heads=heads,
+        width=width,
+        vocab_size=len(embedding),
+        dtype=embedding.dtype,
+        device=embedding.device,
+    )
+
+
 class GPT2Network(NativeNetwork):
     """GPT-2 (Radford 2019), as transformers' `GPT2LMHeadModel` computes it."""
 
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.transformer
         first = body.wte.weight
-        shape = CacheShape(
-            layers=config.n_layer,
-            heads=config.n_head,
-            width=config.n_embd // config.n_head,
-            vocab_size=config.vocab_size,
-            dtype=first.dtype,
-            device=first.device,
-        )
+        shape = _cache_shape(first, config.n_layer, config.n_head, config.n_embd // config.n_head)
         layers = [_GPT2Layer(block, config, shape.width) for block in body.h]
         head = LMHead(model.lm_head.weight, model.lm_head.bias)
         super().__init__(shape, first.detach(), layers, body.ln_f, head)
@@ -181,14 +186,8 @@ class OPTNetwork(NativeNetwork):
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.model.decoder
         first = body.embed_tokens.weight
-        shape = CacheShape(
-            layers=len(body.layers),
-            heads=config.num_attention_heads,
-            width=config.hidden_size // config.num_attention_heads,
-            vocab_size=config.vocab_size,
-            dtype=first.dtype,
-            device=first.device,
-        )
+        heads = config.num_attention_heads
+        shape = _cache_shape(first, len(body.layers), heads, config.hidden_size // heads)
         layers = [_OPTLayer(layer, config, shape.width) for layer in body.layers]
         head = LMHead(model.lm_head.weight, model.lm_head.bias)
         super().__init__(shape, first.detach(), layers, body.final_layer_norm, head)
@@ -218,15 +217,8 @@ class LlamaNetwork(NativeNetwork):
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.model
         first = body.embed_tokens.weight
-        attention = body.layers[0].self_attn
-        shape = CacheShape(
-            layers=len(body.layers),
-            heads=config.num_key_value_heads,
-            width=attention.head_dim,
-            vocab_size=config.vocab_size,
-            dtype=first.dtype,
-            device=first.device,
-        )
+        width = body.layers[0].self_attn.head_dim
+        shape = _cache_shape(first, len(body.layers), config.num_key_value_heads, width)
         layers = [_LlamaLayer(layer, config, shape) for layer in body.layers]
         head = LMHead(model.lm_head.weight, model.lm_head.bias)
         super().__init__(shape, first.detach(), layers, body.norm, head)

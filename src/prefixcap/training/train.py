@@ -6,20 +6,18 @@ import copy
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
 import torch
 from torch import Tensor
 
 from prefixcap.captioning.captioner import Captioner
-from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin import specs
-from prefixcap.training.batches import CaptionEnd, TokenizedCaption, find_end, tokenize
+from prefixcap.training.batches import TokenizedCaption, find_end, tokenize
 from prefixcap.training.checkpoint import TrainingCheckpoint, own_randomness
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
@@ -27,72 +25,7 @@ from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.trainer import fused_activations
 
 if TYPE_CHECKING:
-    from prefixcap.interfaces.encoder import EncoderConfig
-    from prefixcap.interfaces.language_model import LMConfig
-
-
-@attrs.frozen(kw_only=True, repr=False)
-class Trained:
-    """The result of a training.
-
-    Attributes:
-        lm: The language model, with its trained parameters if the tuning selected some.
-        lm_digest: The language model's digest before training.
-        prefixer: Maps features to prefixes; contains the trained mapper.
-        mapper_config: The mapper's config.
-        tuning_config: Which parameters of the language model were trained.
-        config: The settings.
-        seed: The seed of all randomness.
-        end: The end of captions.
-        trained_parameters: The number of trained parameters.
-        history: "loss" of each step; for each epoch "train_loss", "seconds" and, with validation
-            data, "val_loss"; "best_epoch" (from 1); "flops" of all steps, forward and backward;
-            "features", the result of `FeatureNorm.measure` for the training images.
-    """
-
-    lm: LanguageModel
-    lm_digest: str
-    prefixer: Prefixer
-    mapper_config: MapperConfig
-    tuning_config: TuningConfig
-    config: TrainingConfig
-    seed: int
-    end: CaptionEnd
-    trained_parameters: int
-    history: dict[str, Any]
-
-    def __repr__(self) -> str:
-        return (
-            f"Trained(mapper={specs.to_spec(self.mapper_config)!r}, "
-            f"prefix_length={self.prefixer.shape.prefix_length}, "
-            f"tuning={specs.to_spec(self.tuning_config)!r}, "
-            f"epochs={len(self.history['train_loss'])}, loss={self.history['train_loss'][-1]:.3f})"
-        )
-
-    def captioner(
-        self,
-        *,
-        lm_config: LMConfig | None = None,
-        encoder_config: EncoderConfig | None = None,
-        encoder_digest: str | None = None,
-    ) -> Captioner:
-        """Return a captioner; to save it, or to caption images, pass the configs."""
-        return Captioner(
-            lm=self.lm,
-            prefixer=self.prefixer,
-            mapper_config=self.mapper_config,
-            tuning_config=self.tuning_config,
-            lm_config=lm_config,
-            lm_digest=self.lm_digest,
-            encoder_config=encoder_config,
-            encoder_digest=encoder_digest,
-            training=self.config.to_json(),
-            seed=self.seed,
-            stop_ids=(self.end.token,),
-            stop_visible=self.end.visible,
-            trained_parameters=self.trained_parameters,
-            history=self.history,
-        )
+    pass
 
 
 def train(
@@ -108,9 +41,9 @@ def train(
     val_features: Tensor | None = None,
     val_captions: Sequence[Sequence[str]] | None = None,
     progress: Progress | None = None,
-    on_epoch: Callable[[int, Trained], None] | None = None,
+    on_epoch: Callable[[int, Captioner], None] | None = None,
     checkpoint: TrainingCheckpoint | None = None,
-) -> Trained:
+) -> Captioner:
     """Train a mapper, and the parameters of the language model that the tuning selects.
 
     The given language model is not changed: a tuned one is a copy. The global random states of
@@ -135,6 +68,7 @@ def train(
 
     Returns:
         The model of the epoch that `config.keep` selects; without validation data the last one.
+        To save it, or to caption images, set its `lm_config` and `encoder_config`.
 
     Raises:
         PrefixcapError: If arguments do not fit each other, or the loss is not finite.
@@ -159,20 +93,21 @@ def train(
             checkpoint.key = specs.digest(digest, *settings, *data)
         loop = TrainingLoop(lm, prefixer, config, tokenized, features, seed, checkpoint)
         loop.history["features"] = prefixer.norm.measure(features)
-        trained = Trained(
+        captioner = Captioner(
             lm=lm,
-            lm_digest=digest,
             prefixer=prefixer,
             mapper_config=mapper_config,
             tuning_config=tuning_config,
-            config=config,
+            lm_digest=digest,
+            training=config.to_json(),
             seed=seed,
-            end=end,
+            stop_ids=(end.token,),
+            stop_visible=end.visible,
             trained_parameters=sum(p.numel() for p in loop.trainer.parameters),
             history=loop.history,
         )
-        loop.run(val, progress, (lambda n: on_epoch(n, trained)) if on_epoch else None)
-    return trained
+        loop.run(val, progress, (lambda n: on_epoch(n, captioner)) if on_epoch else None)
+    return captioner
 
 
 def _digest(features: Tensor, captions: Sequence[TokenizedCaption]) -> str:

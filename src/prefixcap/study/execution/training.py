@@ -49,7 +49,7 @@ def train(
             return None
         model = planned.model
         with run.reporter.task(title, 1, "steps") as task:
-            trained = fit(
+            captioner = fit(
                 lm,
                 model.mapper,
                 model.prefix_length,
@@ -63,11 +63,8 @@ def train(
                 progress=_progress(task),
                 checkpoint=TrainingCheckpoint(planned.folder / TRAINING),
             )
-        captioner = trained.captioner(
-            lm_config=model.lm,
-            encoder_config=model.encoder,
-            encoder_digest=images.cache.encoder.digest(),
-        )
+        captioner.lm_config, captioner.encoder_config = model.lm, model.encoder
+        captioner.encoder_digest = images.cache.encoder.digest()
         models.save(planned.folder, planned.key, captioner)
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
         timings.record(run.files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
