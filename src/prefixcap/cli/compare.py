@@ -50,7 +50,6 @@ def compare(
 
     A and B are studies, rows of studies, or files of predictions on the same images.
     """
-    options.check_correction(correction)
     if second is None:
         for option, given in (("--metrics", bool(metrics)), ("--common", common)):
             if given:
@@ -66,7 +65,6 @@ def compare(
         if references is not None and all(each is None or each.study for each in (one, two)):
             raise PrefixcapError("--references is for files of predictions: a study has its own")
         if two is None:
-            correction = correction or comparison.usual_correction(one)
             answer, text = _table(one, scores, correction, width)
         else:
             result = comparison.compare(
@@ -84,16 +82,18 @@ def compare(
 
 
 def _table(
-    selection: Selection, scores: list[str] | None, correction: str, width: int
+    selection: Selection, scores: list[str] | None, correction: str | None, width: int
 ) -> tuple[dict[str, Any], str]:
     from prefixcap.cli.table import fitting
-    from prefixcap.study.analysis.analysis import analyze
+    from prefixcap.study.analysis.analysis import analyze, correction_for
     from prefixcap.study.analysis.comparison_text import pick_scores
     from prefixcap.study.analysis.tables import legend, markdown, table, wrapped
 
     if selection.study is None:
         raise PrefixcapError(f"{selection.text} is a file: name another one to compare it with")
-    study, analysis = selection.study, analyze(selection.study)
+    study = selection.study
+    correction = correction_for(study, chosen=correction)
+    analysis = analyze(study)
     cells = {cell for row in selection.rows for cell in row.cells}
     shown = analysis if selection.complete else analysis.subset(cells)
     if scores:

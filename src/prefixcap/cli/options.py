@@ -8,10 +8,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.plugin import specs
 from prefixcap.study.definition.options import EPOCHS, FIELDS, OPTIONS
-from prefixcap.study.definition.study import CORRECTIONS
 
 DEFAULT_EVAL_METRICS = ("bleu", "meteor", "rouge", "cider")
 _MANY = "Repeatable, or a comma list."
@@ -75,16 +73,6 @@ def _parameter(name: str, single: bool) -> inspect.Parameter:
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given, without those left at their defaults."""
     return {k: v for k, v in values.items() if v is not None and v is not False and v != []}
-
-
-def check_correction(name: str | None) -> None:
-    """Check the name of a correction, if one was given.
-
-    Raises:
-        PrefixcapError: If there is no such correction.
-    """
-    if name is not None and name not in CORRECTIONS:
-        raise PrefixcapError(f"--correction cannot be {name!r}{nearest(name, CORRECTIONS)}")
 
 
 def many(values: Sequence[str] | None, default: Sequence[str]) -> list[str]:

@@ -17,72 +17,39 @@ from prefixcap.report import findings, gallery, reproduce, training
 from prefixcap.report import rows as report_rows
 from prefixcap.report.content import Content, Gallery, Measures, ReportRow
 from prefixcap.report.numbers import counted
-from prefixcap.study.analysis.analysis import CORRECTIONS, MAIN, TITLES, Analysis, analyze, compute
+from prefixcap.study.analysis.analysis import (
+    MAIN,
+    TITLES,
+    Analysis,
+    analyze,
+    compute,
+    correction_for,
+)
 from prefixcap.study.analysis.reader import SavedStudy, load_study
-from prefixcap.study.artifacts.folder import StudyFolder
-from prefixcap.study.definition.study import HOLM
 from prefixcap.util import versions
 from prefixcap.util.progress import Reporter, Silent
 
 DIVERSITY = ("Distinct_2", "Distinct_1", "Vocabulary", "Distinct_captions")
 
 
-@attrs.frozen(kw_only=True)
-class ReportOptions:
-    """The options of a report.
-
-    Attributes:
-        score: The main score; by default the first usual one that was scored.
-        images: The maximum number of images in the gallery.
-        correction: The correction for multiple comparisons; by default the study's own.
-    """
-
-    score: str | None = None
-    images: int = 200
-    correction: str | None = None
-
-    def __attrs_post_init__(self) -> None:
-        if self.images < 0:
-            raise PrefixcapError(f"--images must be at least 0, not {self.images}")
-        if self.correction is not None and self.correction not in CORRECTIONS:
-            hint = nearest(self.correction, CORRECTIONS)
-            raise PrefixcapError(f"--correction cannot be {self.correction!r}{hint}")
-
-    def correction_for(self, study: SavedStudy) -> str:
-        """Return the correction for a study.
-
-        Raises:
-            PrefixcapError: If the one in its `config.json` is unknown.
-        """
-        name = self.correction or str(study.config.get("correction", HOLM))
-        if name not in CORRECTIONS:
-            raise PrefixcapError(
-                f"{StudyFolder(study.folder).config}: 'correction' cannot be {name!r}"
-                f"{nearest(name, CORRECTIONS)}; --correction overrides it"
-            )
-        return name
-
-
-def gather(folder: Path, options: ReportOptions, reporter: Reporter | None = None) -> Content:
-    """Read a study and compute the content of its report.
-
-    Args:
-        folder: The study's folder.
-        options: The options of the report.
-        reporter: Receives progress messages.
-
-    Raises:
-        PrefixcapError: If the folder holds no study, none of its cells is finished, no cell has
-            the score for all of its seeds, or its correction is unknown.
-    """
+def gather(
+    folder: Path,
+    score: str | None,
+    images: int,
+    correction: str | None,
+    reporter: Reporter | None = None,
+) -> Content:
+    """Read a study and compute the content of its report; see `write`."""
+    if images < 0:
+        raise PrefixcapError(f"--images must be at least 0, not {images}")
     reporter = reporter or Silent()
     study = load_study(folder)
     names = list(dict.fromkeys(name for row in study.rows for name in row["scores"]))
-    correction = options.correction_for(study)
+    correction = correction_for(study, chosen=correction)
     notes = _gaps(study)
     analysis = _analyze(study, reporter, notes)
     rows = report_rows.grouped_rows(analysis, study.rows, correction)
-    score = _quality(options.score, rows, names)
+    score = _quality(score, rows, names)
     pairs = _pairs(analysis, rows, score, correction)
     curves, untracked = training.curves(study)
     notes += [f"{model} has no training history." for model in untracked]
@@ -112,7 +79,7 @@ def gather(folder: Path, options: ReportOptions, reporter: Reporter | None = Non
         date=time.strftime("%Y-%m-%d"),
         warnings=[_sentence(warning) for warning in study.warnings],
         notes=notes,
-        gallery=_gallery(study, analysis, rows, score, options.images, reporter),
+        gallery=_gallery(study, analysis, rows, score, images, reporter),
     )
     return attrs.evolve(content, findings=findings.sentences(content, len(study.images)))
 

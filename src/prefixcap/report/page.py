@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import attrs
 
 from prefixcap.report import tables
 from prefixcap.report.content import Content, Curve, Gallery, ReportRow
-from prefixcap.report.figures import Figures, matrix
+from prefixcap.report.figures import matrix
 from prefixcap.report.figures.base import Figure
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.gallery import as_json
@@ -46,7 +46,7 @@ class Section:
     data: Any = None
 
 
-def page(content: Content, figures: Figures) -> str:
+def page(content: Content, figures: Mapping[str, Figure]) -> str:
     """Render the page."""
     values = {
         "report": content,
@@ -61,19 +61,19 @@ def page(content: Content, figures: Figures) -> str:
     return _environment().get_template("page.html.j2").render(values)
 
 
-def _sections(content: Content, figures: Figures) -> list[Section]:
+def _sections(content: Content, figures: Mapping[str, Figure]) -> list[Section]:
     score = content.measures.quality
     sections = [Section("table", "Table", "Scores", "table.html.j2")]
-    for figure, link in ((figures.prefix, "Prefix length"), (figures.frontier, "Frontier")):
-        if figure is not None:
-            data = _drawn(figure)
-            sections.append(Section(figure.name, link, figure.title, "figure.html.j2", data))
-    if figures.differences is not None:
+    for name, link in (("prefix-length", "Prefix length"), ("frontier", "Frontier")):
+        if name in figures:
+            data = _drawn(figures[name])
+            sections.append(Section(name, link, figures[name].title, "figure.html.j2", data))
+    if "differences" in figures:
         data = _matrix(content)
         title = f"Paired differences in {score}"
         sections.append(Section("differences", "Differences", title, "differences.html.j2", data))
     if content.curves:
-        data = _training(content.curves, figures.training)
+        data = _training(content.curves, figures.get("training"))
         sections.append(Section("training", "Training", "Training", "training.html.j2", data))
     if content.gallery is not None:
         data = _gallery(content.gallery, score)

@@ -75,14 +75,13 @@ def write(
             an argument is invalid.
     """
     from prefixcap.report.figures import figures
-    from prefixcap.report.gather import ReportOptions, gather
+    from prefixcap.report.gather import gather
     from prefixcap.report.page import page
 
     target = folder / "report" if out is None else out
     alone = target.suffix.lower() == ".html"
     _check(target, alone, kind)
-    options = ReportOptions(score=score, images=images, correction=correction)
-    content = gather(folder, options, reporter)
+    content = gather(folder, score, images, correction, reporter)
     drawn = figures(content)
     path = target if alone else target / PAGE
     _write(path, page(content, drawn).encode("utf-8", "replace"))
@@ -93,7 +92,7 @@ def write(
         if alone
         else tuple(
             _write(target / "figures" / f"{figure.name}.{kind}", figure.file(kind))
-            for figure in drawn
+            for figure in drawn.values()
         ),
         tables=() if alone else _tables(target / "tables", content),
         images=0 if gallery is None else len(gallery.images),

@@ -8,8 +8,8 @@ import pytest
 from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Estimate
 from prefixcap.report.content import ReportRow
-from prefixcap.report.gather import ReportOptions, _diversity, _pairs, _quality, _sentence
-from prefixcap.study.analysis.analysis import Analysis
+from prefixcap.report.gather import _diversity, _pairs, _quality, _sentence
+from prefixcap.study.analysis.analysis import Analysis, correction_for
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import TableRow
 
@@ -105,10 +105,10 @@ def test_the_correction_is_the_studys_unless_given(tmp_path: Path) -> None:
         return SavedStudy(folder=tmp_path, config=config, complete=True, **rest)  # type: ignore[arg-type]
 
     other = study(correction="benjamini-hochberg")
-    assert ReportOptions().correction_for(study()) == "holm"
-    assert ReportOptions().correction_for(other) == "benjamini-hochberg"
-    assert ReportOptions(correction="holm").correction_for(other) == "holm"
+    assert correction_for(study()) == "holm"
+    assert correction_for(other) == "benjamini-hochberg"
+    assert correction_for(other, chosen="holm") == correction_for(other, study()) == "holm"
     with pytest.raises(PrefixcapError, match=r"config.json: 'correction' cannot be 'hol'; did you"):
-        ReportOptions().correction_for(study(correction="hol"))
+        correction_for(study(correction="hol"))
     with pytest.raises(PrefixcapError, match=r"^--correction cannot be 'hol'; did you mean 'holm'"):
-        ReportOptions(correction="hol")
+        correction_for(other, chosen="hol")

@@ -32,6 +32,7 @@ from prefixcap.study.analysis.rows import FIELDS, TableRow, table_rows
 from prefixcap.study.artifacts import replicates as resampling
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.definition.study import HOLM
 from prefixcap.util.files import read_json, write_text
 
 FORMAT = 2
@@ -216,6 +217,23 @@ def analyze(study: SavedStudy, *, level: float = LEVEL) -> Analysis:
     analysis = compute(study.rows, study.baselines, replicates(study), level=level)
     analysis.write(study.folder)
     return analysis
+
+
+def correction_for(*studies: SavedStudy, chosen: str | None = None) -> str:
+    """Return the correction for multiple comparisons: the chosen one, or the studies' own.
+
+    Raises:
+        PrefixcapError: If it is unknown.
+    """
+    names = {str(study.config.get("correction", HOLM)) for study in studies}
+    name = chosen or (names.pop() if len(names) == 1 else HOLM)
+    if name not in CORRECTIONS:
+        file = "" if chosen else f"{StudyFolder(studies[0].folder).config}: "
+        what = "--correction" if chosen else "'correction'"
+        cure = "" if chosen else "; --correction overrides it"
+        hint = nearest(name, CORRECTIONS)
+        raise PrefixcapError(f"{file}{what} cannot be {name!r}{hint}{cure}")
+    return name
 
 
 def metrics_of(study: SavedStudy) -> list[MetricConfig]:

@@ -14,14 +14,13 @@ from prefixcap.evaluation.stats import Array, CellTable, Difference
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
-from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, MAIN, metrics_of
+from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, MAIN, correction_for, metrics_of
 from prefixcap.study.analysis.config_diff import ConfigDiff, diff_rows, diff_studies
 from prefixcap.study.analysis.pairing import match_rows
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import table_rows
 from prefixcap.study.analysis.selectors import SEPARATOR, Selection, select
 from prefixcap.study.analysis.sides import Side, align
-from prefixcap.study.definition.study import HOLM
 
 FILE_METRICS = ("bleu", "meteor", "rouge", "cider")
 """The metrics for files of predictions."""
@@ -200,6 +199,8 @@ def compare(
     """
     one = a if isinstance(a, Selection) else select(a)
     two = b if isinstance(b, Selection) else select(b, one)
+    studies = [each.study for each in (one, two) if each.study is not None]
+    correction = correction_for(*studies, chosen=correction)
     unmatched: tuple[Sequence[str], Sequence[str]] = ((), ())
     if one.study is not None and two.study is not None and len(one.rows) > 1:
         rows, unmatched = match_rows(one.rows, two.rows)
@@ -219,7 +220,6 @@ def compare(
     sides, before = ([side for pair in each for side in pair] for each in (aligned, pairs))
     unchanged = all(s is b and s.row is not None for s, b in zip(sides, before, strict=True))
     stored = metrics is None and unchanged
-    correction = correction or usual_correction(one, two)
     labels = (pairs[0][0].label, pairs[0][1].label)
     return Comparison(
         names=labels if len(pairs) == 1 else (one.text, two.text),
@@ -228,13 +228,6 @@ def compare(
         config_diff=diff,
         correction=correction,
     )
-
-
-def usual_correction(*selections: Selection | None) -> str:
-    """Return the correction that the studies were run with, if it is the same."""
-    studies = [each.study for each in selections if each is not None and each.study is not None]
-    names = {study.config.get("correction", HOLM) for study in studies}
-    return names.pop() if len(names) == 1 else HOLM
 
 
 def _diff(one: Side, two: Side) -> ConfigDiff:
