@@ -27,7 +27,7 @@ def sentences(content: Content, images: int) -> list[str]:
     if content.measures.higher_is_better:
         first = f"By {score}, {best.label} is best"
     found = [
-        f"{counted(images, 'image')}, {counted(len(grid), 'cell')}. "
+        f"{counted(images, 'image')}, {counted(len(grid), 'row')} with a model. "
         f"{first}: {_value(content, best)}{mean}."
     ]
     ranked = sorted(grid, key=lambda row: -row.scores[score].value)
@@ -42,16 +42,14 @@ def sentences(content: Content, images: int) -> list[str]:
 
 def _ties(tied: Sequence[ReportRow], others: int, correction: str) -> str:
     if not tied:
-        return f"It is significantly better than every other cell ({correction})."
+        return f"It is significantly better than every other row ({correction})."
     if len(tied) == others > 4:
-        return f"None of the {others} others is significantly worse ({correction})."
+        return f"None of the {others} other rows is significantly worse ({correction})."
     names = ", ".join(row.label for row in tied[:4])
     more = f" and {len(tied) - 4} more" if len(tied) > 4 else ""
     verb = "is" if len(tied) == 1 else "are"
-    return (
-        f"{len(tied)} of the {others} others {verb} not significantly worse ({correction}): "
-        f"{names}{more}."
-    )
+    count = f"{len(tied)} of {counted(others, 'other row')}"
+    return f"{count} {verb} not significantly worse ({correction}): {names}{more}."
 
 
 def _baselines(content: Content, grid: Sequence[ReportRow]) -> list[str]:
@@ -69,7 +67,7 @@ def _baselines(content: Content, grid: Sequence[ReportRow]) -> list[str]:
     above = sum(pair.significant and pair.value > 0 for pair in compared)
     count = "none" if not above else "all" if above == len(grid) else f"{above}"
     verb = "is" if above in (0, 1) else "are"
-    return [f"{text}: {count} of the {len(grid)} cells {verb} significantly {more}."]
+    return [f"{text}: {count} of the {len(grid)} rows {verb} significantly {more}."]
 
 
 def _value(content: Content, row: ReportRow) -> str:

@@ -11,11 +11,12 @@ def test_the_best_what_ties_with_it_and_what_needs_no_model(content: Content) ->
     first, ties, baseline = sentences(content, 1)
     label = content.rows[3].label
     assert first == (
-        f"1 image, 4 cells. By CIDEr, {label} is best: 0.800 [0.700, 0.900], the mean of 2 seeds."
+        f"1 image, 4 rows with a model. By CIDEr, {label} is best: 0.800 "
+        "[0.700, 0.900], the mean of 2 seeds."
     )
-    assert ties.startswith("1 of the 3 others is not significantly worse")
+    assert ties.startswith("1 of 3 other rows is not significantly worse")
     assert baseline == (
-        "Without any model, nearest training image has 0.400 [0.300, 0.500]: none of the 4 cells "
+        "Without any model, nearest training image has 0.400 [0.300, 0.500]: none of the 4 rows "
         "is significantly better."
     )
 
@@ -28,10 +29,10 @@ def test_of_a_score_of_which_more_is_not_better_the_highest_is_told(content: Con
     told = sentences(attrs.evolve(content, measures=measures, rows=rows), 1000)
     label = content.rows[3].label
     assert told == [
-        f"1,000 images, 4 cells. {label} has the highest CIDEr: 0.800 [0.700, 0.900], the mean of "
-        "2 seeds.",
+        f"1,000 images, 4 rows with a model. {label} has the highest CIDEr: 0.800 "
+        "[0.700, 0.900], the mean of 2 seeds.",
         "Without any model, nearest training image has the highest, 0.400 [0.300, 0.500]: none of "
-        "the 4 cells is significantly higher.",
+        "the 4 rows is significantly higher.",
     ]
 
 
@@ -40,5 +41,5 @@ def test_cells_without_the_score_are_not_counted(content: Content) -> None:
     tied = attrs.evolve(grid[0], scores={"CIDEr": Estimate(value=0.1)}, marks={"CIDEr": TIED})
     rows = [tied, attrs.evolve(grid[1], scores={})]
     assert sentences(attrs.evolve(content, rows=rows, pairs={}), 2)[0].startswith(
-        "2 images, 1 cell. By CIDEr, mlp P=1 greedy is best: 0.100"
+        "2 images, 1 row with a model. By CIDEr, mlp P=1 greedy is best: 0.100"
     )

@@ -53,7 +53,7 @@ def figure(content: Content, looks: Looks) -> Figure | None:
     return Figure(
         name="frontier",
         title="The frontier of " + ("quality, diversity and speed" if others[1:] else names),
-        caption="One point per cell; up and to the right is better. Filled: no other cell is at "
+        caption="One point per row; up and to the right is better. Filled: no other row is at "
         f"least as good in {names} and better in one. The line is the frontier of the two measures "
         "of a panel. Speeds were measured while the study ran, next to whatever else the machine "
         "was doing." + unnamed(len(named)),
@@ -177,4 +177,4 @@ def _description(rows: Sequence[ReportRow], x: Measure, y: Measure) -> str:
     edge = frontier(rows, (x, y))
     names = "; ".join(f"{c.label} ({_at(c, x)}, {_at(c, y)})" for c in edge[:8])
     more = f" and {len(edge) - 8} more" if len(edge) > 8 else ""
-    return f"{y.name} against {x.name} of {len(rows)} cells; on the frontier: {names}{more}."
+    return f"{y.name} against {x.name} of {len(rows)} rows; on the frontier: {names}{more}."

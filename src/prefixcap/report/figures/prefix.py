@@ -105,7 +105,7 @@ def _range(rows: Sequence[ReportRow], score: str) -> tuple[float, float]:
 def _description(name: str, rows: Sequence[ReportRow], score: str) -> str:
     top = max(rows, key=lambda row: row.scores[score].value)
     return (
-        f"{score} against prefix length for {name}: the highest of {len(rows)} cells is "
+        f"{score} against prefix length for {name}: the highest of {len(rows)} rows is "
         f"{top.label} with {score_text(top, score)}; the table has all values."
     )
 

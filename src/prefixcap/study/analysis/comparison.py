@@ -152,7 +152,6 @@ class Comparison:
         )
         only = self.pairs[0] if len(self.pairs) == 1 else None
         images = len(self.pairs[0].sides[0].records)
-        by_image = {} if only is None else {"by_image": only.largest(images)}
         return {
             "a": a,
             "b": b,
@@ -168,7 +167,7 @@ class Comparison:
                 }
                 for pair in self.pairs
             ],
-            **by_image,
+            "by_image": [] if only is None else only.largest(images),
             "by_image_score": None if only is None else only.main,
         }
 
