@@ -16,6 +16,10 @@ from prefixcap_decoders.sampling.decoder import truncate, truncations
 from prefixcap_decoders.sampling.inverse_cdf import invert
 from prefixcap_decoders.speculative.draft import DraftState
 
+# the random numbers of a position: for drafting it, for accepting the draft, and for the language
+# model's own token, after a rejection or after the last drafted token
+DRAFT, ACCEPT, FOLLOW = range(3)
+
 
 class AcceptanceRule(ABC):
     """The decoder to reproduce: greedy search or a sampler.
@@ -28,12 +32,15 @@ class AcceptanceRule(ABC):
         self.transforms = transforms
 
     @abstractmethod
-    def choose(self, logits: Tensor, captions: Sequence[DraftState]) -> Tensor:
-        """Choose the next tokens (R) of captions without drafts, from logits (R,V)."""
+    def choose(
+        self, logits: Tensor, captions: Sequence[DraftState], use: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Choose the tokens (R) that follow captions and their drafts, from logits (R,V).
 
-    @abstractmethod
-    def draft(self, logits: Tensor, captions: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
-        """Choose the next drafted tokens (R) from the draft's logits (R,V).
+        Args:
+            logits: (R,V), of the draft or of the language model.
+            captions: R captions.
+            use: Random numbers to use: `DRAFT`, or `FOLLOW` for the language model's own tokens.
 
         Returns:
             The tokens, and the distributions (R,V) they were drawn from, if they were drawn.
@@ -70,11 +77,9 @@ class GreedyRule(AcceptanceRule):
     """Accepts the most likely token."""
 
     @override
-    def choose(self, logits: Tensor, captions: Sequence[DraftState]) -> Tensor:
-        return self.transforms.of_texts(logits, [c.tokens for c in captions]).argmax(-1)
-
-    @override
-    def draft(self, logits: Tensor, captions: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
+    def choose(
+        self, logits: Tensor, captions: Sequence[DraftState], use: int
+    ) -> tuple[Tensor, Tensor | None]:
         texts = [[*caption.tokens, *caption.drafted] for caption in captions]
         return self.transforms.of_texts(logits, texts).argmax(-1), None
 
@@ -98,9 +103,6 @@ class GreedyRule(AcceptanceRule):
 class SamplingRule(AcceptanceRule):
     """Accepts a token with probability min(1, p / q), and corrects the distribution otherwise.
 
-    Each position of a caption has three random numbers: for the draft, for the decision, and for
-    the token after a rejection or after the last drafted token.
-
     Args:
         transforms: Transforms of the logits.
         config: Temperature and truncations, applied to both distributions.
@@ -111,15 +113,12 @@ class SamplingRule(AcceptanceRule):
         self._warpers = truncations(temperature=config.temperature, **config.truncation())
 
     @override
-    def choose(self, logits: Tensor, captions: Sequence[DraftState]) -> Tensor:
-        weights = self._weights(self.transforms.of_texts(logits, [c.tokens for c in captions]))
-        return invert(weights, _tensor([caption.uniform(0, 2) for caption in captions], logits))
-
-    @override
-    def draft(self, logits: Tensor, captions: Sequence[DraftState]) -> tuple[Tensor, Tensor | None]:
+    def choose(
+        self, logits: Tensor, captions: Sequence[DraftState], use: int
+    ) -> tuple[Tensor, Tensor | None]:
         texts = [[*caption.tokens, *caption.drafted] for caption in captions]
         weights = self._weights(self.transforms.of_texts(logits, texts))
-        uniforms = [caption.uniform(len(caption.drafted), 0) for caption in captions]
+        uniforms = [caption.uniform(len(caption.drafted), use) for caption in captions]
         return invert(weights, _tensor(uniforms, logits)), weights
 
     @override
@@ -138,7 +137,7 @@ class SamplingRule(AcceptanceRule):
         q = torch.ones_like(p)
         if weights is not None:
             q = weights.gather(1, tokens[:, None]).squeeze(1)
-        uniforms = [c.uniform(n, 1) for c in captions for n in range(len(c.drafted))]
+        uniforms = [c.uniform(n, ACCEPT) for c in captions for n in range(len(c.drafted))]
         # u < p / q, without dividing by a probability of 0
         accept = (_tensor(uniforms, own) * q < p).tolist()
         accepted = [
@@ -153,7 +152,7 @@ class SamplingRule(AcceptanceRule):
             following[rejected] = _residual(
                 following[rejected], tokens[at], None if weights is None else weights[at]
             )
-        last = [caption.uniform(n, 2) for caption, n in zip(captions, accepted, strict=True)]
+        last = [caption.uniform(n, FOLLOW) for caption, n in zip(captions, accepted, strict=True)]
         return accepted, invert(following, _tensor(last, own)).tolist()
 
     def _weights(self, logits: Tensor) -> Tensor:

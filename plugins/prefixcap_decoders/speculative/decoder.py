@@ -15,7 +15,12 @@ from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.lockstep import LockstepSession, admit_in_lockstep
 from prefixcap_decoders.logits.processors import Transforms, build_processors
 from prefixcap_decoders.sampling.config import Sample
-from prefixcap_decoders.speculative.acceptance import AcceptanceRule, GreedyRule, SamplingRule
+from prefixcap_decoders.speculative.acceptance import (
+    FOLLOW,
+    AcceptanceRule,
+    GreedyRule,
+    SamplingRule,
+)
 from prefixcap_decoders.speculative.config import Speculative
 from prefixcap_decoders.speculative.draft import DraftState
 from prefixcap_decoders.speculative.drafters import Drafter
@@ -116,7 +121,7 @@ class SpeculativeSearch:
             for uniforms in self.task.generator(image).random(shape).tolist()
         ]
         logits = self.target.logits[[caption.row for caption in captions]]
-        tokens = self.rule.choose(logits, captions)
+        tokens, _ = self.rule.choose(logits, captions, FOLLOW)
         logprobs = logits.gather(1, tokens[:, None]).squeeze(1) - logsumexp(logits)
         for caption, token, logprob in zip(
             captions, tokens.tolist(), logprobs.tolist(), strict=True

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from prefixcap_decoders.lockstep import LockstepSession
-from prefixcap_decoders.speculative.acceptance import AcceptanceRule
+from prefixcap_decoders.speculative.acceptance import DRAFT, AcceptanceRule
 from prefixcap_decoders.speculative.draft import DraftState
 
 # maximum number of tokens of context for counted captions and for lookups
@@ -82,7 +82,9 @@ class ModelDrafter(Drafter):
         logits = self._catch_up([captions[number] for number in active])
         weights: list[list[Tensor]] = [[] for _ in captions]
         while True:
-            tokens, drawn = self._rule.draft(logits, [captions[number] for number in active])
+            tokens, drawn = self._rule.choose(
+                logits, [captions[number] for number in active], DRAFT
+            )
             for row, (number, token) in enumerate(zip(active, tokens.tolist(), strict=True)):
                 captions[number].drafted.append(token)
                 if drawn is not None:
@@ -150,6 +152,16 @@ class TextDrafter(Drafter):
     @override
     def accept(self, caption: DraftState, count: int) -> None: ...
 
+    @override
+    def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
+        for caption, most in zip(captions, room, strict=True):
+            caption.drafted = self.draft(caption.tokens, most)
+        return None
+
+    @abstractmethod
+    def draft(self, tokens: Sequence[int], most: int) -> list[int]:
+        """Return up to `most` tokens that may follow a caption's tokens."""
+
 
 class CountDrafter(TextDrafter):
     """Proposes what most often followed the last tokens in a set of captions.
@@ -167,15 +179,11 @@ class CountDrafter(TextDrafter):
         self._next = {context: tokens.most_common(1)[0][0] for context, tokens in counts.items()}
 
     @override
-    def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
-        for caption, most in zip(captions, room, strict=True):
-            caption.drafted = []
-            while len(caption.drafted) < most:
-                token = self._after([*caption.tokens, *caption.drafted])
-                if token is None:
-                    break
-                caption.drafted.append(token)
-        return None
+    def draft(self, tokens: Sequence[int], most: int) -> list[int]:
+        text = list(tokens)
+        while len(text) < len(tokens) + most and (token := self._after(text)) is not None:
+            text.append(token)
+        return text[len(tokens) :]
 
     def _after(self, text: Sequence[int]) -> int | None:
         contexts = (tuple(text[-size:]) for size in range(min(ORDER, len(text)), 0, -1))
@@ -186,15 +194,9 @@ class LookupDrafter(TextDrafter):
     """Proposes what followed the last tokens at their previous occurrence in the caption."""
 
     @override
-    def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
-        for caption, most in zip(captions, room, strict=True):
-            caption.drafted = _looked_up(caption.tokens)[:most]
-        return None
-
-
-def _looked_up(text: Sequence[int]) -> list[int]:
-    for size in range(min(ORDER, len(text) - 1), 0, -1):
-        for start in range(len(text) - size - 1, -1, -1):
-            if text[start : start + size] == text[-size:]:
-                return list(text[start + size :])
-    return []
+    def draft(self, tokens: Sequence[int], most: int) -> list[int]:
+        for size in range(min(ORDER, len(tokens) - 1), 0, -1):
+            for start in range(len(tokens) - size - 1, -1, -1):
+                if tokens[start : start + size] == tokens[-size:]:
+                    return list(tokens[start + size :][:most])
+        return []
