@@ -199,7 +199,7 @@ def test_a_keyboard_interrupt_tells_how_to_resume(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner.Runner, "_cell", interrupted)
+    monkeypatch.setattr(runner.Runner, "_run_cells", interrupted)
     status, out, err = shell(*world.bench, "--out", tmp_path / "run")
     assert (status, out) == (130, "")
     kept = f"everything finished so far is kept in {tmp_path / 'run'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -19,6 +20,7 @@ from prefixcap.study.analysis.analysis import analyze
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scoring
+from prefixcap.study.artifacts.folder import StudyRun
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.runner import Runner, run_study
 
@@ -87,11 +89,11 @@ def killed_after_one_cell(
     score = scoring.score_cell
     calls = []
 
-    def dying(place: Path, *arguments: object, **named: object) -> scoring.CellScores:
+    def dying(run: StudyRun, place: Path, *arguments: Any) -> scoring.CellScores:
         calls.append(place.parent.name)
         if calls.count("cells") > 1:
             raise KeyboardInterrupt
-        return score(place, *arguments, **named)  # type: ignore[arg-type]
+        return score(run, place, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "score_cell", dying)

@@ -94,7 +94,7 @@ def test_studies_beside_one_stand_in_for_what_it_has_not_measured(tmp_path: Path
 
 
 def test_times_are_means_of_their_kind_of_work(tmp_path: Path) -> None:
-    files = StudyFolder(tmp_path)
+    files = StudyFolder(tmp_path / "alone" / "study")
     for mapper, units, seconds in (("mlp", 10, 10.0), ("mlp", 20, 80.0), ("linear", 10, 10.0)):
         timings.record(files, timings.TRAINING, mapper, units, seconds)
     timings.record(files, timings.SCORING, "bleu", 0, 9.0)

@@ -111,12 +111,6 @@ def make(
 ) -> tuple[CellCaptions, int]:
     """Make a cell's captions, or those that are missing.
 
-    Args:
-        run: The run.
-        cell: The cell.
-        model: The cell's model.
-        title: Describes the work to the reporter.
-
     Returns:
         The captions, and the number of images that this process decoded.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,7 +95,7 @@ class Features:
             with self.run.reporter.task(f"encoding {split} images", missing, "images") as task:
                 for chunk in shared(chunks, self._lock):
                     left = self.missing(chunk)
-                    self._encode(left, _progress_after(done, task))
+                    self._encode(left, task, done)
                     done += len(left)
         if examples and not self.readable(examples):
             raise PrefixcapError(f"no image of the split {split!r} can be read")
@@ -166,7 +166,7 @@ class Features:
     def _lock(self, chunk: Sequence[Example]) -> Path:
         return self.folder / specs.digest(self._keys(chunk))
 
-    def _encode(self, examples: Sequence[Example], progress: Callable[[int, int], None]) -> None:
+    def _encode(self, examples: Sequence[Example], task: ProgressTask, done: int) -> None:
         from prefixcap.captioning.encode_images import encode_each
 
         if not examples:  # another process has just encoded them
@@ -177,14 +177,13 @@ class Features:
             [example.image for example in examples],
             batch_size=self.run.study.encode_batch,
             on_error="skip" if self.run.study.skip_unreadable else "raise",
-            progress=progress,
+            progress=lambda count, _: task.update(done + count),
         )
         self.encoded += len(examples)
         keys = self._keys(examples)
         file = self.folder / f"{specs.digest(keys)}.safetensors"
         FeatureShard.write(file, dict(zip(keys, rows, strict=True)))
-        seconds = time.perf_counter() - begin
-        encoder = specs.to_spec(self.config)
+        encoder, seconds = specs.to_spec(self.config), time.perf_counter() - begin
         timings.record(self.run.files, timings.ENCODING, encoder, len(examples), seconds)
 
 
@@ -225,10 +224,6 @@ class FeatureShard:
         keys = " ".join(key if key in readable else UNREADABLE + key for key in rows)
         file.parent.mkdir(parents=True, exist_ok=True)
         files.atomic_write(file, save({"features": stacked}, {"images": keys}))
-
-
-def _progress_after(done: int, task: ProgressTask) -> Callable[[int, int], None]:
-    return lambda count, _: task.update(done + count)
 
 
 def _read(file: Path) -> Tensor:

@@ -114,12 +114,13 @@ def score_cell(
                 task.update(done)
     values: dict[str, float] = {}
     claimed: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for metric in run.study.metrics:
-        scores_of_metric = stored[specs.to_spec(metric)]["values"]
-        claim_scores(claimed, metric, scores_of_metric)
-        values |= scores_of_metric
-    names = [specs.to_spec(metric) for metric in run.study.metrics]
-    left_out = {n: stored[n]["left_out"] for n in names if "left_out" in stored[n]}
+        entry = stored[name := specs.to_spec(metric)]
+        claim_scores(claimed, metric, entry["values"])
+        values |= entry["values"]
+        if "left_out" in entry:
+            left_out[name] = entry["left_out"]
     return CellScores(values, len(pending), left_out)
 
 

@@ -36,7 +36,7 @@ from prefixcap.util.runtime import DTYPES
 if TYPE_CHECKING:
     from prefixcap.plugin.registry import Registry
 
-FORMAT = 1
+FORMAT = 2
 HOLM = "holm"
 CORRECTIONS = (HOLM, "benjamini-hochberg")
 DATASET: Any = "scenes"

@@ -29,11 +29,7 @@ SLOW = 3.0
 
 
 def check_metrics(study: Study, examples: Sequence[Example]) -> list[str]:
-    """Check a study's metrics before anything is computed, without loading an encoder.
-
-    Args:
-        study: The study.
-        examples: The test examples.
+    """Check a study's metrics on its test examples before anything is computed.
 
     Returns:
         Warnings of too few images or references.

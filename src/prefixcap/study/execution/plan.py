@@ -20,10 +20,6 @@ COUNTS = ("images to encode", "models to train", "images to caption", "cells to 
 def plan(study: Study, folder: Path) -> dict[str, Any]:
     """Count what is missing of a study, without computing or writing anything.
 
-    Args:
-        study: The study.
-        folder: The study's folder.
-
     Returns:
         `run`; `warnings` about the data and the metrics; `missing` and `all`, each of `COUNTS`;
         `seconds`, estimated from measurements in the folder or in studies beside it (None without

@@ -80,7 +80,7 @@ def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:
     files, used = run.files, _used(run, None if study else config)
     artifacts = []
     for parent in _parents(files):
-        for path in _entries(parent, deep=parent == files.features):
+        for path in _entries(parent, "*/*" if parent == files.features else "*"):
             artifacts.append(Artifact.of(parent.name, path, USED if path in used else UNUSED))
     unused = {artifact.path for artifact in artifacts if artifact.state == UNUSED}
     return artifacts + [
@@ -146,7 +146,7 @@ def _baselines(files: StudyFolder, *, exact: bool) -> set[Path]:
     """
     rows = (read_json(files.scores) or {}).get("baselines", [])
     if not exact or not rows:
-        return set(_entries(files.baselines, deep=False))
+        return set(_entries(files.baselines))
     return {files.baselines / row["cell"] for row in rows if "cell" in row}
 
 
@@ -154,33 +154,20 @@ def _parents(files: StudyFolder) -> tuple[Path, ...]:
     return files.features, files.models, files.cells, files.baselines
 
 
-def _entries(folder: Path, *, deep: bool) -> Iterator[Path]:
-    """Yield the artifacts in a folder, or in its folders."""
-    for path in sorted(folder.glob("*")):
-        if path.name.startswith("."):
-            continue
-        if deep and path.is_dir():
-            yield from _entries(path, deep=False)
-        else:
-            yield path
+def _entries(folder: Path, pattern: str = "*") -> list[Path]:
+    return [path for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
 
 
 def _leftovers(files: StudyFolder) -> Iterator[tuple[str, Path]]:
     """Yield temporary files of dead processes, and states from which nobody will resume."""
-    for parent in _parents(files):
-        for path in sorted(parent.rglob(".*.tmp")):
-            if _is_abandoned(path):
-                yield parent.name, path
-    for parent, state, complete in (
-        (files.models, TRAINING, KEY),
-        (files.cells, PARTIAL_CAPTIONS, CELL),
-    ):
+    temporary = [(p.name, path) for p in _parents(files) for path in sorted(p.rglob(".*.tmp"))]
+    temporary += [("study", path) for path in sorted(files.path.glob(".*.tmp"))]
+    yield from ((kind, path) for kind, path in temporary if _is_abandoned(path))
+    states = (files.models, TRAINING, KEY), (files.cells, PARTIAL_CAPTIONS, CELL)
+    for parent, state, complete in states:
         for path in sorted(parent.glob(f"*/{state}")):
             if (path.parent / complete).exists():
                 yield parent.name, path
-    for path in sorted(files.path.glob(".*.tmp")):
-        if _is_abandoned(path):
-            yield "study", path
 
 
 def _is_abandoned(path: Path) -> bool:

@@ -148,17 +148,11 @@ class Runner:
     def _run_group(self, group: ModelGroup, *, wait: bool) -> None:
         """Do the missing work of a group that no other process is doing."""
         untrained = [model for model in group.models if not model.is_trained]
-        folders = {model.folder for model in untrained}
+        existing = [cell for model in group.models if model.is_trained for cell in model.cells]
+        # cells with captions first: they need no model in memory
         ids = group.images.ids
-        # scores first: they take no model
-        self._run_cells(
-            group,
-            [
-                cell
-                for cell in self._missing(group.cells)
-                if cell.model_folder not in folders and captions.load(cell, ids)
-            ],
-        )
+        captioned = [cell for cell in self._missing(existing) if captions.load(cell, ids)]
+        self._run_cells(group, captioned)
         while model := self._train_next(group, untrained, wait=wait):
             self._run_cells(group, model.cells)
         trained = [model for model in group.models if model.is_trained]

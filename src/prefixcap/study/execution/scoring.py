@@ -33,11 +33,7 @@ class Scorer:
         self._reported: set[tuple[str, str]] = set()
 
     def try_out(self, images: EncodedImages, cells: Sequence[PlannedCell]) -> None:
-        """Try the metrics that look at images and by which a cell is not scored yet.
-
-        Args:
-            images: The images.
-            cells: The cells with captions of these images.
+        """Try the metrics that look at images and by which a cell of them is not scored yet.
 
         Raises:
             PrefixcapError: If a metric lacks what it needs, or two metrics return the same score.
