@@ -76,7 +76,7 @@ class BeamDecoder(Decoder):
             penalty = penalty.scatter_add(1, search.state.tokens, chosen)
         over = torch.stack([search.over() for search in searches])  # (groups, M)
         for search, ended in zip(searches, over, strict=True):
-            # an image leaves when all of its searches are over; until then, the others go on
+            # an image leaves when all of its searches are over; until then, the others continue
             search.state.scores[ended] = NONE
         return over.all(0)
 

@@ -79,7 +79,7 @@ class ContrastiveDecoder(Decoder):
 
 
 def plausible(scores: Tensor, logits: Tensor, alpha: float) -> Tensor:
-    """Return scores (R,V), -inf for tokens less than `alpha` times as likely as the likeliest."""
+    """Return scores (R,V), -inf below `alpha` times the highest probability."""
     minimum = logits.amax(-1, keepdim=True) + math.log(alpha)
     return torch.where(logits >= minimum, scores, float("-inf"))
 
