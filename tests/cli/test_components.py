@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 import pytest
@@ -65,6 +65,13 @@ def test_plugins_as_json(shell: Shell) -> None:
     assert "  commands: import-clipcap\n" in out
 
 
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    default_registry.cache_clear()
+    yield
+    default_registry.cache_clear()
+
+
 BROKEN = host.Plugin("bad", "bad 1.0", error="importing bad failed: OSError: no disk")
 
 
@@ -87,6 +94,7 @@ def greedy_list(app: typer.Typer) -> None:
         ),
     ],
 )
+@pytest.mark.usefixtures("own_registry")
 def test_a_plugin_that_adds_no_commands_is_reported(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, plugin: host.Plugin, problem: str
 ) -> None:
@@ -96,9 +104,7 @@ def test_a_plugin_that_adds_no_commands_is_reported(
     assert err.startswith(f"prefixcap: warning: the plugin 'bad' (bad 1.0): {problem}")
     assert err.count("\n") == 1
     assert "decoder:" in shell("list")[1]
-    default_registry.cache_clear()
     assert f"  failed: {problem.removeprefix('it failed to load: ')}" in shell("plugins")[1]
-    default_registry.cache_clear()
 
 
 def test_a_command_of_a_plugin_runs(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
