@@ -54,7 +54,7 @@ def tables(references: Captions, predictions: Captions) -> CiderTables:
     row_key = theirs.caption * ORDERS + theirs.order
     keys = np.unique(row_key[shared > 0])
     row = np.minimum(np.searchsorted(keys, row_key), max(len(keys) - 1, 0))
-    kept = keys[row] == row_key if len(keys) else np.zeros(len(row_key), dtype=bool)
+    used = keys[row] == row_key if len(keys) else np.zeros(len(row_key), dtype=bool)
     reference, order = keys // ORDERS, keys % ORDERS
     image = image_of[reference]
     shape = (len(keys), documents.shape[0])
@@ -66,7 +66,7 @@ def tables(references: Captions, predictions: Captions) -> CiderTables:
             (row[both], column[theirs.gram[both]]),
             shape,
         ),
-        references=_matrix(theirs.count[kept] ** 2, (row[kept], column[theirs.gram[kept]]), shape),
+        references=_matrix(theirs.count[used] ** 2, (row[used], column[theirs.gram[used]]), shape),
         predictions=_matrix(
             own.count**2,
             (own.caption * ORDERS + own.order, column[own.gram]),

@@ -10,6 +10,7 @@ import attrs
 from prefixcap.evaluation.stats import Difference, Estimate
 
 BEST, TIED = "best", "tied"
+SPEED = "captions/s"
 
 
 @attrs.frozen(kw_only=True)
@@ -77,23 +78,6 @@ class Curve:
 
 
 @attrs.frozen(kw_only=True)
-class Measures:
-    """The scores that the figures show.
-
-    Attributes:
-        quality: The main score.
-        higher_is_better: Whether a higher main score is better.
-        diversity: The measure of diversity, if one was scored.
-        speed: The name of the speed among a row's facts.
-    """
-
-    quality: str
-    higher_is_better: bool = True
-    diversity: str | None = None
-    speed: str = "captions/s"
-
-
-@attrs.frozen(kw_only=True)
 class Gallery:
     """Images with the captions of every cell and baseline.
 
@@ -124,7 +108,7 @@ class Content:
 
     Attributes:
         title: The title of the page.
-        measures: The scores that the figures show.
+        quality: The main score.
         rows: The rows of the grid with all seeds, and the baselines.
         single: The rows of single seeds, and the baselines; empty if there is one seed.
         score_names: The scores of the table, in order.
@@ -139,6 +123,8 @@ class Content:
         folder: The study's folder.
         versions: The versions that the study and the report were made with.
         date: The date of the report.
+        higher_is_better: Whether a higher main score is better.
+        diversity: The measure of diversity, if one was scored.
         findings: Sentences about the results.
         warnings: Sentences about problems that make the numbers wrong.
         notes: Sentences about what is missing or was left out.
@@ -146,7 +132,7 @@ class Content:
     """
 
     title: str
-    measures: Measures
+    quality: str
     rows: Sequence[ReportRow]
     single: Sequence[ReportRow]
     score_names: Sequence[str]
@@ -161,6 +147,8 @@ class Content:
     folder: str
     versions: Mapping[str, str]
     date: str
+    higher_is_better: bool = True
+    diversity: str | None = None
     findings: Sequence[str] = ()
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()

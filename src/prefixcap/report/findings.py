@@ -18,26 +18,26 @@ def sentences(content: Content, images: int) -> list[str]:
         content: The report's content without findings.
         images: The number of captioned images.
     """
-    score = content.measures.quality
+    score = content.quality
     grid = [row for row in content.rows if not row.baseline and score in row.scores]
     best = max(grid, key=lambda row: row.scores[score].value)
     seeds = max(len(row.seeds) for row in grid)
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
     first = f"{best.label} has the highest {score}"
-    if content.measures.higher_is_better:
+    if content.higher_is_better:
         first = f"By {score}, {best.label} is best"
-    found = [
+    texts = [
         f"{counted(images, 'image')}, {counted(len(grid), 'row')} with a model. "
         f"{first}: {_value(content, best)}{mean}."
     ]
     ranked = sorted(grid, key=lambda row: -row.scores[score].value)
     tied = [row for row in ranked if row.marks.get(score) == TIED]
     if len(grid) > 1 and best.marks.get(score) == BEST:
-        found.append(_ties(tied, len(grid) - 1, content.correction))
-    found += _baselines(content, grid)
+        texts.append(_ties(tied, len(grid) - 1, content.correction))
+    texts += _baselines(content, grid)
     if seeds == 1 and content.pairs:
-        found.append("With one seed, the intervals and tests say nothing about other seeds.")
-    return found
+        texts.append("With one seed, the intervals and tests say nothing about other seeds.")
+    return texts
 
 
 def _ties(tied: Sequence[ReportRow], others: int, correction: str) -> str:
@@ -53,14 +53,14 @@ def _ties(tied: Sequence[ReportRow], others: int, correction: str) -> str:
 
 
 def _baselines(content: Content, grid: Sequence[ReportRow]) -> list[str]:
-    score = content.measures.quality
+    score = content.quality
     known = [row for row in content.rows if row.baseline and score in row.scores]
     if not known:
         return []
     top = max(known, key=lambda row: row.scores[score].value)
     pairs = [between(content.pairs, row.id, top.id) for row in grid]
     compared = [pair for pair in pairs if pair is not None]
-    how, more = ("", "better") if content.measures.higher_is_better else ("the highest, ", "higher")
+    how, more = ("", "better") if content.higher_is_better else ("the highest, ", "higher")
     text = f"Without any model, {top.label} has {how}{_value(content, top)}"
     if not compared:
         return [f"{text}."]
@@ -71,7 +71,7 @@ def _baselines(content: Content, grid: Sequence[ReportRow]) -> list[str]:
 
 
 def _value(content: Content, row: ReportRow) -> str:
-    score = content.measures.quality
+    score = content.quality
     decimals = columns(content.rows)[score]
     estimate = row.scores[score]
     return f"{number(estimate.value, decimals)} {interval(estimate, decimals)}".strip()

@@ -15,7 +15,7 @@ from prefixcap.evaluation.stats import Difference
 from prefixcap.plugin.registry import default_registry
 from prefixcap.report import findings, gallery, reproduce, training
 from prefixcap.report import rows as report_rows
-from prefixcap.report.content import Content, Gallery, Measures, ReportRow
+from prefixcap.report.content import Content, Gallery, ReportRow
 from prefixcap.report.numbers import counted
 from prefixcap.study.analysis.analysis import (
     MAIN,
@@ -55,11 +55,9 @@ def gather(
     notes += [f"{model} has no training history." for model in untracked]
     content = Content(
         title=f"Captions of {_dataset(study.config['dataset'])}",
-        measures=Measures(
-            quality=score,
-            higher_is_better=report_rows.higher_is_better(score),
-            diversity=_diversity(names, score),
-        ),
+        quality=score,
+        higher_is_better=report_rows.higher_is_better(score),
+        diversity=_diversity(names, score),
         rows=rows,
         single=report_rows.single_rows(analysis, study.rows, rows),
         score_names=[score, *(name for name in names if name != score)],

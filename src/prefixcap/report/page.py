@@ -62,7 +62,7 @@ def page(content: Content, figures: Mapping[str, Figure]) -> str:
 
 
 def _sections(content: Content, figures: Mapping[str, Figure]) -> list[Section]:
-    score = content.measures.quality
+    score = content.quality
     sections = [Section("table", "Table", "Scores", "table.html.j2")]
     for name, link in (("prefix-length", "Prefix length"), ("frontier", "Frontier")):
         if name in figures:
@@ -90,7 +90,7 @@ def _matrix(content: Content) -> dict[str, Any]:
     rows = matrix.chosen(content)
     compared = {name for pair in content.pairs for name in pair}
     most = max(abs(pair.value) for pair in content.pairs.values()) or 1.0
-    decimals = max(1, columns(rows)[content.measures.quality] - 1)
+    decimals = max(1, columns(rows)[content.quality] - 1)
 
     def cell(one: ReportRow, two: ReportRow) -> dict[str, Any] | None:
         pair = matrix.between(content.pairs, one.id, two.id)

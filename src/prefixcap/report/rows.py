@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefixcap.evaluation.stats import Estimate
-from prefixcap.report.content import BEST, TIED, ReportRow
+from prefixcap.report.content import BEST, SPEED, TIED, ReportRow
 from prefixcap.study.analysis.analysis import Analysis
 from prefixcap.study.analysis.rows import TableRow, varied
 
 HIGHER_IS_BETTER = ("Bleu_", "METEOR", "ROUGE", "CIDEr", "SPICE", "CLIPScore", "RefCLIPScore")
 FACTS = {
-    "captions_per_second": "captions/s",
+    "captions_per_second": SPEED,
     "trained_parameters": "trained parameters",
     "training_seconds": "training, s",
 }

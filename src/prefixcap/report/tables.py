@@ -83,7 +83,7 @@ def differences_as_csv(content: Content) -> str:
             {
                 "first": labels[one],
                 "second": labels[two],
-                "score": content.measures.quality,
+                "score": content.quality,
                 "difference": difference.value,
                 "low": difference.low,
                 "high": difference.high,
@@ -129,7 +129,7 @@ def _note(content: Content, best: str, tied: str) -> str:
 
 def _main_scores(content: Content) -> list[str]:
     """Return the scores that fit into a paper's table."""
-    wanted = (content.measures.quality, content.measures.diversity)
+    wanted = (content.quality, content.diversity)
     # an encoder other than the default follows in brackets: CLIPScore[model]
     main = [s for s in content.score_names if s in wanted or s.partition("[")[0] in PAPER]
     return main or list(content.score_names)

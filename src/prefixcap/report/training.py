@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.report import rows
-from prefixcap.report.content import Curve
+from prefixcap.report.content import SPEED, Curve
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import varied
 
@@ -25,7 +25,7 @@ def curves(study: SavedStudy) -> tuple[list[Curve], list[str]]:
 def _curve(
     model: str, row: Mapping[str, Any], history: Mapping[str, Any], more: list[str]
 ) -> Curve:
-    numbers = {name: value for name, value in rows.facts(row).items() if name != "captions/s"}
+    numbers = {name: value for name, value in rows.facts(row).items() if name != SPEED}
     return Curve(
         id=Path(model).name,
         panel=rows.panel(row["mapper"], row, more),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from prefixcap.evaluation.stats import Difference, Estimate
-from prefixcap.report.content import BEST, TIED, Content, Curve, Gallery, Measures, ReportRow
+from prefixcap.report.content import BEST, TIED, Content, Curve, Gallery, ReportRow
 
 HOSTILE = "</script><script>window.hacked = 1</script><b>&amp;\" 'x"
 
@@ -40,7 +40,8 @@ def content() -> Content:
     }
     return Content(
         title=f"Captions of {HOSTILE}",
-        measures=Measures(quality="CIDEr", diversity="Distinct_2"),
+        quality="CIDEr",
+        diversity="Distinct_2",
         rows=cells,
         single=[],
         score_names=["CIDEr", "Distinct_2"],

@@ -3,7 +3,7 @@ from __future__ import annotations
 import attrs
 
 from prefixcap.evaluation.stats import Estimate
-from prefixcap.report.content import TIED, Content, Measures
+from prefixcap.report.content import TIED, Content
 from prefixcap.report.findings import sentences
 
 
@@ -22,11 +22,10 @@ def test_the_best_what_ties_with_it_and_what_needs_no_model(content: Content) ->
 
 
 def test_of_a_score_of_which_more_is_not_better_the_highest_is_told(content: Content) -> None:
-    measures = Measures(quality="CIDEr", higher_is_better=False)
     rows = [
         attrs.evolve(row, scores={"CIDEr": row.scores["CIDEr"]}, marks={}) for row in content.rows
     ]
-    told = sentences(attrs.evolve(content, measures=measures, rows=rows), 1000)
+    told = sentences(attrs.evolve(content, higher_is_better=False, rows=rows), 1000)
     label = content.rows[3].label
     assert told == [
         f"1,000 images, 4 rows with a model. {label} has the highest CIDEr: 0.800 "

@@ -143,7 +143,7 @@ def test_nothing_is_better_where_more_is_not(content: Content) -> None:
     assert "the row is better" in page(content, figures(content))
     neutral = attrs.evolve(
         content,
-        measures=attrs.evolve(content.measures, higher_is_better=False),
+        higher_is_better=False,
         rows=unmarked(content.rows),
         findings=[],
     )

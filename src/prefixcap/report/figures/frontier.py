@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from prefixcap.report.content import Content, ReportRow
+from prefixcap.report.content import SPEED, Content, ReportRow
 from prefixcap.report.figures.base import Figure, Panel, Tips, unnamed
 from prefixcap.report.figures.style import INK, MUTED, PAPER, Looks, short
 
@@ -79,17 +79,16 @@ def frontier(rows: Sequence[ReportRow], measures: Sequence[Measure]) -> list[Rep
 
 
 def _measures(content: Content, rows: Sequence[ReportRow]) -> list[Measure]:
-    wanted = content.measures
     measures = []
     # if a higher score is not better, it has no frontier
-    for score in (wanted.quality if wanted.higher_is_better else None, wanted.diversity):
+    for score in (content.quality if content.higher_is_better else None, content.diversity):
         values = {c.id: c.scores[score].value for c in rows if score and score in c.scores}
         if score and values:
             measures.append(Measure(score, values))
-    speeds = {c.id: c.facts[wanted.speed] for c in rows if c.facts.get(wanted.speed)}
+    speeds = {c.id: c.facts[SPEED] for c in rows if c.facts.get(SPEED)}
     if speeds:
         wide = max(speeds.values()) > WIDE * min(speeds.values())
-        measures.append(Measure(wanted.speed, speeds, log=wide))
+        measures.append(Measure(SPEED, speeds, log=wide))
     return measures
 
 

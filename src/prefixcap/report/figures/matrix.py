@@ -20,7 +20,7 @@ INCH, LETTER = 0.36, 0.065  # inches of a field and of a letter
 
 def chosen(content: Content) -> list[ReportRow]:
     """Return the rows of the matrix: those with the highest main score, highest first."""
-    score = content.measures.quality
+    score = content.quality
     compared = {name for pair in content.pairs for name in pair}
     rows = [c for c in content.rows if c.id in compared and score in c.scores]
     return sorted(rows, key=lambda row: -row.scores[score].value)[:MOST]
@@ -31,7 +31,7 @@ def figure(content: Content) -> Figure | None:
     rows = chosen(content)
     if len(rows) < 2:
         return None
-    score = content.measures.quality
+    score = content.quality
     panel = Panel(
         title="",
         text="",

@@ -19,7 +19,7 @@ REFERENCE = "nearest training image"
 
 def figure(content: Content, looks: Looks) -> Figure | None:
     """Build the figure; None if no row has the score."""
-    score = content.measures.quality
+    score = content.quality
     rows = [c for c in content.rows if not c.baseline and score in c.scores]
     if not rows:
         return None

@@ -173,8 +173,8 @@ const openGallery = (root, data) => {
   const restart = () => {
     const words = value("text").trim().toLowerCase();
     const texts = (image) => [image.id, ...image.references, ...chosen().flatMap((cell) => captions(image, cell))];
-    const found = data.images.filter((image) => texts(image).some((text) => text.toLowerCase().includes(words)));
-    images = value("sort") ? sorted(found, keys[value("sort")]) : found;
+    const matching = data.images.filter((image) => texts(image).some((text) => text.toLowerCase().includes(words)));
+    images = value("sort") ? sorted(matching, keys[value("sort")]) : matching;
     list.replaceChildren();
     shown = 0;
     more();

@@ -86,11 +86,11 @@ def _verdict(
     for name, each in zip(names, compared, strict=True):
         higher = "A is higher" if each.difference.value > 0 else "B is higher"
         groups[higher if each.difference.significant else "not significant"].append(name)
-    found = "; ".join(
+    verdict = "; ".join(
         f"{group}: {', '.join(members)}" for group, members in groups.items() if members
     )
     corrected = f", {TITLES[correction]} correction for {family}" if family > 1 else ""
-    return f"{found} (level {1 - LEVEL:.2g}{corrected})"
+    return f"{verdict} (level {1 - LEVEL:.2g}{corrected})"
 
 
 def _table(head: str, names: Sequence[str], compared: Sequence[ScoreComparison], width: int) -> str:

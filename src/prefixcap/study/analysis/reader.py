@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from prefixcap.plugin.registry import Registry
-
 
 @attrs.frozen(kw_only=True)
 class CaptionedImage:
@@ -208,22 +206,10 @@ def load_study(folder: Path | str) -> SavedStudy:
     return study
 
 
-def dataset_config(config: Mapping[str, Any], registry: Registry | None = None) -> DatasetConfig:
-    """Return the dataset of a study's config.
-
-    Raises:
-        PrefixcapError: If its plugin is not installed.
-    """
+def _examples(config: Mapping[str, Any]) -> list[Example]:
     from prefixcap.plugin.registry import default_registry
 
-    found: DatasetConfig = (registry or default_registry()).from_json(
-        DatasetConfig, config["dataset"]
-    )
-    return found
-
-
-def _examples(config: Mapping[str, Any]) -> list[Example]:
-    dataset = dataset_config(config).build()
+    dataset = default_registry().from_json(DatasetConfig, config["dataset"]).build()
     splits = [split for split in dataset.splits if split != "train"]
     return [example for split in splits for example in dataset.examples(split)]
 

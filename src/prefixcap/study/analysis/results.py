@@ -60,6 +60,10 @@ class Results:
     def __repr__(self) -> str:
         return f"<Results of {self.folder}: {len(self.rows)} cells>"
 
+    @property
+    def _files(self) -> StudyFolder:
+        return StudyFolder(self.folder)
+
     @cached_property
     def analysis(self) -> Analysis:
         """The table rows with intervals and comparisons; use it once all cells are finished."""
@@ -86,16 +90,14 @@ class Results:
     def write(self) -> None:
         """Write `scores.json`, `captions.jsonl`, `analysis.json` and `table.md`."""
         self._write_scores(complete=True)
-        write_lines(StudyFolder(self.folder).captions, self._every_line())
+        write_lines(self._files.captions, self._every_line())
         self.analysis.write(self.folder)
-        write_text(
-            StudyFolder(self.folder).table,
-            page(self.analysis, self.rows, self.correction, self.warnings),
-        )
+        text = page(self.analysis, self.rows, self.correction, self.warnings)
+        write_text(self._files.table, text)
 
     def write_part(self) -> None:
         """Write the scores of an unfinished study, unless as many were written before."""
-        saved = read_json(StudyFolder(self.folder).scores) or {}
+        saved = read_json(self._files.scores) or {}
         if saved.get("study") != self.study or len(saved["rows"]) < len(self.rows):
             self._write_scores(complete=False)
 
@@ -109,7 +111,7 @@ class Results:
             }
             for example in self.test
         ]
-        write_lines(StudyFolder(self.folder).test, lines)
+        write_lines(self._files.test, lines)
 
     def _write_scores(self, *, complete: bool) -> None:
         data = {
@@ -120,11 +122,11 @@ class Results:
             "skipped_images": self.skipped,
             "warnings": self.warnings,
         }
-        write_json(StudyFolder(self.folder).scores, data)
+        write_json(self._files.scores, data)
 
     def lines(self, cell: str) -> list[dict[str, Any]]:
         """Read the lines of a cell; those of a large grid do not fit into memory together."""
-        return read_lines(StudyFolder(self.folder).cells / cell / CAPTIONS)
+        return read_lines(self._files.cells / cell / CAPTIONS)
 
     def _every_line(self) -> Iterator[Mapping[str, Any]]:
         for cell in self.captions:
