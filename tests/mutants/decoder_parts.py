@@ -1,4 +1,4 @@
-"""A sound sampler, and how to spoil it."""
+"""A correct sampler, and ways to break it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Twisted(Decoder):
         if self.twist in BEFORE:
             task = BEFORE[self.twist](task)
         for image, hypotheses in self.inner.decode(task):
-            if self.twist == "sees":  # a sound one
+            if self.twist == "sees":  # a correct one
                 assert task.features is not None
                 seen = float(task.features[image].sum())
                 hypotheses = [attrs.evolve(h, score=h.score + seen) for h in hypotheses]

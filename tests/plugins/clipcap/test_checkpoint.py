@@ -1,4 +1,4 @@
-"""ClipCap's checkpoints: what is read of them, and what is said where something does not fit."""
+"""ClipCap's checkpoints: conversion, and the errors when something does not fit."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Beam:
 def plain_beam(
     lm: TableLM, prefix: torch.Tensor, width: int, longest: int, stops: set[int]
 ) -> list[Beam]:
-    """`generate_beam` in plain loops: ended beams stay, growing by token 0 at no cost."""
+    """`generate_beam` in plain loops: ended beams stay and append token 0 at no cost."""
     beams = [Beam()]
     for _ in range(longest):
         grown = []
@@ -135,7 +135,7 @@ def test_values_out_of_range_are_refused(spec: str) -> None:
 
 
 def test_an_ended_caption_can_fall_out_and_is_not_remembered() -> None:
-    """What tells ClipCap's search from a proper one; a proper one returns the lost caption."""
+    """The difference to a standard beam search, which would return the lost caption."""
     for seed in range(200):
         lm, prefix = TableLM(4, seed=seed), torch.ones(1, 2, 4)
         found = decode(lm, prefix, ClipCapBeam(num_beams=2), max_new_tokens=6)[0]

@@ -1,4 +1,4 @@
-"""What ClipCap's own code does, recorded, beside what an imported run does."""
+"""Imported runs against recordings of ClipCap's own code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Recording:
 def recording(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Recording:
-    """An imported run, and the test images' features as the data set has them."""
+    """An imported run and the features of the test images."""
     data = request.getfixturevalue("shared") / "data"
     folder = tmp_path_factory.mktemp(request.param)
     settings = json.loads((data / "clipcap" / f"{request.param}.json").read_text())

@@ -1,4 +1,4 @@
-"""Training as ClipCap's own code trains: its recorded losses from its recorded weights."""
+"""Training against ClipCap's own code: its recorded losses from its recorded weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefixcap.training.trainer import Trainer
 
 
 def batch(captions: list[tuple[str, list[int]]]) -> tuple[Tensor, Tensor]:
-    """Returns ids (B,T) and ClipCap's mask (B,T), which leaves out token 0 wherever it stands."""
+    """Return ids (B,T) and ClipCap's mask (B,T), which excludes token 0 everywhere."""
     ids = torch.zeros(len(captions), max(len(tokens) for _, tokens in captions), dtype=torch.long)
     for row, (_, tokens) in enumerate(captions):
         ids[row, : len(tokens)] = torch.tensor(tokens)

@@ -1,4 +1,4 @@
-"""What the decoders' tests share: rescoring, enumeration, a test of distributions."""
+"""Helpers of the decoders' tests: rescoring, enumeration, a test of distributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prefixcap import Hypothesis
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.testing.table_lm import TableLM
 
-# each test of a distribution calls a right sampler wrong once in this many seeds; seeds are fixed
+# probability that a test of a distribution rejects a correct sampler; seeds are fixed
 ERROR_RATE = 1e-4
 
 
@@ -32,7 +32,7 @@ def rescore(lm: LanguageModel, prefix: Tensor, hypothesis: Hypothesis) -> float:
 
 
 def texts(lm: TableLM, prefix: Tensor, limit: int) -> Iterator[tuple[tuple[int, ...], float]]:
-    """All texts of a table model that end by its stop token or the limit, with log-probability."""
+    """Yield all texts of a table model up to its stop token or the limit, with log-probability."""
 
     def grow(tokens: tuple[int, ...], logprob: float) -> Iterator[tuple[tuple[int, ...], float]]:
         if tokens and (tokens[-1] == lm.eos_id or len(tokens) == limit):
@@ -46,7 +46,7 @@ def texts(lm: TableLM, prefix: Tensor, limit: int) -> Iterator[tuple[tuple[int, 
 
 
 def truncated(logits: Sequence[float], **settings: float) -> list[float]:
-    """The distribution that truncations leave, by their papers' definitions, one token at a time.
+    """Truncate a distribution by the papers' definitions, one token at a time.
 
     Temperature first, then each truncation in the order of `TRUNCATIONS`, on what the ones before
     it left. Of equally likely tokens at the cut, top-k and typical sampling keep all; top-p and

@@ -1,4 +1,4 @@
-"""Small models of random weights."""
+"""Small models with random weights."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def small_model(family: str, seed: int = 0, layers: int = 2) -> Any:
 
 
 class Turned(TableLM):
-    """A table with its letters the other way round."""
+    """A table model whose tokens have the letters in reverse order."""
 
     @property
     def tokenizer(self) -> LetterTokenizer:

@@ -175,7 +175,7 @@ def test_a_beam_as_wide_as_the_space_finds_the_optimum(
 def beam_by_loops(
     lm: TableLM, prefix: torch.Tensor, beams: int, limit: int, config: Beam
 ) -> list[tuple[float, tuple[int, ...]]]:
-    """transformers' search, one image, with any norm: what of it `generate` cannot be asked for."""
+    """transformers' search for one image with any length norm, which `generate` does not offer."""
 
     def over(length: int) -> float:
         base = {"power": length, "gnmt": (5 + length) / 6, "none": 1}[config.length_norm]

@@ -39,7 +39,7 @@ class Pieces(Tokenizer):
 
 
 class PiecesLM(TableLM):
-    """A table language model whose tokens are pieces of words; the last one ends a text."""
+    """A table model whose tokens are parts of words; the last one is the stop token."""
 
     @property
     def tokenizer(self) -> Tokenizer:

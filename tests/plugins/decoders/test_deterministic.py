@@ -23,7 +23,7 @@ Beam = tuple[float, tuple[int, ...]]
 def diverse_by_loops(
     lm: TableLM, prefix: Tensor, groups: int, width: int, diversity: float, limit: int
 ) -> list[Beam]:
-    """Vijayakumar et al.'s algorithm, one image, without length penalty or early end."""
+    """Vijayakumar et al.'s algorithm for one image, without length penalty or early stopping."""
     stop, live = lm.eos_id, [[(0.0, ())] for _ in range(groups)]
     ended: list[list[Beam]] = [[] for _ in range(groups)]
     for step in range(limit):
@@ -105,7 +105,7 @@ def test_groups_must_divide_the_beams() -> None:
 def contrastive_by_loops(
     lm: CausalLM, prefix: Tensor, alpha: float, top_k: int, limit: int, context: str
 ) -> list[int]:
-    """Su et al.'s search, uncached, each candidate beside all hidden states before it."""
+    """Su et al.'s search without a cache: each candidate against all previous hidden states."""
     tokens: list[int] = []
     first = {"prefix": 0, "last": len(prefix) - 1, "caption": len(prefix)}[context]
 

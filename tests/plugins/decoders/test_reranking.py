@@ -42,7 +42,7 @@ def test_best_of_keeps_the_likeliest_of_its_samples() -> None:
 
 
 class LettersEncoder(Encoder):
-    """Counts letters: of a text, and of an image's name."""
+    """Counts the letters of a text, or of an image's name."""
 
     width, tokens = 5, None  # type: ignore[assignment]
 
@@ -159,7 +159,7 @@ def test_cider_weighs_rare_words_more() -> None:
 
 
 class Listed(TableLM):
-    """Gives the same distributions whatever stands there."""
+    """Returns the same distributions for every context."""
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__(vocab_size=logits.shape[1])

@@ -1,4 +1,4 @@
-"""Every decoder captions with a language model that is not in the processor's memory."""
+"""Every decoder works with a language model on another device than the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every decoder's settings: what they accept, and what they refuse with a sentence."""
+"""Every decoder's settings: valid values, and errors for invalid ones."""
 
 from __future__ import annotations
 

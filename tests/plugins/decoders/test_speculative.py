@@ -129,7 +129,7 @@ def test_samples_have_exactly_the_samplers_distribution(
 
 
 class Mixed(TableLM):
-    """A draft somewhere between the model itself and another table."""
+    """A draft that mixes the model itself with another table."""
 
     def __init__(self, lm: TableLM, prefix: Tensor, share: float) -> None:
         super().__init__(vocab_size=lm.vocab_size, seed=lm.seed + 1)

@@ -1,4 +1,4 @@
-"""The utilities of MBR against their definitions, a pair of texts at a time."""
+"""MBR's utilities against their definitions, one pair of texts at a time."""
 
 from __future__ import annotations
 
