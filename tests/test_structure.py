@@ -8,11 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted(
-    file
-    for file in (*ROOT.glob("src/**/*.py"), *ROOT.glob("plugins/prefixcap_*/**/*.py"))
-    if "pretrain" not in file.parts
-)
+SOURCES = sorted((*ROOT.glob("src/**/*.py"), *ROOT.glob("plugins/prefixcap_*/**/*.py")))
 LARGEST_FOLDER = 16
 """Files in a folder, `__init__.py` included."""
 

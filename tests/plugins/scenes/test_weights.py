@@ -8,9 +8,9 @@ import pytest
 import torch
 from prefixcap_scenes import configs
 from prefixcap_scenes.configs import Scenes, ScenesClip, ScenesGPT2
-from prefixcap_scenes.pretrain import clip as pretrain_clip
-from prefixcap_scenes.pretrain import gpt2 as pretrain_gpt2
-from prefixcap_scenes.pretrain.texts import caption_sets
+from scenes_pretrain import clip as pretrain_clip
+from scenes_pretrain import gpt2 as pretrain_gpt2
+from scenes_pretrain.texts import caption_sets
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component

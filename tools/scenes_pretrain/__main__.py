@@ -1,4 +1,4 @@
-"""`python -m prefixcap_scenes.pretrain clip|gpt2 --out DIR`."""
+"""`python -m scenes_pretrain clip|gpt2 --out DIR`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 def main() -> None:
     """Parse the command line and train the model."""
-    parser = argparse.ArgumentParser(prog="python -m prefixcap_scenes.pretrain")
+    parser = argparse.ArgumentParser(prog="python -m scenes_pretrain")
     parser.add_argument("model", choices=("clip", "gpt2"))
     parser.add_argument("--out", type=Path, required=True, help="output folder")
     parser.add_argument("--steps", type=int, help="number of training steps")
@@ -20,11 +20,11 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     steps = {} if arguments.steps is None else {"steps": arguments.steps}
     if arguments.model == "gpt2":
-        from prefixcap_scenes.pretrain import gpt2
+        from scenes_pretrain import gpt2
 
         gpt2.pretrain(arguments.out, **steps)
     else:
-        from prefixcap_scenes.pretrain import clip
+        from scenes_pretrain import clip
 
         clip.pretrain(arguments.out, **steps)
 

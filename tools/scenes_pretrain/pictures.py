@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-
 from prefixcap_scenes.layout import place_objects
 from prefixcap_scenes.lexicon import OBJECTS, PLACES, SIZES, SKIES
 from prefixcap_scenes.pen import COLOURS

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefixcap_scenes.pretrain.texts import caption_sets
+from scenes_pretrain.texts import caption_sets
 
 END = "<|endoftext|>"
 WIDTH, LAYERS, HEADS, POSITIONS = 128, 4, 4, 128

@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from prefixcap_scenes.captions import captions
+from prefixcap_scenes.world import Scene, scenes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prefixcap_scenes.captions import captions
-from prefixcap_scenes.pretrain.pictures import (
+from scenes_pretrain.pictures import (
     PATCH,
     PATCH_LABELS,
     SIDE,
@@ -31,8 +32,7 @@ from prefixcap_scenes.pretrain.pictures import (
     patch_labels,
     pixels,
 )
-from prefixcap_scenes.pretrain.texts import SEED
-from prefixcap_scenes.world import Scene, scenes
+from scenes_pretrain.texts import SEED
 
 EMBEDDING, VISION_WIDTH, VISION_LAYERS, TEXT_WIDTH, TEXT_LAYERS = 256, 128, 4, 64, 2
 VOCABULARY, CONTEXT = 49408, 77

@@ -1,1 +1,0 @@
-"""Training of the weights in `weights/`; not part of the wheel."""

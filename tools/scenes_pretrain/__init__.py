@@ -1,0 +1,1 @@
+"""Train the small CLIP and GPT-2 whose weights `prefixcap_scenes` ships."""
