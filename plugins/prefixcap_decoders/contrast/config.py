@@ -52,9 +52,9 @@ class Guidance(DecoderConfig):
 
     @override
     def build(self) -> Decoder:
-        from prefixcap_decoders.contrast.decoder import GuidanceDecoder
+        from prefixcap_decoders.contrast.decoder import ContrastDecoder
 
-        return GuidanceDecoder(self, parse_nested(DecoderConfig, self.decoder, "decoder").build())
+        return ContrastDecoder(self, parse_nested(DecoderConfig, self.decoder, "decoder").build())
 
     @override
     def subcomponents(self) -> Sequence[Component]:
@@ -103,10 +103,10 @@ class ContrastiveDecoding(DecoderConfig):
 
     @override
     def build(self) -> Decoder:
-        from prefixcap_decoders.contrast.decoder import ContrastiveDecoder
+        from prefixcap_decoders.contrast.decoder import ContrastDecoder
 
         decoder = parse_nested(DecoderConfig, self.decoder, "decoder").build()
-        return ContrastiveDecoder(self, decoder, self._amateur())
+        return ContrastDecoder(self, decoder, self._amateur())
 
     @override
     def subcomponents(self) -> Sequence[Component]:

@@ -18,41 +18,21 @@ from prefixcap_decoders.contrast.logits_wrapper import LogitsWrapper, Views, dec
 from prefixcap_decoders.nested import check_shared_vocabulary, device_and_dtype
 
 
-class GuidanceDecoder(Decoder):
-    """Runs a decoder on guided logits."""
-
-    def __init__(self, config: Guidance, decoder: Decoder) -> None:
-        self.config = config
-        self.decoder = decoder
-
-    @override
-    def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
-        scale = self.config.scale
-
-        def combine(sessions: Sequence[Session]) -> Tensor:
-            conditional, alone = (session.logits.log_softmax(-1) for session in sessions)
-            return scale * conditional + (1 - scale) * alone
-
-        views = _views(task, task.lm, self.config.against)
-        guided = LogitsWrapper(task.lm, combine, [(task.lm, views)])
-        return decode_changed(task, guided, self.decoder)
-
-
-class ContrastiveDecoder(Decoder):
-    """Runs a decoder on the difference between an expert and an amateur.
+class ContrastDecoder(Decoder):
+    """Runs a decoder on the language model's logits combined with those of a second view.
 
     Args:
         config: Settings.
-        decoder: Decoder that runs on the difference.
-        amateur: Amateur, or its config, which is built at the first use; None for the language
-            model itself.
+        decoder: Decoder that runs on the combined logits.
+        amateur: Language model of the second view, or its config, which is built at the first use;
+            None for the language model itself.
     """
 
     def __init__(
         self,
-        config: ContrastiveDecoding,
+        config: Guidance | ContrastiveDecoding,
         decoder: Decoder,
-        amateur: LanguageModel | LMConfig | None,
+        amateur: LanguageModel | LMConfig | None = None,
     ) -> None:
         self.config = config
         self.decoder = decoder
@@ -62,20 +42,21 @@ class ContrastiveDecoder(Decoder):
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         if isinstance(self.amateur, LMConfig):
             self.amateur = self.amateur.build(*device_and_dtype(task))
-        amateur = self.amateur or task.lm
-        weight, temperature = self.config.weight, self.config.temperature
-
-        def combine(sessions: Sequence[Session]) -> Tensor:
-            expert, other = (session.logits for session in sessions)
-            difference = expert - weight * (other / temperature).log_softmax(-1)
-            return plausible(difference, expert, self.config.alpha)
-
-        views = _views(task, amateur, self.config.against)
-        if amateur is not task.lm:
+        other = self.amateur or task.lm
+        views = _views(task, other, self.config.against)
+        if other is not task.lm:
             length = views(1).shape[1]
-            check_shared_vocabulary(amateur, task, length, "contrastive-decoding: the amateur")
-        contrasted = LogitsWrapper(task.lm, combine, [(amateur, views)])
-        return decode_changed(task, contrasted, self.decoder)
+            check_shared_vocabulary(other, task, length, "contrastive-decoding: the amateur")
+        wrapper = LogitsWrapper(task.lm, self._combine, [(other, views)])
+        return decode_changed(task, wrapper, self.decoder)
+
+    def _combine(self, sessions: Sequence[Session]) -> Tensor:
+        own, other = (session.logits for session in sessions)  # (R, V) each
+        config = self.config
+        if isinstance(config, Guidance):
+            return config.scale * own.log_softmax(-1) + (1 - config.scale) * other.log_softmax(-1)
+        difference = own - config.weight * (other / config.temperature).log_softmax(-1)
+        return plausible(difference, own, config.alpha)
 
 
 def plausible(scores: Tensor, logits: Tensor, alpha: float) -> Tensor:

@@ -16,7 +16,7 @@ from decoder_checks import rescore, texts, tokens_of
 from decoder_models import Turned, prefixes, small_model
 from prefixcap_decoders.beam.config import Beam
 from prefixcap_decoders.contrast.config import ContrastiveDecoding, DoLa, Guidance
-from prefixcap_decoders.contrast.decoder import ContrastiveDecoder, GuidanceDecoder
+from prefixcap_decoders.contrast.decoder import ContrastDecoder
 from prefixcap_decoders.contrast.dola import early_layers
 from prefixcap_decoders.contrast.logits_wrapper import LogitsWrapper
 from prefixcap_decoders.greedy.config import Greedy
@@ -123,7 +123,7 @@ def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, i
             image_ids=[task.image_ids[image] for image in images],
         )  # fmt: skip
         with torch.inference_mode():
-            found = ContrastiveDecoder(config, decoder.build(), other).decode(part)
+            found = ContrastDecoder(config, decoder.build(), other).decode(part)
             return [[h.ids for h in hs] for hs in collect(found, len(images))]
 
     usual = run(320, list(range(11)))
@@ -166,7 +166,7 @@ def test_a_wide_beam_finds_the_guided_optimum() -> None:
         lm=lm, prefix=prefix, image_ids=["a", "b", "c"], max_new_tokens=limit,
         stop_ids=frozenset({3}), max_rows=400,
     )  # fmt: skip
-    decoder = GuidanceDecoder(Guidance(scale=scale, against="zero"), inner)
+    decoder = ContrastDecoder(Guidance(scale=scale, against="zero"), inner)
     with torch.inference_mode():
         found = collect(decoder.decode(task), 3)
     for row, hypotheses in zip(prefix, found, strict=True):
@@ -179,7 +179,7 @@ def test_contrastive_decoding_is_its_formula(ended: CausalLM, own: bool) -> None
     prefix, config = prefixes(6), ContrastiveDecoding(alpha=0.05, weight=0.9, temperature=0.5)
     amateur = ended if own else CausalLM(small_model("gpt2", seed=9))
     amateur.model.config.eos_token_id = STOP
-    decoder = ContrastiveDecoder(config, Beam(num_beams=1).build(), None if own else amateur)
+    decoder = ContrastDecoder(config, Beam(num_beams=1).build(), None if own else amateur)
     task = DecodingTask(
         lm=ended, prefix=prefix, image_ids=list("abcdef"), max_new_tokens=LIMIT,
         stop_ids=frozenset({STOP}),
@@ -274,7 +274,7 @@ def test_what_does_not_fit_is_said(ended: CausalLM) -> None:
     task = DecodingTask(
         lm=ended, prefix=prefixes(1), image_ids=["a"], max_new_tokens=2, stop_ids=frozenset()
     )
-    other = ContrastiveDecoder(config, Beam().build(), TableLM())
+    other = ContrastDecoder(config, Beam().build(), TableLM())
     with pytest.raises(PrefixcapError, match="vocabulary of 5, the language model one of 23"):
         list(other.decode(task))
     with pytest.raises(PrefixcapError, match="no decoder 'gredy'; did you mean 'greedy'"):
@@ -289,7 +289,7 @@ def test_an_amateur_that_does_not_fit_is_said(ended: CausalLM) -> None:
             lm=lm, prefix=prefixes(2, width=width), image_ids=["a", "b"], max_new_tokens=limit,
             stop_ids=frozenset(),
         )  # fmt: skip
-        list(ContrastiveDecoder(ContrastiveDecoding(), Greedy().build(), amateur).decode(task))
+        list(ContrastDecoder(ContrastiveDecoding(), Greedy().build(), amateur).decode(task))
 
     name = "contrastive-decoding: the amateur"
     with pytest.raises(
@@ -310,7 +310,7 @@ def test_an_amateur_has_the_dtype_of_the_language_model(tmp_path: Path) -> None:
         LMConfig, f"hf:model={lm_folder(tmp_path / 'large', n_embd=24)}"
     )
     lm = large.build(dtype="bfloat16")
-    decoder = ContrastiveDecoder(ContrastiveDecoding(), Greedy().build(), amateur)
+    decoder = ContrastDecoder(ContrastiveDecoding(), Greedy().build(), amateur)
     task = DecodingTask(
         lm=lm, prefix=prefixes(2, width=24), image_ids=["a", "b"], max_new_tokens=4,
         stop_ids=frozenset(),
@@ -338,7 +338,7 @@ def test_an_amateur_may_see_the_image(ended: CausalLM, against: str) -> None:
         stop_ids=frozenset({STOP}),
     )  # fmt: skip
     with torch.inference_mode():
-        found = collect(ContrastiveDecoder(config, Greedy().build(), amateur).decode(task), 4)
+        found = collect(ContrastDecoder(config, Greedy().build(), amateur).decode(task), 4)
     for row, hypotheses in zip(prefix, found, strict=True):
         seen = row if against == "prefix" else prefix.mean(0)
 
