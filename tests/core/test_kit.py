@@ -1,4 +1,4 @@
-"""The conformance kit: sound components pass, and every rule has a mutant that breaks it."""
+"""The conformance kit: correct components pass, and every rule has a mutant that breaks it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 import torch
-from mutants.all_mutants import LETTERS, MUTANTS, SOUND, Mutant
+from mutants.all_mutants import CORRECT, LETTERS, MUTANTS, Mutant
 from mutants.configs import (
     Aliased,
     ErrorRate,
@@ -50,8 +50,8 @@ def run_rule(case: Case, name: str) -> CheckResult:
     return result
 
 
-@parametrize(SOUND)
-def test_a_sound_component_passes(check: Check) -> None:
+@parametrize(CORRECT)
+def test_a_correct_component_passes(check: Check) -> None:
     check()
 
 

@@ -60,7 +60,7 @@ SESSION = ("steps", "rows", "token-trees", "kept-rows", "admission", "two-sessio
 ALL_LOGITS = ("padding", "deep-copy", *SESSION)
 ENCODES = ("frozen", "image-alone", "images-matter")
 LETTERS = ("abc", "jig")
-SOUND = [
+CORRECT = [
     Case(config=TwistedDecoder()),
     Case(config=TwistedMapper()),
     Case(config=TwistedLM(), texts=LETTERS),
