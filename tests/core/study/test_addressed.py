@@ -16,7 +16,7 @@ from cli_world import draw, make_world
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.plugin.registry import default_registry
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import (
     InputDigests,
     PlannedModel,
@@ -283,11 +283,11 @@ def test_captions_of_another_device_are_still_used(
 
 def test_several_gpus_share_captions(small: Study, tmp_path: Path) -> None:
     inputs = InputDigests(training="a", test="b", references="c", lm="d")
-    encoder, lm, study_run = small.encoders[0], small.lms[0], StudyRun(small, tmp_path)
+    encoder, lm, job = small.encoders[0], small.lms[0], StudyJob(small, tmp_path)
     found = {
         device: [
             cell.key
-            for planned in planned_models(study_run, encoder, lm, inputs, decoded_on=device)
+            for planned in planned_models(job, encoder, lm, inputs, decoded_on=device)
             for cell in planned.cells
         ]
         for device in ("cuda", "cuda:0", "cuda:1", "cpu")

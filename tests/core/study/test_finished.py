@@ -20,7 +20,7 @@ from prefixcap.study.analysis.analysis import analyze
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scoring
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.runner import Runner, run_study
 
@@ -89,11 +89,11 @@ def killed_after_one_cell(
     score = scoring.score_cell
     calls = []
 
-    def dying(run: StudyRun, place: Path, *arguments: Any) -> scoring.CellScores:
+    def dying(job: StudyJob, place: Path, *arguments: Any) -> scoring.CellScores:
         calls.append(place.parent.name)
         if calls.count("cells") > 1:
             raise KeyboardInterrupt
-        return score(run, place, *arguments)
+        return score(job, place, *arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "score_cell", dying)

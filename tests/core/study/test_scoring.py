@@ -17,7 +17,7 @@ from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scores_module
-from prefixcap.study.artifacts.folder import StudyFolder, StudyRun
+from prefixcap.study.artifacts.folder import StudyFolder, StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
@@ -54,10 +54,10 @@ class Encoded:
 
     def scorer(self, *metrics: str) -> Scorer:
         study = by(self.study, *metrics)
-        return Scorer(self.run(study), self.results)
+        return Scorer(self.job(study), self.results)
 
-    def run(self, study: Study) -> StudyRun:
-        return StudyRun(study, self.folder, self.reporter)
+    def job(self, study: Study) -> StudyJob:
+        return StudyJob(study, self.folder, self.reporter)
 
     def lines(self) -> list[dict[str, Any]]:
         return [
@@ -85,7 +85,7 @@ class Encoded:
 def encoded(small: Study, tmp_path: Path) -> Encoded:
     results, reporter = Results(folder=tmp_path), Listening()
     splits = data.load(small)
-    (cache,) = encoding.feature_caches(StudyRun(small, tmp_path, reporter), splits)
+    (cache,) = encoding.feature_caches(StudyJob(small, tmp_path, reporter), splits)
     images, unreadable = encoding.encode_images(cache, splits)
     assert unreadable == []
     return Encoded(small, tmp_path, results, images, reporter)
@@ -215,11 +215,11 @@ def test_times_are_of_their_metrics_where_another_process_scored_some(
     score_cell = scores_module.score_cell
 
     def late(*arguments: Any) -> scores_module.CellScores:
-        run, *rest = arguments
-        first = attrs.evolve(run.study, metrics=run.study.metrics[:1])
+        job, *rest = arguments
+        first = attrs.evolve(job.study, metrics=job.study.metrics[:1])
         # what another process has just scored
-        score_cell(StudyRun(first, encoded.folder / "elsewhere"), *rest)
-        return score_cell(run, *rest)
+        score_cell(StudyJob(first, encoded.folder / "elsewhere"), *rest)
+        return score_cell(job, *rest)
 
     monkeypatch.setattr(scores_module, "score_cell", late)
     scorer.score(cell.folder, "key", encoded.lines(), encoded.images, "these")
@@ -244,7 +244,7 @@ def test_the_seconds_are_those_of_the_metric(
     monkeypatch.setattr("prefixcap.study.artifacts.scores.score", slow)
     monkeypatch.setattr("prefixcap.study.artifacts.scores.locked", waited)
     found = scores_module.records(encoded.images.test, encoded.lines())
-    run = encoded.run(by(encoded.study, "length", "distinct"))
-    scores_module.score_cell(run, encoded.cell().folder, "key", found, "these")
+    job = encoded.job(by(encoded.study, "length", "distinct"))
+    scores_module.score_cell(job, encoded.cell().folder, "key", found, "these")
     scored = [line["seconds"] for line in encoded.timings() if line["work"] == "scoring"]
     assert scored == [5.0, 5.0]

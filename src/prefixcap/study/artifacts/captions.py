@@ -12,7 +12,7 @@ import attrs
 from prefixcap.errors import PrefixcapError
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS, StudyRun
+from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS, StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
@@ -107,7 +107,7 @@ def count_missing(cell: PlannedCell, image_ids: Sequence[str]) -> int:
 
 
 def make(
-    run: StudyRun, cell: PlannedCell, model: LoadedModel, title: str
+    job: StudyJob, cell: PlannedCell, model: LoadedModel, title: str
 ) -> tuple[CellCaptions, int]:
     """Make a cell's captions, or those that are missing.
 
@@ -121,13 +121,13 @@ def make(
         if captions := load(cell, model.image_ids):
             return captions, 0
         begin = time.perf_counter()
-        lines, decoded = _decode(run, cell, model, title)
+        lines, decoded = _decode(job, cell, model, title)
         decoding_seconds = sum(line.pop("seconds") for line in lines)
         write_lines(cell.folder / CAPTIONS, lines)
         per_second = sum(len(line["captions"]) for line in lines) / max(decoding_seconds, 1e-9)
         if not decoded:  # so that the engine's one-time checks of a model are not counted as FLOPs
-            list(model.caption(range(1), cell, run.study))
-        flops = _count_flops(cell, model, run.study)
+            list(model.caption(range(1), cell, job.study))
+        flops = _count_flops(cell, model, job.study)
         info = {
             "key": cell.key,
             "model": cell.model_folder.name,
@@ -138,7 +138,7 @@ def make(
         write_json(cell.folder / CELL, info)
         seconds = time.perf_counter() - begin
         decoder = specs.to_spec(cell.decoder)
-        timings.record(run.files, timings.CAPTIONING, decoder, decoded, seconds)
+        timings.record(job.files, timings.CAPTIONING, decoder, decoded, seconds)
         return CellCaptions(lines, per_second, flops), decoded
 
 
@@ -148,7 +148,7 @@ def discard_partial(cell: PlannedCell) -> None:
 
 
 def _decode(
-    run: StudyRun, cell: PlannedCell, model: LoadedModel, title: str
+    job: StudyJob, cell: PlannedCell, model: LoadedModel, title: str
 ) -> tuple[list[dict[str, Any]], int]:
     """Caption the images that the partial file lacks; return all lines and the number of images."""
     partial, ids = cell.folder / PARTIAL_CAPTIONS, model.image_ids
@@ -156,10 +156,10 @@ def _decode(
         discard_partial(cell)
     lines = {line["image"]: line for line in read_lines(partial)}
     rows = [row for row, image in enumerate(ids) if image not in lines]
-    with appending(partial) as file, run.reporter.task(title, len(ids), "images") as task:
+    with appending(partial) as file, job.reporter.task(title, len(ids), "images") as task:
         task.resume(len(lines))
         since = time.perf_counter()
-        for image, hypotheses in model.caption(rows, cell, run.study):
+        for image, hypotheses in model.caption(rows, cell, job.study):
             now = time.perf_counter()
             captions = [hypothesis.to_json() for hypothesis in hypotheses]
             lines[image] = {"image": image, "captions": captions, "seconds": now - since}

@@ -15,7 +15,7 @@ from prefixcap.interfaces.dataset import Dataset, Example, ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.util import files
 from prefixcap.util.files import broken_file
@@ -40,14 +40,14 @@ class Features:
     therefore cost nothing but the new images.
 
     Attributes:
-        run: The run that uses them.
+        job: The job that uses them.
         config: The encoder's config.
         encoder: The encoder.
         dataset: The data set, whose digest replaces that of an image that has none.
         encoded: The number of images that this process encoded.
     """
 
-    run: StudyRun
+    job: StudyJob
     config: EncoderConfig
     encoder: Encoder
     dataset: Dataset
@@ -65,7 +65,7 @@ class Features:
     @property
     def folder(self) -> Path:
         """The folder of this encoder's features."""
-        return self.run.files.features / f"{self.config.name}-{self.key[:8]}"
+        return self.job.files.features / f"{self.config.name}-{self.key[:8]}"
 
     def training_key(self, train: Sequence[Example], val: Sequence[Example]) -> str:
         """Digest what mappers are trained on: encoder, images and captions."""
@@ -92,7 +92,7 @@ class Features:
             chunks = [examples[at : at + CHUNK] for at in range(0, len(examples), CHUNK)]
             chunks = [chunk for chunk in chunks if self.missing(chunk)]
             done = 0
-            with self.run.reporter.task(f"encoding {split} images", missing, "images") as task:
+            with self.job.reporter.task(f"encoding {split} images", missing, "images") as task:
                 for chunk in shared(chunks, self._lock):
                     left = self.missing(chunk)
                     self._encode(left, task, done)
@@ -140,7 +140,7 @@ class Features:
             if file not in self._shards:
                 self._shards[file] = FeatureShard.read(file)
         images = {key for shard in self._shards.values() for key in shard.images}
-        if not self.run.study.skip_unreadable:
+        if not self.job.study.skip_unreadable:
             return images, set()
         unreadable = {key for shard in self._shards.values() for key in shard.unreadable}
         return images, unreadable - images
@@ -161,7 +161,7 @@ class Features:
 
     @cached_property
     def _source(self) -> str:
-        return specs.digest(self.run.study.dataset.name, self.run.study.dataset.version)
+        return specs.digest(self.job.study.dataset.name, self.job.study.dataset.version)
 
     def _lock(self, chunk: Sequence[Example]) -> Path:
         return self.folder / specs.digest(self._keys(chunk))
@@ -175,8 +175,8 @@ class Features:
         rows = encode_each(
             self.encoder,
             [example.image for example in examples],
-            batch_size=self.run.study.encode_batch,
-            on_error="skip" if self.run.study.skip_unreadable else "raise",
+            batch_size=self.job.study.encode_batch,
+            on_error="skip" if self.job.study.skip_unreadable else "raise",
             progress=lambda count, _: task.update(done + count),
         )
         self.encoded += len(examples)
@@ -184,7 +184,7 @@ class Features:
         file = self.folder / f"{specs.digest(keys)}.safetensors"
         FeatureShard.write(file, dict(zip(keys, rows, strict=True)))
         encoder, seconds = specs.to_spec(self.config), time.perf_counter() - begin
-        timings.record(self.run.files, timings.ENCODING, encoder, len(examples), seconds)
+        timings.record(self.job.files, timings.ENCODING, encoder, len(examples), seconds)
 
 
 @attrs.frozen

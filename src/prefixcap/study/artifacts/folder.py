@@ -99,7 +99,7 @@ class StudyFolder:
 
 
 @attrs.frozen
-class StudyRun:
+class StudyJob:
     """A study in its folder, as one process works on it.
 
     Attributes:

@@ -18,7 +18,7 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import models
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import FORMAT, Model, Study
 
 PROBE = "A black dog runs, and two children in red watch it."
@@ -91,7 +91,7 @@ class InputDigests:
 
 
 def planned_models(
-    run: StudyRun,
+    job: StudyJob,
     encoder: EncoderConfig,
     lm: LMConfig,
     inputs: InputDigests,
@@ -101,20 +101,20 @@ def planned_models(
     """Plan the models and cells of one encoder and one language model.
 
     Args:
-        run: The run, on whose device components are loaded to be digested.
+        job: The job, on whose device components are loaded to be digested.
         encoder: The encoder.
         lm: The language model.
         inputs: Digests of what the models depend on.
-        decoded_on: The device of the captions, if it is not the run's.
+        decoded_on: The device of the captions, if it is not the job's.
     """
     # all GPUs count as one device, since they compute alike
-    device_type = (decoded_on or run.device).partition(":")[0]
-    study = run.study
-    decoders = [(decoder, decoder_key(decoder, run.device)) for decoder in study.decoders]
+    device_type = (decoded_on or job.device).partition(":")[0]
+    study = job.study
+    decoders = [(decoder, decoder_key(decoder, job.device)) for decoder in study.decoders]
     planned = []
     for model in study.models(encoder, lm):
         key = model_key(study, model, inputs)
-        folder = run.files.models / f"{model.name}-{key[:8]}"
+        folder = job.files.models / f"{model.name}-{key[:8]}"
         cells = []
         for decoder, digest in decoders:
             captions_key = specs.digest(
@@ -128,7 +128,7 @@ def planned_models(
                     decoder=decoder,
                     key=captions_key,
                     scores_key=scores_key(captions_key, inputs.references),
-                    folder=run.files.cells / name,
+                    folder=job.files.cells / name,
                 )
             )
         planned.append(PlannedModel(model=model, key=key, folder=folder, cells=tuple(cells)))

@@ -16,7 +16,7 @@ from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import SCORES, StudyRun
+from prefixcap.study.artifacts.folder import SCORES, StudyJob
 from prefixcap.study.artifacts.keys import component_key
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.util.files import read_json, write_json
@@ -76,7 +76,7 @@ def missing(folder: Path, key: str, metrics: Sequence[MetricConfig]) -> list[Met
 
 
 def score_cell(
-    run: StudyRun, folder: Path, key: str, captions: Sequence[Record], title: str
+    job: StudyJob, folder: Path, key: str, captions: Sequence[Record], title: str
 ) -> CellScores:
     """Score a cell by the metrics that are missing, and store their scores, also per image.
 
@@ -84,7 +84,7 @@ def score_cell(
     left out.
 
     Args:
-        run: The run.
+        job: The job.
         folder: The folder of the cell or baseline.
         key: A digest of captions and references.
         captions: The captions with their references.
@@ -95,8 +95,8 @@ def score_cell(
     """
     with locked(folder):
         stored = read_json(folder / SCORES) or {}
-        pending = _missing(stored, key, run.study.metrics)
-        with (run.reporter if pending else Silent()).task(title, len(pending), "metrics") as task:
+        pending = _missing(stored, key, job.study.metrics)
+        with (job.reporter if pending else Silent()).task(title, len(pending), "metrics") as task:
             for done, metric in enumerate(pending, 1):
                 begin = time.perf_counter()
                 reason = unmet_requirement(captions, metric)
@@ -110,12 +110,12 @@ def score_cell(
                     **({"left_out": reason} if reason else {}),
                 }
                 write_json(folder / SCORES, stored)
-                timings.record(run.files, timings.SCORING, name, len(captions), seconds)
+                timings.record(job.files, timings.SCORING, name, len(captions), seconds)
                 task.update(done)
     values: dict[str, float] = {}
     claimed: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    for metric in run.study.metrics:
+    for metric in job.study.metrics:
         entry = stored[name := specs.to_spec(metric)]
         claim_scores(claimed, metric, entry["values"])
         values |= entry["values"]

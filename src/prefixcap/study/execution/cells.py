@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, models
 from prefixcap.study.artifacts.captions import CellCaptions, LoadedModel
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.study.execution.scoring import Scorer
@@ -22,13 +22,13 @@ class CellRunner:
     """Captions and scores cells; consecutive cells of one model share it.
 
     Args:
-        run: The run.
+        job: The job.
         scorer: Scores the captions.
         results: Receives warnings and counts of work.
     """
 
-    def __init__(self, run: StudyRun, scorer: Scorer, results: Results) -> None:
-        self._run, self._scorer, self._results = run, scorer, results
+    def __init__(self, job: StudyJob, scorer: Scorer, results: Results) -> None:
+        self._job, self._scorer, self._results = job, scorer, results
         self._captioner: tuple[Path, Captioner] | None = None
         self._model: tuple[Path, LoadedModel] | None = None
 
@@ -53,7 +53,7 @@ class CellRunner:
         found = captions.load(cell, images.ids)
         if found is None:
             model = self._load(cell.model_folder, images)
-            found, decoded = captions.make(self._run, cell, model, title(f"captioning {name}"))
+            found, decoded = captions.make(self._job, cell, model, title(f"captioning {name}"))
             self._results.work["decoded_images"] += decoded
         captions.discard_partial(cell)
         scores = self._scorer.score(cell.folder, cell.scores_key, found.lines, images, title(name))
@@ -68,11 +68,11 @@ class CellRunner:
         self._model = None  # free the memory of one model before the next is loaded
         if self._captioner is None or self._captioner[0] != folder:
             self._captioner = None
-            device, dtype = self._run.device, self._run.study.dtype
+            device, dtype = self._job.device, self._job.study.dtype
             self._captioner = folder, Captioner.load(folder, device, dtype)
         captioner, features = self._captioner[1], images.test_features
         if shift := captioner.check_feature_shift(features):
-            self._results.warn(f"warning: {folder.name}: {shift}", self._run.reporter)
+            self._results.warn(f"warning: {folder.name}: {shift}", self._job.reporter)
         model = LoadedModel(
             captioner=captioner,
             image_ids=images.ids,
@@ -87,7 +87,7 @@ class CellRunner:
     def _row(
         self, cell: PlannedCell, images: EncodedImages, found: CellCaptions, scores: dict[str, Any]
     ) -> dict[str, Any]:
-        label, model = self._run.study.label, cell.model
+        label, model = self._job.study.label, cell.model
         return {
             "mapper": label(model.mapper),
             "prefix_length": model.prefix_length,
@@ -100,7 +100,7 @@ class CellRunner:
             "tuning": label(model.tuning),
             "encoder": label(model.encoder),
             "lm": label(model.lm),
-            "dataset": label(self._run.study.dataset),
+            "dataset": label(self._job.study.dataset),
             "images": len(images.test),
             "model": f"models/{cell.model_folder.name}",
             "cell": cell.name,

@@ -13,7 +13,7 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts.features import Features
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.execution.data import StudyData
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class EncodedImages:
     def text_encoder(self) -> TextEncoder:
         """The text side of the encoder."""
         return TextEncoder(
-            specs.to_spec(self.encoder), lambda: self.cache.encoder, self.cache.run.device
+            specs.to_spec(self.encoder), lambda: self.cache.encoder, self.cache.job.device
         )
 
     @cached_property
@@ -79,11 +79,11 @@ class EncodedImages:
         return self.cache.test_key(self.test)
 
 
-def feature_caches(run: StudyRun, data: StudyData) -> Iterator[Features]:
+def feature_caches(job: StudyJob, data: StudyData) -> Iterator[Features]:
     """Build each encoder of a study and yield its stored features."""
-    for config in run.study.encoders:
-        encoder = config.build(run.device)
-        yield Features(run=run, config=config, encoder=encoder, dataset=data.dataset)
+    for config in job.study.encoders:
+        encoder = config.build(job.device)
+        yield Features(job=job, config=config, encoder=encoder, dataset=data.dataset)
 
 
 def known_images(cache: Features, data: StudyData) -> EncodedImages:

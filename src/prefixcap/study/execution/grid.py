@@ -8,7 +8,7 @@ import attrs
 
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.study.artifacts import keys
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import InputDigests, PlannedCell, PlannedModel
 from prefixcap.study.execution.encoding import EncodedImages
 
@@ -34,7 +34,7 @@ class ModelGroup:
 
 
 def resolve(
-    run: StudyRun,
+    job: StudyJob,
     images: Sequence[EncodedImages],
     *,
     build_lm: Callable[[LMConfig], LanguageModel] | None = None,
@@ -43,14 +43,14 @@ def resolve(
     """Plan all models and cells of a study.
 
     Args:
-        run: The run, on whose device components are loaded.
+        job: The job, on whose device components are loaded.
         images: The images of each encoder.
         build_lm: Builds or reuses a language model, whose digest is part of the keys.
-        decoded_on: The device of the captions, if it is not the run's.
+        decoded_on: The device of the captions, if it is not the job's.
     """
     groups: dict[tuple[int, int], ModelGroup] = {}
-    for column, lm in enumerate(run.study.lms):  # each language model is loaded once
-        lm_digest = keys.lm_key(build_lm(lm) if build_lm else lm.build(run.device, run.study.dtype))
+    for column, lm in enumerate(job.study.lms):  # each language model is loaded once
+        lm_digest = keys.lm_key(build_lm(lm) if build_lm else lm.build(job.device, job.study.dtype))
         for row, each in enumerate(images):
             inputs = InputDigests(
                 training=each.training_key,
@@ -58,6 +58,6 @@ def resolve(
                 references=keys.references_key(each.test),
                 lm=lm_digest,
             )
-            models = keys.planned_models(run, each.encoder, lm, inputs, decoded_on=decoded_on)
+            models = keys.planned_models(job, each.encoder, lm, inputs, decoded_on=decoded_on)
             groups[row, column] = ModelGroup(images=each, lm=lm, models=models)
     return [groups[place] for place in sorted(groups)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.study.artifacts import captions, scores, timings
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, encoding, grid
 from prefixcap.study.execution.grid import ModelGroup
@@ -28,14 +28,14 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     Raises:
         PrefixcapError: If something in the study or its data is wrong.
     """
-    run = StudyRun(study, folder)
-    run.files.find_config()
+    job = StudyJob(study, folder)
+    job.files.find_config()
     splits = data.load(study)
     warnings = [text for text in (splits.warning,) if text]
     warnings += checks.check_metrics(study, splits.test)
-    caches = encoding.feature_caches(run, splits)
+    caches = encoding.feature_caches(job, splits)
     images = [encoding.known_images(cache, splits) for cache in caches]
-    groups = grid.resolve(run, images)
+    groups = grid.resolve(job, images)
     examples = [example for split in splits.splits.values() for example in split]
     to_encode = sum(len(each.cache.missing(examples)) for each in images)
     cells = [(cell, group.images.ids) for group in groups for cell in group.cells]
@@ -54,7 +54,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     )
     steps = sum(_steps(study, group) for group in untrained)
     units = dict(zip(timings.WORKS, (to_encode, steps, to_caption, sum(to_score)), strict=True))
-    means, borrowed = timings.seconds_per_unit(run.files)
+    means, borrowed = timings.seconds_per_unit(job.files)
     seconds = {
         work: count * means[work] if work in means else None
         for work, count in units.items()

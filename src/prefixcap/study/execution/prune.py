@@ -19,7 +19,7 @@ from prefixcap.study.artifacts.folder import (
     PARTIAL_CAPTIONS,
     TRAINING,
     StudyFolder,
-    StudyRun,
+    StudyJob,
 )
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
@@ -76,8 +76,8 @@ def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:
         PrefixcapError: If there is no study in the folder, or a component cannot be loaded.
     """
     config = StudyFolder(folder).read_config()
-    run = StudyRun(study or Study.from_json(config), folder)
-    files, used = run.files, _used(run, None if study else config)
+    job = StudyJob(study or Study.from_json(config), folder)
+    files, used = job.files, _used(job, None if study else config)
     artifacts = []
     for parent in _parents(files):
         for path in _entries(parent, "*/*" if parent == files.features else "*"):
@@ -120,22 +120,22 @@ def prune(artifacts: Sequence[Artifact]) -> None:
             raise PrefixcapError(f"{path} cannot be deleted: {error.strerror}") from error
 
 
-def _used(run: StudyRun, config: dict[str, Any] | None) -> set[Path]:
+def _used(job: StudyJob, config: dict[str, Any] | None) -> set[Path]:
     """Return what a study uses; `config` is the folder's own if the study is."""
-    splits = data.load(run.study)
-    caches = encoding.feature_caches(run, splits)
+    splits = data.load(job.study)
+    caches = encoding.feature_caches(job, splits)
     images = [encoding.known_images(cache, splits) for cache in caches]
     used: set[Path] = set()
     for each in images:
         for examples in splits.splits.values():
             used |= each.cache.shards(examples)
     # captions belong to the device that made them, which this machine need not have
-    decoded_on = str((config or {}).get("ran_on", run.device))
-    for group in grid.resolve(run, images, decoded_on=decoded_on):
+    decoded_on = str((config or {}).get("ran_on", job.device))
+    for group in grid.resolve(job, images, decoded_on=decoded_on):
         used |= {model.folder for model in group.models}
         used |= {cell.folder for cell in group.cells}
-    if run.study.baselines:
-        used |= _baselines(run.files, exact=config is not None)
+    if job.study.baselines:
+        used |= _baselines(job.files, exact=config is not None)
     return used
 
 

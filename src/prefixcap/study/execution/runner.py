@@ -14,7 +14,7 @@ from prefixcap.plugin import specs
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, models
-from prefixcap.study.artifacts.folder import StudyRun
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.study.definition.study import Study
@@ -41,7 +41,7 @@ def run_study(study: Study, folder: Path, reporter: Reporter | None = None) -> R
     Raises:
         PrefixcapError: If something in the study or its data is wrong.
     """
-    return Runner(StudyRun(study, folder, reporter or Silent())).run()
+    return Runner(StudyJob(study, folder, reporter or Silent())).run()
 
 
 class Runner:
@@ -51,21 +51,21 @@ class Runner:
     waits for the others only when there is nothing else to do.
 
     Args:
-        run: The study, its folder and a reporter.
+        job: The study, its folder and a reporter.
     """
 
-    def __init__(self, run: StudyRun) -> None:
-        self._run, self._study, self._reporter = run, run.study, run.reporter
-        self._results = Results(folder=run.files.path, correction=run.study.correction)
-        self._scorer = Scorer(run, self._results)
-        self._cell_runner = CellRunner(run, self._scorer, self._results)
+    def __init__(self, job: StudyJob) -> None:
+        self._job, self._study, self._reporter = job, job.study, job.reporter
+        self._results = Results(folder=job.files.path, correction=job.study.correction)
+        self._scorer = Scorer(job, self._results)
+        self._cell_runner = CellRunner(job, self._scorer, self._results)
         self._rows: dict[str, dict[str, Any]] = {}
         self._samples: dict[str, list[dict[str, Any]]] = {}  # captions to show, by cell
         self._lm: tuple[LMConfig, LanguageModel] | None = None  # the last one that was built
 
     def run(self) -> Results:
         """Do all work that is missing, and write the results."""
-        self._run.files.find_config()
+        self._job.files.find_config()
         splits = data.load(self._study)
         for warning in checks.check_metrics(self._study, splits.test):
             self._results.warn(warning, self._reporter)
@@ -73,7 +73,7 @@ class Runner:
         self._write_config(splits.digest, None)
         if splits.warning:
             self._results.warn(splits.warning, self._reporter)
-        if slow := checks.slow_dtype(self._run.device, self._study.dtype):
+        if slow := checks.slow_dtype(self._job.device, self._study.dtype):
             self._reporter.message(slow)  # about this machine, not about the results
         self._groups = self._encode(splits)
         self._cells = [cell for group in self._groups for cell in group.cells]
@@ -103,14 +103,14 @@ class Runner:
             "study": study_digest,
             "data_digest": data_digest,
             "versions": versions.versions() | {f"{c.kind} {c.name}": c.version for c in configs},
-            "ran_on": self._run.device,
+            "ran_on": self._job.device,
         }
-        write_json(self._run.files.config, {**study.to_json(), **info})
+        write_json(self._job.files.config, {**study.to_json(), **info})
 
     def _encode(self, splits: data.StudyData) -> list[ModelGroup]:
         """Encode all images, then plan the grid, whose keys depend on the readable images."""
         seen = []
-        for cache in encoding.feature_caches(self._run, splits):
+        for cache in encoding.feature_caches(self._job, splits):
             images, unreadable = encoding.encode_images(cache, splits)
             self._report_unreadable(unreadable)
             self._results.work["encoded_images"] += cache.encoded
@@ -120,7 +120,7 @@ class Runner:
                 warning = checks.overlap_warning(overlap, splits.names[-1])
                 self._results.warn(warning, self._reporter)
             seen.append(images)
-        return grid.resolve(self._run, seen, build_lm=self._language_model)
+        return grid.resolve(self._job, seen, build_lm=self._language_model)
 
     def _report_unreadable(self, ids: Sequence[str]) -> None:
         new = [image for image in ids if image not in self._results.skipped]
@@ -179,7 +179,7 @@ class Runner:
         with contextlib.closing(pending):
             for planned in pending:
                 lm, title = self._language_model(group.lm), f"training {planned.model.name}"
-                captioner = training.train(self._run, planned, lm, group.images, self._title(title))
+                captioner = training.train(self._job, planned, lm, group.images, self._title(title))
                 if captioner is not None:
                     self._cell_runner.reuse(planned.folder, captioner)
                     self._results.work["trained_models"] += 1
@@ -208,7 +208,7 @@ class Runner:
     def _language_model(self, config: LMConfig) -> LanguageModel:
         if self._lm is None or self._lm[0] != config:
             self._lm = None  # free the memory of one model before the next is loaded
-            self._lm = config, config.build(self._run.device, self._study.dtype)
+            self._lm = config, config.build(self._job.device, self._study.dtype)
         return self._lm[1]
 
     def _collect(self) -> None:
@@ -223,7 +223,7 @@ class Runner:
             for row in self._results.rows
         }
         shown = self._results.captions
-        contact_sheet.draw(self._run.files.contact_sheet, self._results.test, shown, labels)
+        contact_sheet.draw(self._job.files.contact_sheet, self._results.test, shown, labels)
 
     def _title(self, text: str) -> str:
         cells = len(self._cells)

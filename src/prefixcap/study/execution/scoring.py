@@ -11,7 +11,7 @@ from prefixcap.evaluation.stats import bootstrap_interval
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import keys, replicates, scores
-from prefixcap.study.artifacts.folder import CAPTIONS, StudyRun
+from prefixcap.study.artifacts.folder import CAPTIONS, StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.execution import baselines, checks
 from prefixcap.study.execution.encoding import EncodedImages
@@ -24,12 +24,12 @@ class Scorer:
     """Scores captions.
 
     Args:
-        run: The run.
+        job: The job.
         results: Receives replicates, rows of baselines, and warnings.
     """
 
-    def __init__(self, run: StudyRun, results: Results) -> None:
-        self._run, self._results = run, results
+    def __init__(self, job: StudyJob, results: Results) -> None:
+        self._job, self._results = job, results
         self._reported: set[tuple[str, str]] = set()
 
     def try_out(self, images: EncodedImages, cells: Sequence[PlannedCell]) -> None:
@@ -40,7 +40,7 @@ class Scorer:
         """
         pending = [
             metric
-            for metric in self._run.study.metrics
+            for metric in self._job.study.metrics
             if "image" in metric.requires
             and any(scores.missing(cell.folder, cell.scores_key, [metric]) for cell in cells)
         ]
@@ -62,15 +62,15 @@ class Scorer:
         Returns:
             `scores`, and the `intervals` of those that can be resampled.
         """
-        metrics = self._run.study.metrics
+        metrics = self._job.study.metrics
         for warning in sample_warnings(images.test, metrics):
-            self._results.warn(warning, self._run.reporter)
+            self._results.warn(warning, self._job.reporter)
         records = scores.records(images.test, lines, images.test_features, images.text_encoder)
-        scored = scores.score_cell(self._run, folder, key, records, f"scoring {name}")
+        scored = scores.score_cell(self._job, folder, key, records, f"scoring {name}")
         for metric, reason in scored.left_out.items():
             if (metric, reason) not in self._reported:
                 self._reported.add((metric, reason))
-                self._run.reporter.message(
+                self._job.reporter.message(
                     f"left out {metric} of {name} and similar captions: it {reason}"
                 )
         self._results.work["scored_metrics"] += scored.scored
@@ -84,13 +84,13 @@ class Scorer:
 
     def score_baselines(self, images: EncodedImages) -> None:
         """Score the baselines that the results lack, and add their rows."""
-        encoder = self._run.study.label(images.encoder)
+        encoder = self._job.study.label(images.encoder)
         known = {row["name"] for row in self._results.baselines}
         for name, lines in self._baselines(images):
             if name in known and name != NEAREST:  # the only one that depends on the encoder
                 continue
             key = specs.digest("baseline", images.test_key, lines)
-            folder = self._run.files.baselines / f"{name.replace(' ', '-')}-{key[:8]}"
+            folder = self._job.files.baselines / f"{name.replace(' ', '-')}-{key[:8]}"
             if not (folder / CAPTIONS).exists():
                 write_lines(folder / CAPTIONS, lines)
             scores_key = keys.scores_key(key, keys.references_key(images.test))

@@ -13,7 +13,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import models, timings
-from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyRun
+from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    run: StudyRun, planned: PlannedModel, lm: LanguageModel, images: EncodedImages, title: str
+    job: StudyJob, planned: PlannedModel, lm: LanguageModel, images: EncodedImages, title: str
 ) -> Captioner | None:
     """Train a model and save it, unless it exists.
 
     Args:
-        run: The run.
+        job: The job.
         planned: The model.
         lm: The language model.
         images: The images to train on.
@@ -48,7 +48,7 @@ def train(
             models.discard_training_state(planned.folder)
             return None
         model = planned.model
-        with run.reporter.task(title, 1, "steps") as task:
+        with job.reporter.task(title, 1, "steps") as task:
             captioner = fit(
                 lm,
                 model.mapper,
@@ -56,7 +56,7 @@ def train(
                 model.tuning,
                 images.train_features,
                 [example.references for example in images.train],
-                config=run.study.training,
+                config=job.study.training,
                 seed=model.seed,
                 val_features=images.val_features,
                 val_captions=[e.references for e in images.val] if images.val else None,
@@ -67,7 +67,7 @@ def train(
         captioner.encoder_digest = images.cache.encoder.digest()
         models.save(planned.folder, planned.key, captioner)
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
-        timings.record(run.files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
+        timings.record(job.files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
         return captioner
 
 
@@ -86,15 +86,15 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     Raises:
         PrefixcapError: If the folder holds another model or a study, or something does not fit.
     """
-    run = StudyRun(study, folder, reporter)
-    if slow := checks.slow_dtype(run.device, study.dtype):
+    job = StudyJob(study, folder, reporter)
+    if slow := checks.slow_dtype(job.device, study.dtype):
         reporter.message(slow)
     splits = data.load(study)
-    cache = next(encoding.feature_caches(run, splits))
-    lm = study.lms[0].build(run.device, study.dtype)
+    cache = next(encoding.feature_caches(job, splits))
+    lm = study.lms[0].build(job.device, study.dtype)
 
     def plan(images: EncodedImages) -> PlannedModel:
-        (group, *_) = grid.resolve(run, [images], build_lm=lambda _: lm)
+        (group, *_) = grid.resolve(job, [images], build_lm=lambda _: lm)
         return attrs.evolve(group.models[0], folder=folder)
 
     # a process that was killed while it saved its model left its training state and no key
@@ -107,7 +107,7 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     if unreadable:
         reporter.message(encoding.unreadable_message(unreadable))
     planned = plan(images)
-    train(run, planned, lm, images, f"training {planned.model.name}")
+    train(job, planned, lm, images, f"training {planned.model.name}")
     return models.training_summary(folder)
 
 
