@@ -153,3 +153,13 @@ class Content:
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
     gallery: Gallery | None = None
+
+    @property
+    def grid(self) -> list[ReportRow]:
+        """The rows with a model that have the main score."""
+        return [row for row in self.rows if not row.baseline and self.quality in row.scores]
+
+    @property
+    def baselines(self) -> list[ReportRow]:
+        """The baselines that have the main score."""
+        return [row for row in self.rows if row.baseline and self.quality in row.scores]

@@ -19,7 +19,7 @@ def sentences(content: Content, images: int) -> list[str]:
         images: The number of captioned images.
     """
     score = content.quality
-    grid = [row for row in content.rows if not row.baseline and score in row.scores]
+    grid = content.grid
     best = max(grid, key=lambda row: row.scores[score].value)
     seeds = max(len(row.seeds) for row in grid)
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
@@ -54,10 +54,9 @@ def _ties(tied: Sequence[ReportRow], others: int, correction: str) -> str:
 
 def _baselines(content: Content, grid: Sequence[ReportRow]) -> list[str]:
     score = content.quality
-    known = [row for row in content.rows if row.baseline and score in row.scores]
-    if not known:
+    if not content.baselines:
         return []
-    top = max(known, key=lambda row: row.scores[score].value)
+    top = max(content.baselines, key=lambda row: row.scores[score].value)
     pairs = [between(content.pairs, row.id, top.id) for row in grid]
     compared = [pair for pair in pairs if pair is not None]
     how, more = ("", "better") if content.higher_is_better else ("the highest, ", "higher")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from prefixcap.report.content import SPEED, Content, ReportRow
 from prefixcap.report.figures.base import Figure, Panel, Tips, unnamed
@@ -63,29 +64,20 @@ def figure(content: Content, looks: Looks) -> Figure | None:
 
 def frontier(rows: Sequence[ReportRow], measures: Sequence[Measure]) -> list[ReportRow]:
     """Return the rows on the Pareto frontier of some measures."""
-
-    def point(row: ReportRow) -> list[float]:
-        return [measure.values[row.id] for measure in measures]
-
-    def beats(one: list[float], other: list[float]) -> bool:
-        return one != other and all(a >= b for a, b in zip(one, other, strict=True))
-
-    points = [point(row) for row in rows]
-    return [
-        row
-        for row, mine in zip(rows, points, strict=True)
-        if not any(beats(other, mine) for other in points)
-    ]
+    points = np.array([[measure.values[row.id] for measure in measures] for row in rows])
+    # (rows, 1, measures) against (rows, measures): whether the first dominates the second
+    dominates = np.all(points[:, None] >= points, -1) & np.any(points[:, None] > points, -1)
+    return [row for row, beaten in zip(rows, dominates.any(0), strict=True) if not beaten]
 
 
 def _measures(content: Content, rows: Sequence[ReportRow]) -> list[Measure]:
     measures = []
     # if a higher score is not better, it has no frontier
     for score in (content.quality if content.higher_is_better else None, content.diversity):
-        values = {c.id: c.scores[score].value for c in rows if score and score in c.scores}
+        values = {row.id: row.scores[score].value for row in rows if score and score in row.scores}
         if score and values:
             measures.append(Measure(score, values))
-    speeds = {c.id: c.facts[SPEED] for c in rows if c.facts.get(SPEED)}
+    speeds = {row.id: row.facts[SPEED] for row in rows if row.facts.get(SPEED)}
     if speeds:
         wide = max(speeds.values()) > WIDE * min(speeds.values())
         measures.append(Measure(SPEED, speeds, log=wide))
@@ -115,7 +107,7 @@ def _draw(
             gid=tips.add(f"{row.label}: {_at(row, x)}, {_at(row, y)}"),
         )
     edge = sorted(frontier(rows, (x, y)), key=lambda row: x.values[row.id])
-    xs, ys = [x.values[c.id] for c in edge], [y.values[c.id] for c in edge]
+    xs, ys = [x.values[row.id] for row in edge], [y.values[row.id] for row in edge]
     axes.plot(xs, ys, color=MUTED, linewidth=1, linestyle=(0, (3, 2)), zorder=1.5)
     if x.log:
         axes.set_xscale("log")
@@ -174,6 +166,6 @@ def _at(row: ReportRow, measure: Measure) -> str:
 
 def _description(rows: Sequence[ReportRow], x: Measure, y: Measure) -> str:
     edge = frontier(rows, (x, y))
-    names = "; ".join(f"{c.label} ({_at(c, x)}, {_at(c, y)})" for c in edge[:8])
+    names = "; ".join(f"{row.label} ({_at(row, x)}, {_at(row, y)})" for row in edge[:8])
     more = f" and {len(edge) - 8} more" if len(edge) > 8 else ""
     return f"{y.name} against {x.name} of {len(rows)} rows; on the frontier: {names}{more}."

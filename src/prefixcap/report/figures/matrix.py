@@ -22,7 +22,7 @@ def chosen(content: Content) -> list[ReportRow]:
     """Return the rows of the matrix: those with the highest main score, highest first."""
     score = content.quality
     compared = {name for pair in content.pairs for name in pair}
-    rows = [c for c in content.rows if c.id in compared and score in c.scores]
+    rows = [row for row in content.rows if row.id in compared and score in row.scores]
     return sorted(rows, key=lambda row: -row.scores[score].value)[:MOST]
 
 

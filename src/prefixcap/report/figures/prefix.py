@@ -15,18 +15,17 @@ if TYPE_CHECKING:
 
 BAND = 0.14
 REFERENCE = "nearest training image"
+DOTTED = (0, (1, 2))
 
 
 def figure(content: Content, looks: Looks) -> Figure | None:
     """Build the figure; None if no row has the score."""
-    score = content.quality
-    rows = [c for c in content.rows if not c.baseline and score in c.scores]
+    score, rows = content.quality, content.grid
     if not rows:
         return None
     names = list(dict.fromkeys(row.panel for row in rows))
     percent = f"{100 * content.level:.0f} %"
-    baselines = [c for c in content.rows if c.baseline and score in c.scores]
-    dotted = [c for c in baselines if c.label.startswith(REFERENCE)]
+    dotted = [row for row in content.baselines if row.label.startswith(REFERENCE)]
     low, high = _range([*rows, *dotted], score)
 
     def panel(name: str) -> Panel:
@@ -35,7 +34,7 @@ def figure(content: Content, looks: Looks) -> Figure | None:
         def draw(axes: Axes, tips: Tips) -> None:
             _lines(axes, tips, here, score, looks)
             for row in dotted:
-                _reference(axes, row, score)
+                axes.axhline(row.scores[score].value, color=MUTED, linewidth=1, linestyle=DOTTED)
             axes.set_ylim(low, high)
 
         return Panel(title=name, text=_description(name, here, score), draw=draw)
@@ -89,10 +88,6 @@ def _line(
     for x, y, row in zip(xs, ys, rows, strict=True):
         gid = tips.add(f"{row.label}: {score_text(row, score)}")
         axes.plot([x], [y], color=color, marker="o", markersize=11, alpha=0, gid=gid)
-
-
-def _reference(axes: Axes, row: ReportRow, score: str) -> None:
-    axes.axhline(row.scores[score].value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
 
 
 def _range(rows: Sequence[ReportRow], score: str) -> tuple[float, float]:
