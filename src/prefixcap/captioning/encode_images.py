@@ -61,39 +61,19 @@ def read_ids(path: Path, rows: int) -> list[str]:
 
 
 def encode(
-    encoder: Encoder,
-    items: Sequence[ImageItem],
-    *,
-    batch_size: int = ENCODE_BATCH,
-    on_error: Literal["raise", "skip"] = "raise",
-    progress: Callable[[int, int], None] | None = None,
+    encoder: Encoder, items: Sequence[ImageItem], *, batch_size: int = ENCODE_BATCH
 ) -> Tensor:
-    """Encode images.
-
-    Args:
-        encoder: The image encoder.
-        items: B images.
-        batch_size: The number of images that are encoded together.
-        on_error: "skip" turns the rows of images that cannot be read into NaN; `is_finite` finds
-            the others.
-        progress: Called after every batch with the number of images done and that of all images.
-
-    Returns:
-        Features (B,D) or (B,N,D), float32, on the CPU.
+    """Encode B images into features (B,D) or (B,N,D), float32, on the CPU.
 
     Raises:
-        PrefixcapError: If there is no image or none can be read, or (without "skip") if an image
-            cannot be read or its feature is not finite.
+        PrefixcapError: If there is no image, or one cannot be read or has no finite feature.
     """
     import torch
 
-    rows = encode_each(encoder, items, batch_size=batch_size, on_error=on_error, progress=progress)
-    example = next((row for row in rows if row is not None), None)
-    if example is None:
-        reason = "could be read" if items else "was given"
-        raise PrefixcapError(f"no image {reason}, so there is nothing to encode")
-    missing = torch.full_like(example, float("nan"))
-    return torch.stack([missing if row is None else row for row in rows])
+    if not items:
+        raise PrefixcapError("no image was given, so there is nothing to encode")
+    rows = encode_each(encoder, items, batch_size=batch_size)
+    return torch.stack([row for row in rows if row is not None])
 
 
 def encode_each(
@@ -104,32 +84,39 @@ def encode_each(
     on_error: Literal["raise", "skip"] = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor | None]:
-    """Encode images as `encode` does; return None for an image that was skipped."""
+    """Encode images batch by batch, and return a feature or None for each of them.
+
+    Args:
+        encoder: The image encoder.
+        items: B images.
+        batch_size: The number of images that are encoded together.
+        on_error: Whether an image that cannot be read raises an error, or becomes None.
+        progress: Called after every batch with the number of images done and that of all images.
+
+    Returns:
+        B features (D) or (N,D), float32, on the CPU.
+    """
     import torch
 
     features: list[Tensor | None] = []
     for start in range(0, len(items), batch_size):
-        inputs = [_read(encoder, item, on_error) for item in items[start : start + batch_size]]
+        batch = items[start : start + batch_size]
+        inputs = [_read(encoder, item, on_error) for item in batch]
         readable = [tensor for tensor in inputs if tensor is not None]
         with torch.inference_mode():
-            rows = encoder.encode(_stack(readable)).float().cpu() if readable else None
+            encoded = encoder.encode(_stack(readable)).float().cpu() if readable else torch.empty(0)
         # Cloned, because tensors created in inference mode cannot take part in training.
-        each = iter(() if rows is None else zip(rows.clone(), is_finite(rows), strict=True))
-        for item, tensor in zip(items[start : start + batch_size], inputs, strict=True):
-            row, finite = (None, True) if tensor is None else next(each)
-            if not finite and on_error != "skip":
-                raise PrefixcapError(f"{item.path or item.id}: its feature is not finite")
-            features.append(row if finite else None)
+        rows = iter(encoded.clone())
+        for item, tensor in zip(batch, inputs, strict=True):
+            row = None if tensor is None else next(rows)
+            if row is not None and not torch.isfinite(row).all():
+                if on_error == "raise":
+                    raise PrefixcapError(f"{item.path or item.id}: its feature is not finite")
+                row = None
+            features.append(row)
         if progress is not None:
             progress(len(features), len(items))
     return features
-
-
-def is_finite(features: Tensor) -> Tensor:
-    """Return which rows of features (B,D) or (B,N,D) are finite, (B) bool."""
-    import torch
-
-    return torch.isfinite(features).flatten(1).all(1)
 
 
 def _read(encoder: Encoder, item: ImageItem, on_error: str) -> Tensor | None:
