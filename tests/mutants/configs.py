@@ -21,8 +21,8 @@ class TwistedDecoder(decoder.DecoderConfig):
     """A sampler.
 
     Attributes:
-        twist: what is wrong with it; "" for a sound one.
-        n: how many captions an image.
+        twist: What is wrong with it; "" for a correct one.
+        n: The number of captions per image.
     """
 
     name: ClassVar[str] = "twisted"
@@ -38,7 +38,7 @@ class TwistedMapper(mapper.MapperConfig):
     """A linear mapper.
 
     Attributes:
-        twist: what is wrong with it; "" for a sound one.
+        twist: What is wrong with it; "" for a correct one.
     """
 
     name: ClassVar[str] = "twisted"
@@ -53,7 +53,7 @@ class TwistedLM(language_model.LMConfig):
     """A GPT-2 of one layer with letters as tokens.
 
     Attributes:
-        twist: what is wrong with it; "" for a sound one.
+        twist: What is wrong with it; "" for a correct one.
     """
 
     name: ClassVar[str] = "twisted"
@@ -68,7 +68,7 @@ class TwistedEncoder(encoder.EncoderConfig):
     """An encoder that shrinks an image.
 
     Attributes:
-        twist: what is wrong with it; "" for a sound one.
+        twist: What is wrong with it; "" for a correct one.
     """
 
     name: ClassVar[str] = "twisted"
@@ -83,7 +83,7 @@ class TwistedDataset(dataset.DatasetConfig):
     """Six plain images.
 
     Attributes:
-        twist: what is wrong with it; "" for a sound one.
+        twist: What is wrong with it; "" for a correct one.
     """
 
     name: ClassVar[str] = "twisted"
@@ -98,7 +98,7 @@ class TwistedMetric(metric.MetricConfig):
     """The share of a prediction's words that appear in a reference.
 
     Attributes:
-        twist: what is wrong with it; "" for a sound one.
+        twist: What is wrong with it; "" for a correct one.
     """
 
     name: ClassVar[str] = "twisted"
@@ -114,7 +114,7 @@ class TwistedTuning(tuning.TuningConfig):
     """Trains the last layer norm alone.
 
     Attributes:
-        twist: what is wrong with it; "" for a sound one.
+        twist: What is wrong with it; "" for a correct one.
     """
 
     name: ClassVar[str] = "twisted"
@@ -226,7 +226,7 @@ class WrongDefault(TwistedDecoder):
     """Has a default that its own validator rejects.
 
     Attributes:
-        few: at most 1.
+        few: At most 1.
     """
 
     few: int = attrs.field(default=2, validator=_at_most_one)
@@ -237,7 +237,7 @@ class Doubling(TwistedDecoder):
     """Doubles a setting each time it is created.
 
     Attributes:
-        scale: comes back twice as large.
+        scale: Doubled each time.
     """
 
     scale: float = attrs.field(default=1.0, converter=lambda value: 2 * value)
@@ -255,7 +255,7 @@ class Worded(TwistedDecoder):
     """Has words that may contain a comma, which ends a setting in a spec.
 
     Attributes:
-        words: any text.
+        words: Any text.
     """
 
     words: str = ""
@@ -266,7 +266,7 @@ class Comma(TwistedDecoder):
     """Has a default that cannot be written in a spec.
 
     Attributes:
-        words: any text.
+        words: Any text.
     """
 
     words: str = "one,two"
