@@ -106,7 +106,7 @@ def count_missing(cell: PlannedCell, image_ids: Sequence[str]) -> int:
     return len(set(image_ids) - done)
 
 
-def make(
+def caption_cell(
     job: StudyJob, cell: PlannedCell, model: LoadedModel, title: str
 ) -> tuple[CellCaptions, int]:
     """Make a cell's captions, or those that are missing.

@@ -158,7 +158,7 @@ def _read(folder: Path) -> dict[str, StoredReplicates]:
                     file.get_tensor(f"{name}/observed"),
                     file.get_tensor(f"{name}/drawn"),
                 )
-                for name, info in json.loads(file.metadata()["kept"]).items()
+                for name, info in json.loads(file.metadata()["metrics"]).items()
             }
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise broken_file(path, error) from error
@@ -173,5 +173,5 @@ def _write(folder: Path, stored: Mapping[str, StoredReplicates]) -> None:
         for name, each in stored.items()
         for array in ("observed", "drawn")
     }
-    content = save(tensors, metadata={"kept": json.dumps(info, sort_keys=True)})
+    content = save(tensors, metadata={"metrics": json.dumps(info, sort_keys=True)})
     files.atomic_write(folder / REPLICATES, content)

@@ -50,14 +50,18 @@ class CellRunner:
             The cell's row, as `bench --json` prints it, and its captions, a line per image.
         """
         name = cell.name[:-9]  # without its hash
-        found = captions.load(cell, images.ids)
-        if found is None:
+        captioned = captions.load(cell, images.ids)
+        if captioned is None:
             model = self._load(cell.model_folder, images)
-            found, decoded = captions.make(self._job, cell, model, title(f"captioning {name}"))
+            captioned, decoded = captions.caption_cell(
+                self._job, cell, model, title(f"captioning {name}")
+            )
             self._results.work["decoded_images"] += decoded
         captions.discard_partial(cell)
-        scores = self._scorer.score(cell.folder, cell.scores_key, found.lines, images, title(name))
-        return self._row(cell, images, found, scores), found.lines
+        scores = self._scorer.score(
+            cell.folder, cell.scores_key, captioned.lines, images, title(name)
+        )
+        return self._row(cell, images, captioned, scores), captioned.lines
 
     def _load(self, folder: Path, images: EncodedImages) -> LoadedModel:
         """Load a model and map the test images to prefixes, unless that was done last."""
@@ -85,7 +89,11 @@ class CellRunner:
         return model
 
     def _row(
-        self, cell: PlannedCell, images: EncodedImages, found: CellCaptions, scores: dict[str, Any]
+        self,
+        cell: PlannedCell,
+        images: EncodedImages,
+        captioned: CellCaptions,
+        scores: dict[str, Any],
     ) -> dict[str, Any]:
         label, model = self._job.study.label, cell.model
         return {
@@ -93,8 +101,8 @@ class CellRunner:
             "prefix_length": model.prefix_length,
             "decoder": label(cell.decoder),
             **scores,
-            "captions_per_second": found.per_second,
-            "decoding_flops": found.flops,
+            "captions_per_second": captioned.per_second,
+            "decoding_flops": captioned.flops,
             **models.training_summary(cell.model_folder),
             "seed": model.seed,
             "tuning": label(model.tuning),

@@ -22,7 +22,6 @@ class StudyData:
         test: The examples to caption.
         dataset: The data set.
         names: The names of the three splits, for messages.
-        limit: The maximum number of images of each split.
     """
 
     train: Sequence[Example]
@@ -30,7 +29,6 @@ class StudyData:
     test: Sequence[Example]
     dataset: Dataset
     names: tuple[str, str, str]
-    limit: int | None
 
     @property
     def splits(self) -> dict[str, Sequence[Example]]:
@@ -46,11 +44,6 @@ class StudyData:
             return None
         also = "" if val else ", and no split says when to stop the training"
         return f"warning: the data set has no split 'test': {test!r} is captioned and scored{also}"
-
-    @property
-    def digest(self) -> str:
-        """A digest of the data set's content and of the limit."""
-        return specs.digest(self.dataset.digest(), self.limit)
 
 
 def load(study: Study) -> StudyData:
@@ -69,7 +62,6 @@ def load(study: Study) -> StudyData:
         test=_examples(dataset, test, study.limit),
         dataset=dataset,
         names=("train", val, test),
-        limit=study.limit,
     )
     for split, examples in (("train", data.train), (test, data.test)):
         if not examples:

@@ -55,12 +55,8 @@ class Artifact:
 
     def to_json(self) -> dict[str, Any]:
         """Return the artifact as JSON data."""
-        return {
-            "kind": self.kind,
-            "path": str(self.path),
-            "bytes": self.size,
-            "state": self.state,
-        }
+        kind, path, size, state = attrs.astuple(self)
+        return {"kind": kind, "path": str(path), "bytes": size, "state": state}
 
 
 def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.dataset import Example
+from prefixcap.interfaces.dataset import Dataset, Example
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
 from prefixcap.study.analysis import contact_sheet
@@ -70,7 +70,7 @@ class Runner:
         for warning in checks.check_metrics(self._study, splits.test):
             self._results.warn(warning, self._reporter)
         # scores in the folder may be another study's until the digest of this one is known
-        self._write_config(splits.digest, None)
+        self._write_config(splits.dataset, None)
         if splits.warning:
             self._results.warn(splits.warning, self._reporter)
         if slow := checks.slow_dtype(self._job.device, self._study.dtype):
@@ -84,7 +84,7 @@ class Runner:
             list(self._study.metrics),
             self._study.baselines,
         )
-        self._write_config(splits.digest, self._results.study)
+        self._write_config(splits.dataset, self._results.study)
         self._score_baselines()
         for wait in (False, True):
             for group in self._groups:
@@ -95,13 +95,13 @@ class Runner:
         self._draw()
         return self._results
 
-    def _write_config(self, data_digest: str, study_digest: str | None) -> None:
+    def _write_config(self, dataset: Dataset, study_digest: str | None) -> None:
         study = self._study
         kinds = (study.encoders, study.lms, study.mappers, study.tunings, study.decoders)
         configs = [study.dataset, *(config for kind in kinds for config in kind), *study.metrics]
         info = {
             "study": study_digest,
-            "data_digest": data_digest,
+            "data_digest": specs.digest(dataset.digest(), study.limit),
             "versions": versions.versions() | {f"{c.kind} {c.name}": c.version for c in configs},
             "ran_on": self._job.device,
         }
