@@ -8,6 +8,7 @@ import attrs
 import numpy as np
 
 from prefixcap.evaluation.stats.base import Array, Ints
+from prefixcap.evaluation.stats.estimates import Difference
 from prefixcap.evaluation.stats.replicates import (
     Replicates,
     check_alike,
@@ -46,6 +47,14 @@ class PairwiseDifferences:
     high: Array
     p: Array
     level: float
+
+    def difference(self, pair: int, score: int, adjusted: float) -> Difference:
+        """Return the difference of one pair in one score, by their indices."""
+        arrays = (self.value, self.low, self.high, self.p)
+        value, low, high, p = (float(array[pair, score]) for array in arrays)
+        return Difference(
+            value=value, low=low, high=high, p=p, adjusted=float(adjusted), level=self.level
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False)

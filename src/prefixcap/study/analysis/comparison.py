@@ -71,19 +71,22 @@ class PairComparison:
     """The comparison of two sides.
 
     Attributes:
-        label: The label of the first side's row, or its file.
         sides: The two sides.
         scores: The comparison of each score, by name.
         per_image: The difference (I) of every image, by score.
     """
 
-    label: str
     sides: Pair
     scores: Mapping[str, ScoreComparison]
     per_image: Mapping[str, Array]
 
     def __repr__(self) -> str:
         return f"{self.label}: " + "; ".join(map(repr, self.scores.values()))
+
+    @property
+    def label(self) -> str:
+        """The label of the first side's row, or its file."""
+        return self.sides[0].row.label if self.sides[0].row else self.sides[0].label
 
     @property
     def main(self) -> str | None:
@@ -288,22 +291,12 @@ def _compare(
                 score=name,
                 first=float(observed[2 * n][k]),
                 second=float(observed[2 * n + 1][k]),
-                difference=Difference(
-                    value=float(differences.value[n, k]),
-                    low=float(differences.low[n, k]),
-                    high=float(differences.high[n, k]),
-                    p=float(differences.p[n, k]),
-                    adjusted=float(adjusted[n, k]),
-                    level=LEVEL,
-                ),
+                difference=differences.difference(n, k, adjusted[n, k]),
                 **(_counts(per_image[name]) if name in per_image else {}),
             )
             for k, name in enumerate(names)
         }
-        label = pair[0].row.label if pair[0].row else pair[0].label
-        comparisons.append(
-            PairComparison(label=label, sides=pair, scores=scores, per_image=per_image)
-        )
+        comparisons.append(PairComparison(sides=pair, scores=scores, per_image=per_image))
     return comparisons
 
 
