@@ -1,7 +1,8 @@
 """prefixcap: a plugin-based research library for image captioning with a prefix.
 
-Everything public is here, loaded when first asked for: `prefixcap.decode`, `prefixcap.Captioner`,
-`prefixcap.from_transformers`, and every config class by its name, such as `prefixcap.Greedy`.
+Everything public is here, imported on first use: `decode`, `train`, `encode`, `evaluate` and
+`Captioner` for single models; `Study`, `run_study`, `load_study` and `compare` for studies; and
+every config class by its name, such as `prefixcap.Greedy`.
 """
 
 from __future__ import annotations
@@ -13,17 +14,24 @@ from prefixcap.util.torchvision import patch_torchvision
 
 if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner as Captioner
+    from prefixcap.captioning.encode_images import encode as encode
     from prefixcap.decoding.decode import decode as decode
     from prefixcap.decoding.decode import iter_decode as iter_decode
     from prefixcap.decoding.token_decoder import TokenDecoder as TokenDecoder
     from prefixcap.engine.causal_lm import from_transformers as from_transformers
     from prefixcap.errors import PrefixcapError as PrefixcapError
+    from prefixcap.evaluation.evaluate import evaluate as evaluate
     from prefixcap.interfaces.component import Component as Component
     from prefixcap.interfaces.decoder import DecoderConfig as DecoderConfig
     from prefixcap.interfaces.decoder import Hypothesis as Hypothesis
     from prefixcap.plugin.hookspecs import hookimpl as hookimpl
     from prefixcap.plugin.registry import Registry as Registry
+    from prefixcap.study.analysis.comparison import compare as compare
+    from prefixcap.study.analysis.reader import load_study as load_study
+    from prefixcap.study.definition.study import Study as Study
+    from prefixcap.study.execution.runner import run_study as run_study
     from prefixcap.training.config import TrainingConfig as TrainingConfig
+    from prefixcap.training.train import train as train
 
 __version__ = "0.1.0"
 
@@ -34,6 +42,7 @@ _HOMES = {
     "DatasetConfig": "interfaces.dataset",
     "Decoder": "interfaces.decoder",
     "DecoderConfig": "interfaces.decoder",
+    "DecodingTask": "interfaces.decoder",
     "Encoder": "interfaces.encoder",
     "EncoderConfig": "interfaces.encoder",
     "Example": "interfaces.dataset",
@@ -49,16 +58,22 @@ _HOMES = {
     "Record": "interfaces.metric",
     "Registry": "plugin.registry",
     "Scores": "interfaces.metric",
-    "DecodingTask": "interfaces.decoder",
+    "Study": "study.definition.study",
     "TextEncoder": "interfaces.text_encoder",
     "TokenDecoder": "decoding.token_decoder",
     "TrainingConfig": "training.config",
     "Tuning": "interfaces.tuning",
     "TuningConfig": "interfaces.tuning",
+    "compare": "study.analysis.comparison",
     "decode": "decoding.decode",
+    "encode": "captioning.encode_images",
+    "evaluate": "evaluation.evaluate",
     "from_transformers": "engine.causal_lm",
     "hookimpl": "plugin.hookspecs",
     "iter_decode": "decoding.decode",
+    "load_study": "study.analysis.reader",
+    "run_study": "study.execution.runner",
+    "train": "training.train",
 }
 
 

@@ -141,8 +141,7 @@ class Captioner:
         Raises:
             PrefixcapError: If an image cannot be read, or there is no image encoder.
         """
-        items = [as_item(image, number) for number, image in enumerate(images)]
-        return encode(self._built_encoder(), items, batch_size=batch_size)
+        return encode(self._built_encoder(), images, batch_size=batch_size)
 
     def text_encoder(self) -> TextEncoder | None:
         """Return the text side of the encoder, built on first use; None without an encoder."""

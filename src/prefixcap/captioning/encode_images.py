@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal, Union
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
+from prefixcap.interfaces.encoder import Encoder, EncoderConfig
+from prefixcap.plugin.registry import default_registry
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from prefixcap.interfaces.encoder import Encoder
 
 ENCODE_BATCH = 64
 """The default number of images that are encoded together."""
@@ -61,19 +62,36 @@ def read_ids(path: Path, rows: int) -> list[str]:
 
 
 def encode(
-    encoder: Encoder, items: Sequence[ImageItem], *, batch_size: int = ENCODE_BATCH
+    encoder: str | EncoderConfig | Encoder,
+    images: Sequence[Picture],
+    *,
+    batch_size: int = ENCODE_BATCH,
+    on_error: Literal["raise", "skip"] = "raise",
 ) -> Tensor:
-    """Encode B images into features (B,D) or (B,N,D), float32, on the CPU.
+    """Encode images into features (B,D) or (B,N,D), float32, on the CPU.
+
+    Args:
+        encoder: The image encoder, its config or its spec.
+        images: B paths, PIL images or items of a data set.
+        batch_size: The number of images that are encoded together.
+        on_error: "skip" gives an image that cannot be read a row of NaN.
 
     Raises:
-        PrefixcapError: If there is no image, or one cannot be read or has no finite feature.
+        PrefixcapError: If the encoder is unknown, there is no image, none can be read, or (without
+            "skip") one cannot be read or has no finite feature.
     """
     import torch
 
-    if not items:
-        raise PrefixcapError("no image was given, so there is nothing to encode")
-    rows = encode_each(encoder, items, batch_size=batch_size)
-    return torch.stack([row for row in rows if row is not None])
+    if not isinstance(encoder, Encoder):
+        encoder = default_registry().parse(EncoderConfig, encoder).build()
+    items = [as_item(image, number) for number, image in enumerate(images)]
+    rows = encode_each(encoder, items, batch_size=batch_size, on_error=on_error)
+    example = next((row for row in rows if row is not None), None)
+    if example is None:
+        reason = "could be read" if items else "was given"
+        raise PrefixcapError(f"no image {reason}, so there is nothing to encode")
+    missing = torch.full_like(example, float("nan"))
+    return torch.stack([missing if row is None else row for row in rows])
 
 
 def encode_each(

@@ -9,6 +9,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
+from prefixcap.plugin.registry import default_registry
 
 REQUIREMENTS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
     "image": (
@@ -33,7 +34,7 @@ MAJORITY = 20
 
 def evaluate(
     records: Sequence[Record],
-    metrics: Sequence[MetricConfig],
+    metrics: Sequence[str | MetricConfig],
     *,
     progress: Callable[[int, int], None] | None = None,
     scored: Callable[[MetricConfig, Scores], None] | None = None,
@@ -42,18 +43,20 @@ def evaluate(
 
     Args:
         records: The predictions of one captioner.
-        metrics: The metrics.
+        metrics: The metrics, or their specs.
         progress: Called with the number of metrics done and the number of all metrics.
         scored: Called with each metric and its scores.
 
     Raises:
-        PrefixcapError: If there is nothing to score, two metrics give the same score, or a record
-            lacks what a metric requires.
+        PrefixcapError: If a metric is unknown, there is nothing to score, two metrics give the
+            same score, or a record lacks what a metric requires.
     """
     values: dict[str, float] = {}
     per_image: dict[str, tuple[float, ...]] = {}
     owners: dict[str, str] = {}
-    for done, config in enumerate(metrics):
+    registry = default_registry()
+    for done, metric in enumerate(metrics):
+        config = registry.parse(MetricConfig, metric)
         if progress is not None:
             progress(done, len(metrics))
         scores = score(records, config)

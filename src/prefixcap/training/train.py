@@ -6,17 +6,17 @@ import copy
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin import specs
+from prefixcap.plugin.registry import default_registry
 from prefixcap.training.batches import TokenizedCaption, find_end, tokenize
 from prefixcap.training.checkpoint import TrainingCheckpoint, own_randomness
 from prefixcap.training.config import TrainingConfig
@@ -24,15 +24,12 @@ from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.trainer import fused_activations
 
-if TYPE_CHECKING:
-    pass
-
 
 def train(
-    lm: LanguageModel,
-    mapper_config: MapperConfig,
+    lm: str | LMConfig | LanguageModel,
+    mapper: str | MapperConfig,
     prefix_length: int,
-    tuning_config: TuningConfig,
+    tuning: str | TuningConfig,
     features: Tensor,
     captions: Sequence[Sequence[str]],
     *,
@@ -50,10 +47,10 @@ def train(
     torch, numpy and Python are neither read nor changed.
 
     Args:
-        lm: The language model.
-        mapper_config: The mapper.
+        lm: The language model, its config or its spec.
+        mapper: The mapper's config or spec.
         prefix_length: P.
-        tuning_config: Selects the parameters of the language model that are trained.
+        tuning: Selects the parameters of the language model that are trained.
         features: (B,D) or (B,N,D), one per image.
         captions: B lists of captions.
         config: The settings.
@@ -68,12 +65,20 @@ def train(
 
     Returns:
         The model of the epoch that `config.keep` selects; without validation data the last one.
-        To save it, or to caption images, set its `lm_config` and `encoder_config`.
+        To save it, or to caption images, set its `encoder_config`, and its `lm_config` if `lm`
+        is a model.
 
     Raises:
-        PrefixcapError: If arguments do not fit each other, or the loss is not finite.
+        PrefixcapError: If a component is unknown, arguments do not fit each other, or the loss is
+            not finite.
     """
-    config = config or TrainingConfig()
+    registry, config = default_registry(), config or TrainingConfig()
+    mapper_config = registry.parse(MapperConfig, mapper)
+    tuning_config = registry.parse(TuningConfig, tuning)
+    lm_config = None
+    if not isinstance(lm, LanguageModel):
+        lm_config = registry.parse(LMConfig, lm)
+        lm = lm_config.build()
     _check(lm, features, captions, val_features, val_captions)
     device = next(lm.module.parameters()).device
     with own_randomness(seed, device), ExitStack() as stack:
@@ -98,6 +103,7 @@ def train(
             prefixer=prefixer,
             mapper_config=mapper_config,
             tuning_config=tuning_config,
+            lm_config=lm_config,
             lm_digest=digest,
             training=config.to_json(),
             seed=seed,

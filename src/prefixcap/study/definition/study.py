@@ -92,6 +92,10 @@ def _integers(values: int | Iterable[int]) -> tuple[int, ...]:
     return (values,) if isinstance(values, int) else tuple(values)
 
 
+def _training(value: str | TrainingConfig) -> TrainingConfig:
+    return training_config(value) if isinstance(value, str) else value
+
+
 def _recommended_training(study: Any) -> TrainingConfig:
     return training_config(study.dataset.recommended.get("training", ""))
 
@@ -185,6 +189,7 @@ class Study:
     )
     training: TrainingConfig = attrs.field(
         default=attrs.Factory(_recommended_training, takes_self=True),
+        converter=_training,
         metadata=option("training", "Training settings, such as learning_rate=1e-3,patience=3."),
     )
     limit: int | None = attrs.field(

@@ -27,7 +27,7 @@ from prefixcap.util.files import write_json
 from prefixcap.util.progress import Reporter, Silent
 
 
-def run_study(study: Study, folder: Path, reporter: Reporter | None = None) -> Results:
+def run_study(study: Study, folder: Path | str, reporter: Reporter | None = None) -> Results:
     """Run a study, or resume it.
 
     Args:
@@ -41,7 +41,7 @@ def run_study(study: Study, folder: Path, reporter: Reporter | None = None) -> R
     Raises:
         PrefixcapError: If something in the study or its data is wrong.
     """
-    return Runner(StudyJob(study, folder, reporter or Silent())).run()
+    return Runner(StudyJob(study, Path(folder), reporter or Silent())).run()
 
 
 class Runner:
