@@ -85,8 +85,8 @@ class Encoded:
 def encoded(small: Study, tmp_path: Path) -> Encoded:
     results, reporter = Results(folder=tmp_path), Listening()
     splits = data.load(small)
-    (cache,) = encoding.feature_caches(StudyJob(small, tmp_path, reporter), splits)
-    images, unreadable = encoding.encode_images(cache, splits)
+    (features,) = encoding.open_features(StudyJob(small, tmp_path, reporter), splits)
+    images, unreadable = encoding.encode_images(features, splits)
     assert unreadable == []
     return Encoded(small, tmp_path, results, images, reporter)
 

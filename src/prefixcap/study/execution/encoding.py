@@ -25,13 +25,13 @@ class EncodedImages:
     """A study's readable images and their features by one encoder.
 
     Attributes:
-        cache: The stored features.
+        features: The stored features.
         train: The examples to train on.
         val: The examples that stop the training.
         test: The examples to caption.
     """
 
-    cache: Features
+    features: Features
     train: Sequence[Example]
     val: Sequence[Example]
     test: Sequence[Example]
@@ -39,7 +39,7 @@ class EncodedImages:
     @property
     def encoder(self) -> EncoderConfig:
         """The encoder's config."""
-        return self.cache.config
+        return self.features.config
 
     @property
     def ids(self) -> list[str]:
@@ -49,53 +49,53 @@ class EncodedImages:
     @cached_property
     def train_features(self) -> Tensor:
         """(B,D) or (B,N,D)."""
-        return self.cache.load(self.train)
+        return self.features.load(self.train)
 
     @cached_property
     def val_features(self) -> Tensor | None:
         """(B,D) or (B,N,D); None without validation images."""
-        return self.cache.load(self.val) if self.val else None
+        return self.features.load(self.val) if self.val else None
 
     @cached_property
     def test_features(self) -> Tensor:
         """(B,D) or (B,N,D)."""
-        return self.cache.load(self.test)
+        return self.features.load(self.test)
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
         """The text side of the encoder."""
         return TextEncoder(
-            specs.to_spec(self.encoder), lambda: self.cache.encoder, self.cache.job.device
+            specs.to_spec(self.encoder), lambda: self.features.encoder, self.features.job.device
         )
 
     @cached_property
     def training_key(self) -> str:
         """A digest of the features and captions to train on."""
-        return self.cache.training_key(self.train, self.val)
+        return self.features.training_key(self.train, self.val)
 
     @cached_property
     def test_key(self) -> str:
         """A digest of the test images' features."""
-        return self.cache.test_key(self.test)
+        return self.features.test_key(self.test)
 
 
-def feature_caches(job: StudyJob, data: StudyData) -> Iterator[Features]:
+def open_features(job: StudyJob, data: StudyData) -> Iterator[Features]:
     """Build each encoder of a study and yield its stored features."""
     for config in job.study.encoders:
         encoder = config.build(job.device)
         yield Features(job=job, config=config, encoder=encoder, dataset=data.dataset)
 
 
-def known_images(cache: Features, data: StudyData) -> EncodedImages:
+def known_images(features: Features, data: StudyData) -> EncodedImages:
     """Return the images of an encoder without encoding any.
 
     Those that are not encoded yet count as readable.
     """
-    train, val, test = map(cache.readable, (data.train, data.val, data.test))
-    return EncodedImages(cache=cache, train=train, val=val, test=test)
+    train, val, test = map(features.readable, (data.train, data.val, data.test))
+    return EncodedImages(features=features, train=train, val=val, test=test)
 
 
-def encode_images(cache: Features, data: StudyData) -> tuple[EncodedImages, list[str]]:
+def encode_images(features: Features, data: StudyData) -> tuple[EncodedImages, list[str]]:
     """Encode the images that are missing.
 
     Returns:
@@ -106,8 +106,8 @@ def encode_images(cache: Features, data: StudyData) -> tuple[EncodedImages, list
             no image of a split can be read.
     """
     for split, examples in data.splits.items():
-        cache.encode(split, examples)
-    images = known_images(cache, data)
+        features.encode(split, examples)
+    images = known_images(features, data)
     readable = {example.image.id for example in (*images.train, *images.val, *images.test)}
     every = (example.image.id for examples in data.splits.values() for example in examples)
     return images, [image for image in every if image not in readable]

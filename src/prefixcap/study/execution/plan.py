@@ -33,11 +33,11 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     splits = data.load(study)
     warnings = [text for text in (splits.warning,) if text]
     warnings += checks.check_metrics(study, splits.test)
-    caches = encoding.feature_caches(job, splits)
-    images = [encoding.known_images(cache, splits) for cache in caches]
+    opened = encoding.open_features(job, splits)
+    images = [encoding.known_images(features, splits) for features in opened]
     groups = grid.resolve(job, images)
     examples = [example for split in splits.splits.values() for example in split]
-    to_encode = sum(len(each.cache.missing(examples)) for each in images)
+    to_encode = sum(len(each.features.missing(examples)) for each in images)
     cells = [(cell, group.images.ids) for group in groups for cell in group.cells]
     to_caption = sum(captions.count_missing(cell, ids) for cell, ids in cells)
     to_score = [

@@ -119,12 +119,12 @@ def prune(artifacts: Sequence[Artifact]) -> None:
 def _used(job: StudyJob, config: dict[str, Any] | None) -> set[Path]:
     """Return what a study uses; `config` is the folder's own if the study is."""
     splits = data.load(job.study)
-    caches = encoding.feature_caches(job, splits)
-    images = [encoding.known_images(cache, splits) for cache in caches]
+    opened = encoding.open_features(job, splits)
+    images = [encoding.known_images(features, splits) for features in opened]
     used: set[Path] = set()
     for each in images:
         for examples in splits.splits.values():
-            used |= each.cache.shards(examples)
+            used |= each.features.shards(examples)
     # captions belong to the device that made them, which this machine need not have
     decoded_on = str((config or {}).get("ran_on", job.device))
     for group in grid.resolve(job, images, decoded_on=decoded_on):

@@ -110,13 +110,15 @@ class Runner:
     def _encode(self, splits: data.StudyData) -> list[ModelGroup]:
         """Encode all images, then plan the grid, whose keys depend on the readable images."""
         seen = []
-        for cache in encoding.feature_caches(self._job, splits):
-            images, unreadable = encoding.encode_images(cache, splits)
+        for features in encoding.open_features(self._job, splits):
+            images, unreadable = encoding.encode_images(features, splits)
             self._report_unreadable(unreadable)
-            self._results.work["encoded_images"] += cache.encoded
+            self._results.work["encoded_images"] += features.encoded
             self._check_same_test(images.test)
-            features = images.train_features, images.test_features
-            if overlap := checks.find_overlap(images.train, images.test, *features):
+            overlap = checks.find_overlap(
+                images.train, images.test, images.train_features, images.test_features
+            )
+            if overlap:
                 warning = checks.overlap_warning(overlap, splits.names[-1])
                 self._results.warn(warning, self._reporter)
             seen.append(images)

@@ -64,7 +64,7 @@ def train(
                 checkpoint=TrainingCheckpoint(planned.folder / TRAINING),
             )
         captioner.lm_config, captioner.encoder_config = model.lm, model.encoder
-        captioner.encoder_digest = images.cache.encoder.digest()
+        captioner.encoder_digest = images.features.encoder.digest()
         models.save(planned.folder, planned.key, captioner)
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
         timings.record(job.files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
@@ -90,7 +90,7 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     if slow := checks.slow_dtype(job.device, study.dtype):
         reporter.message(slow)
     splits = data.load(study)
-    cache = next(encoding.feature_caches(job, splits))
+    features = next(encoding.open_features(job, splits))
     lm = study.lms[0].build(job.device, study.dtype)
 
     def plan(images: EncodedImages) -> PlannedModel:
@@ -100,10 +100,10 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     # a process that was killed while it saved its model left its training state and no key
     saving = (folder / TRAINING).exists() and not (folder / KEY).exists()
     if (folder / CONFIG).exists() and not saving:
-        known = plan(encoding.known_images(cache, splits))
+        known = plan(encoding.known_images(features, splits))
         if not known.is_trained:
             raise PrefixcapError(f"{folder} holds another run: choose another --out")
-    images, unreadable = encoding.encode_images(cache, splits)
+    images, unreadable = encoding.encode_images(features, splits)
     if unreadable:
         reporter.message(encoding.unreadable_message(unreadable))
     planned = plan(images)
