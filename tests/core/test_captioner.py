@@ -80,7 +80,7 @@ def run(lm: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("tuning", ["frozen", "full"])
 @pytest.mark.parametrize("decoder", ["greedy", "beam:num_beams=3", "top-p"])
-def test_a_loaded_captioner_writes_the_same(
+def test_a_loaded_captioner_writes_the_same_captions(
     tuning: str, decoder: str, lm: Path, tmp_path: Path
 ) -> None:
     first = make(lm, tuning)
@@ -93,7 +93,7 @@ def test_a_loaded_captioner_writes_the_same(
     assert second.training == first.training
 
 
-def test_a_captioner_is_shown_on_one_line(run: Path, lm: Path) -> None:
+def test_the_repr_of_a_captioner_is_one_line(run: Path, lm: Path) -> None:
     assert repr(Captioner.load(run, device="cpu")) == (
         f"Captioner(mapper='mlp', prefix_length=2, lm='hf:model={lm}', tuning='frozen', "
         "device='cpu')"
@@ -107,9 +107,7 @@ def test_only_what_was_trained_is_saved(lm: Path, tmp_path: Path) -> None:
     assert "lm.transformer.wte.weight" in full
 
 
-def test_a_tuned_model_is_saved_whole_after_a_frozen_training_of_it(
-    lm: Path, tmp_path: Path
-) -> None:
+def test_a_tuned_model_is_saved_completely_after_it_was_frozen(lm: Path, tmp_path: Path) -> None:
     first = make(lm, "full")
     wanted = first.caption(features=features())
     registry = default_registry()
@@ -139,7 +137,7 @@ def test_a_captioner_may_be_saved_again(run: Path, tmp_path: Path) -> None:
     assert (again / checkpoint.CONFIG).read_bytes() == (run / checkpoint.CONFIG).read_bytes()
 
 
-def test_bfloat16_is_kept_and_may_be_changed(lm: Path, tmp_path: Path) -> None:
+def test_the_dtype_is_restored_and_can_be_changed(lm: Path, tmp_path: Path) -> None:
     saved = make(lm, dtype="bfloat16").save(tmp_path / "run")
     assert next(Captioner.load(saved).lm.module.parameters()).dtype == torch.bfloat16
     other = Captioner.load(saved, dtype="float32")
@@ -160,7 +158,7 @@ def test_captions_do_not_depend_on_the_batch(run: Path) -> None:
         assert len(alone[0]) == 2
 
 
-def test_images_go_through_the_encoder(lm: Path, tmp_path: Path) -> None:
+def test_images_are_encoded_before_captioning(lm: Path, tmp_path: Path) -> None:
     class Brightness(prefixcap.Encoder):  # type: ignore[misc, name-defined]
         width, tokens = 4, None
 
@@ -190,7 +188,7 @@ def test_images_go_through_the_encoder(lm: Path, tmp_path: Path) -> None:
         captioner.caption(tmp_path / "gone.png")
 
 
-# ------------------------------------------------------------------------------------ what is wrong
+# ------------------------------------------------------------------------------------------- errors
 
 
 def test_features_that_do_not_fit(run: Path) -> None:
@@ -210,7 +208,7 @@ def test_a_captioner_without_its_config_is_not_saved(lm: Path, tmp_path: Path) -
         captioner.save(tmp_path / "run")
 
 
-def test_an_encoder_with_other_weights_is_noticed(lm: Path, tmp_path: Path) -> None:
+def test_an_encoder_with_other_weights_is_an_error(lm: Path, tmp_path: Path) -> None:
     captioner = make(lm)
     captioner.encoder_digest = "0123456789abcdef"
     loaded = Captioner.load(captioner.save(tmp_path / "run"))
@@ -231,14 +229,14 @@ def test_an_encoder_with_other_weights_is_noticed(lm: Path, tmp_path: Path) -> N
         ({"shape": {}}, "the run's config is broken"),
     ],
 )
-def test_configs_that_do_not_fit(change: dict[str, Any], reason: str, run: Path) -> None:
+def test_invalid_configs_are_errors(change: dict[str, Any], reason: str, run: Path) -> None:
     path = run / checkpoint.CONFIG
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(PrefixcapError, match=reason):
         Captioner.load(run)
 
 
-def test_another_language_model_is_noticed(lm: Path, run: Path, tmp_path: Path) -> None:
+def test_another_language_model_is_an_error(lm: Path, run: Path, tmp_path: Path) -> None:
     path = run / checkpoint.CONFIG
     config = json.loads(path.read_text())
     for changes, reason in (({"seed": 1}, "is not the one"), ({"n_embd": 8}, "has width 8")):
@@ -261,7 +259,7 @@ def test_missing_and_broken_files(run: Path, tmp_path: Path) -> None:
         Captioner.load(run)
 
 
-def test_writing_leaves_nothing_half_done(
+def test_a_failed_save_leaves_the_old_files(
     run: Path, lm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}

@@ -1,4 +1,4 @@
-"""`decode`: what every decoder may rely on."""
+"""`decode`: the guarantees that it gives to every decoder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def prefixes(count: int) -> Tensor:
 
 
 class Drawing(TokenDecoder):
-    """Samples from the model; refuses to see a row twice in one step."""
+    """Samples from the model; checks the arguments of each step."""
 
     @property
     def samples(self) -> int:
@@ -51,7 +51,7 @@ class DrawingConfig(DecoderConfig):
 
 
 def plain(prefix: Tensor, image_id: str, samples: int, limit: int, stops: set[int]) -> list[object]:
-    """What `Drawing` must give for one image, in plain loops."""
+    """The expected result of `Drawing` for one image, in plain loops."""
     task = DecodingTask(
         lm=LM, prefix=prefix[None], image_ids=[image_id], max_new_tokens=limit,
         stop_ids=frozenset(stops), stream="drawing",
@@ -79,7 +79,7 @@ def plain(prefix: Tensor, image_id: str, samples: int, limit: int, stops: set[in
     limit=st.integers(1, 6),
     stops=st.sets(st.integers(0, 4), max_size=3),
 )
-def test_rows_come_and_go_without_a_trace(
+def test_captions_do_not_depend_on_other_rows(
     images: list[int], max_rows: int, samples: int, limit: int, stops: set[int]
 ) -> None:
     prefix = prefixes(6)[images]
@@ -97,7 +97,7 @@ def test_rows_come_and_go_without_a_trace(
         assert expected == got
 
 
-def test_a_stream_belongs_to_the_image_the_seed_and_the_decoder() -> None:
+def test_random_streams_are_keyed_by_image_seed_and_decoder() -> None:
     def numbers(**changes: object) -> list[float]:
         task = DecodingTask(
             lm=LM, prefix=prefixes(1), image_ids=["a"], max_new_tokens=1, stop_ids=frozenset(),
@@ -110,7 +110,7 @@ def test_a_stream_belongs_to_the_image_the_seed_and_the_decoder() -> None:
     assert all(other != numbers() for other in others)
 
 
-def test_global_random_states_are_left_alone() -> None:
+def test_global_random_states_are_not_changed() -> None:
     before = torch.get_rng_state(), repr(np.random.get_state())
     prefixcap.decode(LM, prefixes(3), DrawingConfig(), max_new_tokens=4)
     after = torch.get_rng_state(), repr(np.random.get_state())
@@ -130,30 +130,30 @@ def test_the_stop_token_and_its_text() -> None:
         assert other.text == one.text + letter
 
 
-def test_images_are_given_as_they_end() -> None:
+def test_images_are_yielded_as_they_finish() -> None:
     order = [image for image, _ in iter_decode(LM, prefixes(6), "greedy", max_new_tokens=8)]
     assert sorted(order) == list(range(6))
     assert order != list(range(6))
 
 
-def test_inference_mode_ends_between_two_images() -> None:
+def test_inference_mode_is_off_between_yields() -> None:
     for _ in iter_decode(LM, prefixes(3), "greedy"):
         assert not torch.is_inference_mode_enabled()
 
 
-def test_a_forgotten_image_is_said() -> None:
+def test_a_missing_image_is_an_error() -> None:
     with pytest.raises(PrefixcapError, match=r"returned nothing for 2 images: \[0, 2\]"):
         collect(iter([(1, [])]), 3)
 
 
-def test_a_model_of_transformers_is_taken_as_it_is() -> None:
+def test_decode_accepts_a_transformers_model() -> None:
     model = made("gpt2")
     wrapped = prefixcap.decode(prefixcap.from_transformers(model), embeddings(2), "beam")
     assert prefixcap.decode(model, embeddings(2), "beam") == wrapped
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "contrastive:top_k=2"])
-def test_a_caption_may_be_as_long_as_the_positions_last(decoder: str) -> None:
+def test_a_caption_may_use_all_positions(decoder: str) -> None:
     lm, prefix = prefixcap.from_transformers(made("gpt2", n_positions=12)), embeddings(1)
     ((found,),) = prefixcap.decode(lm, prefix, decoder, stop_ids=(), max_new_tokens=9)
     assert len(found.ids) == 9
@@ -181,7 +181,7 @@ def test_a_caption_may_be_as_long_as_the_positions_last(decoder: str) -> None:
         ({"n": 6, "decoder": "beam"}, "6 captions per image were requested, but num_beams is 5"),
     ],
 )
-def test_what_does_not_fit_is_said(arguments: dict[str, object], sentence: str) -> None:
+def test_invalid_arguments_are_errors(arguments: dict[str, object], sentence: str) -> None:
     wanted: dict[str, Any] = {
         "model": LM,
         "prefix": torch.zeros(2, 1, 4),

@@ -1,4 +1,4 @@
-"""Counted operations against formulas written out."""
+"""Counted operations compared with formulas."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def vocabulary(positions: int) -> int:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_decoding_is_counted_as_the_formula_says(dtype: torch.dtype, beams: int) -> None:
+def test_decoding_flops_match_the_formula(dtype: torch.dtype, beams: int) -> None:
     lm, images, new = gpt2(dtype), 2, 6
     spec = "greedy" if beams == 1 else f"beam:num_beams={beams}"
     prefix = torch.randn(images, P, WIDTH, generator=torch.Generator().manual_seed(1)).to(dtype)
@@ -59,10 +59,10 @@ def test_decoding_is_counted_as_the_formula_says(dtype: torch.dtype, beams: int)
     def run() -> None:
         decode(lm, prefix, spec, max_new_tokens=new, stop_ids=[])
 
-    run()  # the engine checks a new model once
+    run()  # the engine tests a new model once
     with counting() as found:
         run()
-    # the last layer's output is wanted, and computed, at the last position alone
+    # The last layer's output is computed for the last position only.
     unwanted = 2 * (P - 1) * 9 * WIDTH**2
     expected = layers(P) - unwanted + attention(P, P) + vocabulary(1)
     for step in range(1, new):
@@ -71,7 +71,7 @@ def test_decoding_is_counted_as_the_formula_says(dtype: torch.dtype, beams: int)
 
 
 @pytest.mark.parametrize("tuning", ["frozen", "full"])
-def test_training_is_counted_as_the_formula_says(tuning: str) -> None:
+def test_training_flops_match_the_formula(tuning: str) -> None:
     lm = gpt2()
     registry = default_registry()
     registry.parse(TuningConfig, tuning).build().apply(lm.module)
@@ -87,7 +87,7 @@ def test_training_is_counted_as_the_formula_says(tuning: str) -> None:
     words = 8 * vocabulary(7)
     weights = 8 * layers(positions)
     mapping = 2 * 8 * D * P * WIDTH
-    # backward: the inputs' gradients cost as much as forward, and so do the weights' where trained
+    # Backward, the gradients of inputs cost as much as forward, and so do those of trained weights.
     expected = 2 * (forward + words) + 8 * attention(positions, positions) + 2 * mapping
     if tuning == "full":
         expected += weights + words

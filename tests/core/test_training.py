@@ -32,7 +32,7 @@ COLOURS = ("red", "blue")
 
 
 class WordTokenizer:
-    """The smallest tokenizer that transformers' interface asks for: a word, an id."""
+    """The smallest tokenizer that satisfies transformers: one id per word."""
 
     eos_token_id = len(WORDS)
 
@@ -78,7 +78,7 @@ def config_of(base: type[Any], spec: str) -> Any:
 
 
 def world(images: int = 24) -> tuple[Tensor, list[list[str]]]:
-    """Two sorts of images, whose captions say which sort it is."""
+    """Features of two kinds of images, whose captions name the kind."""
     generator = torch.Generator().manual_seed(1)
     sort = torch.arange(images) % 2
     features = torch.randn(images, 6, generator=generator) * 0.1
@@ -109,10 +109,10 @@ def weights(model: Captioner) -> list[Tensor]:
     return [*model.prefixer.state_dict().values(), *model.lm.module.parameters()]
 
 
-# ---------------------------------------------------------------------------------- what it learns
+# ----------------------------------------------------------------------------------------- learning
 
 
-def test_a_trained_model_says_what_is_in_the_image() -> None:
+def test_a_trained_model_describes_the_image() -> None:
     model = trained(epochs=60)
     features, _ = world()
     captions = model.caption(features=features[:6], decoder="greedy")
@@ -144,7 +144,7 @@ def test_a_tuned_model_is_a_copy() -> None:
     assert model.trained_parameters == sum(p.numel() for p in every)
 
 
-def test_the_seed_decides_everything_and_the_global_state_nothing() -> None:
+def test_training_depends_on_the_seed_and_not_on_global_states() -> None:
     torch.manual_seed(1)
     one = trained(gpt2(dropout=0.1))
     state = torch.random.get_rng_state()
@@ -171,7 +171,7 @@ def test_a_bfloat16_model_trains_a_float32_mapper() -> None:
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_training_stops_early_and_keeps_an_epochs_weights(keep: str) -> None:
     features, captions = world()
-    wrong = [captions[1], captions[0]] * 12  # learning the train split makes this one worse
+    wrong = [captions[1], captions[0]] * 12  # gets worse as the training split is learned
     kept: list[list[Tensor]] = []
     model = train(
         gpt2(),
@@ -197,7 +197,7 @@ def test_training_stops_early_and_keeps_an_epochs_weights(keep: str) -> None:
     assert not torch.equal(kept[best][0], kept[-1][0])
 
 
-def test_noise_is_for_training_alone() -> None:
+def test_noise_is_added_in_training_only() -> None:
     one, two, quiet = (
         trained(gpt2(), "frozen", feature_noise=noise, epochs=1) for noise in (0.5, 0.5, 0.0)
     )
@@ -220,15 +220,15 @@ def test_progress_counts_every_step() -> None:
     assert [epoch for _, _, epoch in seen] == [1] * 6 + [2] * 6 + [3] * 6
 
 
-# ----------------------------------------------------------------------------------- going on
+# ----------------------------------------------------------------------------------------- resuming
 
 
 class Killed(BaseException):
-    """What no code may catch and live."""
+    """An interruption that no code may catch."""
 
 
-class KeptAt(TrainingCheckpoint):
-    """Writes after the steps of some numbers only."""
+class WritesAt(TrainingCheckpoint):
+    """Writes only after chosen steps."""
 
     def __init__(self, path: Path, at: set[int]) -> None:
         super().__init__(path)
@@ -251,7 +251,7 @@ def with_val(
     lm: LanguageModel | None = None,
     val_captions: list[list[str]] | None = None,
 ) -> Captioner:
-    """Trains 6 steps an epoch with dropout, until val is not better."""
+    """Train 6 steps per epoch with dropout, until the validation loss stops improving."""
 
     def progress(done: int, _total: int, _info: object) -> None:
         if done == die_at:
@@ -288,7 +288,7 @@ def same(one: Captioner, two: Captioner) -> bool:
     kept_at=st.sets(st.integers(0, 18), max_size=3),
 )
 @settings(max_examples=12, deadline=None)
-def test_a_killed_training_ends_with_the_same_bits(
+def test_a_resumed_training_ends_with_the_same_bits(
     uninterrupted: dict[str, Captioner],
     tmp_path_factory: pytest.TempPathFactory,
     tuning: str,
@@ -297,13 +297,13 @@ def test_a_killed_training_ends_with_the_same_bits(
 ) -> None:
     file = tmp_path_factory.mktemp("killed") / "training.ckpt"
     try:
-        with_val(tuning, KeptAt(file, kept_at), die_at)
+        with_val(tuning, WritesAt(file, kept_at), die_at)
     except Killed:
-        torch.rand(3)  # another process starts from another state
+        torch.rand(3)  # Another process starts from another state.
     assert same(with_val(tuning, TrainingCheckpoint(file)), uninterrupted[tuning])
 
 
-def test_a_training_that_is_killed_again_and_again_ends_the_same(
+def test_a_training_resumed_many_times_ends_with_the_same_bits(
     uninterrupted: dict[str, Captioner], tmp_path: Path
 ) -> None:
     steps = len(uninterrupted["full"].history["loss"])
@@ -315,7 +315,7 @@ def test_a_training_that_is_killed_again_and_again_ends_the_same(
     assert len(found.history["seconds"]) == len(found.history["val_loss"])
 
 
-def test_the_state_of_another_training_is_not_used(tmp_path: Path) -> None:
+def test_the_state_of_another_training_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "at"
     one = trained(checkpoint=TrainingCheckpoint(file, every=0))
     assert file.exists()
@@ -330,7 +330,7 @@ def test_the_state_of_another_training_is_not_used(tmp_path: Path) -> None:
         trained(checkpoint=TrainingCheckpoint(file))
 
 
-def test_the_state_of_a_training_on_another_val_is_not_used(tmp_path: Path) -> None:
+def test_the_state_with_other_validation_data_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "at"
     other = [["a dog runs"] for _ in world()[1]]
     with pytest.raises(Killed):
@@ -340,13 +340,13 @@ def test_the_state_of_a_training_on_another_val_is_not_used(tmp_path: Path) -> N
     assert same(found, with_val("frozen", val_captions=other))
 
 
-def test_val_captions_that_do_not_fit_are_said_before_training() -> None:
+def test_too_long_validation_captions_are_an_error_before_training() -> None:
     long = [["dog " * 63] for _ in world()[1]]
     with pytest.raises(PrefixcapError, match="a prefix of 3 and a caption of 65 tokens do not fit"):
         with_val("frozen", val_captions=long, die_at=1)
 
 
-def test_a_loss_on_val_that_is_not_a_number_is_said() -> None:
+def test_a_validation_loss_that_is_not_finite_is_an_error() -> None:
     lm = gpt2()
     with torch.no_grad():
         lm.module.get_parameter("transformer.wpe.weight")[8:] = torch.nan
@@ -365,7 +365,7 @@ def test_a_loss_on_val_that_is_not_a_number_is_said() -> None:
         )
 
 
-def test_a_checkpoint_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
+def test_writing_checkpoints_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
     clock = [100.0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
@@ -383,7 +383,7 @@ def test_a_checkpoint_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
             assert found.due() is found.due(epoch_ended=True) is expected
 
 
-def test_every_global_random_state_is_given_back() -> None:
+def test_all_global_random_states_are_restored() -> None:
     import random
 
     import numpy as np
@@ -399,7 +399,7 @@ def test_every_global_random_state_is_given_back() -> None:
 
 
 @pytest.mark.parametrize("name", ["gelu_new", "gelu_fast"])
-def test_activations_of_one_kernel_are_the_same_function(name: str) -> None:
+def test_fused_activations_compute_the_same_function(name: str) -> None:
     from transformers.activations import ACT2FN
 
     module = nn.Sequential(ACT2FN[name])
@@ -414,11 +414,11 @@ def test_activations_of_one_kernel_are_the_same_function(name: str) -> None:
     assert type(module[0]) is type(ACT2FN[name])
 
 
-# ---------------------------------------------------------------------------------------- the loss
+# --------------------------------------------------------------------------------------------- loss
 
 
 @pytest.mark.parametrize("pad_id", [0, 3, 12])
-def test_the_loss_is_by_mask_and_not_by_a_pad_id(pad_id: int) -> None:
+def test_the_loss_uses_the_mask_and_not_a_pad_id(pad_id: int) -> None:
     lm = gpt2()
     features, _ = world()
     prefixer = build_prefixer(lm, config_of(MapperConfig, "mlp"), 3, features, TrainingConfig())
@@ -433,7 +433,7 @@ def test_the_loss_is_by_mask_and_not_by_a_pad_id(pad_id: int) -> None:
     assert both.item() == pytest.approx((2 * short.item() + 4 * long.item()) / 6, abs=1e-5)
 
 
-def test_the_loss_is_the_cross_entropy_of_plain_steps() -> None:
+def test_the_loss_equals_the_cross_entropy_of_decoding_steps() -> None:
     lm = gpt2()
     features, _ = world()
     prefixer = build_prefixer(lm, config_of(MapperConfig, "linear"), 2, features, TrainingConfig())
@@ -450,7 +450,7 @@ def test_the_loss_is_the_cross_entropy_of_plain_steps() -> None:
     assert loss.item() == pytest.approx(total / 3, abs=1e-4)
 
 
-def test_a_loss_that_is_not_a_number_is_a_sentence() -> None:
+def test_a_loss_that_is_not_finite_is_an_error() -> None:
     @attrs.frozen(kw_only=True)
     class Broken(MapperConfig):
         name = "broken"
@@ -468,7 +468,7 @@ def test_a_loss_that_is_not_a_number_is_a_sentence() -> None:
         )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------- the batches
+# ------------------------------------------------------------------------------------------ batches
 
 
 @given(
@@ -476,7 +476,7 @@ def test_a_loss_that_is_not_a_number_is_a_sentence() -> None:
     size=st.integers(1, 8),
     seed=st.integers(0, 5),
 )
-def test_batches_hold_every_caption_once(lengths: list[int], size: int, seed: int) -> None:
+def test_batches_contain_every_caption_once(lengths: list[int], size: int, seed: int) -> None:
     pairs = [TokenizedCaption(row, tuple(range(length))) for row, length in enumerate(lengths)]
     found = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
     assert sorted(pair.row for batch in found for pair in batch) == list(range(len(pairs)))
@@ -492,7 +492,7 @@ def test_batches_hold_every_caption_once(lengths: list[int], size: int, seed: in
         assert rows.tolist() == [pair.row for pair in batch]
 
 
-def test_batches_pad_little() -> None:
+def test_batches_have_little_padding() -> None:
     pairs = [TokenizedCaption(row, tuple(range(1 + row * 7 % 30))) for row in range(400)]
     waste = sum(
         int((~pad(batch)[2]).sum())
@@ -533,12 +533,12 @@ def test_captions_end_with_the_end_token_or_at_a_visible_text() -> None:
         (gpt2(), "dog cat", "cannot end at 'dog cat': it is 2 tokens"),
     ],
 )
-def test_ends_that_do_not_exist(lm: LanguageModel, end: str, reason: str) -> None:
+def test_invalid_caption_ends_are_errors(lm: LanguageModel, end: str, reason: str) -> None:
     with pytest.raises(PrefixcapError, match=reason):
         find_end(lm, end)
 
 
-# ------------------------------------------------------------------------------------ the schedule
+# ----------------------------------------------------------------------------------------- schedule
 
 
 def test_the_rate_rises_and_falls() -> None:
@@ -557,7 +557,7 @@ def test_wider_models_get_smaller_rates() -> None:
     assert TrainingConfig(learning_rate=0.5).rate(576) == 0.5
 
 
-def test_training_configs_go_through_json() -> None:
+def test_training_configs_round_trip_through_json() -> None:
     config = TrainingConfig(epochs=2, end=".", patience=None)
     assert TrainingConfig.from_json(config.to_json()) == config
     with pytest.raises(PrefixcapError, match=r"no setting 'epoch'; did you mean 'epochs'\?"):
@@ -566,11 +566,11 @@ def test_training_configs_go_through_json() -> None:
         TrainingConfig.from_json({"epochs": 0})
 
 
-# ------------------------------------------------------------------------------------ the features
+# ----------------------------------------------------------------------------------------- features
 
 
 @given(st.integers(0, 50), st.booleans(), st.booleans())
-def test_features_are_centred_and_scaled(seed: int, tokens: bool, normalize: bool) -> None:
+def test_features_are_centered_and_scaled(seed: int, tokens: bool, normalize: bool) -> None:
     shape = (20, 3, 5) if tokens else (20, 5)
     features = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 4 + 3
     found = FeatureNorm.fit(features, normalize=normalize, rms=0.3)(features)
@@ -585,7 +585,7 @@ def test_constant_features_do_not_divide_by_zero() -> None:
 
 
 @pytest.mark.parametrize("mapper", ["mlp", "linear", "transformer:num_layers=2,heads=2"])
-def test_prefixes_begin_as_large_as_told(mapper: str) -> None:
+def test_prefixes_start_with_the_configured_scale(mapper: str) -> None:
     lm = gpt2()
     features, _ = world()
     torch.manual_seed(0)
@@ -606,7 +606,7 @@ def test_prefixes_begin_as_large_as_told(mapper: str) -> None:
         ({"captions": [[""]] * 24}, "there is no caption to train on"),
     ],
 )
-def test_arguments_that_do_not_fit(change: dict[str, Any], reason: str) -> None:
+def test_invalid_training_arguments_are_errors(change: dict[str, Any], reason: str) -> None:
     features, captions = world()
     arguments: dict[str, Any] = {"features": features, "captions": captions, **change}
     with pytest.raises(PrefixcapError, match=reason):
@@ -621,7 +621,7 @@ def test_arguments_that_do_not_fit(change: dict[str, Any], reason: str) -> None:
         )
 
 
-def test_captions_longer_than_the_model_can_read() -> None:
+def test_captions_that_exceed_the_positions_are_an_error() -> None:
     features, captions = world()
     captions[3] = ["a dog runs on grass " * 13]
     with pytest.raises(PrefixcapError, match="train: a prefix of 2 and a caption of 65 tokens"):

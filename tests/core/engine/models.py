@@ -1,4 +1,4 @@
-"""Small random models of several architectures, and the way rows are checked against them."""
+"""Small random models of several architectures, and their uncached output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COMMON: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 0,
     "pad_token_id": 0,
-    # the weights' usual spread leaves a small model all but blind to what it has read
+    # With the usual spread of weights, a small model hardly depends on its input.
     "initializer_range": 0.3,
 }
 _GROUPED: dict[str, Any] = {**_COMMON, "num_key_value_heads": 2}
@@ -129,7 +129,7 @@ MAKERS = {maker.__name__: maker for maker in _MAKERS}
 
 
 def made(name: str, **options: Any) -> Any:
-    """The model of that name, always the same; the global random state is left alone."""
+    """Build the model of that name, always the same, without changing the global random state."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return MAKERS[name](**options).eval()
@@ -142,7 +142,7 @@ def prefixes(images: int, length: int = PREFIX, seed: int = 0) -> Tensor:
 
 @torch.no_grad()
 def uncached(model: Any, prefix: Tensor, rows: list[tuple[int, ...]], images: list[int]) -> Any:
-    """The last position's output of each row (R), run from its prefix without any cache."""
+    """Run each row (R) from its prefix without any cache; return the last position's output."""
     logits, hidden = [], []
     for image, row in zip(images, rows, strict=True):
         text = model.get_input_embeddings()(torch.tensor(row, dtype=torch.long))

@@ -1,4 +1,4 @@
-"""In bfloat16, where logits are rounded and many are equal, decoders still do what they say."""
+"""Decoders in bfloat16, where logits are rounded and many are equal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Found = Sequence[Sequence[Hypothesis]]
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 @pytest.mark.parametrize("decoder", ["greedy", "beam:num_beams=3,n=2", "top-p:n=2"])
-def test_captions_are_the_batchs_and_the_sessions_but_for_rounding(
+def test_captions_agree_across_batches_and_sessions_up_to_rounding(
     name: str, decoder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, prefix = from_transformers(made(name).to(torch.bfloat16)), prefixes(IMAGES)
@@ -43,17 +43,17 @@ def test_captions_are_the_batchs_and_the_sessions_but_for_rounding(
         assert hypothesis.logprob == pytest.approx(float(each.sum()), abs=0.25)
     monkeypatch.setattr(NetworkSelector, "network", lambda _: None)
     general = decode(lm, prefix, decoder, **options)
-    # a sample's number may fall on either side of a rounded probability
+    # A sample's random number may fall on either side of a rounded probability.
     assert agreement(found, general) >= 0.5
 
 
 def agreement(one: Found, other: Found) -> float:
-    """The share of captions that are the same."""
+    """The share of identical captions."""
     pairs = list(zip(chain(*one), chain(*other), strict=True))
     return sum(a.ids == b.ids for a, b in pairs) / len(pairs)
 
 
-def test_one_beam_is_greedy_search_where_logits_are_equal() -> None:
+def test_one_beam_is_greedy_search_with_equal_logits() -> None:
     model = made("gpt2", vocab_size=9000, initializer_range=0.2).to(torch.bfloat16)
     lm, prefix = from_transformers(model), prefixes(24)
     session = lm.start(prefix, SessionOptions())

@@ -1,4 +1,4 @@
-"""Which tokens end a text where nobody says."""
+"""The default tokens that end a text."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Ending:
         (7, None, None, (7,)),
         (None, None, None, ()),
         ([9, 7], None, None, (9, 7)),
-        # Llama-3 Instruct: the tokenizer's ends a turn
+        # Llama-3 Instruct: the tokenizer's token ends a turn.
         ([9, 7], None, 7, (7, 9)),
         (7, [9, 7, 8], 7, (7, 9, 8)),
-        # a config that was left as it came
+        # A config that was never adapted to the vocabulary.
         (2, [2, 3], 7, (7,)),
         ([7, 99], None, None, (7,)),
         ([99, 7], None, None, ()),
     ],
 )
-def test_all_that_the_configs_name_end_a_text(
+def test_all_tokens_in_the_configs_end_a_text(
     config: int | list[int] | None,
     generation: int | list[int] | None,
     tokenizer: int | None,
@@ -52,7 +52,7 @@ def test_all_that_the_configs_name_end_a_text(
     assert lm.eos_id == (wanted[0] if wanted else None)
 
 
-def test_any_of_them_ends_a_caption() -> None:
+def test_any_end_token_ends_a_caption() -> None:
     model, stops = made("llama"), [5, 11, 17, 23]
     model.config.eos_token_id, model.generation_config.eos_token_id = stops, None
     lm, options = from_transformers(model), {"max_new_tokens": 30}
@@ -61,6 +61,6 @@ def test_any_of_them_ends_a_caption() -> None:
     assert len({hypothesis.stop_id for (hypothesis,) in found} - {None}) > 1
 
 
-def test_a_model_has_the_one_that_it_names_by_default() -> None:
+def test_eos_ids_default_to_eos_id() -> None:
     lm = TableLM(vocab_size=5)
     assert lm.eos_ids == (lm.eos_id,)

@@ -1,4 +1,4 @@
-"""Packed linear layers give what torch's own give."""
+"""Packed linear layers equal those of torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_double_precision_is_not_packed() -> None:
     assert not can_pack(torch.zeros(2, 2, dtype=torch.float64))
 
 
-def test_the_quick_gelu_is_the_tanh_form_as_exactly_as_float32_can_say() -> None:
+def test_the_fast_gelu_is_the_tanh_form_to_float32_precision() -> None:
     x = torch.cat([torch.linspace(-12, 12, 4801), torch.tensor([-1e18, -100, -0.0, 100, 1e18])])
     wanted = F.gelu(x.double(), approximate="tanh")
     error = (gelu_(x.clone()).double() - wanted).abs()

@@ -1,4 +1,4 @@
-"""The vocabulary's blocks give what one product gives."""
+"""The blocks of the LM head equal one product."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ torch.set_num_threads(1)
 @pytest.mark.parametrize(
     ("size", "count"), [(3000, 10), (9001, 1), (9001, 50), (4100, 4100), (5, 9)]
 )
-def test_blocks_give_what_the_whole_gives(
-    size: int, count: int, dtype: torch.dtype, bias: bool
-) -> None:
+def test_blocks_equal_one_product(size: int, count: int, dtype: torch.dtype, bias: bool) -> None:
     stream = torch.Generator().manual_seed(size)
     x, weight = (torch.randn(n, 16, generator=stream).to(dtype) for n in (130, size))
     offset = torch.randn(size, generator=stream).to(dtype) if bias else None
@@ -40,7 +38,7 @@ def test_blocks_give_what_the_whole_gives(
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bloom", "gpt_neox", "table"])
-def test_ranking_a_session_is_ranking_its_logits(name: str) -> None:
+def test_top_tokens_of_a_session_are_those_of_its_logits(name: str) -> None:
     prefix = prefixes(2)
     lm = TableLM() if name == "table" else from_transformers(made(name))
     first, second = (

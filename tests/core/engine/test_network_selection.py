@@ -1,4 +1,4 @@
-"""Which network serves a model, and that the model is left as it was."""
+"""The choice of a network for a model, which must not change the model."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ torch.set_num_threads(1)
         ("gpt2", {"add_cross_attention": True}, type(None)),
     ],
 )
-def test_the_fastest_network_that_serves_is_chosen(
+def test_the_fastest_network_that_works_is_chosen(
     name: str, options: dict[str, Any], kind: type
 ) -> None:
     assert type(NetworkSelector(made(name, **options)).network()) is kind
 
 
-def test_a_model_that_no_network_serves_gets_the_general_session() -> None:
+def test_a_model_without_a_network_gets_the_cache_session() -> None:
     lm = from_transformers(made("bloom"))
     assert isinstance(lm.start(prefixes(1), SessionOptions()), CacheSession)
 
 
-def test_a_model_that_has_captioned_can_be_copied() -> None:
+def test_a_model_can_be_copied_after_decoding() -> None:
     lm = from_transformers(made("gpt2"))
     found = decode(lm, prefixes(2), "greedy", max_new_tokens=4)
     other = copy.deepcopy(lm)
@@ -69,14 +69,14 @@ def test_a_model_that_has_captioned_can_be_copied() -> None:
     assert decode(lm, prefixes(2), "greedy", max_new_tokens=4) == found
 
 
-def test_a_vocabulary_of_a_few_tokens_is_tried_too() -> None:
+def test_a_network_is_tested_on_a_tiny_vocabulary_too() -> None:
     model = made("gpt2", vocab_size=3)
     assert type(NetworkSelector(model).network()) is GPT2Network
     (found,) = decode(from_transformers(model), prefixes(1), "greedy", max_new_tokens=3)
     assert len(found[0].ids) <= 3
 
 
-def test_too_few_positions_to_be_tried_leave_the_general_session() -> None:
+def test_a_model_with_too_few_positions_to_test_gets_the_cache_session() -> None:
     lm = from_transformers(made("gpt2", n_positions=5))
     (found,) = decode(lm, prefixes(1), "greedy", max_new_tokens=2, stop_ids=())
     assert len(found[0].ids) == 2
@@ -93,7 +93,7 @@ def test_three_rows_may_continue_the_last_one(name: str) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_a_model_that_masks_by_column_is_noticed_when_it_is_tried(
+def test_a_model_that_masks_by_column_fails_the_test(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = made("gpt_neo")
@@ -122,7 +122,7 @@ def test_a_model_whose_rows_cannot_be_reordered_is_refused(name: str, sentence: 
         decode(from_transformers(made(name)), prefixes(2), "greedy", max_new_tokens=3)
 
 
-def test_a_network_that_differs_is_noticed() -> None:
+def test_a_network_with_other_logits_fails_the_test() -> None:
     model = made("gpt2")
     network = GPT2Network(model)
     assert agrees(network, model)
@@ -136,7 +136,7 @@ class Louder(nn.Linear):
         return 2 * super().forward(x)
 
 
-def test_a_model_with_parts_of_its_own_is_not_written_out() -> None:
+def test_a_model_with_custom_modules_gets_no_native_network() -> None:
     model = made("llama")
     layer = model.model.layers[0].mlp
     louder = Louder(layer.down_proj.in_features, layer.down_proj.out_features, bias=False)
@@ -174,7 +174,7 @@ def _first_logits(lm: Any, prefix: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "bloom"])
-def test_the_model_is_left_as_it_was(name: str) -> None:
+def test_decoding_does_not_change_the_model(name: str) -> None:
     model = made(name)
     lm = from_transformers(model)
     model.train()
@@ -244,7 +244,7 @@ def test_a_hook_is_called_from_the_next_session_on() -> None:
     torch.testing.assert_close(_first_logits(lm, prefix), before)
 
 
-def test_transformers_own_hooks_are_none() -> None:
+def test_hooks_of_transformers_are_ignored() -> None:
     model = made("llama")
     model(inputs_embeds=prefixes(1), output_hidden_states=True)
     assert any(module._forward_hooks for module in model.modules())

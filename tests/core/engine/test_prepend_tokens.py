@@ -1,4 +1,4 @@
-"""Tokens before every prefix change nothing but what the model reads first."""
+"""Prepended tokens: the same as prefixes that contain their embeddings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEFORE = (5, 9)
 
 
 def written_out(model: object, prefix: Tensor) -> Tensor:
-    """Puts the tokens before prefixes by hand."""
+    """Prepend the tokens by hand."""
     first: Tensor = model.get_input_embeddings()(torch.tensor(BEFORE)).detach()  # type: ignore[attr-defined]
     return torch.cat([first.expand(len(prefix), -1, -1), prefix], 1)
 
@@ -28,9 +28,7 @@ def written_out(model: object, prefix: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "decoder", ["greedy", "beam:num_beams=3,n=2", "top-p:n=2", "hf-generate:options=num_beams=3"]
 )
-def test_captions_are_those_of_prefixes_with_the_tokens_written_out(
-    name: str, decoder: str
-) -> None:
+def test_captions_equal_those_of_manually_extended_prefixes(name: str, decoder: str) -> None:
     model, prefix = made(name), prefixes(3)
     plain, led = from_transformers(model), from_transformers(model, prepend=BEFORE)
     options = {"max_new_tokens": 6, "stop_ids": (0,), "seed": 3}
@@ -43,7 +41,7 @@ def test_captions_are_those_of_prefixes_with_the_tokens_written_out(
 
 
 @pytest.mark.parametrize(("name", "kind"), [("llama", TreeSession), ("bloom", CacheSession)])
-def test_logits_and_states_are_of_the_images_own_positions(name: str, kind: type) -> None:
+def test_logits_and_states_exclude_prepended_positions(name: str, kind: type) -> None:
     model, prefix = made(name), prefixes(3)
     plain, led = from_transformers(model), from_transformers(model, prepend=BEFORE)
     ids = torch.randint(VOCABULARY, (3, 4), generator=torch.Generator().manual_seed(1))
@@ -64,14 +62,14 @@ def test_logits_and_states_are_of_the_images_own_positions(name: str, kind: type
     assert led.digest() != plain.digest()
 
 
-def test_they_take_up_positions() -> None:
+def test_prepended_tokens_use_up_positions() -> None:
     plain, led = from_transformers(made("gpt2")), from_transformers(made("gpt2"), prepend=BEFORE)
     assert plain.max_positions == 64
     assert led.max_positions == 62
     assert torch.equal(plain.prepend_tokens(prefixes(1)), prefixes(1))
 
 
-def test_a_token_that_does_not_exist_is_said() -> None:
+def test_an_unknown_token_is_an_error() -> None:
     with pytest.raises(
         PrefixcapError, match=r"prepend: 37 is no token of a vocabulary of 37 \(0 t"
     ):

@@ -9,14 +9,14 @@ from prefixcap.engine.reductions import logsumexp, top
 
 
 @pytest.mark.parametrize(("rows", "vocabulary"), [(0, 5), (1, 7), (600, 3000), (3, 600_000)])
-def test_parts_give_what_the_whole_gives(rows: int, vocabulary: int) -> None:
+def test_logsumexp_in_parts_equals_torch(rows: int, vocabulary: int) -> None:
     stream = torch.Generator().manual_seed(rows)
     logits = torch.randn(rows, vocabulary, generator=stream) * 5
     wanted = logits.logsumexp(-1)
     torch.testing.assert_close(logsumexp(logits), wanted, atol=2e-6, rtol=4e-6)
 
 
-def test_impossible_tokens_count_for_nothing() -> None:
+def test_impossible_tokens_contribute_nothing() -> None:
     logits = torch.full((400, 2000), -torch.inf)
     logits[:, 3] = 1.5
     assert torch.equal(logsumexp(logits), torch.full((400,), 1.5))
@@ -32,7 +32,7 @@ def test_impossible_tokens_count_for_nothing() -> None:
     levels=st.sampled_from([1, 3, 10**6]),
     seed=st.integers(0, 99),
 )
-def test_the_best_are_those_of_a_full_sort(
+def test_top_equals_a_full_sort(
     rows: int, vocabulary: int, count: int, levels: int, seed: int
 ) -> None:
     stream = torch.Generator().manual_seed(seed)
@@ -43,7 +43,7 @@ def test_the_best_are_those_of_a_full_sort(
     wanted = values.sort(dim=-1, descending=True, stable=True)
     assert torch.equal(found, wanted.values[:, :count])
     assert torch.equal(found, values.gather(1, places))
-    # of equal values the first, but for those of impossible tokens
+    # Of equal values the first ones, except among impossible tokens.
     likely = found > -torch.inf
     assert torch.equal(places[likely], wanted.indices[:, :count][likely])
     assert all(len(set(row)) == count for row in places.tolist())

@@ -1,4 +1,4 @@
-"""Both sessions give what the model gives when each row is run from its prefix, uncached."""
+"""Sessions compared with running each row from its prefix, without any cache."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ cases = pytest.mark.parametrize(
 
 
 class Checked:
-    """A session beside the rows' tokens, which say what it must give."""
+    """A session and the tokens of its rows, from which the expected results follow."""
 
     def __init__(self, name: str, kind: Any, images: int, **options: Any) -> None:
         self.model, self.prefix = model(name), prefixes(images)
@@ -128,7 +128,7 @@ def close(found: Tensor, wanted: Tensor) -> None:
 @cases
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_any_sequence_of_calls_gives_the_uncached_logits(name: str, kind: Any, data: Any) -> None:
+def test_any_sequence_of_calls_matches_uncached_logits(name: str, kind: Any, data: Any) -> None:
     images = data.draw(st.integers(1, 5), label="images")
     rows_per_image = data.draw(st.integers(1, 3), label="rows an image")
     max_rows = data.draw(st.none() | st.integers(1, 9), label="max rows")
@@ -152,7 +152,7 @@ def drawn_tokens(data: Any, count: int) -> list[int]:
 
 
 def drawn_trees(data: Any, live: int) -> tuple[list[int], list[int], list[int] | None]:
-    """New tokens, each on a live row or on a token before it, and the rows that stay."""
+    """Draw new tokens, each after a live row or an earlier token, and the rows that stay."""
     count = data.draw(st.integers(0, 5), label="new tokens")
     parents = [data.draw(st.integers(0, live + n - 1), label="parent") for n in range(count)]
     rows = st.lists(st.integers(0, live - 1), unique=True)
@@ -161,13 +161,13 @@ def drawn_trees(data: Any, live: int) -> tuple[list[int], list[int], list[int] |
 
 
 @cases
-def test_every_image_comes_in_once_and_rows_stay_within_the_limit(name: str, kind: Any) -> None:
+def test_every_image_is_admitted_once_within_the_row_limit(name: str, kind: Any) -> None:
     checked = Checked(name, kind, 7, rows_per_image=2, max_rows=6)
     step = 0
     while checked.session.waiting or checked.rows:
         checked.admit()
         assert len(set(checked.images)) * 2 <= 6
-        # image i ends after i % 3 + 1 steps, so that slots fall free one by one
+        # Image i ends after i % 3 + 1 steps, so that slots become free one by one.
         parents = [r for r, row in enumerate(checked.rows) if len(row) <= checked.images[r] % 3]
         first = [p for p in parents for _ in range(2 if not checked.rows[p] else 1)]
         checked.advance([step % VOCABULARY] * len(first), first)
@@ -221,14 +221,14 @@ def test_dropping_all_rows_leaves_none(name: str, kind: Any) -> None:
 
 
 @cases
-def test_a_text_is_tried_at_once_and_taken_back(name: str, kind: Any) -> None:
+def test_a_text_is_extended_at_once_and_partly_rejected(name: str, kind: Any) -> None:
     checked = Checked(name, kind, 3, rows_per_image=5, max_rows=10)
     checked.admit()
-    # a text of three tokens on image 0, a branch on its first one, one of two tokens on image 1
+    # Three tokens and a branch after the first one for image 0, two tokens for image 1.
     checked.extend([1, 2, 3, 4, 5, 6], [0, 2, 3, 2, 1, 6], None)
-    # the whole of the first text and half of the other are gone on from
+    # Continue from the end of the first text and the middle of the other.
     checked.extend([7, 8, 9], [2, 6, 4], [0, 5])
-    # image 0 is gone, so that image 2 comes in beside the half of image 1's text
+    # Image 0 is gone, so image 2 is admitted next to half of image 1's text.
     checked.extend([], [], [1])
     checked.admit()
     checked.advance([1, 2], [0, 0])
@@ -246,7 +246,7 @@ def test_a_token_continues_a_row_or_a_token_before_it(kind: Any, parents: list[i
         session.extend(torch.zeros(len(parents), dtype=torch.long), torch.tensor(parents))
 
 
-def test_two_sessions_of_one_model_do_not_touch_each_other() -> None:
+def test_two_sessions_of_one_model_are_independent() -> None:
     first = Checked("llama", TransformersNetwork, 2, rows_per_image=2)
     second = Checked("llama", LlamaNetwork, 3)
     third = Checked("llama", CacheSession, 3)
@@ -280,7 +280,7 @@ def test_bfloat16_stays_near_float32(name: str, kind: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "kind"), [("gpt2", GPT2Network), ("llama", LlamaNetwork), ("opt", OPTNetwork)]
 )
-def test_asking_for_hidden_states_changes_no_logit(name: str, kind: Any) -> None:
+def test_requesting_hidden_states_changes_no_logits(name: str, kind: Any) -> None:
     plain, full = (
         opener(name, kind)(prefixes(3, length=5), hidden_states=wanted) for wanted in (False, True)
     )
@@ -292,7 +292,7 @@ def test_asking_for_hidden_states_changes_no_logit(name: str, kind: Any) -> None
 
 
 @pytest.mark.parametrize("kind", [CacheSession, GPT2Network, TransformersNetwork])
-def test_hidden_states_must_be_asked_for(kind: Any) -> None:
+def test_hidden_states_must_be_requested(kind: Any) -> None:
     session = opener("gpt2", kind)(prefixes(1))
     session.admit()
     for states in (session.hidden, session.prefix_hidden):
@@ -312,7 +312,7 @@ def test_the_example_of_a_session_runs(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [GPT2Network, TransformersNetwork])
-def test_a_prefix_is_kept_once_for_all_rows_of_its_image(kind: Any) -> None:
+def test_a_prefix_is_stored_once_for_all_rows_of_its_image(kind: Any) -> None:
     rows, length, steps = 8, 32, 4
     session = opener("gpt2", kind)(prefixes(2, length=length), rows_per_image=rows)
     assert isinstance(session, TreeSession)
@@ -323,11 +323,11 @@ def test_a_prefix_is_kept_once_for_all_rows_of_its_image(kind: Any) -> None:
     assert session.columns == length + rows * steps
 
 
-def test_columns_of_dropped_rows_are_written_again() -> None:
+def test_columns_of_dropped_rows_are_reused() -> None:
     checked = Checked("gpt2", GPT2Network, 2, rows_per_image=4)
     checked.admit()
     for step in range(20):
-        # every row but the first of each image is dropped, and the first repeated
+        # Drop all rows except the first of each image, and repeat that one.
         parents = [0, 0, 0, 0, 1, 1, 1, 1] if step == 0 else [0, 0, 0, 0, 4, 4, 4, 4]
         checked.advance([(step + n) % VOCABULARY for n in range(8)], parents)
     assert isinstance(checked.session, TreeSession)
