@@ -104,8 +104,6 @@ def iter_decode(
     lm = _language_model(model, tokenizer)
     config = (registry or default_registry()).parse(DecoderConfig, decoder)
     ids = [str(i) for i in range(len(prefix))] if image_ids is None else list(image_ids)
-    stops = lm.eos_ids if stop_ids is None else stop_ids
-    _check(lm, prefix, ids, max_new_tokens, stops, n, max_rows, features)
     if encoder is not None:
         encoder = text_encoder(encoder, device=str(prefix.device), registry=registry)
     task = DecodingTask(
@@ -113,7 +111,7 @@ def iter_decode(
         prefix=prefix.to(next((p.device for p in lm.module.parameters()), prefix.device)),
         image_ids=ids,
         max_new_tokens=max_new_tokens,
-        stop_ids=frozenset(stops),
+        stop_ids=frozenset(lm.eos_ids if stop_ids is None else stop_ids),
         stop_visible=stop_visible,
         seed=seed,
         stream=to_spec(config),
@@ -122,6 +120,7 @@ def iter_decode(
         text_encoder=encoder,
         n=n,
     )
+    _check(task)
     search = config.build().decode
 
     # The decorator enters inference mode for each step only, so the caller's code between two
@@ -165,42 +164,31 @@ def _language_model(model: Any, tokenizer: Any) -> LanguageModel:
     return from_transformers(model, tokenizer)
 
 
-def _check(
-    lm: LanguageModel,
-    prefix: Tensor,
-    image_ids: Sequence[str],
-    max_new_tokens: int,
-    stop_ids: Sequence[int],
-    n: int | None,
-    max_rows: int,
-    features: Tensor | None,
-) -> None:
-    if prefix.ndim != 3 or prefix.shape[-1] != lm.width:
+def _check(task: DecodingTask) -> None:
+    lm, images, features = task.lm, len(task.prefix), task.features
+    if task.prefix.ndim != 3 or task.prefix.shape[-1] != lm.width:
         raise PrefixcapError(
-            f"a prefix must be of shape (B,P,{lm.width}), not {tuple(prefix.shape)}"
+            f"a prefix must be of shape (B,P,{lm.width}), not {tuple(task.prefix.shape)}"
         )
-    if lm.prepend_tokens(prefix[:1]).shape[1] < 1:
-        raise PrefixcapError("a prefix must have at least one position, and this one has none")
-    if len(image_ids) != len(prefix):
-        raise PrefixcapError(f"{len(image_ids)} image ids were given for {len(prefix)} prefixes")
-    if features is not None and len(features) != len(prefix):
-        raise PrefixcapError(
-            f"features of {len(features)} images were given for {len(prefix)} prefixes"
-        )
-    for name, value in (("n", n), ("max_rows", max_rows)):
+    if lm.prepend_tokens(task.prefix[:1]).shape[1] < 1:
+        raise PrefixcapError("a prefix must have at least one position, but this one has none")
+    if len(task.image_ids) != images:
+        raise PrefixcapError(f"{len(task.image_ids)} image ids were given for {images} prefixes")
+    if features is not None and len(features) != images:
+        raise PrefixcapError(f"features of {len(features)} images were given for {images} prefixes")
+    for name in ("n", "max_rows", "max_new_tokens"):
+        value = getattr(task, name)
         if value is not None and value < 1:
             raise PrefixcapError(f"{name} must be at least 1, not {value}")
-    if max_new_tokens < 1:
-        raise PrefixcapError(f"max_new_tokens must be at least 1, not {max_new_tokens}")
-    wrong = [token for token in stop_ids if not 0 <= token < lm.vocab_size]
-    if wrong:
+    if unknown := sorted(token for token in task.stop_ids if not 0 <= token < lm.vocab_size):
         raise PrefixcapError(
-            f"the stop token {wrong[0]} is not in the vocabulary of {lm.vocab_size}"
+            f"the stop token {unknown[0]} is not in the vocabulary of {lm.vocab_size}"
         )
     # Most decoders never run the last token, but contrastive search runs all candidates for it.
-    longest = prefix.shape[1] + max_new_tokens
+    length = task.prefix.shape[1]
+    longest = length + task.max_new_tokens
     if lm.max_positions is not None and longest > lm.max_positions:
         raise PrefixcapError(
-            f"a prefix of {prefix.shape[1]} and {max_new_tokens} new tokens need {longest} "
-            f"positions; the language model has {lm.max_positions}: lower max_new_tokens"
+            f"a prefix of {length} and {task.max_new_tokens} new tokens need {longest} positions; "
+            f"the language model has {lm.max_positions}: lower max_new_tokens"
         )
