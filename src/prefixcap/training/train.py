@@ -79,7 +79,7 @@ def train(
     if not isinstance(lm, LanguageModel):
         lm_config = registry.parse(LMConfig, lm)
         lm = lm_config.build()
-    _check(lm, features, captions, val_features, val_captions)
+    _check(features, captions, val_features, val_captions)
     device = next(lm.module.parameters()).device
     with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
@@ -153,7 +153,6 @@ def _check_lengths(
 
 
 def _check(
-    lm: LanguageModel,
     features: Tensor,
     captions: Sequence[Sequence[str]],
     val_features: Tensor | None,
@@ -163,10 +162,7 @@ def _check(
         raise PrefixcapError(
             f"features must be of shape (B,D) or (B,N,D), not {tuple(features.shape)}"
         )
-    for split, rows, texts in (
-        ("train", features, captions),
-        ("val", val_features, val_captions),
-    ):
+    for split, rows, texts in (("train", features, captions), ("val", val_features, val_captions)):
         if (rows is None) != (texts is None):
             raise PrefixcapError("validation needs both features and captions")
         if rows is None or texts is None:
