@@ -63,7 +63,6 @@ def _name(study: Study) -> str:
 
 
 def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
-
     from prefixcap.study.execution.plan import plan
 
     estimate = plan(study, folder)
@@ -71,7 +70,6 @@ def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
-
     from prefixcap.cli.progress import reporter
     from prefixcap.cli.table import WIDE, text
     from prefixcap.study.execution.runner import run_study

@@ -89,7 +89,6 @@ def caption(
 
 
 def _load(run: Path, device: str, dtype: str | None) -> Captioner:
-
     from prefixcap.captioning.captioner import Captioner
     from prefixcap.cli.progress import reporter
     from prefixcap.study.execution.checks import slow_dtype

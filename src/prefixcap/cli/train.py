@@ -43,7 +43,6 @@ def train(
 
 
 def _train(study: Study, out: Path) -> dict[str, Any]:
-
     from prefixcap.cli.progress import reporter
     from prefixcap.study.execution.training import train_one
 

@@ -23,7 +23,7 @@ def counting() -> Iterator[Flops]:
     """Count the operations of matrix products, convolutions and attention, forward and backward.
 
     This is torch's own counter (`torch.utils.flop_counter`) with formulas for the engine's packed
-    products. Sums, activations and normalisations are not counted, as usual.
+    products. Sums, activations and normalizations are not counted, as usual.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

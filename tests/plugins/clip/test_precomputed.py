@@ -135,3 +135,6 @@ def test_unreadable_images_are_skipped_only_when_asked() -> None:
     first, second = encode_each(encoder, items, on_error="skip")
     assert first is not None
     assert second is None
+    assert encode(encoder, items, on_error="skip").isnan().all(1).tolist() == [False, True]
+    with pytest.raises(PrefixcapError, match="no image could be read"):
+        encode(encoder, items[1:], on_error="skip")
