@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefixcap.study.analysis.rows import label_of, varied
 from prefixcap.study.analysis.tables import WORK, legend, markdown, table, wrapped
+from prefixcap.study.artifacts.folder import StudyFolder
 
 if TYPE_CHECKING:
     from prefixcap.study.analysis.analysis import Analysis
@@ -23,14 +24,14 @@ def text(results: Results, width: int = WIDE) -> str:
     """Render a study's results for a terminal of some width."""
     shown, complete = fitting(results.analysis, results.rows, results.correction, width)
     parts = [shown + "\n".join(wrapped(legend(results.analysis, results.correction), width))]
+    files = StudyFolder(results.folder)
     if not complete:
-        parts.append(f"every score: {results.folder / 'table.md'}")
+        parts.append(f"every score: {files.table}")
     parts += ["", *_captions(results)]
     if results.skipped:
         parts.append(f"{len(results.skipped)} images could not be read and were skipped")
-    picture = results.folder / "grid.png"
-    if picture.exists():
-        parts.append(f"picture: {picture}")
+    if files.contact_sheet.exists():
+        parts.append(f"picture: {files.contact_sheet}")
     parts.append(f"run: {results.folder}")
     parts.append(f"report: prefixcap report {quote(str(results.folder))}")
     return "\n".join(parts)

@@ -27,6 +27,7 @@ def test_a_study_is_a_data_frame_with_a_row_per_cell(study: SavedStudy) -> None:
     for (_, line), row in zip(frame.iterrows(), study.rows, strict=False):
         assert {name: line[name] for name in row["scores"]} == row["scores"]
         assert (line["decoder"], line["seed"]) == (row["decoder"], row["seed"])
+        assert [line["Length_low"], line["Length_high"]] == row["intervals"]["Length"]
     assert list(frame["name"].dropna()) == [row["name"] for row in study.baselines]
     assert not {"scores", "intervals"} & {*frame.columns}
 

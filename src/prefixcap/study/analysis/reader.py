@@ -115,17 +115,22 @@ class SavedStudy:
         return f"<SavedStudy {self.folder}: {count}{state}>"
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a data frame with a row per cell, baselines last, and a column per score.
+        """Return a data frame with a row per cell, baselines last.
 
-        The other columns are those of `bench --json`: settings, speed, training.
+        Its columns are the fields of `bench --json` and, for each score, the score, `_low` and
+        `_high`, the ends of its interval over images.
         """
         import pandas as pd
 
-        nested = ("scores", "intervals")
-        return pd.DataFrame(
-            {**{k: v for k, v in row.items() if k not in nested}, **row["scores"]}
-            for row in (*self.rows, *self.baselines)
-        )
+        def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+            fields = {k: v for k, v in row.items() if k not in ("scores", "intervals")}
+            for name, value in row["scores"].items():
+                fields[name] = value
+                low, high = row.get("intervals", {}).get(name, (None, None))
+                fields |= {f"{name}_low": low, f"{name}_high": high}
+            return fields
+
+        return pd.DataFrame(map(flat, (*self.rows, *self.baselines)))
 
     @cached_property
     def histories(self) -> dict[str, dict[str, Any]]:
