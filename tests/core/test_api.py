@@ -67,6 +67,20 @@ def test_a_captioner_is_trained_captions_and_is_scored() -> None:
     assert {"Length", "Distinct_1"} <= set(scores.values)
 
 
+def test_what_a_notebook_shows_is_short() -> None:
+    data, encoder = (
+        prefixcap.Scenes(train=24, val=6, test=8).build(),
+        "<CLIPEncoder: features (64)>",
+    )
+    assert repr(data) == "<ScenesDataset: train, val, test>"
+    assert repr(prefixcap.ScenesClip().build()) == encoder
+    assert repr(prefixcap.Registry()).startswith("<Registry: 3 of encoder, ")
+    scores = prefixcap.Scores(values={"CIDEr": 1.0}, per_image={"CIDEr": (0.5,) * 5000})
+    assert repr(scores) == "Scores(values={'CIDEr': 1.0})"
+    study = prefixcap.Study(dataset=SCENES, decoders="greedy", metrics="cider")
+    assert repr(study).endswith("decoders=[greedy], metrics=[cider], seeds=[0], 1 cells)")
+
+
 def test_an_unknown_spec_is_named() -> None:
     with pytest.raises(prefixcap.PrefixcapError, match="no mapper 'lineal'; did you mean 'linear'"):
         prefixcap.Study(mappers=["lineal"])

@@ -53,6 +53,9 @@ class Example:
 class Dataset(ABC):
     """Images with their captions, in splits."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {', '.join(self.splits)}>"
+
     @property
     @abstractmethod
     def splits(self) -> tuple[str, ...]:

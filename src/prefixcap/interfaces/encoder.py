@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class Encoder(ABC):
     """A frozen image encoder."""
 
+    def __repr__(self) -> str:
+        shape = f"({self.width})" if self.tokens is None else f"({self.tokens}, {self.width})"
+        return f"<{type(self).__name__}: features {shape}>"
+
     @property
     @abstractmethod
     def width(self) -> int:

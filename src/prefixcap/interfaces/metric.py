@@ -71,7 +71,7 @@ class Scores:
     """
 
     values: Mapping[str, float]
-    per_image: Mapping[str, tuple[float, ...]] = attrs.field(factory=dict)
+    per_image: Mapping[str, tuple[float, ...]] = attrs.field(factory=dict, repr=False)
 
 
 class Metric(ABC):

@@ -26,6 +26,10 @@ class Registry:
     def __init__(self, plugins: Iterable[Plugin] | None = None) -> None:
         self.plugins = tuple(host.installed() if plugins is None else plugins)
 
+    def __repr__(self) -> str:
+        counts = (f"{len(self.names(kind))} of {kind}" for kind in KINDS)
+        return f"<Registry: {', '.join(counts)}>"
+
     @cached_property
     def _claims(self) -> dict[tuple[str, str], list[tuple[Plugin, type[Component]]]]:
         claims = defaultdict(list)
