@@ -70,7 +70,7 @@ def test_a_captioner_is_trained_captions_and_is_scored() -> None:
 def test_what_a_notebook_shows_is_short() -> None:
     data, encoder = (
         prefixcap.Scenes(train=24, val=6, test=8).build(),
-        "<CLIPEncoder: features (64)>",
+        "<CLIPEncoder: features (256)>",
     )
     assert repr(data) == "<ScenesDataset: train, val, test>"
     assert repr(prefixcap.ScenesClip().build()) == encoder
