@@ -45,7 +45,7 @@ def best(call: Callable[[], object], seconds: float = 0.5, repeats: int = 5) -> 
 
 @torch.inference_mode()
 def measure(rows: int, dtype: torch.dtype, name: str) -> str:
-    """Measure one activation after a product of so many rows; return a line of the table."""
+    """Measure an activation after a product of `rows` rows; return a line of the table."""
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(rows, 768, generator=stream).to(dtype)
     weight = (torch.randn(3072, 768, generator=stream) * 0.05).to(dtype)

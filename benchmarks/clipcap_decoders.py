@@ -33,12 +33,12 @@ from prefixcap.plugin.registry import default_registry
 CAPTIONERS = ("mlp_k10", "transformer_k10")
 COLUMNS = {"CIDEr": "cider", "Bleu_4": "bleu", "METEOR": "meteor"}
 MAX_NEW_TOKENS = 40
-AGAINST = ("CIDEr against ClipCap's (95 %)", "other captions")
+AGAINST = ("CIDEr difference (95 %)", "changed")
 SEEDS = range(5)
 
 
 @attrs.frozen
-class Contest:
+class Comparison:
     """A decoder of ClipCap and the standard ones that it resembles."""
 
     own: str
@@ -46,8 +46,8 @@ class Contest:
 
 
 CONTESTS = (
-    Contest("clipcap-beam", ("beam:num_beams=5", "beam:num_beams=5,early_stopping=never")),
-    Contest("clipcap-generate2", ("greedy", "top-p:top_p=0.8")),
+    Comparison("clipcap-beam", ("beam:num_beams=5", "beam:num_beams=5,early_stopping=never")),
+    Comparison("clipcap-generate2", ("greedy", "top-p:top_p=0.8")),
 )
 
 

@@ -1,4 +1,4 @@
-"""Coverage of intervals over images and seeds, and false alarms in a table of equal cells.
+"""Coverage of intervals over images and seeds, and false positives in a table of equal cells.
 
     python benchmarks/coverage.py [--runs 400]
 
@@ -32,20 +32,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=400)
     runs = parser.parse_args().runs
-    print(
-        "seeds of a cell, seeds, unequal: intervals that cover, tables and pairs with an alarm, %"
-    )
+    print("seeds of a cell, seeds, unequal: coverage, tables and pairs with false positives, %")
     for count in (1, 2, 3, 5):
         for size, unequal in ((0.3, 0.0), (1.0, 0.0), (3.0, 0.0), (3.0, 0.5)):
             if count == 1 and size > 0.3:
-                continue  # one seed says nothing about its variance, and nothing is claimed
+                continue  # the variance between seeds is unknown with one seed
             share = simulate(count, 0.0 if count == 1 else size, unequal, runs)
             shown = " ".join(f"{100 * each:5.1f}" for each in share)
             print(f"{count} {size:.1f} {unequal:.1f}: {shown}", flush=True)
 
 
 def simulate(count: int, size: float, unequal: float, runs: int) -> tuple[float, float, float]:
-    """Return the rates of intervals that cover and of tables and pairs with an alarm."""
+    """Return the rates of intervals that cover and of tables and pairs with false positives."""
     rng = np.random.default_rng(count)
     covered = tables = pairs = 0
     for _ in range(runs):

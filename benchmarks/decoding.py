@@ -1,4 +1,4 @@
-"""Decoding side by side with transformers' `generate`: same weights, same prefixes, one run.
+"""Decoding compared with transformers' `generate`: same weights, same prefixes, one run.
 
     python benchmarks/decoding.py                 # everything; about an hour on two cores
     python benchmarks/decoding.py --quick         # the headline rows in a few minutes
@@ -7,7 +7,7 @@
 
 The model has GPT-2 small's shape and random weights. With `--lengths early` the stop token's logit
 grows with the position, for both sides, so that captions end after about 11 tokens, with a spread
-like that of human captions. Each row has the captions per second of both sides (the best of
+like that of reference captions. Each row has the captions per second of both sides (the best of
 `--repeats` alternating runs), their ratio at that batch size, the share of identical captions, the
 share of the machine's rate of matrix products (GFLOP/s, measured next to the row), and the peak
 memory above what was in use before. The last table compares the best batch sizes of both sides;
@@ -44,7 +44,7 @@ COUNTED = 64
 CLEARLY_SLOWER = 0.9
 HEADER = (
     "dtype    method prefix ends batch    ours  theirs   ratio     cpu    same   share GFLOP/s"
-    "    ours  theirs MiB  tokens: least-mean-most (standard deviation)"
+    "    ours  theirs MiB  tokens: min-mean-max (standard deviation)"
 )
 DECODERS = {"greedy": "greedy", "beam": "beam:num_beams=5", "sample": "top-p:top_p=0.9,n=5"}
 ROWS = {"greedy": 1, "beam": 5, "sample": 5}
@@ -65,18 +65,18 @@ def make_model(early: bool, shape: str, prefix_length: int = 10) -> Any:
     }
     config = GPT2Config(**sizes[shape])
     # A separate head, so that the stop token's logit can be set. It is GPT-2's, scaled so that the
-    # likeliest tokens are as likely as a trained model's.
+    # most likely tokens are as likely as a trained model's.
     config.tie_word_embeddings = False
     model: Any = GPT2LMHeadModel(config)
     model.eval()
     with torch.inference_mode(False), torch.no_grad():
         model.lm_head.weight.copy_(4 * model.transformer.wte.weight)
         if early:
-            let_captions_end(model, prefix_length)
+            shift_towards_stop(model, prefix_length)
     return model
 
 
-def let_captions_end(model: Any, prefix_length: int, at: int = 11, begin: int = 3) -> None:
+def shift_towards_stop(model: Any, prefix_length: int, at: int = 11, begin: int = 3) -> None:
     """Shift the positions' embeddings increasingly towards the stop token's row of the head.
 
     From token `begin` on, the stop token's logit grows until it is the largest after about `at`
@@ -143,7 +143,7 @@ class Ceiling:
     """The rate of the model's own matrix products with the fastest kernel.
 
     A machine's speed may change within minutes, so it is measured next to each row, as the mean of
-    some hundred products; a single product may be faster than any average can be.
+    some hundred products; a single product may be faster.
 
     Args:
         model: The model whose products are measured.

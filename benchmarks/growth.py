@@ -1,6 +1,6 @@
 """How the engine's cost grows: captions per second and peak memory, one setting at a time.
 
-    python benchmarks/growth.py --json growth.jsonl            # some minutes on two cores
+    python benchmarks/growth.py --json growth.jsonl            # several minutes on two cores
     python benchmarks/growth.py --draw growth.jsonl docs/images/growth.svg
 
 Beam search on GPT-2 small's shape with random weights. The other settings have the values of
@@ -79,16 +79,18 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     for panel, changed in zip(panels, CHANGED, strict=True):
         points = [row for row in rows if row["changed"] == changed]
         values = [row[changed] for row in points]
-        beside = panel.twinx()
+        memory_axis = panel.twinx()
         panel.plot(values, [row["rate"] for row in points], "o-", color="tab:blue", markersize=3)
-        beside.plot(values, [row["memory"] for row in points], "s--", color="tab:red", markersize=3)
+        memory_axis.plot(
+            values, [row["memory"] for row in points], "s--", color="tab:red", markersize=3
+        )
         panel.set_xlabel(LABELS[changed])
         panel.set_ylim(bottom=0)
-        beside.set_ylim(bottom=0)
+        memory_axis.set_ylim(bottom=0)
         if changed == "batch":
             panel.set_xscale("log", base=2)
             panel.set_ylabel("captions per second", color="tab:blue")
-    beside.set_ylabel("MiB at the peak (dashed)", color="tab:red")
+    memory_axis.set_ylabel("MiB at the peak (dashed)", color="tab:red")
     figure.savefig(path, metadata={"Date": None})
 
 

@@ -121,7 +121,7 @@ def processor(device: torch.device = CPU) -> str:
 def rate(
     calls: Sequence[Callable[[], object]], seconds: float, device: torch.device = CPU
 ) -> float:
-    """Return the number of calls per second when calling in turn for so many seconds."""
+    """Return the number of calls per second, called repeatedly for `seconds`."""
     turns, count = itertools.cycle(calls), 0
     together = 10 if device.type == "cuda" else 1  # a GPU queues work
     start = time.perf_counter()

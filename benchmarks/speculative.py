@@ -1,4 +1,4 @@
-"""What speculative decoding saves on a trained captioner, by draft.
+"""Savings of speculative decoding on a trained captioner, by draft.
 
 Captions test images with the inner decoder and with each speculative one, and prints a table:
 
@@ -104,7 +104,7 @@ def main() -> None:
     for config in configs:
         if not isinstance(config, Speculative):
             parser.error(f"{to_spec(config)} is not speculative")
-    print("| decoder | batch | accepted | tokens a run | same captions | CPU s a caption | speed |")
+    print("| decoder | batch | accepted | tokens per run | same captions | CPU s | speed |")
     print("|---|---|---|---|---|---|---|")
     for batch in options.batch:
         plain: dict[str, Result] = {}

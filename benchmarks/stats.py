@@ -48,7 +48,7 @@ def main() -> None:
         for score, estimate in bootstrap_interval(drawn).items():
             print(f"    {score} {estimate}")
         if kind is CiderStatistic:
-            print(f"    off pycocoevalcap's by {abs(drawn.observed[0, 0] - published):.1e}")
+            print(f"    difference to pycocoevalcap's {abs(drawn.observed[0, 0] - published):.1e}")
 
 
 def timed(what: str, work: Callable[[], T]) -> T:

@@ -148,29 +148,31 @@ def _prefixer(checkpoint: ClipCapCheckpoint, config: MapperConfig, norm: Feature
             mapper = config.build(shape)
     except (PrefixcapError, ValueError) as error:
         raise PrefixcapError(f"{checkpoint.path}: {error}") from error
-    own = mapper.state_dict()
-    names = {name: _clipcap_name(name) for name in own}
+    state = mapper.state_dict()
+    names = {name: _clipcap_name(name) for name in state}
     unknown = [name for name in checkpoint.mapper if name not in names.values()]
     if unknown:
         raise PrefixcapError(
             f"{checkpoint.path}: its mapper has an unknown clip_project.{unknown[0]}"
         )
-    for name, theirs in names.items():
-        if theirs not in checkpoint.mapper:
-            raise PrefixcapError(f"{checkpoint.path}: its mapper lacks clip_project.{theirs}")
-        actual, expected = tuple(checkpoint.mapper[theirs].shape), tuple(own[name].shape)
+    for name, clipcap_name in names.items():
+        if clipcap_name not in checkpoint.mapper:
+            raise PrefixcapError(f"{checkpoint.path}: its mapper lacks clip_project.{clipcap_name}")
+        actual, expected = tuple(checkpoint.mapper[clipcap_name].shape), tuple(state[name].shape)
         if actual != expected:
             raise PrefixcapError(
-                f"{checkpoint.path}: clip_project.{theirs} has shape {actual}, but the other "
+                f"{checkpoint.path}: clip_project.{clipcap_name} has shape {actual}, but the other "
                 f"weights require {expected}"
             )
-    mapper.load_state_dict({name: checkpoint.mapper[theirs] for name, theirs in names.items()})
+    mapper.load_state_dict(
+        {name: checkpoint.mapper[clipcap_name] for name, clipcap_name in names.items()}
+    )
     return Prefixer(norm, mapper, shape).eval()
 
 
 def _clipcap_name(name: str) -> str:
-    for pattern, theirs in _RENAMED:
-        name = re.sub(pattern, theirs, name)
+    for pattern, replacement in _RENAMED:
+        name = re.sub(pattern, replacement, name)
     return name
 
 

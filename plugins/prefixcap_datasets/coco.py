@@ -52,9 +52,9 @@ def read_coco(path: str, splits: str, restval: str) -> SplitDataset:
         photos += _official_photos(data["images"], name, file)
         _collect_captions(data["annotations"], captions, file)
     if splits == "karpathy":
-        places = [root / SPLIT_FILE, root / "annotations" / SPLIT_FILE]
+        paths = [root / SPLIT_FILE, root / "annotations" / SPLIT_FILE]
         hint = "; splits=official does not need it"
-        files.append(_first_existing(places, "Karpathy's split file is missing", hint))
+        files.append(_first_existing(paths, "Karpathy's split file is missing", hint))
         photos = list(_karpathy_photos(_load(files[-1], ("images",))["images"], files[-1]))
     examples = _examples(root, list(_assign_restval(photos, restval)), captions)
     return SplitDataset(str(root), examples, files, settings=("coco", restval))
@@ -153,8 +153,8 @@ def _load(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     return dict(data)
 
 
-def _first_existing(places: Sequence[Path], problem: str, hint: str = "") -> Path:
-    for place in places:
-        if place.exists():
-            return place
-    raise PrefixcapError(f"{problem}: neither {places[0]} nor {places[1]} exists{hint}")
+def _first_existing(paths: Sequence[Path], problem: str, hint: str = "") -> Path:
+    for path in paths:
+        if path.exists():
+            return path
+    raise PrefixcapError(f"{problem}: neither {paths[0]} nor {paths[1]} exists{hint}")

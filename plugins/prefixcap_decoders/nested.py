@@ -45,19 +45,19 @@ def check_shared_vocabulary(lm: LanguageModel, task: DecodingTask, length: int, 
     Raises:
         PrefixcapError: If it has different tokens or too few positions.
     """
-    own = task.lm
-    if lm.vocab_size != own.vocab_size:
+    main = task.lm
+    if lm.vocab_size != main.vocab_size:
         raise PrefixcapError(
             f"{name} has a vocabulary of {lm.vocab_size}, the language model one of "
-            f"{own.vocab_size}; they must have the same tokens"
+            f"{main.vocab_size}; they must have the same tokens"
         )
-    if lm.tokenizer is not None and own.tokenizer is not None:
-        for token in range(0, own.vocab_size, 1 + own.vocab_size // PROBES):
-            one, two = lm.tokenizer.decode([token]), own.tokenizer.decode([token])
-            if one != two:
+    if lm.tokenizer is not None and main.tokenizer is not None:
+        for token in range(0, main.vocab_size, 1 + main.vocab_size // PROBES):
+            text, main_text = lm.tokenizer.decode([token]), main.tokenizer.decode([token])
+            if text != main_text:
                 raise PrefixcapError(
-                    f"{name}'s token {token} is {one!r}, and the language model's {two!r}; they "
-                    "must have the same tokens"
+                    f"{name}'s token {token} is {text!r}, and the language model's {main_text!r}; "
+                    "they must have the same tokens"
                 )
     longest = length + task.max_new_tokens
     if lm.max_positions is not None and longest > lm.max_positions:

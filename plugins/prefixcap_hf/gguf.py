@@ -34,8 +34,8 @@ def find_gguf(model: str, gguf_file: str, revision: str) -> Path | None:
     files = sorted(path.glob("*.gguf"))
     if gguf_file:
         if not (path / gguf_file).is_file():
-            near = nearest(gguf_file, [file.name for file in files])
-            raise PrefixcapError(f"lm 'hf': {path} has no file {gguf_file!r}{near}")
+            hint = nearest(gguf_file, [file.name for file in files])
+            raise PrefixcapError(f"lm 'hf': {path} has no file {gguf_file!r}{hint}")
         return path / gguf_file
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
@@ -70,7 +70,7 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     loader: Any = AutoModelForCausalLM
-    # written under another name and renamed, so that an interrupted conversion leaves no folder
+    # written to a temporary folder and renamed, so that an interrupted conversion leaves nothing
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         model = loader.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)

@@ -114,9 +114,9 @@ def _check_path(source: str) -> None:
     if not looks_like_path and source.count("/") < 2:
         return
     folder = path.parent
-    near = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     raise PrefixcapError(
-        f"lm 'hf': model={source!r} does not exist{nearest(path.name, near) if near else ''}"
+        f"lm 'hf': model={source!r} does not exist{nearest(path.name, names) if names else ''}"
     )
 
 

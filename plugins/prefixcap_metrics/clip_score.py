@@ -1,4 +1,4 @@
-"""CLIPScore and RefCLIPScore, by any encoder with a text side."""
+"""CLIPScore and RefCLIPScore, by any encoder with a text encoder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ClipScoreMetric(Metric):
 
     Args:
         encoder: Spec of a CLIP that encodes the images again, or "" for the records' features.
-        text: Spec of the CLIP whose text side is used, or "" for that of the records.
+        text: Spec of the CLIP whose text encoder is used, or "" for that of the records.
         prompt: Text before every caption.
     """
 
@@ -61,16 +61,16 @@ class ClipScoreMetric(Metric):
         return f"{self._prompt} {text}" if self._prompt else text
 
     def _text_encoder(self, records: Sequence[Record]) -> TextEncoder:
-        own = records[0].text_encoder
+        encoder = records[0].text_encoder
         if self._encoder or self._text:
-            device = "auto" if own is None else own.device
+            device = "auto" if encoder is None else encoder.device
             return named_text_encoder(self._encoder or self._text, device)
-        if own is None:
+        if encoder is None:
             raise PrefixcapError(
                 f"the encoder of the image {records[0].image!r} is unknown, so its caption cannot "
                 "be compared with it"
             )
-        return own
+        return encoder
 
     def _features(self, records: Sequence[Record], text_encoder: TextEncoder) -> Tensor:
         import torch

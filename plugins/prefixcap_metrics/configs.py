@@ -253,7 +253,7 @@ class ClipScore(MetricConfig):
 
     def __attrs_post_init__(self) -> None:
         if self.encoder and self.text:
-            raise ValueError("encoder has a text encoder of its own: give either encoder or text")
+            raise ValueError("encoder already includes a text encoder: give either encoder or text")
 
     @override
     def build(self) -> Metric:

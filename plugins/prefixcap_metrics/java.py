@@ -1,4 +1,4 @@
-"""The Java that the tokenizer, METEOR and SPICE run on."""
+"""The Java runtime of the tokenizer, METEOR and SPICE."""
 
 from __future__ import annotations
 

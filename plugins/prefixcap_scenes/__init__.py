@@ -1,4 +1,4 @@
-"""The built-in default: drawn scenes with captions, and a small CLIP and GPT-2 for them."""
+"""The default data set: drawn scenes with captions, and a small CLIP and GPT-2 for them."""
 
 from __future__ import annotations
 

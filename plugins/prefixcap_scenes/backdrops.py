@@ -59,7 +59,7 @@ def paint(place: str, sky: str, size: int, rng: Random) -> Image.Image:
         place: A key of `lexicon.PLACES`.
         sky: "day", "sunset" or "night".
         size: Width and height of the picture in pixels.
-        rng: Draws the positions of clouds, hills and the like.
+        rng: Draws the positions of clouds, hills and so on.
     """
     image = Image.new("RGB", (size, size))
     horizon = round(size * HORIZON[place])

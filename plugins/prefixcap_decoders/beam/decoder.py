@@ -93,8 +93,8 @@ def next_rows(states: Sequence[BeamState]) -> tuple[Tensor, Tensor]:
         order = owners.argsort(stable=True)
         rows[order] = rows.clone()
         tokens, parents = tokens[order], parents[order]
-    for state, own in zip(states, torch.split(rows, counts), strict=True):
-        state.number(own)
+    for state, state_rows in zip(states, torch.split(rows, counts), strict=True):
+        state.number(state_rows)
     return tokens, parents
 
 

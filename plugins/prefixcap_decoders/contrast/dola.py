@@ -47,11 +47,11 @@ class DoLaDecoder(Decoder):
         )
 
 
-def early_layers(which: str, depth: int, *, tied: bool) -> list[int]:
+def early_layers(layers: str, depth: int, *, tied: bool) -> list[int]:
     """Return the numbers of the candidate layers; 0 is the embedding.
 
     Args:
-        which: "low", "high", or numbers joined by "+".
+        layers: "low", "high", or numbers joined by "+".
         depth: Number of layers of the model.
         tied: Whether the output layer shares the embedding's weights, so that the embedding only
             predicts the token itself.
@@ -59,17 +59,17 @@ def early_layers(which: str, depth: int, *, tied: bool) -> list[int]:
     Raises:
         PrefixcapError: If the model has no such layer before its last.
     """
-    if which not in LAYERS:
-        numbers = sorted({int(number) for number in which.split("+")})
+    if layers not in LAYERS:
+        numbers = sorted({int(number) for number in layers.split("+")})
         if numbers[-1] >= depth:
             raise PrefixcapError(
-                f"dola: layers={which!r}: {numbers[-1]} is not an earlier layer of a model of "
+                f"dola: layers={layers!r}: {numbers[-1]} is not an earlier layer of a model of "
                 f"{depth}; these are 0 to {depth - 1}"
             )
         return numbers
     start = 2 if tied and depth > 2 else 1 if tied else 0
     low, high = (depth // 2, depth // 2) if depth <= DEEP else (SPAN, depth - SPAN)
-    if which == "low":
+    if layers == "low":
         return list(range(start, low, 2)) or [min(start, depth - 1)]
     return list(range(max(high, start), depth, 2)) or [depth - 1]
 

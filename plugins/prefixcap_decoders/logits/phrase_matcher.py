@@ -22,10 +22,10 @@ class _State:
     letter: bool = False
     places: frozenset[tuple[int, int]] = frozenset()
     complete: bool = False
-    found: bool = False
+    matched: bool = False
 
 
-_FOUND = _State(found=True)
+_FOUND = _State(matched=True)
 
 
 class Matcher:
@@ -40,7 +40,7 @@ class Matcher:
 
     Attributes:
         table: (S,A) int64, next state by state and symbol; texts begin in state 0.
-        found: (S) bool, whether a phrase was found; such a state is never left.
+        matched: (S) bool, whether a phrase was found; such a state is never left.
         complete: (S) bool, whether a phrase is found if the text ends here.
     """
 
@@ -61,8 +61,8 @@ class Matcher:
                 row.append(numbers[after])
             rows.append(row)
         self.table: Ints = np.array(rows, dtype=np.int64)
-        self.found = np.array([state.found for state in queue])
-        self.complete = np.array([state.complete or state.found for state in queue])
+        self.matched = np.array([state.matched for state in queue])
+        self.complete = np.array([state.complete or state.matched for state in queue])
 
     def symbols(self, text: str) -> list[int]:
         """Return the automaton's symbols of a text."""
@@ -74,7 +74,7 @@ class Matcher:
 
     def _after(self, state: _State, symbol: str, *, other: bool) -> _State:
         letter = is_letter(symbol)
-        if state.found or (state.complete and not letter):
+        if state.matched or (state.complete and not letter):
             return _FOUND
         places = set()
         if not other:

@@ -1,4 +1,4 @@
-"""An automaton over tokens that knows which words a caption contains, and which it still can."""
+"""An automaton over tokens that tracks the words of a caption, and which can still follow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefixcap_decoders.logits.phrase_matcher import Ints, Matcher
 from prefixcap_decoders.logits.settings import alternatives
 
 MAX_STATES = 20_000
-# more tokens than any caption has: the distance to an end that cannot be reached
+# more tokens than any caption has: the distance to an unreachable end
 FAR = 2**20
 
 _TEXTS: WeakKeyDictionary[Tokenizer, list[str]] = WeakKeyDictionary()
@@ -28,7 +28,7 @@ class Automaton:
 
     Character automata are mapped onto the vocabulary (Willard and Louf 2023, "Efficient Guided
     Generation for Large Language Models", arXiv:2307.09702), so that words count however they are
-    tokenized. S states; V tokens in C classes, whose members do the same in every state.
+    tokenized. S states; V tokens in C classes, whose members have the same transitions.
 
     Attributes:
         classes: (V) int64, class of each token; stop tokens have one of their own.
@@ -89,7 +89,7 @@ def build_automaton(
     ends += [~matcher.complete for matcher in matchers[len(force_words) :]]
     tables = [_on_tokens(matcher, texts) for matcher in matchers]
     if bad_words:
-        tables[-1] = np.where(matchers[-1].found[tables[-1]], -1, tables[-1])
+        tables[-1] = np.where(matchers[-1].matched[tables[-1]], -1, tables[-1])
     classes, members = _classes(tables, len(texts), stop_ids)
     next_states, may_end = _product(tables, members, ends)
     cost, needed = _distances(next_states, may_end)
@@ -112,8 +112,8 @@ def _token_texts(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
     if tokenizer not in _TEXTS:
         anchor = tokenizer.encode("a")
         start = tokenizer.decode(anchor)
-        both = (tokenizer.decode([*anchor, token]) for token in range(vocab_size))
-        _TEXTS[tokenizer] = [text.removeprefix(start) for text in both]
+        decoded = (tokenizer.decode([*anchor, token]) for token in range(vocab_size))
+        _TEXTS[tokenizer] = [text.removeprefix(start) for text in decoded]
     return _TEXTS[tokenizer]
 
 
@@ -166,11 +166,11 @@ def _product(
         excluded = stops | np.any([part < 0 for part in parts], axis=0) if parts else stops
         following = [*map(tuple, np.stack(parts, 1).tolist())] if parts else [()] * len(members)
         row = []
-        for dead, after in zip(excluded.tolist(), following, strict=True):
-            if not dead and after not in numbers:
-                numbers[after] = len(numbers)
-                queue.append(after)
-            row.append(-1 if dead else numbers[after])
+        for is_excluded, successor in zip(excluded.tolist(), following, strict=True):
+            if not is_excluded and successor not in numbers:
+                numbers[successor] = len(numbers)
+                queue.append(successor)
+            row.append(-1 if is_excluded else numbers[successor])
         rows.append(row)
         if len(numbers) > MAX_STATES:
             raise PrefixcapError("too many words to track at once: remove some of them")

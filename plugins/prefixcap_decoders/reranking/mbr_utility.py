@@ -85,9 +85,9 @@ def rouge(texts: Sequence[Words], weights: Sequence[int]) -> Table:
     length = _counts(texts, 1)
     common = _longest_common(texts)
     precision, recall = common / np.maximum(length[:, None], 1), common / np.maximum(length, 1)
-    both = np.where(common > 0, recall + BETA**2 * precision, 1)
+    denominator = np.where(common > 0, recall + BETA**2 * precision, 1)
     empty = length == 0
-    return np.where(empty[:, None] & empty, 1.0, (1 + BETA**2) * precision * recall / both)
+    return np.where(empty[:, None] & empty, 1.0, (1 + BETA**2) * precision * recall / denominator)
 
 
 def _longest_common(texts: Sequence[Words]) -> Table:
@@ -97,15 +97,15 @@ def _longest_common(texts: Sequence[Words]) -> Table:
     for row, text in zip(words, texts, strict=True):
         row[: len(text)] = [numbers.setdefault(word, len(numbers)) for word in text]
     others = np.where(words < 0, -2, words)  # padding matches nothing
-    # before[j]: the length for the words so far and the first j words of the other text, (N, N)
-    before = np.zeros((words.shape[1] + 1, len(texts), len(texts)))
+    # previous[j]: the length for the words so far and the first j words of the other text, (N, N)
+    previous = np.zeros((words.shape[1] + 1, len(texts), len(texts)))
     for word in words.T:
-        after = np.zeros_like(before)
+        current = np.zeros_like(previous)
         for j, other in enumerate(others.T):
-            longer = np.maximum(before[j + 1], after[j])
-            after[j + 1] = np.where(word[:, None] == other, before[j] + 1, longer)
-        before = after
-    common: Table = before[-1]
+            longer = np.maximum(previous[j + 1], current[j])
+            current[j + 1] = np.where(word[:, None] == other, previous[j] + 1, longer)
+        previous = current
+    common: Table = previous[-1]
     return common
 
 

@@ -142,15 +142,21 @@ class SpeculativeSearch:
         logits = self._run(texts, [caption.row for caption in captions])
         starts = [0, *accumulate(map(len, texts))][:-1]
         accepted, following = self.rule.verify(logits, captions, weights)
-        news = [
+        appended = [
             caption.drafted[:n] + ([] if caption.stops(n, self.task) else [token])
             for caption, n, token in zip(captions, accepted, following, strict=True)
         ]
-        rows = [start + n for start, new in zip(starts, news, strict=True) for n in range(len(new))]
-        own = logits[rows]
-        chosen = torch.tensor([token for new in news for token in new], device=own.device)
-        logprobs = (own.gather(1, chosen[:, None]).squeeze(1) - logsumexp(own)).tolist()
-        for caption, start, n, new in zip(captions, starts, accepted, news, strict=True):
+        rows = [
+            start + n for start, new in zip(starts, appended, strict=True) for n in range(len(new))
+        ]
+        row_logits = logits[rows]
+        chosen = torch.tensor(
+            [token for new in appended for token in new], device=row_logits.device
+        )
+        logprobs = (
+            row_logits.gather(1, chosen[:, None]).squeeze(1) - logsumexp(row_logits)
+        ).tolist()
+        for caption, start, n, new in zip(captions, starts, accepted, appended, strict=True):
             self.drafter.accept(caption, n)
             caption.row = start + n
             caption.tokens += new
@@ -160,7 +166,7 @@ class SpeculativeSearch:
         self.stats.rounds += len(captions)
         self.stats.drafted += sum(len(caption.drafted) for caption in captions)
         self.stats.accepted += sum(accepted)
-        self.stats.tokens += sum(map(len, news))
+        self.stats.tokens += sum(map(len, appended))
 
     def _run(self, texts: Sequence[Sequence[int]], rows: Sequence[int]) -> Tensor:
         """Run a text on each row, and return the logits after each token, text by text."""

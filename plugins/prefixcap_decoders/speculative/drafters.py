@@ -76,7 +76,7 @@ class ModelDrafter(Drafter):
     def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
         for caption in captions:
             caption.drafted = []
-        active = [number for number, most in enumerate(room) if most]
+        active = [number for number, limit in enumerate(room) if limit]
         if not active:
             return None
         logits = self._catch_up([captions[number] for number in active])
@@ -154,13 +154,13 @@ class TextDrafter(Drafter):
 
     @override
     def propose(self, captions: Sequence[DraftState], room: Sequence[int]) -> Tensor | None:
-        for caption, most in zip(captions, room, strict=True):
-            caption.drafted = self.draft(caption.tokens, most)
+        for caption, limit in zip(captions, room, strict=True):
+            caption.drafted = self.draft(caption.tokens, limit)
         return None
 
     @abstractmethod
-    def draft(self, tokens: Sequence[int], most: int) -> list[int]:
-        """Return up to `most` tokens that may follow a caption's tokens."""
+    def draft(self, tokens: Sequence[int], limit: int) -> list[int]:
+        """Return up to `limit` tokens that may follow a caption's tokens."""
 
 
 class CountDrafter(TextDrafter):
@@ -179,9 +179,9 @@ class CountDrafter(TextDrafter):
         self._next = {context: tokens.most_common(1)[0][0] for context, tokens in counts.items()}
 
     @override
-    def draft(self, tokens: Sequence[int], most: int) -> list[int]:
+    def draft(self, tokens: Sequence[int], limit: int) -> list[int]:
         text = list(tokens)
-        while len(text) < len(tokens) + most and (token := self._after(text)) is not None:
+        while len(text) < len(tokens) + limit and (token := self._after(text)) is not None:
             text.append(token)
         return text[len(tokens) :]
 
@@ -194,9 +194,9 @@ class LookupDrafter(TextDrafter):
     """Proposes what followed the last tokens at their previous occurrence in the caption."""
 
     @override
-    def draft(self, tokens: Sequence[int], most: int) -> list[int]:
+    def draft(self, tokens: Sequence[int], limit: int) -> list[int]:
         for size in range(min(ORDER, len(tokens) - 1), 0, -1):
             for start in range(len(tokens) - size - 1, -1, -1):
                 if tokens[start : start + size] == tokens[-size:]:
-                    return list(tokens[start + size :][:most])
+                    return list(tokens[start + size :][:limit])
         return []

@@ -60,35 +60,35 @@ class BleuStatistic(Additive):
 
 def _counts(references: Captions, predictions: list[str]) -> Array:
     image_of = np.repeat(np.arange(len(predictions)), [len(each) for each in references.values()])
-    theirs, own = count_grams([text for each in references.values() for text in each], predictions)
+    refs, preds = count_grams([text for each in references.values() for text in each], predictions)
     return np.column_stack(
         [
-            _matches(theirs, own, image_of),
-            np.maximum(own.lengths[:, None] - np.arange(ORDERS), 0),
-            own.lengths,
-            _closest(theirs.lengths, own.lengths, image_of),
+            _matches(refs, preds, image_of),
+            np.maximum(preds.lengths[:, None] - np.arange(ORDERS), 0),
+            preds.lengths,
+            _closest(refs.lengths, preds.lengths, image_of),
         ]
     ).astype(np.float64)
 
 
-def _matches(theirs: NgramEntries, own: NgramEntries, image_of: Ints) -> Ints:
+def _matches(refs: NgramEntries, preds: NgramEntries, image_of: Ints) -> Ints:
     """Return (I,4), the clipped matches of each prediction with its references, by order."""
-    width = max(theirs.gram.max(initial=0), own.gram.max(initial=0)) + 1
-    keys = own.caption * width + own.gram
-    wanted = image_of[theirs.caption] * width + theirs.gram
+    width = max(refs.gram.max(initial=0), preds.gram.max(initial=0)) + 1
+    keys = preds.caption * width + preds.gram
+    wanted = image_of[refs.caption] * width + refs.gram
     place = np.searchsorted(keys, wanted)
     known = keys[np.minimum(place, len(keys) - 1)] == wanted if len(keys) else wanted < 0
     # an n-gram counts at most as often as in the reference that has it most often
-    most = np.zeros(len(keys), dtype=np.int64)
-    np.maximum.at(most, place[known], theirs.count[known])
-    matches = np.zeros((own.captions, ORDERS), dtype=np.int64)
-    np.add.at(matches, (own.caption, own.order), np.minimum(own.count, most))
+    max_counts = np.zeros(len(keys), dtype=np.int64)
+    np.maximum.at(max_counts, place[known], refs.count[known])
+    matches = np.zeros((preds.captions, ORDERS), dtype=np.int64)
+    np.add.at(matches, (preds.caption, preds.order), np.minimum(preds.count, max_counts))
     return matches
 
 
-def _closest(theirs: Ints, own: Ints, image_of: Ints) -> Ints:
+def _closest(refs: Ints, preds: Ints, image_of: Ints) -> Ints:
     """Return (I), the reference length closest to the prediction's, the shorter one of a tie."""
-    distance = np.abs(theirs - own[image_of])
-    order = np.lexsort((theirs, distance, image_of))
-    first = np.searchsorted(image_of[order], np.arange(len(own)))
-    return theirs[order][first]
+    distance = np.abs(refs - preds[image_of])
+    order = np.lexsort((refs, distance, image_of))
+    first = np.searchsorted(image_of[order], np.arange(len(preds)))
+    return refs[order][first]

@@ -47,11 +47,11 @@ def tables(references: Captions, predictions: Captions) -> CiderTables:
     images = len(references)
     texts = [text for each in references.values() for text in each]
     image_of = np.repeat(np.arange(images), [len(each) for each in references.values()])
-    theirs, own = count_grams(texts, [each[0] for each in predictions.values()])
-    documents, column = _documents(image_of[theirs.caption], theirs.gram, images, own)
-    shared = _count_in(own, image_of[theirs.caption], theirs.gram)
+    refs, preds = count_grams(texts, [each[0] for each in predictions.values()])
+    documents, column = _documents(image_of[refs.caption], refs.gram, images, preds)
+    shared = _count_in(preds, image_of[refs.caption], refs.gram)
     # one row per reference and order with a shared n-gram, in the references' order
-    row_key = theirs.caption * ORDERS + theirs.order
+    row_key = refs.caption * ORDERS + refs.order
     keys = np.unique(row_key[shared > 0])
     row = np.minimum(np.searchsorted(keys, row_key), max(len(keys) - 1, 0))
     used = keys[row] == row_key if len(keys) else np.zeros(len(row_key), dtype=bool)
@@ -62,30 +62,30 @@ def tables(references: Captions, predictions: Captions) -> CiderTables:
     return CiderTables(
         documents=documents,
         products=_matrix(
-            np.minimum(shared, theirs.count)[both] * theirs.count[both],
-            (row[both], column[theirs.gram[both]]),
+            np.minimum(shared, refs.count)[both] * refs.count[both],
+            (row[both], column[refs.gram[both]]),
             shape,
         ),
-        references=_matrix(theirs.count[used] ** 2, (row[used], column[theirs.gram[used]]), shape),
+        references=_matrix(refs.count[used] ** 2, (row[used], column[refs.gram[used]]), shape),
         predictions=_matrix(
-            own.count**2,
-            (own.caption * ORDERS + own.order, column[own.gram]),
+            preds.count**2,
+            (preds.caption * ORDERS + preds.order, column[preds.gram]),
             (ORDERS * images, documents.shape[0]),
         ),
         image=image,
         prediction=image * ORDERS + order,
-        scale=_scale(theirs, own, image_of)[reference],
+        scale=_scale(refs, preds, image_of)[reference],
     )
 
 
-def _documents(image: Ints, gram: Ints, images: int, own: NgramEntries) -> tuple[csr_array, Ints]:
+def _documents(image: Ints, gram: Ints, images: int, preds: NgramEntries) -> tuple[csr_array, Ints]:
     """Assign one column to all n-grams that occur in the references of the same images.
 
     Args:
         image: The image of each entry of the references.
         gram: Its n-gram.
         images: I.
-        own: The entries of the predictions, which may have other n-grams.
+        preds: The entries of the predictions, which may have other n-grams.
 
     Returns:
         (columns,I), and the column of each n-gram.
@@ -93,7 +93,7 @@ def _documents(image: Ints, gram: Ints, images: int, own: NgramEntries) -> tuple
     from scipy.sparse import csr_array
 
     pairs = np.unique(gram * images + image)
-    grams = max(gram.max(initial=-1), own.gram.max(initial=-1)) + 1
+    grams = max(gram.max(initial=-1), preds.gram.max(initial=-1)) + 1
     starts = np.searchsorted(pairs // images, np.arange(grams + 1))
     where = pairs % images
     columns_of: dict[bytes, int] = {}
@@ -110,21 +110,21 @@ def _documents(image: Ints, gram: Ints, images: int, own: NgramEntries) -> tuple
     return csr_array((ones, (rows, columns)), shape=(len(lists), images)), column
 
 
-def _count_in(own: NgramEntries, image: Ints, gram: Ints) -> Ints:
+def _count_in(preds: NgramEntries, image: Ints, gram: Ints) -> Ints:
     """Return how often each entry's n-gram occurs in the prediction of the entry's image."""
-    if not len(own.gram):
+    if not len(preds.gram):
         return np.zeros(len(gram), dtype=np.int64)
-    width = max(gram.max(initial=0), own.gram.max()) + 1
-    keys = own.caption * width + own.gram  # sorted, as entries are
+    width = max(gram.max(initial=0), preds.gram.max()) + 1
+    keys = preds.caption * width + preds.gram  # sorted, as entries are
     wanted = image * width + gram
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, own.count[place], 0)
+    return np.where(keys[place] == wanted, preds.count[place], 0)
 
 
-def _scale(theirs: NgramEntries, own: NgramEntries, image_of: Ints) -> Array:
+def _scale(refs: NgramEntries, preds: NgramEntries, image_of: Ints) -> Array:
     """Return each reference's factor: 10 times the length penalty / (orders * references)."""
     # pycocoevalcap uses the number of 2-grams as the length
-    difference = own.bigrams()[image_of] - theirs.bigrams()
+    difference = preds.bigrams()[image_of] - refs.bigrams()
     penalty = np.exp(-(difference.astype(np.float64) ** 2) / (2 * SIGMA**2))
     factors: Array = penalty * 10 / (ORDERS * np.bincount(image_of)[image_of])
     return factors

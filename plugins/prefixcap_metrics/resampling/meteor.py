@@ -63,6 +63,8 @@ class MeteorStatistic(Additive):
         return scores
 
 
-def _ratio(one: Array, other: Array) -> Array:
-    ratio: Array = np.divide(one, other, out=np.zeros_like(one), where=other > 0)
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    ratio: Array = np.divide(
+        numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0
+    )
     return ratio
