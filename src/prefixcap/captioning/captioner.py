@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_FEATURE_SHIFT = 1.6
-"""The ratio of the features' size to that in training, above or below which a warning is given."""
+"""The ratio of the features' size to that in training (or its inverse) that causes a warning."""
 
 # The transformer mapper holds several times its output for all images that it maps together.
 _MAPPED_TOGETHER = 1024
@@ -128,7 +128,7 @@ class Captioner:
             f"the features differ from those of the training: their mean norm is "
             f"{size['norm']:.3g} (in training {trained['norm']:.3g}), and after the training's "
             f"normalization their root mean square is {size['rms']:.3g} (in training "
-            f"{trained['rms']:.3g}): they must come from the same encoder and be normalized alike"
+            f"{trained['rms']:.3g}): use features of the same encoder and normalization"
         )
 
     def encode(self, images: Sequence[Picture], *, batch_size: int = ENCODE_BATCH) -> Tensor:
@@ -144,7 +144,7 @@ class Captioner:
         return encode(self._built_encoder(), images, batch_size=batch_size)
 
     def text_encoder(self) -> TextEncoder | None:
-        """Return the text side of the encoder, built on first use; None without an encoder."""
+        """Return the text tower of the encoder, built on first use; None without an encoder."""
         if self.encoder is None and self.encoder_config is None:
             return None
         name = type(self.encoder).__name__
@@ -258,7 +258,7 @@ class Captioner:
             PrefixcapError: If `lm_config` is None, or the folder cannot be written.
         """
         if self.lm_config is None:
-            raise PrefixcapError("a captioner is saved with its lm_config, but this one has none")
+            raise PrefixcapError("this captioner has no lm_config: set it before saving")
         trained = [name for name, p in self.lm.module.named_parameters() if p.requires_grad]
         state = dict(self.lm.module.named_parameters())
         # Another training may have frozen the tuned model in the meantime.

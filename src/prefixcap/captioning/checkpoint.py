@@ -68,7 +68,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         content = (folder / WEIGHTS).read_bytes()
     except FileNotFoundError:
-        reason = f"the run has no {WEIGHTS}: was copying it interrupted?"
+        reason = f"the run has no {WEIGHTS}: copying it may have been interrupted"
         raise PrefixcapError(f"{folder}: {reason}") from None
     except OSError as error:
         raise PrefixcapError(f"{folder / WEIGHTS}: cannot be read: {error.strerror}") from error

@@ -21,7 +21,7 @@ from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry
 from prefixcap.util.runtime import dtype_named
 
-# The entries of the config that are arguments of `Captioner` as they are.
+# The entries of the config that are passed to `Captioner` unchanged.
 _COPIED = (
     *("lm_digest", "encoder_digest", "training", "seed", "stop_visible"),
     *("trained_parameters", "history"),

@@ -17,8 +17,8 @@ class FeatureNorm(nn.Module):
     """Optionally divides features by their norm, then subtracts a mean and scales.
 
     Args:
-        mean: (D), which is subtracted.
-        scale: The factor that the difference is multiplied by.
+        mean: (D), subtracted from features.
+        scale: The factor applied afterwards.
         normalize: Whether features are divided by their norm first.
     """
 

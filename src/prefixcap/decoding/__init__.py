@@ -1,1 +1,1 @@
-"""TODO."""
+"""Decoding prefixes: `decode`, and base classes of decoders."""

@@ -1,7 +1,7 @@
 """`decode` and `iter_decode`: continue prefixes as captions with any decoder.
 
-The functions check their arguments, build a `DecodingTask` and hand it to the decoder; how rows are
-run is the engine's part, and which tokens they take is the decoder's.
+The functions check their arguments, build a `DecodingTask` and pass it to the decoder, which
+chooses tokens; the engine runs the rows.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def decode(
         n: The number of captions per image; by default the decoder's own.
         stop_visible: Whether the stop token's text belongs to the caption.
         max_rows: The maximum number of hypotheses that are extended together.
-        features: (B,D) or (B,N,D), for decoders that look at the image again.
+        features: (B,D) or (B,N,D), for decoders that use the image's feature.
         encoder: The encoder of the features (or its config or spec, built when needed), for
             decoders that compare captions with the image.
         registry: Where specs are looked up; by default the installed plugins.

@@ -46,7 +46,7 @@ class TokenDecoder(Decoder):
     """A decoder that chooses one token per row and step.
 
     The base class tracks rows, limits and log-probabilities, and admits waiting images. A decoder
-    that needs more of a row than its tokens derives from `Decoder` and calls `decode_rows`.
+    that needs other data of a row than its tokens derives from `Decoder` and calls `decode_rows`.
     """
 
     @property
@@ -94,7 +94,7 @@ def decode_rows(
         choose: Maps the logits (R,V) and the R rows to each row's next token (R), int64.
 
     Yields:
-        Each image's number and its hypotheses, likeliest first, once all of them have ended.
+        Each image's number and its hypotheses, most likely first, once all of them have ended.
     """
     import torch
 
@@ -130,7 +130,7 @@ def _new_rows(task: DecodingTask, image: int, samples: int) -> list[Row]:
 
 
 def _extend(task: DecodingTask, rows: Sequence[Row], tokens: Tensor, logits: Tensor) -> list[int]:
-    """Append the tokens (R) to the rows; return the numbers of the rows that go on."""
+    """Append the tokens (R) to the rows; return the numbers of the rows that continue."""
     import torch
 
     from prefixcap.engine.reductions import logsumexp

@@ -1,7 +1,7 @@
 """The layers of common architectures written out, with few calls per layer and packed weights.
 
-`NativeNetwork` runs the layers; GPT-2, Llama and OPT each bring a layer and their positions. The
-numbers are those of transformers, which `network_selection` checks before a network is used.
+`NativeNetwork` runs the layers; GPT-2, Llama and OPT each define a layer and positions. The logits
+equal those of transformers, which `network_selection` checks before a network is used.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class KVCache:
     Args:
         layers: The number of layers.
         slots: I, the maximum number of images that are live together.
-        heads: H, the number of key-value heads.
+        heads: K, the number of key-value heads.
         width: D, the width of a head.
         dtype: The dtype of keys and values.
         device: The device of keys and values.
@@ -66,19 +66,19 @@ class KVCache:
                 tensors[layer] = new
 
     def write_prefix(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Write keys and values (b,P,H,D) into the first columns of slots (b)."""
+        """Write keys and values (b,P,K,D) into the first columns of slots (b)."""
         length = keys.shape[1]
         self.keys[layer][:, :length].index_copy_(0, slots, keys)
         self.values[layer][:, :length].index_copy_(0, slots, values)
 
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Write keys and values (R,H,D) to places (R), each slot * C + column."""
-        # (I,C,H,D) -> (I*C,H,D)
+        """Write keys and values (R,K,D) to places (R), each slot * C + column."""
+        # (I,C,K,D) -> (I*C,K,D)
         self.keys[layer].flatten(0, 1).index_copy_(0, places, keys)
         self.values[layer].flatten(0, 1).index_copy_(0, places, values)
 
     def read(self, layer: int, slots: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Return views (I,H,C,D) of the keys and values of the first slots and columns."""
+        """Return views (I,K,C,D) of the keys and values of the first slots and columns."""
         keys, values = (part[layer][:slots, :columns] for part in (self.keys, self.values))
         return keys.transpose(1, 2), values.transpose(1, 2)
 

@@ -17,8 +17,8 @@ _VALUES = 1 << 19
 class LMHead:
     """The projection to the vocabulary.
 
-    With hundreds of rows, the logits exceed the processor's cache and what the C library allocates
-    without asking the system for new pages. Ranking them block by block needs neither.
+    With hundreds of rows, the logits exceed the processor's cache and need new pages from the
+    system. Ranking them block by block avoids both.
 
     Args:
         weight: (V,E).

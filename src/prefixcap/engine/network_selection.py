@@ -1,7 +1,7 @@
-"""`NetworkSelector`: which network runs a model, one written out here, transformers' code, or none.
+"""`NetworkSelector`: the network that runs a model: native, transformers' code, or none.
 
-A network must prove itself on a short text before it is used, and is rebuilt when the weights or
-the modules of the model have changed, for instance by training or an adapter.
+A network is tested on a short text before it is used, and rebuilt when the model's weights or
+modules have changed, for instance by training or an adapter.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def top(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Find the largest values of each row; several times as fast as torch's topk on a CPU.
 
     Of equal values the first ones are taken, as in `argmax`, so that the result does not depend on
-    how many values are asked for: in bfloat16 many logits are equal.
+    `count`: in bfloat16 many logits are equal.
 
     Args:
         values: (R,V).
@@ -51,7 +51,7 @@ def _largest(values: Tensor, count: int) -> Tensor:
     best = values.topk(count)
     if count and len(values):
         # topk picks arbitrarily among equals, so all of them are taken and ranked later. Values
-        # of -inf are impossible tokens; any of them will do.
+        # of -inf are impossible tokens, so any of them may be taken.
         equal = (values >= best.values[:, -1:]) & (values > -torch.inf)
         if (wider := int(equal.sum(1).max())) > count:
             best = values.topk(wider)

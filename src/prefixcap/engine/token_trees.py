@@ -9,7 +9,7 @@ def generations(parents: Sequence[int], live: int) -> list[list[int]]:
     """Group new tokens by their depth in the trees.
 
     Args:
-        parents: (R') the row that each new token continues; `live` + i stands for new token i.
+        parents: (R') the row that each new token continues; `live` + i is new token i.
         live: R, the number of live rows.
 
     Returns:

@@ -19,11 +19,11 @@ _NEEDED = ("inputs_embeds", "past_key_values", "attention_mask", "position_ids",
 
 
 class TransformersNetwork(Network):
-    """A causal language model whose batch are the images, and whose positions are their rows.
+    """A causal language model run with images as its batch and their rows as positions.
 
     The rows of an image are passed as if they were one text, and a four-dimensional mask separates
     them, so no part of the model is replaced. If images have different numbers of rows, the empty
-    places are computed in vain.
+    places are computed too.
 
     Args:
         model: The model.

@@ -39,7 +39,7 @@ class TreeSession(RankingSession):
     All rows of an image attend to one pool of columns, each through a mask of its ancestors (the
     tree attention of SpecInfer, Miao et al. 2024, https://arxiv.org/abs/2305.09781, used for beams
     as in DeFT, Yao et al. 2025, https://arxiv.org/abs/2404.00242). A beam with a new parent only
-    changes its row of the mask. Columns that no live row sees any more are reused first, so an
+    changes its row of the mask. Columns that no live row attends to are reused first, so an
     image needs no more columns than its live rows.
 
     Args:

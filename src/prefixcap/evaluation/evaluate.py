@@ -29,7 +29,7 @@ REQUIREMENTS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
 }
 """Each possible item of `MetricConfig.requires`: a test of a record, and the error message."""
 MAJORITY = 20
-"""One image in this many may have more references than the others, as in COCO, unwarned."""
+"""One image in this many may have more references than the others, as in COCO, without warning."""
 
 
 def evaluate(

@@ -40,7 +40,7 @@ class Component(ABC):
         return ()
 
     def external_digests(self) -> Sequence[str]:
-        """Return digests of whatever else the settings name, such as the files of a folder.
+        """Return digests of anything else that the settings name, such as the files of a folder.
 
         They become part of the keys of a study's artifacts.
 

@@ -106,7 +106,7 @@ class DecodingTask:
         stream: The decoder's spec, which keys the random streams.
         max_rows: The maximum number of live rows.
         features: (B,D) or (B,N,D), if the caller has them.
-        text_encoder: The text side of the encoder of these features, if the caller has it.
+        text_encoder: The text tower of the encoder of these features, if the caller has it.
         n: The number of captions per image; None leaves it to the decoder's config.
     """
 

@@ -27,11 +27,11 @@ class Record:
         prediction: The caption that is scored.
         captions: All captions of the image, best first, if known; the first is the prediction.
         logprobs: The model's own log-probability of each caption, if a decoder wrote them.
-        tokens: The number of tokens of each caption, the stop token included, likewise.
-        finishes: The finish reason of each caption, "stop" or "length", likewise.
+        tokens: The number of tokens of each caption, stop token included, if a decoder wrote them.
+        finishes: The finish reason of each caption, "stop" or "length", if a decoder wrote them.
         item: The image itself, if available.
         feature: The image's feature (D) or (N,D) by the study's encoder, if available.
-        text_encoder: That encoder's text side, which compares the feature with captions.
+        text_encoder: That encoder's text tower, which compares the feature with captions.
     """
 
     image: str
@@ -94,11 +94,11 @@ class MetricConfig(Component):
     requires: ClassVar[frozenset[str]] = frozenset()
     """What records must have besides texts; otherwise the metric is skipped.
 
-    "image": the image or its feature, and the encoder's text side; "search": `logprobs`, `tokens`
+    "image": the image or its feature, and the encoder's text tower; "search": `logprobs`, `tokens`
     and `finishes` from the decoder; "several": two captions or more.
     """
     lower_is_better: ClassVar[frozenset[str]] = frozenset()
-    """The names of the scores of which lower ones are better, such as an error rate."""
+    """The names of the scores for which lower is better, such as an error rate."""
     min_samples: ClassVar[Mapping[str, int]] = {}
     """The number of "images", and of "references" per image, below which a warning is shown."""
 

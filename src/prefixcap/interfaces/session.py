@@ -20,9 +20,9 @@ class SessionOptions:
     """How a session is opened.
 
     Attributes:
-        rows_per_image: The most rows that a decoder will hold for one image.
-        max_rows: The most live rows; images wait until their rows fit. Unlimited by default.
-        max_new_tokens: The most tokens that a row will be extended by.
+        rows_per_image: The maximum number of rows of one image.
+        max_rows: The maximum number of live rows; images wait until theirs fit. None is no limit.
+        max_new_tokens: The maximum number of tokens that extend a row.
         hidden_states: Whether the decoder will read hidden states.
     """
 
@@ -95,7 +95,7 @@ class Session(ABC):
 
     @abstractmethod
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
-        """Extend rows by several tokens in one run of the model, and keep other rows as they are.
+        """Extend rows by several tokens in one run of the model, and keep other rows unchanged.
 
         The new tokens form trees whose roots continue live rows, and every token becomes a live
         row. To accept only the beginning of a text, continue from the row of its last accepted

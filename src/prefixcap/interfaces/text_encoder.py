@@ -1,4 +1,4 @@
-"""`TextEncoder`: the text side of an image encoder such as CLIP."""
+"""`TextEncoder`: the text tower of an image encoder such as CLIP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_CACHED = 100_000
 
 
 class TextEncoder:
-    """The text side of an encoder: compares image features with captions.
+    """The text tower of an encoder: compares image features with captions.
 
     Args:
         name: The encoder's name, for messages and the names of scores.
@@ -47,7 +47,7 @@ class TextEncoder:
             remember: Whether to cache the vectors, as for the references of a study's cells.
 
         Raises:
-            PrefixcapError: If the encoder has no text side.
+            PrefixcapError: If the encoder has no text tower.
         """
         import torch
 
@@ -66,7 +66,7 @@ class TextEncoder:
         """Compute the cosine similarity of each image's feature (T,D) and its text.
 
         Raises:
-            PrefixcapError: If the encoder has no text side, or its texts have another width.
+            PrefixcapError: If the encoder has no text tower, or its texts have another width.
         """
         return self.compare(features, self.encode(texts))
 
@@ -98,7 +98,7 @@ class TextEncoder:
         vectors = self.encoder.encode_text(texts)
         if vectors is None:
             raise PrefixcapError(
-                f"the encoder {self.name!r} has no text side, so its features cannot be compared "
+                f"the encoder {self.name!r} has no text tower, so its features cannot be compared "
                 "with captions; if they come from CLIP, name it, as in text=clip:model=ViT-B/32"
             )
         yield from normalize(vectors.float().cpu(), dim=-1)

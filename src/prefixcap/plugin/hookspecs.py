@@ -18,7 +18,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def prefixcap_components() -> Iterable[type[Component]]:  # type: ignore[empty-body]
-    """Return the plugin's config classes; their base classes tell their kinds.
+    """Return the plugin's config classes; their base classes determine their kinds.
 
     Called once per registry. It must not import heavy libraries.
     """

@@ -1,4 +1,4 @@
-"""Text encoders by spec: the text side of image encoders such as CLIP."""
+"""Text encoders by spec: the text tower of image encoders such as CLIP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def text_encoder(
     device: str = "cpu",
     registry: Registry | None = None,
 ) -> TextEncoder:
-    """Return the text side of an encoder, a config or a spec; it is built on first use.
+    """Return the text tower of an encoder, a config or a spec; it is built on first use.
 
     Raises:
         PrefixcapError: If there is no such encoder, or a setting is wrong.
@@ -32,7 +32,7 @@ def text_encoder(
 
 @lru_cache(maxsize=4)
 def named_text_encoder(spec: str, device: str = "auto") -> TextEncoder:
-    """Return the text side that a setting names, with ";" between its settings; load it once.
+    """Return the text tower that a setting names, with ";" between its settings; load it once.
 
     Raises:
         PrefixcapError: If there is no such encoder, or a setting is wrong.

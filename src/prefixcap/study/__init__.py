@@ -1,1 +1,1 @@
-"""Studies: a grid of captioners, each part of the work done once and kept."""
+"""Studies: a grid of captioners whose results are cached in one folder."""

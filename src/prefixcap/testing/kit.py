@@ -30,7 +30,7 @@ def rules_for(kind: str) -> tuple[Rule, ...]:
     """
     if kind not in KINDS:
         raise PrefixcapError(f"no kind {kind!r}{nearest(kind, KINDS)}")
-    # the module of decoders' rules is rules.decoders, and likewise for all kinds
+    # the rules of the kind "decoder" are in rules.decoders, and so on
     return (*_rules(configs), *_rules(import_module(f"prefixcap.testing.rules.{kind}s")))
 
 

@@ -41,7 +41,7 @@ class TableLM(LanguageModel):
         sharpness: The standard deviation of the logits; higher values give peaked distributions.
 
     Attributes:
-        most_rows: The most rows that a session held after an `admit` or an `advance`.
+        most_rows: The maximum number of rows after an `admit` or an `advance` of any session.
         most_wanted: The largest `rows_per_image` that a session was opened with.
     """
 

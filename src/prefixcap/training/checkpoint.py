@@ -1,4 +1,4 @@
-"""`TrainingCheckpoint`: the state of a training in one file, to resume it bit by bit.
+"""`TrainingCheckpoint`: the state of a training in one file, to resume it exactly.
 
 The random states are part of it, so an interrupted training ends with the same weights.
 """

@@ -191,5 +191,5 @@ class TrainingLoop:
     def _train_mode(self, on: bool) -> None:
         module, prefixer = self._modules
         prefixer.train(on)
-        # A frozen model runs as it will be used, without dropout.
+        # A frozen model runs without dropout, as in decoding.
         module.train(on and self._tuned)

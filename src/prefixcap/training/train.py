@@ -61,7 +61,7 @@ def train(
             "loss" and, if available, "val_loss".
         on_epoch: Called after every epoch with its number (from 1) and the current model.
         checkpoint: Stores the state, so that the same call resumes after an interruption and ends
-            with the same weights, bit by bit. It is not removed at the end.
+            with bitwise the same weights. It is not removed at the end.
 
     Returns:
         The model of the epoch that `config.keep` selects; without validation data the last one.

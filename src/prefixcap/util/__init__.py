@@ -1,1 +1,1 @@
-"""Tools without knowledge of captioning: files, devices, progress, versions, counting."""
+"""General tools: files, devices, progress, versions, counting."""

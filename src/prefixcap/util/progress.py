@@ -1,4 +1,4 @@
-"""How long work reports its progress: an interface that the shell implements."""
+"""The progress of long work: an interface that the shell implements."""
 
 from __future__ import annotations
 

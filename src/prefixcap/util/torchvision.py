@@ -1,4 +1,4 @@
-"""Let torchvision be imported beside a torch that its compiled operators were not built for.
+"""Allow importing torchvision with a torch that its compiled operators were not built for.
 
 The package index has no torchvision for a CPU-only torch. The ordinary one then fails on import,
 and clip and transformers with it, because it registers shapes for two operators that its missing
@@ -16,7 +16,7 @@ _REGISTRATION = "torchvision._meta_registrations"
 class TorchvisionFinder:
     """A meta path finder that finds nothing, but declares the operators just before they are used.
 
-    torchvision has then loaded its binary, so only operators that are really missing are declared,
+    torchvision has then loaded its binary, so only missing operators are declared,
     and `import prefixcap` need not import torch to find out.
     """
 

@@ -10,7 +10,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Additive, Array, Difference, Replicates, Statistic, replicate
 from prefixcap.evaluation.stats.replicates import (
     bootstrap_deviations,
-    check_alike,
+    check_comparable,
     check_resamples,
     percentile_interval,
 )
@@ -28,7 +28,7 @@ def paired_bootstrap(
     With several seeds, seed j of the first is paired with seed j of the second, and the variance
     of their differences is added; for independent seeds any pairing will do.
     """
-    check_alike(first, second)
+    check_comparable(first, second)
     check_resamples(first, second)
     if len(first.observed) != len(second.observed):
         raise PrefixcapError(
@@ -66,7 +66,7 @@ def paired_permutation(
     Returns:
         The difference and the p-value of each score.
     """
-    check_alike(first, second)
+    check_comparable(first, second)
     one, two = first.sufficient_statistics(), second.sufficient_statistics()
     rng = np.random.default_rng(seed)
 

@@ -75,7 +75,7 @@ def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_pa
 
 def test_features_without_a_text_side_are_said(small: Study, tmp_path: Path) -> None:
     for decoder, metric in (("greedy", "clipscore"), ("best-of:by=clip", "length")):
-        with pytest.raises(PrefixcapError, match="'precomputed' has no text side"):
+        with pytest.raises(PrefixcapError, match="'precomputed' has no text tower"):
             run_study(parsed(small, [decoder], [metric]), tmp_path / "s")
     with pytest.raises(PrefixcapError, match="width 7 and the texts of 'scenes-clip' 256"):
         run_study(parsed(small, ["greedy"], ["clipscore:text=scenes-clip"]), tmp_path / "s")

@@ -158,7 +158,7 @@ def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_encoder_without_a_text_side_is_said(encoded: Encoded) -> None:
     for metric in ("clipscore", "clipscore:prompt=", "oracle:metric=clipscore"):
-        with pytest.raises(PrefixcapError, match="'precomputed' has no text side"):
+        with pytest.raises(PrefixcapError, match="'precomputed' has no text tower"):
             encoded.scorer(metric).try_out(encoded.images, [encoded.cell()])
     with pytest.raises(PrefixcapError, match="width 7 and the texts of 'scenes-clip' 256"):
         encoded.scorer("clipscore:text=scenes-clip").try_out(encoded.images, [encoded.cell()])

@@ -90,7 +90,7 @@ def test_best_of_by_clip_is_the_cosine_of_image_and_prompted_caption() -> None:
     [
         ({}, "the feature is missing"),
         ({"features": torch.ones(1, 5)}, "the features' encoder is missing"),
-        ({"features": torch.ones(1, 5), "encoder": Silent()}, "'Silent' has no text side"),
+        ({"features": torch.ones(1, 5), "encoder": Silent()}, "'Silent' has no text tower"),
         ({"features": torch.ones(1, 3), "encoder": LettersEncoder()}, "width 3 and the texts .* 5"),
         ({"features": torch.ones(1, 2, 5), "encoder": LettersEncoder()}, "one vector per image"),
         ({"features": torch.ones(1, 5), "encoder": "precomputed"}, "'precomputed' has no text"),

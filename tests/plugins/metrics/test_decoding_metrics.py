@@ -283,7 +283,7 @@ def test_a_named_clip_encodes_each_image_once(monkeypatch: Any) -> None:
     assert score(bare, config) == own == score(bare, config)
     assert list(own.values) == ["CLIPScore[mine]", "RefCLIPScore[mine]"]
     assert len(seen) == len(PERFECT)
-    # only the text side is another's
+    # only the text tower is another's
     told = [attrs.evolve(r, text_encoder=None) for r in PERFECT]
     assert score(told, metrics.ClipScore(text="mine")) == own
     # it goes where the study's own encoder is

@@ -11,7 +11,7 @@ from prefixcap.evaluation.stats.base import Array, Ints
 from prefixcap.evaluation.stats.estimates import Difference
 from prefixcap.evaluation.stats.replicates import (
     Replicates,
-    check_alike,
+    check_comparable,
     check_level,
     check_resamples,
 )
@@ -61,10 +61,9 @@ class PairwiseDifferences:
 class CellTable:
     """The cells of a table, with the variance between seeds pooled over all of them.
 
-    Two or three seeds say next to nothing about their own variance, so it is pooled. If a cell's
-    (or a pair's) own variance is larger, that one is used instead: a cell whose training is less
-    stable than the others' must not pass for a stable one. The degrees of freedom are always those
-    of the pooled variance.
+    Two or three seeds determine their own variance poorly, so it is pooled. If a cell's (or a
+    pair's) own variance is larger, it is used instead, so that the variance of an unstable training
+    is not underestimated. The degrees of freedom are always those of the pooled variance.
 
     Attributes:
         replicates: The replicates of each cell.
@@ -76,7 +75,7 @@ class CellTable:
 
     def __attrs_post_init__(self) -> None:
         for other in self.replicates:
-            check_alike(self.replicates[0], other)
+            check_comparable(self.replicates[0], other)
             check_resamples(self.replicates[0], other)
 
     @property
@@ -147,7 +146,7 @@ class CellTable:
     ) -> list[tuple[Ints, SeedVariance | None]]:
         """Split a cell's pairs by how the variance of their seeds is estimated."""
         seeds = np.array(self.seeds)
-        # equal numbers of seeds are paired seed by seed, which cancels what a seed does to both
+        # equal numbers of seeds are paired seed by seed, which cancels a seed's effect on both
         paired = (seeds[second[pairs]] == seeds[cell]) & (seeds[cell] > 1)
         groups: list[tuple[Ints, SeedVariance | None]] = []
         if paired.any():

@@ -75,7 +75,7 @@ def replicate(
     if not statistics:
         raise PrefixcapError("a cell needs at least one seed")
     for other in statistics:
-        check_alike(statistics[0], other)
+        check_comparable(statistics[0], other)
     images = statistics[0].images
     ones = np.ones((1, len(images)), dtype=np.int64)
     blocks = draw_weights(len(images), resamples, np.random.default_rng(seed))
@@ -111,7 +111,7 @@ def pool_seeds(replicates: Sequence[Replicates]) -> Replicates:
         raise PrefixcapError("a cell needs at least one seed")
     first = replicates[0]
     for other in replicates:
-        check_alike(first, other)
+        check_comparable(first, other)
         check_resamples(first, other)
     return attrs.evolve(
         first,
@@ -126,10 +126,10 @@ def bootstrap_deviations(drawn: Array, variance: SeedVariance | None, seed: int)
     The replicates are centered on their own mean, because CIDEr needs it: a resample holds some
     images twice, which changes document frequencies and shifts all replicates to one side, as no
     fresh sample of images would. Percentile intervals inherit that shift; basic and BCa intervals
-    take it for bias and move as far to the other side.
+    treat it as bias and move as far to the other side.
 
-    With several seeds, their standard error times Student's t is added, because a few values say
-    little about their own variance.
+    With several seeds, their standard error times Student's t is added, because a few values
+    determine their own variance poorly.
 
     Args:
         drawn: (S,K), means over seeds on the resamples.
@@ -154,7 +154,7 @@ def percentile_interval(drawn: Array, level: float) -> tuple[Array, Array]:
     return low, high
 
 
-def check_alike(one: Statistic | Replicates, other: Statistic | Replicates) -> None:
+def check_comparable(one: Statistic | Replicates, other: Statistic | Replicates) -> None:
     """Check that two have the same scores of the same images in the same order.
 
     Raises:

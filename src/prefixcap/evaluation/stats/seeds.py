@@ -62,7 +62,7 @@ def pooled_paired_variance(cells: Sequence[Array]) -> tuple[Array, int]:
         The variance (K) of one difference and its degrees of freedom.
     """
     table = np.stack(cells)  # (cells,n,K)
-    # take off the effects of cells and of seeds; what remains is their interaction
+    # subtract the effects of cells and of seeds; their interaction remains
     means = table.mean(axis=0, keepdims=True) + table.mean(axis=1, keepdims=True)
     residuals = table - means + table.mean(axis=(0, 1), keepdims=True)
     dof = (len(cells) - 1) * (table.shape[1] - 1)

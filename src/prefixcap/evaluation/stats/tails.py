@@ -33,7 +33,7 @@ def p_values(
     """Return two-sided p-values (M) of differences from zero.
 
     The p-value is the rate of deviations that exceed the difference. Of 1,000 deviations possibly
-    none does, but a table of many comparisons must tell 1e-3 from 1e-6. So below ten exceedances
+    none does, but many comparisons must distinguish 1e-3 from 1e-6. So below ten exceedances
     the tail of a known distribution replaces the count: Student's t with I - 1 degrees of freedom
     for the images plus, with several seeds, Student's t for the seeds.
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""A study's folder: keys, features, models, captions, scores and replicates."""

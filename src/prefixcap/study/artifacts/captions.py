@@ -53,7 +53,7 @@ class LoadedModel:
         image_ids: B ids.
         features: (B,D) or (B,N,D).
         prefix: (B,P,E).
-        text_encoder: The text side of the encoder that made the features.
+        text_encoder: The text tower of the encoder that made the features.
     """
 
     captioner: Captioner

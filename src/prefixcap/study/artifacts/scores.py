@@ -55,7 +55,7 @@ def records(
         examples: B examples.
         lines: `image` and `captions` of each.
         features: (B,D) or (B,N,D) of the images.
-        text_encoder: The text side of the encoder that made the features.
+        text_encoder: The text tower of the encoder that made the features.
     """
     return [
         Record(

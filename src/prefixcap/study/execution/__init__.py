@@ -1,1 +1,1 @@
-"""TODO."""
+"""Running, planning and pruning a study."""

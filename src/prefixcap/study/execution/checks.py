@@ -59,7 +59,7 @@ def try_out(
         metrics: The metrics to try.
         examples: A few examples, B of them.
         features: (B,D) or (B,N,D) of the images.
-        text_encoder: The text side of the encoder that made the features.
+        text_encoder: The text tower of the encoder that made the features.
 
     Raises:
         PrefixcapError: If a metric lacks what it needs, or two metrics return the same score.

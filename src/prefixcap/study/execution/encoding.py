@@ -63,7 +63,7 @@ class EncodedImages:
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
-        """The text side of the encoder."""
+        """The text tower of the encoder."""
         return TextEncoder(
             specs.to_spec(self.encoder), lambda: self.features.encoder, self.features.job.device
         )

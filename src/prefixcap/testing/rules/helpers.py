@@ -28,7 +28,7 @@ def max_difference(ours: Tensor, theirs: Tensor) -> float:
 
 
 def is_close(ours: float, theirs: float, tolerance: float = 1e-6) -> bool:
-    """Tell whether two numbers are equal up to rounding; NaN equals NaN."""
+    """Return whether two numbers are equal up to rounding; NaN equals NaN."""
     both_nan = math.isnan(ours) and math.isnan(theirs)
     return both_nan or math.isclose(ours, theirs, rel_tol=tolerance, abs_tol=tolerance)
 

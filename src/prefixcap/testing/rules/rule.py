@@ -1,4 +1,4 @@
-"""What rules, checks and their results are."""
+"""Rules, checks and their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class BrokenRule(AssertionError):  # noqa: N818  (the component is at fault)
-    """A component breaks a rule; the message tells where and how."""
+    """A component breaks a rule; the message describes where and how."""
 
 
 @attrs.frozen
