@@ -51,8 +51,8 @@ def compare(
     A and B are studies, rows of studies, or files of predictions on the same images.
     """
     if second is None:
-        for option, given in (("--metrics", bool(metrics)), ("--common", common)):
-            if given:
+        for option, provided in (("--metrics", bool(metrics)), ("--common", common)):
+            if provided:
                 raise PrefixcapError(f"{option} needs two to compare: name the second one too")
     width = shutil.get_terminal_size((160, 24)).columns
     with quiet_stdout():

@@ -75,8 +75,8 @@ def _usage(error: Any) -> str:
         options = [name for name in known if name.startswith("-")]
         return f"{place} has no option {option!r}{nearest(option, options)}"
     commands = getattr(command, "commands", {})
-    asked = next((word for word in (error.ctx.args if error.ctx else []) if word), "")
+    argument = next((word for word in (error.ctx.args if error.ctx else []) if word), "")
     if "No such command" in str(error.message):
         name = str(error.message).split("'")[1]
-        return f"{place} has no command {name or asked!r}{nearest(name, commands)}"
+        return f"{place} has no command {name or argument!r}{nearest(name, commands)}"
     return f"{place}: {error.format_message()}; see `{place} --help`"

@@ -35,8 +35,8 @@ class Lines(Reporter):
 
     @override
     @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str) -> Iterator[ProgressTask]:
-        task = _LinesTask(what, Pace(total, unit), self._every)
+    def task(self, title: str, total: int, unit: str) -> Iterator[ProgressTask]:
+        task = _LinesTask(title, Pace(total, unit), self._every)
         yield task
         task.end()
 
@@ -81,8 +81,8 @@ class Pace:
 
 
 class _LinesTask(ProgressTask):
-    def __init__(self, what: str, pace: Pace, every: float) -> None:
-        self._what, self._pace, self._every = what, pace, every
+    def __init__(self, title: str, pace: Pace, every: float) -> None:
+        self._title, self._pace, self._every = title, pace, every
         self._note, self._updated = "", False
         self._last = time.monotonic()
 
@@ -110,7 +110,7 @@ class _LinesTask(ProgressTask):
         pace = self._pace
         parts = (f"{pace.done}/{pace.total} {pace.unit}", pace.rate, self._note)
         text = ", ".join(part for part in parts if part)
-        print(f"{self._what}: {text}{end}", file=sys.stderr, flush=True)
+        print(f"{self._title}: {text}{end}", file=sys.stderr, flush=True)
 
 
 class Bars(Reporter):
@@ -118,7 +118,7 @@ class Bars(Reporter):
 
     @override
     @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str) -> Iterator[ProgressTask]:
+    def task(self, title: str, total: int, unit: str) -> Iterator[ProgressTask]:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -140,7 +140,7 @@ class Bars(Reporter):
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            task_id = progress.add_task(what, total=total, rate="", note="")
+            task_id = progress.add_task(title, total=total, rate="", note="")
             yield _BarTask(progress, task_id, Pace(total, unit))
 
     @override

@@ -96,16 +96,16 @@ class NativeNetwork(Network):
         x, *others = self.placed(x, positions)
         for number, layer in enumerate(self._layers):
             trace.append(x)
-            wanted = rows if number == len(self._layers) - 1 else _ALL
-            x = layer(number, x, attend, wanted, *others)
+            output_rows = rows if number == len(self._layers) - 1 else _ALL
+            x = layer(number, x, attend, output_rows, *others)
         states: Tensor = self._norm(x)
         return states
 
     def _output(
         self, states: Sequence[Tensor], rows: Tensor | slice | None, hidden: bool
     ) -> StepOutput:
-        wanted = states if hidden else states[:1]
-        last, *others = wanted if rows is None else [state[rows] for state in wanted]
+        selected = states if hidden else states[:1]
+        last, *others = selected if rows is None else [state[rows] for state in selected]
         return StepOutput(last, (*others, last) if hidden else ())
 
     @override

@@ -96,28 +96,30 @@ class CacheSession(Session):
     @torch.inference_mode()
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
         """Extend rows by trees of tokens (R'), with a call of the model for each depth."""
-        above, live = parents.tolist(), len(self._images)
-        stay = [] if kept is None else kept.tolist()
+        parent_rows, live = parents.tolist(), len(self._images)
+        kept_rows = [] if kept is None else kept.tolist()
         # All rows that existed at any depth, the live ones first.
         images, places, outputs = list(self._images), list(self._places), [self._output]
         # The number, among all of these, of each live row and each new token.
-        numbers = [*range(live), *([0] * len(above))]
-        held = {id(places[row][0]) for row in stay}
-        for rows in generations(above, live):
-            old = [numbers[above[row]] for row in rows]
-            new, output = self._grow([places[n] for n in old], tokens[rows], held)
+        numbers = [*range(live), *([0] * len(parent_rows))]
+        in_use = {id(places[row][0]) for row in kept_rows}
+        for rows in generations(parent_rows, live):
+            sources = [numbers[parent_rows[row]] for row in rows]
+            new, output = self._grow([places[n] for n in sources], tokens[rows], in_use)
             for number, row in enumerate(rows, start=len(places)):
                 numbers[live + row] = number
-            images += [images[n] for n in old]
+            images += [images[n] for n in sources]
             places += new
             outputs.append(output)
-            held |= {id(batch) for batch, _ in new}
-        wanted = [numbers[row] for row in (*stay, *range(live, len(numbers)))]
-        self._images = [images[n] for n in wanted]
-        self._places = [places[n] for n in wanted]
+            in_use |= {id(batch) for batch, _ in new}
+        selected = [numbers[row] for row in (*kept_rows, *range(live, len(numbers)))]
+        self._images = [images[n] for n in selected]
+        self._places = [places[n] for n in selected]
         # A plain step has produced exactly the rows that are wanted.
-        plain = not stay and len(outputs) == 2
-        self._output = outputs[1] if plain else concatenated(outputs).rows(torch.tensor(wanted))
+        single_step = not kept_rows and len(outputs) == 2
+        self._output = (
+            outputs[1] if single_step else concatenated(outputs).rows(torch.tensor(selected))
+        )
         return self.logits
 
     @override
@@ -131,9 +133,9 @@ class CacheSession(Session):
         return self._prefix_states[:, self._prepended :]
 
     def _grow(
-        self, places: Sequence[_Place], tokens: Tensor, held: set[int]
+        self, places: Sequence[_Place], tokens: Tensor, in_use: set[int]
     ) -> tuple[list[_Place], StepOutput]:
-        """Add a token (R) to each row, without changing the caches of batches in `held`."""
+        """Add a token (R) to each row, without changing the caches of batches in `in_use`."""
         by_batch: dict[int, list[int]] = {}
         for number, (batch, _) in enumerate(places):
             by_batch.setdefault(id(batch), []).append(number)
@@ -141,16 +143,16 @@ class CacheSession(Session):
         for members in by_batch.values():
             batch = places[members[0]][0]
             rows = [places[number][1] for number in members]
-            cache = deepcopy(batch.cache) if id(batch) in held else batch.cache
+            cache = deepcopy(batch.cache) if id(batch) in in_use else batch.cache
             if rows != list(range(batch.size)):
                 cache.reorder_cache(torch.tensor(rows, device=self._model.device))
             grown, output = self._run(cache, input_ids=tokens[members, None].to(self._model.device))
             new += grown
             outputs.append(output)
             order += members
-        back = sorted(range(len(order)), key=order.__getitem__)
+        inverse = sorted(range(len(order)), key=order.__getitem__)
         joined = concatenated(outputs)
-        return [new[n] for n in back], joined if len(outputs) == 1 else joined.rows(back)
+        return [new[n] for n in inverse], joined if len(outputs) == 1 else joined.rows(inverse)
 
     def _run(self, cache: Any, **inputs: Tensor) -> tuple[list[_Place], StepOutput]:
         with eval_mode(self._model):
@@ -176,9 +178,9 @@ def _require_rows(model: Any, cache: Any) -> None:
     name, kind = type(model).__name__, type(cache)
     reorder = getattr(kind, "reorder_cache", None)
     if reorder is None:
-        held = "" if cache is None else f" but a {kind.__name__}, which cannot be reordered"
+        detail = "" if cache is None else f" but a {kind.__name__}, which cannot be reordered"
         raise PrefixcapError(
-            f"{name} returns no past_key_values{held}: a session cannot move its states with the "
+            f"{name} returns no past_key_values{detail}: a session cannot move its states with the "
             "rows; use a model that transformers' cache supports, such as GPT-2 or Llama (a model "
             "like BERT only with is_decoder=True in its config)"
         )

@@ -54,12 +54,12 @@ class KVCache:
         """
         if columns <= self.columns:
             return
-        wanted = max(columns, self.columns * 3 // 2) if self.columns else columns + ahead
-        wanted = -(-wanted // _BLOCK) * _BLOCK
+        size = max(columns, self.columns * 3 // 2) if self.columns else columns + ahead
+        size = -(-size // _BLOCK) * _BLOCK
         # Layer by layer, so that only one of them exists twice at any time.
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
-                new = old.new_empty(len(old), wanted, *old.shape[2:])
+                new = old.new_empty(len(old), size, *old.shape[2:])
                 new[:, : old.shape[1]] = old
                 # Zeros, because masked columns are still multiplied (by 0), and 0 * NaN is NaN.
                 new[:, old.shape[1] :].zero_()

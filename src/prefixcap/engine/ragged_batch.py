@@ -34,8 +34,8 @@ class RaggedBatch:
         """Lay rows (R,...) out as a grid (I,G,...); places without a row are zeros."""
         if self.places is None:
             return torch.unflatten(rows, 0, self.shape)
-        images, most = self.shape
-        grid = rows.new_zeros(images * most, *rows.shape[1:])
+        images, max_rows = self.shape
+        grid = rows.new_zeros(images * max_rows, *rows.shape[1:])
         return torch.unflatten(grid.index_copy_(0, self.places, rows), 0, self.shape)
 
     def gather(self, grid: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class RaggedBatch:
             (R,H*D).
         """
         self.cache.write(layer, self.targets, key, value)
-        images, most = self.shape
+        images, max_rows = self.shape
         keys, values = self.cache.read(layer, images, self.mask.shape[-1])
         share = query.shape[1] // key.shape[1]
         grid = self.spread(query)  # (R,H,D) -> (I,G,H,D)
@@ -74,7 +74,7 @@ class RaggedBatch:
             grouped, keys, values, attn_mask=self.mask.repeat_interleave(share, 2), scale=scale
         )
         # (I,K,G*S,D) -> (I,G,K,S,D) -> (R,H*D)
-        heads = torch.unflatten(heads, 2, (most, share)).permute(0, 2, 1, 3, 4)
+        heads = torch.unflatten(heads, 2, (max_rows, share)).permute(0, 2, 1, 3, 4)
         return self.gather(heads.flatten(2))
 
 

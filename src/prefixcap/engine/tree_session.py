@@ -114,16 +114,16 @@ class TreeSession(RankingSession):
         count = min(len(free), self.waiting)
         length = self._prefix.shape[1]
         # Running prefixes one by one costs more than leaving a few slots empty.
-        few = min(self.waiting, self._capacity // 8, -(-_FULL_SPEED // length))
-        if not count or (len(self._slots) and count < few):
+        minimum = min(self.waiting, self._capacity // 8, -(-_FULL_SPEED // length))
+        if not count or (len(self._slots) and count < minimum):
             return []
         slots, new = free[:count], list(range(self._next, self._next + count))
         self._cache.reserve(length, ahead=_STEPS_AHEAD * self._rows_per_image)
         outputs = []
         chunk = max(1, _PREFILL_POSITIONS // length)
         for first in range(0, count, chunk):
-            part = torch.from_numpy(slots[first : first + chunk]).to(self._prefix.device)
-            into = Prefill(cache=self._cache, slots=part, length=length)
+            chunk_slots = torch.from_numpy(slots[first : first + chunk]).to(self._prefix.device)
+            into = Prefill(cache=self._cache, slots=chunk_slots, length=length)
             images = self._prefix[new[first : first + chunk]]
             outputs.append(self._network.prefill(images, into, self._hidden_states))
         if self._hidden_states:
@@ -168,24 +168,24 @@ class TreeSession(RankingSession):
     @override
     @torch.inference_mode()
     def extend(self, tokens: Tensor, parents: Tensor, kept: Tensor | None = None) -> Tensor:
-        chosen: Ints = parents.cpu().numpy()
-        stay: Ints = _NONE if kept is None else kept.cpu().numpy()
+        parent_rows: Ints = parents.cpu().numpy()
+        kept_rows: Ints = _NONE if kept is None else kept.cpu().numpy()
         live = len(self._slots)
-        roots, depths, groups = _roots(chosen, live)
-        if not len(stay) and len(groups) <= 1:
+        roots, depths, groups = _roots(parent_rows, live)
+        if not len(kept_rows) and len(groups) <= 1:
             return self.advance(tokens, parents)
-        rows = np.concatenate([stay, roots])
+        rows = np.concatenate([kept_rows, roots])
         self._slots, self._seen = self._slots[rows], self._seen[rows]
-        self._ages = self._ages[rows] + np.concatenate([np.zeros_like(stay), depths])
+        self._ages = self._ages[rows] + np.concatenate([np.zeros_like(kept_rows), depths])
         self._free_slots()
-        before, logits = self._output.rows(torch.from_numpy(stay)), self._logits
-        children = [(np.array(part), chosen[part] - live) for part in groups[1:]]
-        new = [self._step(tokens, len(stay), children)] if len(chosen) else []
-        self._put(concatenated([before, *new]))
+        kept_output, logits = self._output.rows(torch.from_numpy(kept_rows)), self._logits
+        children = [(np.array(part), parent_rows[part] - live) for part in groups[1:]]
+        new = [self._step(tokens, len(kept_rows), children)] if len(parent_rows) else []
+        self._put(concatenated([kept_output, *new]))
         if logits is not None:
             # Logits of rows that stay are not computed again.
             added = [self._network.logits(output.last) for output in new]
-            self._logits = torch.cat([logits[self._tensor(stay)], *added])
+            self._logits = torch.cat([logits[self._tensor(kept_rows)], *added])
         return self.logits
 
     def _free_slots(self) -> None:
@@ -230,39 +230,41 @@ class TreeSession(RankingSession):
         """Assign a column to each new token, update what the rows see, and lay the rows out."""
         slots = self._slots[kept:][order]
         counts = np.bincount(slots)  # (I), new tokens per image slot
-        images, most = len(counts), int(counts.max())
+        images, max_rows = len(counts), int(counts.max())
         firsts = np.cumsum(counts) - counts
         numbers = np.arange(len(slots)) - firsts[slots]  # (R), each row's number in its slot
-        stay, seen = self._seen[:kept], self._seen[kept:][order]
+        kept_seen, seen = self._seen[:kept], self._seen[kept:][order]
         # Columns that any row of an image sees, kept rows included: (R,C) -> (I,C)
         alive = np.zeros((images, seen.shape[1]), np.bool_)
         alive[counts > 0] = np.logical_or.reduceat(seen, firsts[counts > 0])
-        beside = self._slots[:kept] < images
-        np.logical_or.at(alive, self._slots[:kept][beside], stay[beside])
+        in_grid = self._slots[:kept] < images
+        np.logical_or.at(alive, self._slots[:kept][in_grid], kept_seen[in_grid])
         columns = _free_columns(alive, counts)[slots, numbers]
-        used = np.flatnonzero(alive.any(0) | stay.any(0))
+        used = np.flatnonzero(alive.any(0) | kept_seen.any(0))
         width = max(int(columns.max()) + 1, int(used[-1]) + 1)
         seen = _resized(seen, width)
         seen[np.arange(len(slots)), columns] = True
         inverse = np.empty_like(order)
         inverse[order] = np.arange(len(order))
         # Depth by depth, a token also sees what the token sees that it continues.
-        for rows, above in children:
-            seen[inverse[rows]] |= seen[inverse[above]]
-        self._seen = np.concatenate([_resized(stay, width), seen[inverse]])
+        for rows, parents in children:
+            seen[inverse[rows]] |= seen[inverse[parents]]
+        self._seen = np.concatenate([_resized(kept_seen, width), seen[inverse]])
         self._cache.reserve(width)
-        places = slots * most + numbers
+        places = slots * max_rows + numbers
         # Places without a row see everything, because a softmax over nothing would be NaN; their
         # output is never read.
-        mask = np.ones((images * most, width), np.bool_)
+        mask = np.ones((images * max_rows, width), np.bool_)
         mask[places] = seen
         return RaggedBatch(
             cache=self._cache,
             targets=self._tensor(slots * self._cache.columns + columns),
-            places=None if len(slots) == images * most else self._tensor(places),
-            shape=(images, most),
+            places=None if len(slots) == images * max_rows else self._tensor(places),
+            shape=(images, max_rows),
             # (I*G,C) -> (I,1,G,C)
-            mask=additive_mask(self._tensor(mask).view(images, 1, most, width), self._prefix.dtype),
+            mask=additive_mask(
+                self._tensor(mask).view(images, 1, max_rows, width), self._prefix.dtype
+            ),
         )
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:

@@ -137,10 +137,10 @@ def sample_warnings(
     counts = {_id(image): len(image.references) for image in images}
     warnings = []
     for config in configs:
-        least, references = (config.min_samples.get(what, 1) for what in ("images", "references"))
+        minimum, references = (config.min_samples.get(unit, 1) for unit in ("images", "references"))
         name = specs.to_spec(config)
-        if len(counts) < least:
-            warnings.append(f"{name!r} needs at least {least} images, not {len(counts)}")
+        if len(counts) < minimum:
+            warnings.append(f"{name!r} needs at least {minimum} images, not {len(counts)}")
         if few := _fewer(counts, references):
             warnings.append(f"{name!r} is unreliable with few references: {few}")
     usual = sorted(counts.values(), reverse=True)[len(counts) // MAJORITY] if counts else 0
@@ -149,12 +149,12 @@ def sample_warnings(
     return [f"warning: {text}" for text in warnings]
 
 
-def _fewer(counts: Mapping[str, int], least: int) -> str:
-    few = [image for image, count in counts.items() if count < least]
+def _fewer(counts: Mapping[str, int], minimum: int) -> str:
+    few = [image for image, count in counts.items() if count < minimum]
     if not few:
         return ""
     have = "has" if len(few) == 1 else "have"
-    of = f"{len(few)} of {len(counts)} images {have} fewer than {least}"
+    of = f"{len(few)} of {len(counts)} images {have} fewer than {minimum}"
     return f"{of}, such as {few[0]!r} with {counts[few[0]]}"
 
 

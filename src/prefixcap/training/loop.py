@@ -188,8 +188,8 @@ class TrainingLoop:
         losses = self.history["val_loss"]
         return not losses or losses[-1] <= min(losses)
 
-    def _train_mode(self, on: bool) -> None:
+    def _train_mode(self, mode: bool) -> None:
         module, prefixer = self._modules
-        prefixer.train(on)
+        prefixer.train(mode)
         # A frozen model runs without dropout, as in decoding.
-        module.train(on and self._tuned)
+        module.train(mode and self._tuned)

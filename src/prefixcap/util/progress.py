@@ -32,7 +32,7 @@ class Reporter(ABC):
 
     @abstractmethod
     def task(
-        self, what: str, total: int, unit: str
+        self, title: str, total: int, unit: str
     ) -> contextlib.AbstractContextManager[ProgressTask]:
         """Begin a piece of work of `total` units."""
 
@@ -46,7 +46,7 @@ class Silent(Reporter):
 
     @override
     @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str) -> Iterator[ProgressTask]:
+    def task(self, title: str, total: int, unit: str) -> Iterator[ProgressTask]:
         yield _SilentTask()
 
     @override

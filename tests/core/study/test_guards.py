@@ -32,8 +32,8 @@ class Told(Silent):
         self.said.append(text)
 
     @contextlib.contextmanager
-    def task(self, what: str, total: int, unit: str) -> Iterator[ProgressTask]:
-        with super().task(what, total, unit) as task:
+    def task(self, title: str, total: int, unit: str) -> Iterator[ProgressTask]:
+        with super().task(title, total, unit) as task:
             yield task
 
 

@@ -22,8 +22,8 @@ class Listening(Reporter):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def task(self, what: str, total: int, unit: str) -> AbstractContextManager[ProgressTask]:
-        return Silent().task(what, total, unit)
+    def task(self, title: str, total: int, unit: str) -> AbstractContextManager[ProgressTask]:
+        return Silent().task(title, total, unit)
 
     def message(self, text: str) -> None:
         self.said.append(text)

@@ -142,8 +142,8 @@ def check_captions(references: Captions, predictions: Captions) -> tuple[Hashabl
     """
     if list(references) != list(predictions):
         lacking = set(references) ^ set(predictions)
-        what = f"{next(iter(lacking))!r} is in one only" if lacking else "their order differs"
-        raise PrefixcapError(f"references and predictions are not of the same images: {what}")
+        reason = f"{next(iter(lacking))!r} is in one only" if lacking else "their order differs"
+        raise PrefixcapError(f"references and predictions are not of the same images: {reason}")
     check_images(tuple(references))
     for image, texts in references.items():
         if not texts or len(predictions[image]) != 1:

@@ -167,8 +167,8 @@ def check_comparable(one: Statistic | Replicates, other: Statistic | Replicates)
         )
     if one.images != other.images:
         lacking = set(one.images) ^ set(other.images)
-        what = f"{next(iter(lacking))!r} is in one only" if lacking else "their order differs"
-        raise PrefixcapError(f"only scores of the same images can be compared: {what}")
+        reason = f"{next(iter(lacking))!r} is in one only" if lacking else "their order differs"
+        raise PrefixcapError(f"only scores of the same images can be compared: {reason}")
 
 
 def check_resamples(one: Replicates, other: Replicates) -> None:

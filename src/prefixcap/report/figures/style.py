@@ -59,12 +59,12 @@ RC: Mapping[Any, Any] = {
 }
 
 
-def short(name: str, most: int = 38) -> str:
+def short(name: str, max_length: int = 38) -> str:
     """Shorten a name in its middle, to leave room for the figure."""
-    if len(name) <= most:
+    if len(name) <= max_length:
         return name
-    end = most // 3
-    return f"{name[: most - end - 1]}…{name[-end:]}"
+    end = max_length // 3
+    return f"{name[: max_length - end - 1]}…{name[-end:]}"
 
 
 class Looks:

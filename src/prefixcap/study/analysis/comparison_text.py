@@ -53,14 +53,14 @@ def comparison_text(
     return "\n".join(lines)
 
 
-def pick_scores(asked: Sequence[str], known: Sequence[str]) -> list[str]:
+def pick_scores(requested: Sequence[str], known: Sequence[str]) -> list[str]:
     """Return the scores that were asked for, in any case; all if none were.
 
     Raises:
         PrefixcapError: If a score is unknown.
     """
     lower = {name.lower(): name for name in known}
-    names = [name for text in asked for name in text.split(",") if name]
+    names = [name for text in requested for name in text.split(",") if name]
     for name in names:
         if name.lower() not in lower:
             close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
@@ -99,8 +99,8 @@ def _table(head: str, names: Sequence[str], compared: Sequence[ScoreComparison],
     short = []
     for each in compared:
         value, low, high = each.difference.value, each.difference.low, each.difference.high
-        least = 3 if max(abs(each.first), abs(each.second)) < 10 else 2
-        digits = max(least, decimals_for([(high - low) / 2]))
+        min_digits = 3 if max(abs(each.first), abs(each.second)) < 10 else 2
+        digits = max(min_digits, decimals_for([(high - low) / 2]))
         for key, text in (
             ("A", f"{each.first:.{digits}f}"),
             ("B", f"{each.second:.{digits}f}"),

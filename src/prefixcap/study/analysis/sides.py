@@ -149,9 +149,9 @@ def align(one: Side, two: Side, *, common: bool) -> tuple[Side, Side]:
     """
     ids = [[record.image for record in side.records] for side in (one, two)]
     for side, names in zip((one, two), ids, strict=True):
-        most, times = Counter(names).most_common(1)[0]
-        if times > 1:
-            raise PrefixcapError(f"{side.label}: the image {most!r} appears {times} times")
+        image_id, count = Counter(names).most_common(1)[0]
+        if count > 1:
+            raise PrefixcapError(f"{side.label}: the image {image_id!r} appears {count} times")
     known = set(ids[1])
     both = [image for image in ids[0] if image in known]
     if not both:
@@ -166,10 +166,10 @@ def align(one: Side, two: Side, *, common: bool) -> tuple[Side, Side]:
         )
     sides = one.restrict(both), two.restrict(both)
     pairs = zip(sides[0].records, sides[1].records, strict=True)
-    unlike = [a.image for a, b in pairs if a.references != b.references]
-    if unlike:
+    differing = [a.image for a, b in pairs if a.references != b.references]
+    if differing:
         raise PrefixcapError(
-            f"the references of {len(unlike)} images differ, such as {unlike[0]!r}, so no score of "
-            f"{one.label} can be compared with one of {two.label}"
+            f"the references of {len(differing)} images differ, such as {differing[0]!r}, so no "
+            f"score of {one.label} can be compared with one of {two.label}"
         )
     return sides

@@ -167,11 +167,11 @@ def _decode(
             file.write(json.dumps(lines[image], ensure_ascii=False) + "\n")
             file.flush()
             task.update(len(lines))
-    lost = [image for image in ids if not lines.get(image, {}).get("captions")]
-    if lost:
+    missing = [image for image in ids if not lines.get(image, {}).get("captions")]
+    if missing:
         raise PrefixcapError(
-            f"the decoder {cell.decoder.name!r} returned no caption for {len(lost)} images, such "
-            f"as {lost[0]!r}"
+            f"the decoder {cell.decoder.name!r} returned no caption for {len(missing)} images, "
+            f"such as {missing[0]!r}"
         )
     return [lines[image] for image in ids], len(rows)
 

@@ -17,19 +17,19 @@ ENCODING, TRAINING, CAPTIONING, SCORING = "encoding", "training", "captioning", 
 WORKS = (ENCODING, TRAINING, CAPTIONING, SCORING)
 
 
-def record(files: StudyFolder, work: str, what: str, units: int, seconds: float) -> None:
+def record(files: StudyFolder, work: str, component: str, units: int, seconds: float) -> None:
     """Append a measurement to the study's `timings.jsonl`.
 
     Args:
         files: The study's folder.
         work: One of `WORKS`.
-        what: The component that did the work; for people who read the file.
+        component: The component that did the work; for people who read the file.
         units: The units of work done.
         seconds: How long they took.
     """
     if not units:
         return
-    line = {"work": work, "what": what, "units": units, "seconds": round(seconds, 3)}
+    line = {"work": work, "what": component, "units": units, "seconds": round(seconds, 3)}
     files.path.mkdir(parents=True, exist_ok=True)
     with files.timings.open("a", encoding="utf-8") as file:
         # a single write, so that the lines of two processes do not mix

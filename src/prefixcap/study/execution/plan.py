@@ -61,7 +61,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
         if count
     }
     known = [each for each in seconds.values() if each is not None]
-    lines = [f"{what}: {a} of {b}" for what, a, b in zip(COUNTS, missing, total, strict=True)]
+    lines = [f"{label}: {a} of {b}" for label, a, b in zip(COUNTS, missing, total, strict=True)]
     return {
         "run": str(folder),
         "warnings": warnings,

@@ -61,12 +61,12 @@ def unknown_split(case: Case) -> None:
 def unique_images(case: Case) -> None:
     """No two images share an id (a text) or an index (an int), in one split or in two."""
     kind: type
-    for what, kind in (("id", str), ("index", int)):
-        values = [getattr(image, what) for image in images(case)]
+    for attribute, kind in (("id", str), ("index", int)):
+        values = [getattr(image, attribute) for image in images(case)]
         other = [value for value in values if not isinstance(value, kind)]
-        require(not other, f"an {what} is {other[:1]}, not a {kind.__name__}")
+        require(not other, f"an {attribute} is {other[:1]}, not a {kind.__name__}")
         repeated = [value for value, count in Counter(values).items() if count > 1]
-        require(not repeated, f"images share an {what}: {sorted(repeated)[:3]}")
+        require(not repeated, f"images share an {attribute}: {sorted(repeated)[:3]}")
 
 
 @rule("order")
@@ -74,12 +74,12 @@ def order(case: Case) -> None:
     """The examples come in the same order each time, also when the data set is opened again."""
     reopened = cast(Dataset, case.build())
     for split, examples in by_split(case).items():
-        right = list(map(_identity, examples))
+        expected = list(map(_identity, examples))
         for when, other in (("a second time", dataset(case)), ("opened again", reopened)):
-            ours = list(map(_identity, other.examples(split)))
-            pairs = zip(ours, right, strict=False)
-            at = next((i for i, (one, two) in enumerate(pairs) if one != two), len(right))
-            require(ours == right, f"{when}, {split!r} has other examples from number {at} on")
+            actual = list(map(_identity, other.examples(split)))
+            pairs = zip(actual, expected, strict=False)
+            at = next((i for i, (one, two) in enumerate(pairs) if one != two), len(expected))
+            require(actual == expected, f"{when}, {split!r} has other examples from number {at} on")
 
 
 @rule("references")
@@ -87,9 +87,9 @@ def references(case: Case) -> None:
     """Every example has references that are not blank."""
     for split, examples in by_split(case).items():
         for example in examples:
-            good = all(isinstance(text, str) and text.strip() for text in example.references)
+            valid = all(isinstance(text, str) and text.strip() for text in example.references)
             require(
-                good and bool(example.references),
+                valid and bool(example.references),
                 f"{example.image.id!r} of {split!r} has the references {example.references}",
             )
 
@@ -101,13 +101,13 @@ def readable_images(case: Case) -> None:
         ends = [examples[0].image, *(example.image for example in examples[1:][-1:])]
         read = [_read(image, split) for image in ends]
         for image, first in zip(ends, read, strict=True):
-            for what, again in _read(image, split).items():
-                same = np.array_equal(first[what], again)
-                require(same, f"{image.id!r}: its {what} differs when read a second time")
+            for content, again in _read(image, split).items():
+                same = np.array_equal(first[content], again)
+                require(same, f"{image.id!r}: its {content} differs when read a second time")
         names = " and ".join(repr(image.id) for image in ends)
-        for what in set.intersection(*map(set, read)) if len(read) > 1 else ():
-            alike = np.array_equal(read[0][what], read[1][what])
-            require(not alike, f"the first and last of {split!r}, {names}, have the same {what}")
+        for content in set.intersection(*map(set, read)) if len(read) > 1 else ():
+            equal = np.array_equal(read[0][content], read[1][content])
+            require(not equal, f"the first and last of {split!r}, {names}, have the same {content}")
 
 
 @rule("image-digests")
@@ -161,13 +161,13 @@ def _read(image: ImageItem, split: str) -> dict[str, Any]:
     if image.open is not None:
         opened = image.open()
         kind = f"{type(opened).__module__}.{type(opened).__name__}"
-        good = isinstance(opened, Image.Image)
-        require(good, f"{image.id!r} of {split!r} opens as a {kind}, not a PIL.Image.Image")
+        valid = isinstance(opened, Image.Image)
+        require(valid, f"{image.id!r} of {split!r} opens as a {kind}, not a PIL.Image.Image")
         arrays["image"] = np.asarray(opened)
     if image.embedding is not None:
         arrays["embedding"] = np.asarray(image.embedding())
         shape = arrays["embedding"].shape
-        good = len(shape) in (1, 2) and 0 not in shape
-        require(good, f"{image.id!r}: its embedding is {shape}, neither (D) nor (N,D)")
+        valid = len(shape) in (1, 2) and 0 not in shape
+        require(valid, f"{image.id!r}: its embedding is {shape}, neither (D) nor (N,D)")
     require(bool(arrays), f"{image.id!r} of {split!r} has neither image nor embedding")
     return arrays

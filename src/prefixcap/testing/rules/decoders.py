@@ -86,9 +86,9 @@ def each(images: Captions) -> Iterator[Hypothesis]:
         yield from hypotheses
 
 
-def require_same(ours: Captions, theirs: Captions, when: str) -> None:
+def require_same(actual: Captions, expected: Captions, when: str) -> None:
     """Require that images have the same captions, with the same scores, in the same order."""
-    for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+    for number, (one, other) in enumerate(zip(actual, expected, strict=True)):
         for a, b in zip(one, other, strict=False):
             require(a.ids == b.ids, f"{when}, image {number} has {b.ids} instead of {a.ids}")
             scores = ((a.logprob, b.logprob), (a.score, b.score))
@@ -123,10 +123,10 @@ def plain_numbers(case: Case) -> None:
     for h in each(default_captions(case)):
         plain = isinstance(h.ids, tuple) and all(isinstance(token, int) for token in h.ids)
         require(plain, f"the ids are {h.ids!r}, not a tuple of ints")
-        for what in ("logprob", "score"):
-            value = getattr(h, what)
+        for field in ("logprob", "score"):
+            value = getattr(h, field)
             kind = type(value).__name__
-            require(isinstance(value, float), f"the {what} of {h.ids} is a {kind}, not a float")
+            require(isinstance(value, float), f"the {field} of {h.ids} is a {kind}, not a float")
 
 
 @rule("logprob")
@@ -141,9 +141,9 @@ def logprob(case: Case) -> None:
             ids = torch.tensor([[*h.ids, *stop]], device=device)
             with torch.inference_mode():
                 logits = lm.teacher_forced(prefix[number : number + 1], ids, ids >= 0)
-            right = logits.float().log_softmax(-1).gather(-1, ids[..., None]).sum().item()
-            close = math.isclose(right, h.logprob, abs_tol=TOLERANCE)
-            require(close, f"{h.ids} of image {number} has {h.logprob}, not {right}")
+            expected = logits.float().log_softmax(-1).gather(-1, ids[..., None]).sum().item()
+            close = math.isclose(expected, h.logprob, abs_tol=TOLERANCE)
+            require(close, f"{h.ids} of image {number} has {h.logprob}, not {expected}")
 
 
 @rule("limit")
@@ -173,10 +173,10 @@ def finish_reason(case: Case) -> None:
     """
     for most in (1, LIMIT):
         for h in each(captions(case, max_new_tokens=most)):
-            right = "length" if len(h.ids) >= most else "stop"
+            expected = "length" if len(h.ids) >= most else "stop"
             place = f"{h.ids}, of at most {most} tokens, has the finish_reason {h.finish_reason!r}"
-            require(h.finish_reason == right, place)
-            stop = stop_id(case) if right == "stop" else None
+            require(h.finish_reason == expected, place)
+            stop = stop_id(case) if expected == "stop" else None
             require(h.stop_id == stop, f"{place} and the stop_id {h.stop_id!r}, not {stop!r}")
 
 
@@ -190,8 +190,8 @@ def text(case: Case) -> None:
     ):
         for h in each(images):
             shown = [*h.ids, stop_id(case)] if visible and h.finish_reason == "stop" else h.ids
-            right = tokenizer.decode(shown).strip() if tokenizer else ""
-            require(h.text == right, f"the text of {h.ids} is {h.text!r}, not {right!r}")
+            expected = tokenizer.decode(shown).strip() if tokenizer else ""
+            require(h.text == expected, f"the text of {h.ids} is {h.text!r}, not {expected!r}")
 
 
 @rule("batch-alone")
@@ -250,8 +250,8 @@ def streams(case: Case) -> str | None:
     if first == second:
         return "its captions do not change with the seed"
     # if captions differ between seeds but never between images, only the seed was used
-    alike = all(ids == images[0] for images in (first, second) for ids in images)
-    require(not alike, f"with another seed, all {EQUAL_IMAGES} images change to {second[0]}")
+    unchanged = all(ids == images[0] for images in (first, second) for ids in images)
+    require(not unchanged, f"with another seed, all {EQUAL_IMAGES} images change to {second[0]}")
     return None
 
 

@@ -36,12 +36,12 @@ def encoded(case: Case, items: Sequence[ImageItem] | None = None) -> Tensor:
     return encoder(case).encode(torch.stack([encoder(case).preprocess(item) for item in items]))
 
 
-def require_features(features: Tensor, shape: tuple[int, ...], what: str) -> None:
+def require_features(features: Tensor, shape: tuple[int, ...], subject: str) -> None:
     """Require that features are finite float32 of a shape."""
     sizes = tuple(features.shape)
-    require(sizes == shape, f"the features of {what} have the shape {sizes}, not {shape}")
-    require(features.dtype == torch.float32, f"the features of {what} are {features.dtype}")
-    require(bool(features.isfinite().all()), f"a feature of {what} is not finite")
+    require(sizes == shape, f"the features of {subject} have the shape {sizes}, not {shape}")
+    require(features.dtype == torch.float32, f"the features of {subject} are {features.dtype}")
+    require(bool(features.isfinite().all()), f"a feature of {subject} is not finite")
 
 
 @rule("feature-shape")

@@ -15,22 +15,22 @@ from prefixcap.testing.case import Case
 from prefixcap.testing.rules.rule import require
 
 
-def max_difference(ours: Tensor, theirs: Tensor) -> float:
+def max_difference(actual: Tensor, expected: Tensor) -> float:
     """Return the largest difference between two tensors of one shape.
 
-    It is relative to the largest number in `theirs` or to 1, whichever is larger, because float32
+    It is relative to the largest number in `expected` or to 1, whichever is larger, because float32
     rounds large numbers more coarsely.
     """
-    if not theirs.numel():
+    if not expected.numel():
         return 0.0
-    scale = max(1.0, theirs.float().abs().max().item())
-    return (ours.float() - theirs.float()).abs().max().item() / scale
+    scale = max(1.0, expected.float().abs().max().item())
+    return (actual.float() - expected.float()).abs().max().item() / scale
 
 
-def is_close(ours: float, theirs: float, tolerance: float = 1e-6) -> bool:
+def is_close(actual: float, expected: float, tolerance: float = 1e-6) -> bool:
     """Return whether two numbers are equal up to rounding; NaN equals NaN."""
-    both_nan = math.isnan(ours) and math.isnan(theirs)
-    return both_nan or math.isclose(ours, theirs, rel_tol=tolerance, abs_tol=tolerance)
+    both_nan = math.isnan(actual) and math.isnan(expected)
+    return both_nan or math.isclose(actual, expected, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def require_same_digest(case: Case) -> None:

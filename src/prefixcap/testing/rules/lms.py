@@ -45,12 +45,12 @@ def forced(lm: LanguageModel, prefix: Tensor, ids: Tensor) -> Tensor:
         return lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool)).float()
 
 
-def require_close(ours: Tensor, theirs: Tensor, when: str, what: str = "the logits") -> None:
+def require_close(actual: Tensor, expected: Tensor, when: str, name: str = "the logits") -> None:
     """Require that two tensors have the same shape and nearly the same values."""
-    shapes = tuple(ours.shape), tuple(theirs.shape)
-    require(shapes[0] == shapes[1], f"{when}, {what} have the shape {shapes[0]}, not {shapes[1]}")
-    difference = max_difference(ours, theirs)
-    require(difference <= TOLERANCE, f"{when}, {what} differ by {difference:.2g}")
+    shapes = tuple(actual.shape), tuple(expected.shape)
+    require(shapes[0] == shapes[1], f"{when}, {name} have the shape {shapes[0]}, not {shapes[1]}")
+    difference = max_difference(actual, expected)
+    require(difference <= TOLERANCE, f"{when}, {name} differ by {difference:.2g}")
 
 
 class TrackedSession:
@@ -99,8 +99,8 @@ class TrackedSession:
         by_position = forced(
             self.lm, self.prefix[images], torch.tensor(ids, device=self.prefix.device)
         )
-        right = [by_position[row, len(text)] for row, (_, text) in enumerate(self.rows)]
-        require_close(logits, torch.stack(right), when)
+        expected = [by_position[row, len(text)] for row, (_, text) in enumerate(self.rows)]
+        require_close(logits, torch.stack(expected), when)
         require_close(self.session.logits, logits, when, "`logits` and what the call returned")
 
     def _tokens(self, count: int) -> Tensor:
@@ -131,11 +131,11 @@ def sizes(case: Case) -> None:
     """`width`, `vocab_size` and `eos_id` match the embeddings and the logits."""
     lm: LanguageModel = case.built()
     embedded = lm.embed(tokens(lm, 2, 3))
-    right = (2, 3, lm.width)
-    require(embedded.shape == right, f"embed returns {tuple(embedded.shape)}, not {right}")
+    expected = (2, 3, lm.width)
+    require(embedded.shape == expected, f"embed returns {tuple(embedded.shape)}, not {expected}")
     logits = forced(lm, prefixes(lm), tokens(lm, 3, 2))
-    right = (3, 2, lm.vocab_size)
-    require(logits.shape == right, f"the logits are {tuple(logits.shape)}, not {right}")
+    expected = (3, 2, lm.vocab_size)
+    require(logits.shape == expected, f"the logits are {tuple(logits.shape)}, not {expected}")
     require(bool(logits.isfinite().all()), "a logit is not finite")
     require(lm.eos_id is None or 0 <= lm.eos_id < lm.vocab_size, f"eos_id is {lm.eos_id}")
     require(lm.max_positions is None or lm.max_positions > 1, f"{lm.max_positions} positions")
@@ -297,9 +297,9 @@ def hidden_states(case: Case) -> None:
             for row, (image, text) in enumerate(tracked.rows):
                 alone = _hidden_alone(lm, prefix[image : image + 1], text)
                 require(len(alone) == len(layers), f"{len(layers)} layers, but {len(alone)} alone")
-                for number, (ours, right) in enumerate(zip(layers, alone, strict=True)):
+                for number, (actual, expected) in enumerate(zip(layers, alone, strict=True)):
                     when = f"for row {row} after rows {plan}, in layer {number}"
-                    require_close(ours[row : row + 1], right, when, "the hidden states")
+                    require_close(actual[row : row + 1], expected, when, "the hidden states")
         _require_refused(opened(lm, prefix).session.hidden)
 
 
@@ -310,8 +310,8 @@ def prefix_hidden_states(case: Case) -> None:
     prefix = prefixes(lm, 4)
     with torch.inference_mode():
         together = opened(lm, prefix, hidden_states=True).session.prefix_hidden()
-        right = (*prefix.shape[:2], together.shape[-1])
-        require(together.shape == right, f"they are {tuple(together.shape)}, not {right}")
+        expected = (*prefix.shape[:2], together.shape[-1])
+        require(together.shape == expected, f"they are {tuple(together.shape)}, not {expected}")
         tracked = TrackedSession(lm, prefix, max_rows=2, hidden_states=True)
         for _ in range(len(prefix)):
             if not (new := tracked.admit()):

@@ -64,8 +64,10 @@ def prefix_shape(case: Case) -> None:
         for images in (1, 4):
             with seeded():  # there may be dropout in training mode
                 prefix = fresh(case, shape)(features(shape, images))
-            right = (images, shape.prefix_length, shape.embedding_width)
-            require(prefix.shape == right, f"{shape} gives {tuple(prefix.shape)}, not {right}")
+            expected = (images, shape.prefix_length, shape.embedding_width)
+            require(
+                prefix.shape == expected, f"{shape} gives {tuple(prefix.shape)}, not {expected}"
+            )
             require(prefix.dtype == torch.float32, f"{shape} gives {prefix.dtype}")
             require(bool(prefix.isfinite().all()), f"{shape} gives a prefix that is not finite")
 

@@ -91,16 +91,18 @@ def with_two_or_three_captions() -> list[Record]:
     return records
 
 
-def require_same_scores(ours: Scores, theirs: Scores, when: str) -> None:
+def require_same_scores(actual: Scores, expected: Scores, when: str) -> None:
     """Require that values and per-image scores are equal up to rounding."""
-    require(ours.values.keys() == theirs.values.keys(), f"{when}, {_differing(ours, theirs)}")
-    for name, value in theirs.values.items():
-        other = ours.values[name]
+    require(
+        actual.values.keys() == expected.values.keys(), f"{when}, {_differing(actual, expected)}"
+    )
+    for name, value in expected.values.items():
+        other = actual.values[name]
         require(is_close(other, value), f"{when}, {name} is {other}, not {value}")
-    same = ours.per_image.keys() == theirs.per_image.keys()
-    require(same, f"{when}, other values have per-image scores: {sorted(ours.per_image)}")
-    for name, scores in theirs.per_image.items():
-        others = ours.per_image[name]
+    same = actual.per_image.keys() == expected.per_image.keys()
+    require(same, f"{when}, other values have per-image scores: {sorted(actual.per_image)}")
+    for name, scores in expected.per_image.items():
+        others = actual.per_image[name]
         same = len(others) == len(scores) and all(map(is_close, others, scores))
         require(same, f"{when}, {name} per image is {others}, not {scores}")
 
@@ -108,7 +110,7 @@ def require_same_scores(ours: Scores, theirs: Scores, when: str) -> None:
 @rule("finite")
 def finite(case: Case) -> None:
     """There are values, and all are finite, even for unusual texts or few records."""
-    for what, records in (
+    for label, records in (
         ("perfect predictions", PERFECT),
         ("unusual texts", predicting("", "a ||| b\nc", "Ünïcödé 犬 🐕", ".")),
         ("empty predictions", predicting("", "", "", "")),
@@ -116,11 +118,11 @@ def finite(case: Case) -> None:
         ("two and three captions in turn", with_two_or_three_captions()),
     ):
         values = scored(case, records).values
-        require(bool(values), f"for {what}, there are no values")
+        require(bool(values), f"for {label}, there are no values")
         for name, value in values.items():
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            good = number and math.isfinite(value)
-            require(good, f"for {what}, {name} is {value!r}, not a finite number")
+            valid = number and math.isfinite(value)
+            require(valid, f"for {label}, {name} is {value!r}, not a finite number")
 
 
 @rule("names")
@@ -209,9 +211,9 @@ def resamplable(case: Case) -> str | None:
     return None
 
 
-def _differing(ours: Scores, theirs: Scores) -> str:
-    new = [name for name in ours.values if name not in theirs.values]
-    gone = [name for name in theirs.values if name not in ours.values]
+def _differing(actual: Scores, expected: Scores) -> str:
+    new = [name for name in actual.values if name not in expected.values]
+    gone = [name for name in expected.values if name not in actual.values]
     if not new and not gone:
-        return f"the values have another order: {list(ours.values)}, not {list(theirs.values)}"
+        return f"the values have another order: {list(actual.values)}, not {list(expected.values)}"
     return f"the values differ: {new} are new and {gone} are missing"
