@@ -110,7 +110,7 @@ def test_a_data_set_without_a_split_to_test_by_is_said(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (data / "features.npy").unlink()
     words = [*world.bench, "--dataset", f"jsonl:path={data}", "--encoder", "scenes-clip"]
-    said = "the data set has no split 'test': 'val' is captioned and scored, and no split says when"
+    said = "the data set has no split 'test': 'val' is captioned and scored, and no split stops"
     planned = shell(*words, "--out", tmp_path / "plan", "--dry-run", "--json")[1]
     assert said in json.loads(planned)["warnings"][0]
     status, out, err = shell(*words, "--out", tmp_path / "run", "--json")
@@ -193,7 +193,7 @@ def test_a_dry_run_counts_and_writes_nothing(shell: Shell, world: World, study: 
         "models to train: 0 of 1",
         "images to caption: 0 of 16",
         "cells to score: 0 of 2",
-        "everything is there",
+        "nothing is missing",
     ]
     _, out, _ = shell(*words, "--prefix-len", "3", "--json")
     found = json.loads(out)
@@ -212,7 +212,7 @@ def test_a_dry_run_of_a_new_study_tells_the_time_by_those_beside_it(
 ) -> None:
     words = [*world.bench, "--dry-run"]
     _, out, _ = shell(*words, "--out", tmp_path / "alone" / "new")
-    unknown = "time: unknown, since neither this study nor one beside it has measured anything"
+    unknown = "time: unknown, as this study and those beside it have no measurements"
     assert out.splitlines()[-1] == unknown
     shutil.copytree(study, tmp_path / "runs" / "old")
     _, out, _ = shell(*words, "--out", tmp_path / "runs" / "new")

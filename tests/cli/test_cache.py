@@ -111,8 +111,8 @@ def test_the_users_cache(shell: Shell, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--study", "a.toml"], "--study FILE decides what a study's folder uses: give its DIR"),
-        (["--all"], "--all changes what --prune does: give --prune too"),
+        (["--study", "a.toml"], "--study FILE needs the study's folder: give its DIR"),
+        (["--all"], "--all has an effect only with --prune: give --prune too"),
         (["nowhere"], "nowhere: there is no such folder"),
     ],
 )

@@ -202,7 +202,7 @@ def test_a_keyboard_interrupt_tells_how_to_resume(
     monkeypatch.setattr(runner.Runner, "_run_cells", interrupted)
     status, out, err = shell(*world.bench, "--out", tmp_path / "run")
     assert (status, out) == (130, "")
-    kept = f"everything finished so far is kept in {tmp_path / 'run'}"
+    kept = f"everything finished so far is saved in {tmp_path / 'run'}"
     again = f"run the same command with --out {tmp_path / 'run'} to continue"
     assert err.splitlines()[-1] == f"prefixcap: stopped; {kept}: {again}"
 

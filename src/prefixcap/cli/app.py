@@ -20,7 +20,7 @@ COMMANDS = {
     "compare": ("compare.compare", "Show a study's table, or compare two sides."),
     "report": ("report.report", "Write a study as a page, figures and tables."),
     "cache": ("cache.cache", "List what is cached, and delete what is unused."),
-    "plugins": ("components.plugins", "Show every plugin, and why it failed if it did."),
+    "plugins": ("components.plugins", "Show every plugin, with the errors of those that failed."),
     "list": ("components.list_components", "List the components by kind."),
     "show": ("components.show", "Show a component and its settings."),
     "check": ("check.check", "Check a component against the conformance kit."),

@@ -23,19 +23,17 @@ if TYPE_CHECKING:
 @takes_study()
 def bench(
     study: Annotated[
-        Path | None, typer.Argument(help="A study file (TOML); options override what it says.")
+        Path | None, typer.Argument(help="A study file (TOML); options override its values.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="The study's folder, continued if it exists. runs/TIME-NAME unless given."
-        ),
+        typer.Option(help="The study's folder, continued if it exists. (default: runs/TIME-NAME)"),
     ] = None,
     save_study: Annotated[
         Path | None, typer.Option(help="Write the study into a file, to run or change it later.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be computed and what is there.")
+        bool, typer.Option("--dry-run", help="Show what would be computed and what exists.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
@@ -80,7 +78,7 @@ def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
         results = run_study(study, folder, reporter())
     except KeyboardInterrupt:
         raise Stopped(
-            f"stopped; everything finished so far is kept in {folder}: run the same command with "
+            f"stopped; everything finished so far is saved in {folder}: run the same command with "
             f"--out {folder} to continue"
         ) from None
     return results.to_json(), text(results, shutil.get_terminal_size((WIDE, 24)).columns)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def cache(
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="A study's folder; the user's cache unless given."),
+        typer.Argument(metavar="DIR", help="A study's folder. (default: the user's cache)"),
     ] = None,
     study: Annotated[
         Path | None,
@@ -36,10 +36,10 @@ def cache(
 ) -> None:
     """List what a study's folder or the user's cache holds, and delete what is not used."""
     if study is not None and folder is None:
-        raise PrefixcapError("--study FILE decides what a study's folder uses: give its DIR too")
+        raise PrefixcapError("--study FILE needs the study's folder: give its DIR too")
     for option, chosen in (("--all", everything), ("--dry-run", dry_run)):
         if chosen and not prune:
-            raise PrefixcapError(f"{option} changes what --prune does: give --prune too")
+            raise PrefixcapError(f"{option} has an effect only with --prune: give --prune too")
     from prefixcap.study.execution import prune as pruning
     from prefixcap.util.runtime import cache_dir
 

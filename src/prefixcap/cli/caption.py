@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def caption(
-    run: Annotated[Path, typer.Option(help="What bench, train or import-clipcap wrote.")],
+    run: Annotated[Path, typer.Option(help="The output of bench, train or import-clipcap.")],
     images: Annotated[
         list[Path] | None, typer.Argument(metavar="IMAGE...", help="Image files.")
     ] = None,

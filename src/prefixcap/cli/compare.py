@@ -42,7 +42,7 @@ def compare(
     ] = False,
     correction: options.Correction = None,
     images: Annotated[
-        int, typer.Option(help="The number of images to show on which each is higher by most.")
+        int, typer.Option(help="Images to show per side, with the largest differences.")
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -53,7 +53,7 @@ def compare(
     if second is None:
         for option, provided in (("--metrics", bool(metrics)), ("--common", common)):
             if provided:
-                raise PrefixcapError(f"{option} needs two to compare: name the second one too")
+                raise PrefixcapError(f"{option} needs two sides: name the second one too")
     width = shutil.get_terminal_size((160, 24)).columns
     with quiet_stdout():
         from prefixcap.study.analysis import comparison

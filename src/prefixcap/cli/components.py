@@ -25,7 +25,7 @@ INDENT = " " * 6
 
 
 def plugins(as_json: AsJson = False) -> None:
-    """Show every plugin: its components and commands, and why it failed if it did."""
+    """Show every plugin: its components, its commands, and the error if it failed."""
     from prefixcap.plugin.registry import default_registry
 
     rows = _rows(default_registry().plugins)

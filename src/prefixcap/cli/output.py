@@ -1,4 +1,4 @@
-"""Standard output for a command's answer only."""
+"""Reserve standard output for a command's result."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Pace:
         self.resume(0)
 
     def resume(self, done: int) -> None:
-        """Start the clock after what was done before."""
+        """Start the clock after the work done before."""
         self.done = self._before = done
         self._begin = time.monotonic()
 

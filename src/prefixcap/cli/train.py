@@ -50,7 +50,7 @@ def _train(study: Study, out: Path) -> dict[str, Any]:
         return train_one(study, out, reporter())
     except KeyboardInterrupt:
         raise Stopped(
-            f"stopped; features and the training's state are kept in {out}: run the same command "
+            f"stopped; features and the training's state are saved in {out}: run the same command "
             "to continue"
         ) from None
 

@@ -117,7 +117,7 @@ class Content:
         correction: A description of the tests: how p-values were adjusted, and the level.
         level: The confidence level.
         curves: The trainings.
-        settings: The study's settings for the reader, by name.
+        settings: The study's settings as shown, by name.
         config: The study's `config.json`, as text.
         study_file: The study as a file for `bench`; "" if one of its plugins is not installed.
         folder: The study's folder.

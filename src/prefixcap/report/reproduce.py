@@ -1,4 +1,4 @@
-"""A study's `config.json` as a study file, and its settings for the reader."""
+"""A study's `config.json` as a study file, and its settings as shown in the report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def study_file(config: Mapping[str, Any], registry: Registry) -> str:
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings of a study, by their names for the reader."""
+    """Return the settings of a study, by the names that the report shows."""
 
     def names(key: str) -> str:
         return ", ".join(each["name"] for each in config[key])

@@ -127,7 +127,7 @@ def test_a_cell_that_was_deleted_and_a_metric_that_is_not_there_yet(
     found = load_study(tmp_path)
     cell = found.cells[found.rows[1]["cell"]]
     (cell.folder / "captions.jsonl").unlink()
-    with pytest.raises(PrefixcapError, match="is not there any more: run `prefixcap bench` again"):
+    with pytest.raises(PrefixcapError, match="no longer exists: run `prefixcap bench` again"):
         _ = cell.texts
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 LEGEND = 30
-"""The most names in a legend; a longer one would be taller than the figure."""
+"""The maximum number of names in a legend, so that it fits the figure."""
 SYMBOL, LETTER, LINE = 0.6, 0.078, 0.2  # inches of a legend's symbols, letters and lines
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST = 40
-"""The most rows of the matrix."""
+"""The maximum number of rows of the matrix."""
 INCH, LETTER = 0.36, 0.065  # inches of a field and of a letter
 
 

@@ -1,1 +1,1 @@
-"""A study read back: its tables, the comparisons of its rows, and what they are based on."""
+"""Reading a study's results: tables, and comparisons of rows."""

@@ -1,4 +1,4 @@
-"""Which rows of two studies are compared with each other."""
+"""Pairing of the rows of two studies for comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefixcap.study.analysis.rows import FIELDS, TableRow
 def match_rows(
     one: Sequence[TableRow], two: Sequence[TableRow]
 ) -> tuple[list[tuple[TableRow, TableRow]], tuple[list[str], list[str]]]:
-    """Pair the rows of two studies that are equal but for what the studies themselves differ in.
+    """Pair the rows of two studies that are equal except where the studies themselves differ.
 
     A field is ignored if it has one value in each study and these differ.
 

@@ -60,7 +60,7 @@ class SavedCell:
         lines = read_lines(self.folder / CAPTIONS)
         if not lines:
             raise PrefixcapError(
-                f"{self.folder / CAPTIONS} is not there any more: run `prefixcap bench` again"
+                f"{self.folder / CAPTIONS} no longer exists: run `prefixcap bench` again"
             )
         return lines
 

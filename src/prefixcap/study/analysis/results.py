@@ -24,7 +24,7 @@ class Results:
 
     Attributes:
         folder: The study's folder.
-        study: A digest of what is scored, and by what.
+        study: A digest of the captions and the metrics.
         rows: A row per cell, as `bench --json` prints them.
         baselines: A row per baseline.
         correction: The correction for multiple comparisons.

@@ -93,7 +93,7 @@ def load(cell: PlannedCell, image_ids: Sequence[str]) -> CellCaptions | None:
     if [line["image"] for line in lines] != list(image_ids):
         raise PrefixcapError(
             f"{cell.folder / CAPTIONS} does not hold the captions of every image: delete "
-            f"{cell.folder}, and they will be made again"
+            f"{cell.folder} to decode them again"
         )
     return CellCaptions(lines, info["captions_per_second"], info["flops"])
 

@@ -114,13 +114,13 @@ class Features:
         return torch.stack([rows[key] for key in keys])
 
     def missing(self, examples: Sequence[Example]) -> list[Example]:
-        """Return the examples whose images must still be encoded, by whichever process."""
+        """Return the examples whose images no process has encoded yet."""
         images, unreadable = self._known()
         done = images | unreadable
         return [example for example in examples if self._image_key(example.image) not in done]
 
     def readable(self, examples: Sequence[Example]) -> list[Example]:
-        """Return the examples but for those whose image is known to be unreadable."""
+        """Return the examples without those whose image is known to be unreadable."""
         _, unreadable = self._known()
         return [e for e in examples if self._image_key(e.image) not in unreadable]
 
@@ -135,7 +135,7 @@ class Features:
         }
 
     def _known(self) -> tuple[set[str], set[str]]:
-        """Return the keys of encoded images and of images to skip, by whichever process."""
+        """Return the keys of encoded and of unreadable images, written by any process."""
         for file in self.folder.glob("*.safetensors"):
             if file not in self._shards:
                 self._shards[file] = FeatureShard.read(file)

@@ -23,7 +23,7 @@ REPLICATES = "resampled.safetensors"
 # in a model's folder, beside the captioner's own files
 KEY = MODEL_KEY
 TRAINING = "training.ckpt"
-# beside whatever several processes share
+# beside the files that several processes share
 LOCKS = ".locks"
 
 
@@ -106,7 +106,7 @@ class StudyJob:
         study: The study.
         files: The study's folder.
         reporter: Receives progress messages.
-        device: The device that the study's "auto" stands for, or the study's own.
+        device: The study's device, with "auto" resolved.
     """
 
     study: Study

@@ -22,7 +22,7 @@ from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import FORMAT, Model, Study
 
 PROBE = "A black dog runs, and two children in red watch it."
-"""A text whose tokens tell tokenizers apart."""
+"""A text whose tokens distinguish tokenizers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -107,7 +107,7 @@ def planned_models(
         inputs: Digests of what the models depend on.
         decoded_on: The device of the captions, if it is not the job's.
     """
-    # all GPUs count as one device, since they compute alike
+    # all GPUs count as one device
     device_type = (decoded_on or job.device).partition(":")[0]
     study = job.study
     decoders = [(decoder, decoder_key(decoder, job.device)) for decoder in study.decoders]

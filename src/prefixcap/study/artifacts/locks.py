@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from prefixcap.study.artifacts.folder import LOCKS
 
 W = TypeVar("W")
-_WAIT = -1  # filelock's timeout of a lock that waits as long as it takes
+_WAIT = -1  # filelock's timeout that never expires
 
 
 def lock_file(path: Path) -> Path:

@@ -40,8 +40,8 @@ def seconds_per_unit(files: StudyFolder) -> tuple[dict[str, float], set[str]]:
     """Average what was measured, by kind of work.
 
     Returns:
-        The mean seconds per unit of each kind of work that was measured, and the kinds for which
-        the newest studies in the same parent folder had to stand in.
+        The mean seconds per unit of each kind of work that was measured, and the kinds measured
+        in the newest studies in the same parent folder instead.
     """
     means = _means([files.timings])
     neighbors = files.path.parent.glob(f"*/{files.timings.name}")

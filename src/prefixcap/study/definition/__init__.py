@@ -1,1 +1,1 @@
-"""What a study is: its schema, and how texts, TOML and JSON become one."""
+"""The schema of a study, and its conversion from and to text, TOML and JSON."""

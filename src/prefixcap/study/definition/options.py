@@ -1,4 +1,4 @@
-"""Studies as options: what `bench` is given in the shell, and what a study file (TOML) holds.
+"""Studies as options of `bench`, in the shell and in a study file (TOML).
 
 An option's name, with underscores, is its key in a study file. `epochs` is a shorthand for the
 setting of that name in `training`.
@@ -34,7 +34,7 @@ FIELDS: Mapping[str, attrs.Attribute[Any]] = {
 }
 """The fields of `Study` by the names of their options."""
 
-EPOCHS = Option("epochs", "The most epochs to train.")
+EPOCHS = Option("epochs", "Maximum number of epochs.")
 OPTIONS: Mapping[str, Option] = {
     **{name: field.metadata["option"] for name, field in FIELDS.items()},
     EPOCHS.name: EPOCHS,

@@ -1,6 +1,6 @@
 """A study: the product of its configs on one data set.
 
-`Study` is the schema. The metadata of its fields say what the shell and a study file call them,
+`Study` is the schema. The metadata of its fields hold their names in the shell and in study files,
 their help texts, their defaults, and whether results depend on them.
 """
 
@@ -105,7 +105,7 @@ class Study:
     """The product of its configs, on one data set.
 
     Components may be given as specs, such as `decoders=["greedy", "beam:num_beams=3"]`. Encoder,
-    language model and training are those that the data set recommends unless given.
+    language model and training default to those that the data set recommends.
 
     Attributes:
         dataset: The data set: `train` is trained on, `val` stops training, `test` is captioned.
@@ -113,21 +113,21 @@ class Study:
         lms: The language models.
         mappers: The mappers.
         prefix_lengths: The values of P.
-        tunings: What is trained of the language model.
+        tunings: The trained parts of the language model.
         decoders: The decoders; another one costs only its decoding.
         metrics: The metrics; another one costs only its scoring.
         seeds: The seeds of training and decoding.
         training: How mappers are trained.
-        limit: The most images of each split.
-        max_new_tokens: The most tokens of a caption.
+        limit: The maximum number of images of each split.
+        max_new_tokens: The maximum number of tokens of a caption.
         dtype: The language model's dtype.
         device: The device that everything runs on.
         skip_unreadable: Whether to continue without images that cannot be read.
         baselines: Whether to score captions that need no model as well.
         correction: The correction of p-values for many comparisons.
-        encode_batch: How many images are encoded at once.
-        max_rows: The most hypotheses that are extended at once.
-        labels: The names of configs in tables, by digest; their specs unless given.
+        encode_batch: The number of images per encoder batch.
+        max_rows: The maximum number of hypotheses decoded at once.
+        labels: The names of configs in tables, by digest; by default their specs.
     """
 
     dataset: DatasetConfig = attrs.field(
@@ -162,9 +162,7 @@ class Study:
     tunings: tuple[TuningConfig, ...] = attrs.field(
         default=recommended("tuning", "frozen"),
         converter=_tunings,
-        metadata=option(
-            "tuning", "What is trained of the language model: frozen, full.", many=True
-        ),
+        metadata=option("tuning", "Trained part of the language model: frozen, full.", many=True),
         validator=nonempty,
     )
     decoders: tuple[DecoderConfig, ...] = attrs.field(
@@ -199,7 +197,7 @@ class Study:
     )
     max_new_tokens: int = attrs.field(
         default=40,
-        metadata=option("max_new_tokens", "The most tokens of a caption."),
+        metadata=option("max_new_tokens", "Maximum number of tokens per caption."),
         validator=at_least(1),
     )
     dtype: str = attrs.field(
@@ -219,7 +217,7 @@ class Study:
     baselines: bool = attrs.field(
         default=True,
         metadata=option(
-            "no_baselines", "Leave out captions that need no model.", changes_results=False
+            "no_baselines", "Omit the baselines, which need no model.", changes_results=False
         ),
     )
     correction: str = attrs.field(
@@ -235,7 +233,7 @@ class Study:
     encode_batch: int = attrs.field(
         default=ENCODE_BATCH,
         metadata=option(
-            "encode_batch", "How many images are encoded at once.", changes_results=False
+            "encode_batch", "Number of images per encoder batch.", changes_results=False
         ),
         validator=at_least(1),
     )
@@ -243,7 +241,7 @@ class Study:
         default=DEFAULT_ROWS,
         metadata=option(
             "max_rows",
-            "The most hypotheses (beams, samples) that are extended at once.",
+            "Maximum number of hypotheses (beams, samples) decoded at once.",
             changes_results=False,
         ),
         validator=at_least(1),

@@ -39,7 +39,7 @@ class CellRunner:
     def run(
         self, cell: PlannedCell, images: EncodedImages, title: Callable[[str], str]
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Caption and score a cell, whose lock is held, as far as that is not done yet.
+        """Caption and score a cell, whose lock is held, unless that is done.
 
         Args:
             cell: The cell.

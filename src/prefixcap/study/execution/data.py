@@ -38,11 +38,11 @@ class StudyData:
 
     @property
     def warning(self) -> str | None:
-        """Tells which split replaces a missing split 'test'."""
+        """The warning that another split replaces a missing split 'test'."""
         _, val, test = self.names
         if test == "test":
             return None
-        also = "" if val else ", and no split says when to stop the training"
+        also = "" if val else ", and no split stops the training early"
         return f"warning: the data set has no split 'test': {test!r} is captioned and scored{also}"
 
 

@@ -84,9 +84,9 @@ def _describe(seconds: Mapping[str, float | None], borrowed: Collection[str]) ->
     """Describe how long the missing work will take."""
     known = {work: each for work, each in seconds.items() if each is not None}
     if not seconds:
-        return ["everything is there"]
+        return ["nothing is missing"]
     if not known:
-        return ["time: unknown, since neither this study nor one beside it has measured anything"]
+        return ["time: unknown, as this study and those beside it have no measurements"]
     parts = ", ".join(f"{work} {duration(each)}" for work, each in known.items())
     source = "this study"
     if others := [work for work in known if work in borrowed]:
@@ -95,5 +95,5 @@ def _describe(seconds: Mapping[str, float | None], borrowed: Collection[str]) ->
     lines = [f"time: about {duration(sum(known.values()))} ({parts}), by measurements of {source}"]
     unknown = [work for work in seconds if work not in known]
     if unknown:
-        lines.append(f"in addition, {', '.join(unknown)}, of which nothing has been measured yet")
+        lines.append(f"in addition, {', '.join(unknown)}, for which there are no measurements")
     return lines

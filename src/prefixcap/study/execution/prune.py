@@ -1,4 +1,4 @@
-"""What a study's folder or the user's cache holds, and how to delete what is not used."""
+"""List the artifacts of a study or of the user's cache, and delete unused ones."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _entries(folder: Path, pattern: str = "*") -> list[Path]:
 
 
 def _leftovers(files: StudyFolder) -> Iterator[tuple[str, Path]]:
-    """Yield temporary files of dead processes, and states from which nobody will resume."""
+    """Yield temporary files of dead processes, and training states that are no longer needed."""
     temporary = [(p.name, path) for p in _parents(files) for path in sorted(p.rglob(".*.tmp"))]
     temporary += [("study", path) for path in sorted(files.path.glob(".*.tmp"))]
     yield from ((kind, path) for kind, path in temporary if _is_abandoned(path))

@@ -1,4 +1,4 @@
-"""Runs a study: uses what exists and computes what is missing, cheap work first."""
+"""Run a study: reuse existing artifacts and compute missing ones, cheap work first."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_study(study: Study, folder: Path | str, reporter: Reporter | None = None
 
     Args:
         study: The study.
-        folder: The study's folder; whatever the study needs of its content is reused.
+        folder: The study's folder; existing artifacts are reused.
         reporter: Receives progress messages.
 
     Returns:
