@@ -70,7 +70,7 @@ def compare(
             result = comparison.compare(
                 one,
                 two,
-                metrics=options.many(metrics, ()) or None,
+                metrics=options.split_values(metrics, ()) or None,
                 references=references,
                 common=common,
                 correction=correction,

@@ -50,7 +50,7 @@ def evaluate_file(
     from prefixcap.plugin.registry import default_registry
 
     registry = default_registry()
-    names = options.many(metrics, options.DEFAULT_EVAL_METRICS)
+    names = options.split_values(metrics, options.DEFAULT_EVAL_METRICS)
     configs = [registry.parse(MetricConfig, name) for name in names]
     records = read_records(file, references, split=split, common=common)
     for text in sample_warnings(records, configs):

@@ -70,11 +70,11 @@ def _parameter(name: str, single: bool) -> inspect.Parameter:
     )
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
+def provided(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given, without those left at their defaults."""
     return {k: v for k, v in values.items() if v is not None and v is not False and v != []}
 
 
-def many(values: Sequence[str] | None, default: Sequence[str]) -> list[str]:
+def split_values(values: Sequence[str] | None, default: Sequence[str]) -> list[str]:
     """Split the values of a repeatable option, each of which may be a comma list."""
     return [spec for value in values for spec in specs.split_list(value)] if values else [*default]

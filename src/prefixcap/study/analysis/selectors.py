@@ -58,13 +58,13 @@ class Selection:
         )
 
 
-def select(selector: str | Path | SavedStudy, beside: Selection | None = None) -> Selection:
+def select(selector: str | Path | SavedStudy, other: Selection | None = None) -> Selection:
     """Find what a selector names.
 
     Args:
         selector: A study or its folder; a folder, `::` and words that select some of its rows; a
             cell's folder; or a file of predictions.
-        beside: The other selection, whose study is meant if there is no folder before `::`.
+        other: The other selection, whose study is meant if there is no folder before `::`.
 
     Raises:
         PrefixcapError: If nothing has that name; the nearest name is suggested.
@@ -73,8 +73,8 @@ def select(selector: str | Path | SavedStudy, beside: Selection | None = None) -
         return _select(str(selector.folder), selector, ())
     text = str(selector)
     place, separator, words = text.partition(SEPARATOR)
-    if not place and separator and beside is not None:
-        place = str(beside.path)
+    if not place and separator and other is not None:
+        place = str(other.path)
     path = Path(place)
     if path.is_file():
         return Selection(text=text, path=path)
@@ -83,7 +83,7 @@ def select(selector: str | Path | SavedStudy, beside: Selection | None = None) -
     parent = StudyFolder(path.parent.parent)
     if not StudyFolder(path).config.exists() and path.parent in (parent.cells, parent.baselines):
         path, words = path.parent.parent, path.name
-    known = beside.study if beside is not None and beside.path == path else None
+    known = other.study if other is not None and other.path == path else None
     return _select(text, known or load_study(path), words.split())
 
 

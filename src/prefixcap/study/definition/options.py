@@ -62,10 +62,10 @@ def study(values: Mapping[str, object], registry: Registry) -> Study:
         except (ValueError, TypeError) as error:
             raise PrefixcapError(f"{OPTIONS[name].flag}: {error}") from error
 
-    given = {k: v for k, v in values.items() if v is not None and v != []}
-    dataset = structure("dataset", given.pop("dataset", "scenes"))
-    given["training"] = _training_text(given, dataset.recommended)
-    fields = {FIELDS[k].name: structure(k, v) for k, v in given.items() if k in FIELDS}
+    provided = {k: v for k, v in values.items() if v is not None and v != []}
+    dataset = structure("dataset", provided.pop("dataset", "scenes"))
+    provided["training"] = _training_text(provided, dataset.recommended)
+    fields = {FIELDS[k].name: structure(k, v) for k, v in provided.items() if k in FIELDS}
     fields["baselines"] = not fields.get("baselines", False)
     return Study(dataset=dataset, **fields, labels=labels)
 
@@ -111,10 +111,10 @@ def write_file(path: Path, values: Mapping[str, Any]) -> None:
 
 def to_toml(values: Mapping[str, Any]) -> list[str]:
     """Return options as lines of TOML, without those that were not given."""
-    given = {k: v for k, v in values.items() if v is not None and v is not False and v != []}
+    provided = {k: v for k, v in values.items() if v is not None and v is not False and v != []}
     # a JSON string is a TOML string, except that TOML wants DEL escaped
     texts = {
-        k: json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") for k, v in given.items()
+        k: json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") for k, v in provided.items()
     }
     return [f"{key} = {text}" for key, text in texts.items()]
 
