@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
+from prefixcap.engine.kv_cache import CacheShape
 from prefixcap.engine.linear import PackedLinear
 from prefixcap.engine.lm_head import LMHead
-from prefixcap.engine.network import CacheShape, Network, StepOutput
+from prefixcap.engine.network import Network, StepOutput
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
 from prefixcap.engine.top_tokens import TopTokens
 
@@ -31,28 +32,37 @@ class NativeNetwork(Network):
     """The base of networks whose layers are computed here, on a copy of the model's weights.
 
     Args:
-        shape: The sizes of the cache.
+        model: The model, for its head.
         tokens: (V,E), the token embeddings.
         layers: Each maps its number, (R,E), the attention, the wanted rows, and the further
             results of `placed` to the output of the wanted rows; for the other rows it computes
             only keys and values.
         norm: The normalization of the last layer's output.
-        head: The projection to the vocabulary.
+        heads: The number of key-value heads.
+        width: The width of a head.
     """
 
     def __init__(
-        self, shape: CacheShape, tokens: Tensor, layers: Sequence[Layer], norm: Layer, head: LMHead
+        self,
+        model: Any,
+        tokens: Tensor,
+        layers: Sequence[Layer],
+        norm: Layer,
+        heads: int,
+        width: int,
     ) -> None:
-        self._shape = shape
-        self._tokens = tokens
+        self.shape = CacheShape(
+            layers=len(layers),
+            heads=heads,
+            width=width,
+            vocab_size=len(tokens),
+            dtype=tokens.dtype,
+            device=tokens.device,
+        )
+        self._tokens = tokens.detach()
         self._layers = layers
         self._norm = norm
-        self._head = head
-
-    @property
-    @override
-    def shape(self) -> CacheShape:
-        return self._shape
+        self._head = LMHead(model.lm_head.weight, model.lm_head.bias)
 
     @abstractmethod
     def placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, ...]:
@@ -77,17 +87,11 @@ class NativeNetwork(Network):
         return StepOutput(output.last, output.hidden, prefix_states)
 
     @override
-    def step(
-        self,
-        tokens: Tensor,
-        positions: Tensor,
-        batch: RaggedBatch,
-        order: Tensor | None,
-        hidden: bool,
-    ) -> StepOutput:
+    def step(self, tokens: Tensor, batch: RaggedBatch, hidden: bool) -> StepOutput:
         trace: list[Tensor] = []
-        states = self._run(F.embedding(tokens, self._tokens), positions, batch.attend, trace)
-        return self._output([states, *trace], order, hidden)
+        x = F.embedding(tokens, self._tokens)
+        states = self._run(x, batch.positions, batch.attend, trace)
+        return self._output([states, *trace], batch.order, hidden)
 
     def _run(
         self, x: Tensor, positions: Tensor, attend: Attend, trace: list[Tensor], rows: slice = _ALL
@@ -117,28 +121,14 @@ class NativeNetwork(Network):
         return self._head.top_tokens(last, count)
 
 
-def _cache_shape(embedding: Tensor, layers: int, heads: int, width: int) -> CacheShape:
-    """Return the sizes of a cache for a model with token embeddings (V,E)."""
-    return CacheShape(
-        layers=layers,
-        heads=heads,
-        width=width,
-        vocab_size=len(embedding),
-        dtype=embedding.dtype,
-        device=embedding.device,
-    )
-
-
 class GPT2Network(NativeNetwork):
     """GPT-2 (Radford 2019), as transformers' `GPT2LMHeadModel` computes it."""
 
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.transformer
-        first = body.wte.weight
-        shape = _cache_shape(first, config.n_layer, config.n_head, config.n_embd // config.n_head)
-        layers = [_GPT2Layer(block, config, shape.width) for block in body.h]
-        head = LMHead(model.lm_head.weight, model.lm_head.bias)
-        super().__init__(shape, first.detach(), layers, body.ln_f, head)
+        width = config.n_embd // config.n_head
+        layers = [_GPT2Layer(block, config, width) for block in body.h]
+        super().__init__(model, body.wte.weight, layers, body.ln_f, config.n_head, width)
         self._positions = body.wpe.weight.detach()
 
     @override
@@ -185,12 +175,11 @@ class OPTNetwork(NativeNetwork):
 
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.model.decoder
-        first = body.embed_tokens.weight
         heads = config.num_attention_heads
-        shape = _cache_shape(first, len(body.layers), heads, config.hidden_size // heads)
-        layers = [_OPTLayer(layer, config, shape.width) for layer in body.layers]
-        head = LMHead(model.lm_head.weight, model.lm_head.bias)
-        super().__init__(shape, first.detach(), layers, body.final_layer_norm, head)
+        width = config.hidden_size // heads
+        layers = [_OPTLayer(layer, config, width) for layer in body.layers]
+        tokens = body.embed_tokens.weight
+        super().__init__(model, tokens, layers, body.final_layer_norm, heads, width)
         self._positions = body.embed_positions.weight.detach()
         self._offset = int(body.embed_positions.offset)
 
@@ -216,12 +205,10 @@ class LlamaNetwork(NativeNetwork):
 
     def __init__(self, model: Any) -> None:
         config, body = model.config, model.model
-        first = body.embed_tokens.weight
         width = body.layers[0].self_attn.head_dim
-        shape = _cache_shape(first, len(body.layers), config.num_key_value_heads, width)
-        layers = [_LlamaLayer(layer, config, shape) for layer in body.layers]
-        head = LMHead(model.lm_head.weight, model.lm_head.bias)
-        super().__init__(shape, first.detach(), layers, body.norm, head)
+        layers = [_LlamaLayer(layer, config, width) for layer in body.layers]
+        tokens, heads = body.embed_tokens.weight, config.num_key_value_heads
+        super().__init__(model, tokens, layers, body.norm, heads, width)
         self._rotary = body.rotary_emb
 
     @override
@@ -231,10 +218,10 @@ class LlamaNetwork(NativeNetwork):
 
 
 class _LlamaLayer:
-    def __init__(self, layer: Any, config: Any, shape: CacheShape) -> None:
+    def __init__(self, layer: Any, config: Any, width: int) -> None:
         attention, mlp = layer.self_attn, layer.mlp
-        self.width, self.keys = shape.width, shape.heads
-        self.queries = int(config.num_attention_heads)
+        self.width = width
+        self.queries, self.keys = config.num_attention_heads, config.num_key_value_heads
         self.scale = float(attention.scaling)
         self.norm_1, self.norm_2 = layer.input_layernorm, layer.post_attention_layernorm
         self.norm_q = getattr(attention, "q_norm", None)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from prefixcap.engine.eval_mode import eval_mode
-from prefixcap.engine.network import StepOutput, concatenated, require_hidden
-from prefixcap.engine.token_trees import generations
+from prefixcap.engine.base_session import BaseSession, generations
+from prefixcap.engine.network import StepOutput, concatenated, eval_mode
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.session import Session, SessionOptions
+from prefixcap.interfaces.session import SessionOptions
 
 
 @attrs.frozen(eq=False)
@@ -29,18 +28,12 @@ class _Batch:
 _Place = tuple[_Batch, int]
 
 
-class CacheSession(Session):
+class CacheSession(BaseSession):
     """A session on transformers' own cache, whose rows are copied whenever they move.
 
     Such a cache holds rows of one length only, and not every cache can be cut. Rows that `extend`
     leaves at different lengths therefore continue in batches of their own, each a separate call of
     the model.
-
-    Args:
-        model: The causal language model.
-        prefix: (B,P,E), prepended tokens included.
-        options: How the session is opened.
-        prepended: How many of the P positions are prepended tokens.
 
     The first `admit` raises a `PrefixcapError` if the rows of the model's cache cannot move.
     """
@@ -48,17 +41,11 @@ class CacheSession(Session):
     def __init__(
         self, model: Any, prefix: Tensor, options: SessionOptions, *, prepended: int = 0
     ) -> None:
+        vocabulary = int(model.config.get_text_config().vocab_size)
+        super().__init__(prefix.to(model.device, model.dtype), options, vocabulary, prepended)
         self._model = model
-        self._prefix = prefix.to(model.device, model.dtype)
-        self._batch = options.images_at_once(len(prefix))
-        self._hidden_states = options.hidden_states
-        self._prepended = prepended
-        self._next = 0
         self._images: list[int] = []
         self._places: list[_Place] = []
-        vocabulary = int(model.config.get_text_config().vocab_size)
-        self._output = StepOutput(torch.zeros(0, vocabulary, device=model.device))
-        self._prefix_states = self._prefix[:0]
 
     @property
     @override
@@ -70,18 +57,13 @@ class CacheSession(Session):
     def logits(self) -> Tensor:
         return self._output.last
 
-    @property
-    @override
-    def waiting(self) -> int:
-        return len(self._prefix) - self._next
-
     @override
     @torch.inference_mode()
     def admit(self) -> list[int]:
         """Admit the next images once all rows of the previous ones are gone."""
         if self._images or not self.waiting:
             return []
-        new = list(range(self._next, min(self._next + self._batch, len(self._prefix))))
+        new = list(range(self._next, min(self._next + self._capacity, len(self._prefix))))
         self._next = new[-1] + 1
         self._images = list(new)
         self._places, self._output = self._run(None, inputs_embeds=self._prefix[new])
@@ -121,16 +103,6 @@ class CacheSession(Session):
             outputs[1] if single_step else concatenated(outputs).rows(torch.tensor(selected))
         )
         return self.logits
-
-    @override
-    def hidden(self) -> tuple[Tensor, ...]:
-        require_hidden(self._hidden_states)
-        return self._output.hidden
-
-    @override
-    def prefix_hidden(self) -> Tensor:
-        require_hidden(self._hidden_states)
-        return self._prefix_states[:, self._prepended :]
 
     def _grow(
         self, places: Sequence[_Place], tokens: Tensor, in_use: set[int]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from prefixcap.engine.cache_session import CacheSession
-from prefixcap.engine.eval_mode import eval_mode
+from prefixcap.engine.network import eval_mode
 from prefixcap.engine.network_selection import NetworkSelector
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 import torch
 from torch import Tensor
 
 # Columns are allocated in multiples of this.
 _BLOCK = 16
+
+
+@attrs.frozen(kw_only=True)
+class CacheShape:
+    """The sizes of a cache of keys and values.
+
+    Attributes:
+        layers: The number of layers.
+        heads: K, the number of key-value heads.
+        width: D, the width of a head.
+        vocab_size: V.
+        dtype: The dtype of keys, values and mask.
+        device: Their device.
+    """
+
+    layers: int
+    heads: int
+    width: int
+    vocab_size: int
+    dtype: torch.dtype
+    device: torch.device
 
 
 class KVCache:
@@ -19,26 +41,15 @@ class KVCache:
     is the session's attention mask, so reordering or repeating rows moves nothing here.
 
     Args:
-        layers: The number of layers.
+        shape: The sizes of a column.
         slots: I, the maximum number of images that are live together.
-        heads: K, the number of key-value heads.
-        width: D, the width of a head.
-        dtype: The dtype of keys and values.
-        device: The device of keys and values.
     """
 
-    def __init__(
-        self,
-        layers: int,
-        slots: int,
-        heads: int,
-        width: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        shape = (slots, 0, heads, width)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+    def __init__(self, shape: CacheShape, slots: int) -> None:
+        sizes = (slots, 0, shape.heads, shape.width)
+        blank = torch.zeros(sizes, dtype=shape.dtype, device=shape.device)
+        # `reserve` replaces the tensor of each layer.
+        self.keys, self.values = [blank] * shape.layers, [blank] * shape.layers
 
     @property
     def columns(self) -> int:

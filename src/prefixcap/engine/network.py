@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from prefixcap.engine.kv_cache import CacheShape
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
 from prefixcap.engine.top_tokens import TopTokens
-
-
-@attrs.frozen(kw_only=True)
-class CacheShape:
-    """The sizes of a cache of keys and values.
-
-    Attributes:
-        layers: The number of layers.
-        heads: K, the number of key-value heads.
-        width: D, the width of a head.
-        vocab_size: V.
-        dtype: The dtype of keys, values and mask.
-        device: Their device.
-    """
-
-    layers: int
-    heads: int
-    width: int
-    vocab_size: int
-    dtype: torch.dtype
-    device: torch.device
 
 
 @attrs.frozen
@@ -67,40 +48,26 @@ def concatenated(outputs: Sequence[StepOutput]) -> StepOutput:
     )
 
 
-def require_hidden(requested: bool) -> None:
-    """Raise a `RuntimeError` if hidden states were not requested."""
-    if not requested:
-        raise RuntimeError("open the session with hidden_states=True to read them")
-
-
 class Network(ABC):
-    """A language model that runs prefixes into a cache, and single steps on it."""
+    """A language model that runs prefixes into a cache, and single steps on it.
 
-    @property
-    @abstractmethod
-    def shape(self) -> CacheShape:
-        """The sizes of the cache."""
+    Attributes:
+        shape: The sizes of the cache.
+    """
+
+    shape: CacheShape
 
     @abstractmethod
     def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
         """Run prefixes (b,P,E); return the output of their last positions (b)."""
 
     @abstractmethod
-    def step(
-        self,
-        tokens: Tensor,
-        positions: Tensor,
-        batch: RaggedBatch,
-        order: Tensor | None,
-        hidden: bool,
-    ) -> StepOutput:
+    def step(self, tokens: Tensor, batch: RaggedBatch, hidden: bool) -> StepOutput:
         """Run one token per row.
 
         Args:
             tokens: (R), in the batch's order of rows.
-            positions: (R) the tokens' positions, the prefix included.
             batch: The layout of the rows, and what they see.
-            order: (R) maps the batch's order to the caller's; None if they agree.
             hidden: Whether hidden states are requested.
 
         Returns:
@@ -114,3 +81,16 @@ class Network(ABC):
     @abstractmethod
     def top_tokens(self, last: Tensor, count: int) -> TopTokens:
         """Return the `count` (at most V) highest-ranked tokens for the `last` of an output."""
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Run a model without dropout, and restore each module's own mode afterwards."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

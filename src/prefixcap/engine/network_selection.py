@@ -15,8 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, NativeNetwork, OPTNetwork
 from prefixcap.engine.cache_session import CacheSession
-from prefixcap.engine.eval_mode import eval_mode
-from prefixcap.engine.network import Network
+from prefixcap.engine.network import Network, eval_mode
 from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.interfaces.session import Session, SessionOptions

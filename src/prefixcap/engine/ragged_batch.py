@@ -16,19 +16,23 @@ class RaggedBatch:
 
     Attributes:
         cache: The keys and values.
+        positions: (R) the new tokens' positions, the prefix included.
         targets: (R) where each row's new key and value are written in the cache, in ascending
             order of the rows' image slots.
         places: (R) each row's place in the grid, slot * G + its number in the slot; None if the
             rows fill the grid.
         shape: (I, G).
         mask: (I,1,G,C), additive: 0 where a row sees a column, -inf elsewhere.
+        order: (R) maps this order of rows to the caller's; None if they agree.
     """
 
     cache: KVCache
+    positions: Tensor
     targets: Tensor
     places: Tensor | None
     shape: tuple[int, int]
     mask: Tensor
+    order: Tensor | None
 
     def spread(self, rows: Tensor) -> Tensor:
         """Lay rows (R,...) out as a grid (I,G,...); places without a row are zeros."""

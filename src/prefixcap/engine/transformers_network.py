@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from typing_extensions import override
 
-from prefixcap.engine.eval_mode import eval_mode
-from prefixcap.engine.network import CacheShape, Network, StepOutput
+from prefixcap.engine.kv_cache import CacheShape
+from prefixcap.engine.network import Network, StepOutput, eval_mode
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
 from prefixcap.engine.top_tokens import TopTokens, top_tokens_of
 
@@ -43,12 +43,7 @@ class TransformersNetwork(Network):
         self._keep = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         embedding = model.get_input_embeddings().weight
         cache = self._run(embedding.new_zeros(1, 1, embedding.shape[1]), False).past_key_values
-        self._shape = _shape(model, cache)
-
-    @property
-    @override
-    def shape(self) -> CacheShape:
-        return self._shape
+        self.shape = _shape(model, cache)
 
     @override
     def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
@@ -62,26 +57,19 @@ class TransformersNetwork(Network):
         return StepOutput(output.logits[:, -1].float(), last, states[-1] if hidden else None)
 
     @override
-    def step(
-        self,
-        tokens: Tensor,
-        positions: Tensor,
-        batch: RaggedBatch,
-        order: Tensor | None,
-        hidden: bool,
-    ) -> StepOutput:
+    def step(self, tokens: Tensor, batch: RaggedBatch, hidden: bool) -> StepOutput:
         with eval_mode(self._model):
             output = self._model(
                 input_ids=batch.spread(tokens),  # (R) -> (I,G)
-                position_ids=batch.spread(positions),
+                position_ids=batch.spread(batch.positions),
                 attention_mask=batch.mask,
-                past_key_values=_SharedCache(batch, self._shape.layers),
+                past_key_values=_SharedCache(batch, self.shape.layers),
                 use_cache=True,
                 output_hidden_states=hidden,
             )
         states = output.hidden_states if hidden else ()
         rows = [batch.gather(part) for part in (output.logits, *states)]  # (I,G,...) -> (R,...)
-        logits, *others = rows if order is None else [part[order] for part in rows]
+        logits, *others = rows if batch.order is None else [part[batch.order] for part in rows]
         return StepOutput(logits.float(), tuple(others))
 
     @override

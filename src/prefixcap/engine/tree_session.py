@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from prefixcap.engine.base_session import BaseSession, generations
 from prefixcap.engine.kv_cache import KVCache
-from prefixcap.engine.network import Network, StepOutput, concatenated, require_hidden
+from prefixcap.engine.network import Network, StepOutput, concatenated
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch, additive_mask
-from prefixcap.engine.token_trees import generations
 from prefixcap.engine.top_tokens import RankingSession, TopTokens, top_tokens_of
 from prefixcap.interfaces.session import SessionOptions
 
@@ -33,7 +33,7 @@ _STEPS_AHEAD = 8
 _NONE: Ints = np.zeros(0, np.int64)
 
 
-class TreeSession(RankingSession):
+class TreeSession(BaseSession, RankingSession):
     """A session that stores each prefix once, and moves no keys when rows are reordered.
 
     All rows of an image attend to one pool of columns, each through a mask of its ancestors (the
@@ -53,25 +53,18 @@ class TreeSession(RankingSession):
         self, network: Network, prefix: Tensor, options: SessionOptions, *, prepended: int = 0
     ) -> None:
         shape = network.shape
+        prefix = prefix.detach().to(shape.device, shape.dtype)
+        super().__init__(prefix, options, shape.vocab_size, prepended)
         self._network = network
-        self._prefix = prefix.detach().to(shape.device, shape.dtype)
-        self._capacity = options.images_at_once(len(prefix))
         self._rows_per_image = options.rows_per_image
-        self._hidden_states = options.hidden_states
-        self._prepended = prepended
-        self._next = 0
-        self._cache = KVCache(
-            shape.layers, self._capacity, shape.heads, shape.width, shape.dtype, shape.device
-        )
+        self._cache = KVCache(shape, self._capacity)
         # The image in each slot; -1 if the slot is free.
         self._slot_images: Ints = np.full(self._capacity, -1, np.int64)
         # For each row: its image's slot, its number of tokens, and the columns it sees (R,C).
         self._slots: Ints = np.zeros(0, np.int64)
         self._ages: Ints = np.zeros(0, np.int64)
         self._seen = np.zeros((0, prefix.shape[1]), np.bool_)
-        self._output = StepOutput(torch.zeros(0, 0, device=shape.device))
         self._logits: Tensor | None = None
-        self._prefix_states = self._prefix[:0]
 
     @property
     @override
@@ -87,24 +80,9 @@ class TreeSession(RankingSession):
         return self._logits
 
     @property
-    @override
-    def waiting(self) -> int:
-        return len(self._prefix) - self._next
-
-    @property
     def columns(self) -> int:
         """C, the number of columns of each live image in every layer, P of them its prefix."""
         return self._seen.shape[1]
-
-    @override
-    def hidden(self) -> tuple[Tensor, ...]:
-        require_hidden(self._hidden_states)
-        return self._output.hidden
-
-    @override
-    def prefix_hidden(self) -> Tensor:
-        require_hidden(self._hidden_states)
-        return self._prefix_states[:, self._prepended :]
 
     @override
     @torch.inference_mode()
@@ -207,12 +185,10 @@ class TreeSession(RankingSession):
         """
         # Rows of one image next to each other, so that a full grid is a view of them.
         order = np.argsort(self._slots[kept:], kind="stable")
-        batch = self._lay_out(order, kept, children)
-        positions = self._tensor(self._prefix.shape[1] + self._ages[kept:][order] - 1)
-        tokens, back = tokens.to(self._prefix.device), None
-        if (order[1:] < order[:-1]).any():
-            tokens, back = tokens[self._tensor(order)], self._tensor(np.argsort(order))
-        return self._network.step(tokens, positions, batch, back, self._hidden_states)
+        batch, tokens = self._lay_out(order, kept, children), tokens.to(self._prefix.device)
+        if batch.order is not None:
+            tokens = tokens[self._tensor(order)]
+        return self._network.step(tokens, batch, self._hidden_states)
 
     def _put(self, output: StepOutput) -> None:
         self._output, self._logits = output, None
@@ -258,6 +234,7 @@ class TreeSession(RankingSession):
         mask[places] = seen
         return RaggedBatch(
             cache=self._cache,
+            positions=self._tensor(self._prefix.shape[1] + self._ages[kept:][order] - 1),
             targets=self._tensor(slots * self._cache.columns + columns),
             places=None if len(slots) == images * max_rows else self._tensor(places),
             shape=(images, max_rows),
@@ -265,6 +242,7 @@ class TreeSession(RankingSession):
             mask=additive_mask(
                 self._tensor(mask).view(images, 1, max_rows, width), self._prefix.dtype
             ),
+            order=self._tensor(inverse) if (order[1:] < order[:-1]).any() else None,
         )
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
