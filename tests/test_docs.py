@@ -58,17 +58,17 @@ def missing_rows(text: str, components: list[type[Component]]) -> list[str]:
     return [row(c) for c in components if row(c) not in by_kind.get(c.kind, "")]
 
 
-def test_every_config_class_and_setting_stands_in_the_reference() -> None:
+def test_every_config_class_and_setting_is_in_the_reference() -> None:
     assert missing_rows(page("reference.md"), BUILT_IN) == []
 
 
-def test_the_reference_has_no_component_that_is_gone() -> None:
+def test_the_reference_has_no_unknown_component() -> None:
     known = {row(component) for component in BUILT_IN}
     written = re.findall(r"^\| `[a-z0-9-]+` \| `[A-Z]\w+` \| .*\|$", page("reference.md"), re.M)
     assert [line for line in written if line not in known] == []
 
 
-def test_a_missing_setting_is_seen() -> None:
+def test_a_missing_setting_is_detected() -> None:
     text = page("reference.md").replace("`epsilon=", "`gone=")
     assert any("epsilon" in line for line in missing_rows(text, BUILT_IN))
 
@@ -78,7 +78,7 @@ def test_every_kind_has_a_section_in_the_reference(kind: str) -> None:
     assert f"### `{kind}`" in page("reference.md")
 
 
-def test_every_hook_stands_in_the_reference_and_the_tutorial() -> None:
+def test_every_hook_is_in_the_reference_and_the_tutorial() -> None:
     hooks = [name for name in vars(hookspecs) if name.startswith("prefixcap_")]
     assert hooks
     for name in hooks:
@@ -87,24 +87,24 @@ def test_every_hook_stands_in_the_reference_and_the_tutorial() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(prefixcap._HOMES))
-def test_every_public_name_stands_in_the_reference(name: str) -> None:
+def test_every_public_name_is_in_the_reference(name: str) -> None:
     assert f"::: prefixcap.{prefixcap._HOMES[name]}.{name}\n" in page("reference.md")
 
 
-def test_every_name_that_the_reference_shows_is_there() -> None:
+def test_every_name_in_the_reference_exists() -> None:
     for path in re.findall(r"^::: (\S+)$", page("reference.md"), re.MULTILINE):
         module, _, name = path.rpartition(".")
         assert hasattr(import_module(module), name), path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_kits_page_states_every_rule_like_the_code(kind: str) -> None:
+def test_the_kits_page_states_every_rule(kind: str) -> None:
     text = page("conformance.md")
     for rule in rules_for(kind):
         assert f"| `{rule.name}` | {rule.requirement} |" in text
 
 
-def test_the_kits_page_has_no_rule_that_is_gone() -> None:
+def test_the_kits_page_has_no_unknown_rule() -> None:
     known = {(rule.name, rule.requirement) for kind in KINDS for rule in rules_for(kind)}
     written = re.findall(r"^\| `([a-z-]+)` \| (.*\.) \|$", page("conformance.md"), re.M)
     assert len(written) >= len(known)
@@ -120,7 +120,7 @@ def test_the_kits_page_has_no_rule_that_is_gone() -> None:
         "tests/test_epsilon_greedy.py",
     ],
 )
-def test_the_plugin_tutorial_shows_the_example_as_it_is(path: str) -> None:
+def test_the_plugin_tutorial_shows_the_example_files(path: str) -> None:
     text = (EXAMPLE / path).read_text(encoding="utf-8")
     language = "toml" if path.endswith("toml") else "python"
     assert f"```{language}\n{text}```" in page("plugins.md")
@@ -156,7 +156,7 @@ def test_the_tree_on_the_architecture_page_has_every_folder_of_the_source() -> N
 
 
 @pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lambda path: path.stem)
-def test_links_between_pages_lead_somewhere(path: Path) -> None:
+def test_links_between_pages_resolve(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+\.md)", text):
         assert (path.parent / target).is_file(), f"{path.name} links to {target}"

@@ -63,12 +63,12 @@ def test_blocks_run(page: Path, tmp_path: Path) -> None:
             assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
 
 
-def test_a_failing_block_is_seen() -> None:
+def test_a_failing_block_is_detected() -> None:
     page = "```console\n$ false\n```\n"
     (block,) = blocks(page)
     assert subprocess.run(block.commands()[0], check=False).returncode == 1
 
 
-def test_a_block_is_left_out_only_with_a_reason() -> None:
+def test_a_block_is_skipped_only_with_a_reason() -> None:
     page = "<!-- not run: needs a GPU -->\n```console\n$ false\n```\n```console\n$ true\n```\n"
     assert [block.text for block in blocks(page)] == ["$ true\n"]

@@ -58,7 +58,7 @@ def test_no_folder_is_crowded() -> None:
     assert {folder: files for folder, files in count.items() if files > LARGEST_FOLDER} == {}
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_there_are_no_import_cycles() -> None:
     def is_own_folder(name: str, other: str) -> bool:
         family = name.split(".")[:2]
         return name.startswith("prefixcap_decoders.") and other.split(".")[:2] == family
@@ -70,5 +70,5 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     assert cycle(graph) == []
 
 
-def test_a_cycle_is_noticed() -> None:
+def test_a_cycle_is_detected() -> None:
     assert cycle({"a": {"b"}, "b": {"a"}}) == ["a", "b", "a"]

@@ -43,7 +43,7 @@ def test_one_object_on_standard_output(shell: Shell, world: World, tmp_path: Pat
     assert "captioning mlp-p2-full-s0-beam" in err
 
 
-def test_what_a_run_folder_holds(study: Path) -> None:
+def test_the_content_of_a_run_folder(study: Path) -> None:
     assert json.loads((study / "config.json").read_text())["prefix_lengths"] == [2]
     (model,) = [path for path in (study / "models").iterdir() if path.name != ".locks"]
     assert model.name.startswith("linear-p2-full-s0-")
@@ -81,7 +81,7 @@ def test_a_study_of_one_model_is_loaded_by_its_own_folder(study: Path) -> None:
     assert found.prefixer.state_dict().keys() == expected.prefixer.state_dict().keys()
 
 
-def test_the_correction_is_kept_with_the_study(
+def test_the_correction_is_saved_with_the_study(
     shell: Shell, world: World, study: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "copy"
@@ -100,7 +100,7 @@ def test_the_correction_is_kept_with_the_study(
     assert (status, "--correction cannot be 'home'; did you mean 'holm'?" in err) == (2, True)
 
 
-def test_a_data_set_without_a_split_to_test_by_is_said(
+def test_a_data_set_without_a_test_split_gets_a_warning(
     shell: Shell, world: World, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -170,7 +170,7 @@ def test_another_decoder_metric_or_mapper_costs_only_itself(
     assert work("--max-new-tokens", "5") == mapped | {"decoded_images": 16, "scored_metrics": 4}
 
 
-def test_a_changed_data_set_is_encoded_and_trained_anew(
+def test_a_changed_data_set_is_encoded_and_trained_again(
     shell: Shell, world: World, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
@@ -207,7 +207,7 @@ def test_a_dry_run_counts_and_writes_nothing(shell: Shell, world: World, study: 
     assert sorted(study.rglob("*")) == before
 
 
-def test_a_dry_run_of_a_new_study_tells_the_time_by_those_beside_it(
+def test_a_dry_run_of_a_new_study_estimates_from_neighbouring_studies(
     shell: Shell, world: World, study: Path, tmp_path: Path
 ) -> None:
     words = [*world.bench, "--dry-run"]

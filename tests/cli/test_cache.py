@@ -37,7 +37,7 @@ def states(found: dict[str, Any]) -> dict[str, list[str]]:
     return by_state
 
 
-def test_what_the_study_does_not_use_can_go(shell: Shell, world: World, folder: Path) -> None:
+def test_unused_artifacts_are_deleted(shell: Shell, world: World, folder: Path) -> None:
     whole = listed(shell, folder)
     everything = ["features"] * 3 + ["models"] + ["cells"] * 2 + ["baselines"] * 4
     assert states(whole) == {"used": everything}
@@ -73,7 +73,7 @@ def test_what_the_study_does_not_use_can_go(shell: Shell, world: World, folder: 
     assert set(json.loads(out)["work"].values()) == {0}
 
 
-def test_a_study_file_says_what_is_kept(
+def test_a_study_file_decides_what_is_used(
     shell: Shell, world: World, folder: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "study.toml"
@@ -116,7 +116,7 @@ def test_the_users_cache(shell: Shell, tmp_path: Path, monkeypatch: pytest.Monke
         (["nowhere"], "nowhere: there is no such folder"),
     ],
 )
-def test_what_does_not_fit(shell: Shell, words: list[str], sentence: str) -> None:
+def test_invalid_combinations_of_options(shell: Shell, words: list[str], sentence: str) -> None:
     status, _, err = shell("cache", *words)
     assert status == 2
     assert sentence in err

@@ -11,7 +11,7 @@ from cli_world import World
 Shell = Callable[..., tuple[int, str, str]]
 
 
-def test_features_give_an_object_a_line(shell: Shell, study: Path, world: World) -> None:
+def test_features_give_one_object_per_line(shell: Shell, study: Path, world: World) -> None:
     features = world.data / "features.npy"
     words = ["caption", "--run", study, "--features", features, "--decoder", "beam", "--n", "3"]
     status, out, _ = shell(*words, "--max-new-tokens", "4", "--json")
@@ -41,7 +41,7 @@ def test_safetensors_and_npy_give_the_same(
     assert one.splitlines()[2].startswith("2: ")
 
 
-def test_the_seed_decides_what_is_drawn(shell: Shell, study: Path, world: World) -> None:
+def test_captions_depend_on_the_seed(shell: Shell, study: Path, world: World) -> None:
     features = world.data / "features.npy"
     words = ["caption", "--run", study, "--features", features, "--decoder", "top-p"]
     answers = [shell(*words, "--seed", seed)[1] for seed in (1, 1, 2)]
@@ -63,7 +63,7 @@ def test_images_through_an_encoder(shell: Shell, world: World, tmp_path: Path) -
     assert [json.loads(line)["image"] for line in out.splitlines()] == [str(i) for i in images]
 
 
-def test_rows_may_have_names(shell: Shell, study: Path, world: World, tmp_path: Path) -> None:
+def test_rows_can_have_ids(shell: Shell, study: Path, world: World, tmp_path: Path) -> None:
     features, ids = world.data / "features.npy", tmp_path / "ids.txt"
     count = len(np.load(features))
     ids.write_text("".join(f"{number}.jpg\n" for number in range(count)))

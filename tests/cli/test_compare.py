@@ -47,7 +47,7 @@ def rows(out: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_a_studys_table_has_its_seeds_in_one_line(shell: Shell, seeds: Path) -> None:
+def test_a_studys_table_pools_seeds_in_one_row(shell: Shell, seeds: Path) -> None:
     status, out, _ = shell("compare", seeds)
     assert status == 0
     header, _, *body = rows(out)
@@ -64,7 +64,7 @@ def test_a_studys_table_has_its_seeds_in_one_line(shell: Shell, seeds: Path) -> 
     assert found["entries"][0]["seeds"] == [0, 1]
 
 
-def test_two_lines_of_a_study(shell: Shell, seeds: Path) -> None:
+def test_two_rows_of_a_study(shell: Shell, seeds: Path) -> None:
     status, out, _ = shell("compare", f"{seeds}::greedy", "::top-p")
     assert status == 0
     assert f"A: {seeds}::linear P=2 greedy (2 seeds)" in out
@@ -89,7 +89,7 @@ def test_two_lines_of_a_study(shell: Shell, seeds: Path) -> None:
     assert score["p"] == pytest.approx(kept["p"][0], rel=1e-5)
 
 
-def test_one_seed_and_a_baseline_are_lines_too(shell: Shell, seeds: Path) -> None:
+def test_one_seed_and_a_baseline_are_rows_too(shell: Shell, seeds: Path) -> None:
     status, out, _ = shell("compare", f"{seeds}::greedy seed=1", "::constant", "--images", "1")
     assert status == 0
     assert "linear P=2 greedy seed 1\n" in out
@@ -98,7 +98,7 @@ def test_one_seed_and_a_baseline_are_lines_too(shell: Shell, seeds: Path) -> Non
     assert 1 <= out.count("  reference: ") <= 2
 
 
-def test_two_studies_are_compared_line_by_line(
+def test_two_studies_are_compared_row_by_row(
     shell: Shell, world: World, seeds: Path, study: Path
 ) -> None:
     status, out, _ = shell("compare", f"{seeds}::seed=0", study)
@@ -155,7 +155,7 @@ def test_files_of_predictions_without_references(shell: Shell, tmp_path: Path, s
     assert (status, "a study has its own" in err) == (2, True)
 
 
-def test_other_images_are_refused_unless_the_common_ones_are_wanted(
+def test_different_images_are_refused_without_common(
     shell: Shell, tmp_path: Path, seeds: Path
 ) -> None:
     one, two = write(tmp_path / "one.jsonl"), write(tmp_path / "two.jsonl", 2, images=20)
@@ -223,7 +223,7 @@ def test_wrong_names_are_sentences(shell: Shell, seeds: Path, tmp_path: Path) ->
     )
 
 
-def test_an_unfinished_study_says_so(shell: Shell, seeds: Path, tmp_path: Path) -> None:
+def test_an_unfinished_study_has_a_note(shell: Shell, seeds: Path, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "copy"

@@ -70,7 +70,7 @@ def refused(shell: Shell, *words: object) -> str:
     ],
     ids=" ".join,
 )
-def test_bad_words_get_a_sentence(
+def test_bad_arguments_get_a_sentence(
     shell: Shell,
     words: list[str],
     sentence: str,
@@ -193,7 +193,7 @@ def test_no_space_on_the_disk(
     assert json.loads(out)["work"]["decoded_images"] == 0
 
 
-def test_a_keyboard_interrupt_tells_how_to_resume(
+def test_a_keyboard_interrupt_explains_how_to_resume(
     shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:

@@ -8,7 +8,7 @@ import pytest
 from prefixcap.cli.progress import Bars, Lines, reporter
 
 
-def test_lines_say_what_how_much_the_rate_and_the_time_left(
+def test_lines_have_title_progress_rate_and_time_left(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Lines(every=0).task("encoding", 4, "images") as task:
@@ -29,7 +29,7 @@ def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_step_that_nobody_timed_says_no_rate(
+def test_an_untimed_step_has_no_rate(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Lines(every=0).task("training", 1, "steps") as task:

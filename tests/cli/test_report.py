@@ -78,7 +78,7 @@ def test_the_study_file_of_the_page_gives_the_study_again(
     assert set(json.loads(out)["work"].values()) == {0}
 
 
-def test_json_says_what_was_written(graded: Path, shell: Shell, tmp_path: Path) -> None:
+def test_json_lists_the_written_files(graded: Path, shell: Shell, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     warnings = json.loads((graded / "scores.json").read_text())["warnings"]
     status, out, _ = shell("report", graded, "--out", page, "--images", 3, "--json")
@@ -161,7 +161,7 @@ def test_the_correction_is_that_of_the_study(edited: Callable[..., Path], shell:
         assert f"paired bootstrap, {name} over 15 pairs" in page.read_text("utf-8")
 
 
-def test_warnings_of_the_study_are_said(edited: Callable[..., Path], shell: Shell) -> None:
+def test_warnings_of_the_study_are_shown(edited: Callable[..., Path], shell: Shell) -> None:
     folder = edited("scores.json", lambda data: data.update(warnings=["warning: 2 are the same"]))
     status, out, _ = shell("report", folder, "--images", 0, "--json")
     assert status == 0
@@ -174,7 +174,7 @@ def test_warnings_of_the_study_are_said(edited: Callable[..., Path], shell: Shel
         assert "Warning: 2 are the same." in (report / "tables" / name).read_text()
 
 
-def test_a_score_of_single_seeds_is_not_what_a_report_is_read_by(
+def test_a_score_of_some_seeds_only_is_not_the_main_score(
     edited: Callable[..., Path], shell: Shell
 ) -> None:
     folder = edited("scores.json", lambda data: data["rows"][0]["scores"].update(Rare=1.0))
@@ -186,9 +186,7 @@ def test_a_score_of_single_seeds_is_not_what_a_report_is_read_by(
     assert "Rare" in (folder / "report" / "tables" / "seeds.csv").read_text()
 
 
-def test_files_that_are_broken_or_gone_leave_gaps(
-    world: World, shell: Shell, tmp_path: Path
-) -> None:
+def test_broken_or_missing_files_leave_gaps(world: World, shell: Shell, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(world.data, data)
     (data / "images" / "test-0.png").unlink()
@@ -205,7 +203,7 @@ def test_files_that_are_broken_or_gone_leave_gaps(
     assert [image["picture"] is None for image in images] == [True, True, *[False] * 6]
 
 
-def test_what_is_no_study_is_said(study: Path, shell: Shell, tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_an_error(study: Path, shell: Shell, tmp_path: Path) -> None:
     status, _, err = shell("report", tmp_path / "gone")
     assert (status, err) == (2, f"prefixcap: {tmp_path / 'gone'}: there is no such folder\n")
     (model,) = (study / "models").glob("linear-*")
@@ -214,6 +212,6 @@ def test_what_is_no_study_is_said(study: Path, shell: Shell, tmp_path: Path) -> 
     assert "holds a single model, not a study" in err
 
 
-def test_bench_says_how_to_get_a_report(study: Path, world: World, shell: Shell) -> None:
+def test_bench_explains_how_to_get_a_report(study: Path, world: World, shell: Shell) -> None:
     words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", study]
     assert f"report: prefixcap report {study}" in shell(*words)[1]

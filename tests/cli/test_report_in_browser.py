@@ -195,7 +195,7 @@ def test_texts_begin_on_the_side_of_their_language(opened: Any) -> None:
         assert item.get_attribute("dir") == "auto", selector
 
 
-def test_every_region_has_a_name_of_its_own(opened: Any) -> None:
+def test_every_region_has_a_unique_name(opened: Any) -> None:
     for summary in opened.find_elements(
         "css selector", "#gallery .gallery > li > details > summary"
     ):
@@ -206,7 +206,7 @@ def test_every_region_has_a_name_of_its_own(opened: Any) -> None:
     assert len(set(names)) == len(names) > 8
 
 
-def test_the_chosen_button_is_seen_in_forced_colours(opened: Any) -> None:
+def test_the_chosen_button_is_visible_in_forced_colours(opened: Any) -> None:
     forced = {"features": [{"name": "forced-colors", "value": "active"}]}
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", forced)
     script = """const spans = document.querySelectorAll("input[name=theme] + span");
@@ -258,7 +258,7 @@ def test_without_scripts_all_rows_and_no_controls_are_shown(browser: Any, page: 
         browser.get_log("browser")  # files are strangers to a file without scripts, which it logs
 
 
-def test_the_gallery_is_sorted_by_where_two_cells_differ_most(sized: Any, page: Path) -> None:
+def test_the_gallery_is_sorted_by_difference(sized: Any, page: Path) -> None:
     opened, data = sized, gallery_data(page)
     baseline = data["cells"].index("constant caption")
     choose(opened, "first", "0")

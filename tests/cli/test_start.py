@@ -40,7 +40,7 @@ def test_answers_without_a_heavy_library(words: list[str]) -> None:
     assert heavy_after(words) == []
 
 
-def test_help_asks_plugins_for_commands_only() -> None:
+def test_help_loads_commands_only() -> None:
     code = (
         "import sys; from prefixcap.cli import main; main(['--help']); "
         "sys.exit(any('configs' in name or 'config' in name.split('.') for name in sys.modules))"

@@ -67,7 +67,7 @@ def test_a_captioner_is_trained_captions_and_is_scored() -> None:
     assert {"Length", "Distinct_1"} <= set(scores.values)
 
 
-def test_what_a_notebook_shows_is_short() -> None:
+def test_reprs_are_short() -> None:
     data, encoder = (
         prefixcap.Scenes(train=24, val=6, test=8).build(),
         "<CLIPEncoder: features (256)>",
@@ -88,7 +88,7 @@ def test_an_unknown_spec_is_named() -> None:
         prefixcap.Study(training="epoch=1")
 
 
-def test_every_public_name_is_there_and_listed() -> None:
+def test_every_public_name_exists_and_is_listed() -> None:
     for name in prefixcap._HOMES:
         assert getattr(prefixcap, name) is not None
         assert name in dir(prefixcap)

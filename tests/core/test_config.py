@@ -64,7 +64,7 @@ def test_settings_are_keywords_and_cannot_be_changed() -> None:
         Limits().low = 2.0  # type: ignore[misc]
 
 
-def test_every_kind_is_found_under_its_own_name() -> None:
+def test_every_kind_is_registered_under_its_name() -> None:
     assert all(base.kind == kind for kind, base in KINDS.items())
     kinds = {"encoder", "mapper", "lm", "tuning", "decoder", "dataset", "metric"}
     assert set(KINDS) == kinds

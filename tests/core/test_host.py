@@ -204,7 +204,7 @@ def test_a_plugin_may_have_commands_only(site: Path) -> None:
     assert list(added("mine").commands) == ["make-tea"]
 
 
-def test_asking_for_commands_asks_for_no_components(site: Path) -> None:
+def test_loading_commands_loads_no_components(site: Path) -> None:
     install(site, "mine", GOOD.replace("NAME", "mine-good"))
     assert {p.components for p in host.installed(components=False)} == {()}
 

@@ -110,7 +110,7 @@ def test_an_error_without_a_sentence_is_a_problem_too(error: type[Exception]) ->
     assert (result.ok, result.problem) == (False, error.__name__)
 
 
-def test_a_rule_is_left_out_with_its_reason() -> None:
+def test_a_rule_is_skipped_with_its_reason() -> None:
     case = Case(config=TwistedDecoder(twist="needs stop"), without={"no-stop": "it needs one"})
     result = run_rule(case, "no-stop")
     assert (result.ok, result.left_out) == (True, "it needs one")
@@ -129,7 +129,7 @@ def test_a_rule_is_left_out_with_its_reason() -> None:
         ({"no-stop": ""}, "without: give a reason for leaving out the rule 'no-stop'"),
     ],
 )
-def test_only_known_rules_are_left_out_and_with_a_reason(
+def test_only_known_rules_are_skipped_and_with_a_reason(
     without: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(PrefixcapError) as caught:
@@ -201,7 +201,7 @@ def test_a_metric_with_lower_is_better_must_be_lower_if_right() -> None:
     assert result.problem.endswith("if wrong, and lower is better")
 
 
-def test_shapes_that_a_mapper_refuses_are_left_out_unless_it_refuses_all() -> None:
+def test_shapes_that_a_mapper_refuses_are_skipped_unless_it_refuses_all() -> None:
     @attrs.frozen(kw_only=True)
     class Wide(TwistedMapper):
         """Takes wide embeddings only.

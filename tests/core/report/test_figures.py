@@ -18,7 +18,9 @@ POINTS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12)
 
 
 @given(POINTS)
-def test_the_frontier_is_what_nothing_beats(points: list[tuple[int, int, int]]) -> None:
+def test_the_frontier_has_the_rows_that_no_other_dominates(
+    points: list[tuple[int, int, int]],
+) -> None:
     cells = [ReportRow(id=str(number), label="") for number in range(len(points))]
     measures = [
         Measure(str(axis), {str(n): float(point[axis]) for n, point in enumerate(points)})
@@ -44,7 +46,7 @@ def test_smoothing_keeps_the_mean_and_the_order(values: list[float], points: int
     assert 0 < places[0] <= places[-1] < 1
 
 
-def test_files_are_what_they_are_called_and_the_same_every_time(content: Content) -> None:
+def test_files_have_their_format_and_are_reproducible(content: Content) -> None:
     for figure in figures(content).values():
         assert figure.file("pdf").startswith(b"%PDF-")
         assert figure.file("svg") == figure.file("svg")
@@ -68,7 +70,7 @@ def test_an_axis_of_speed_has_plain_numbers(content: Content) -> None:
     assert ">100<" in text
 
 
-def test_a_legend_is_left_out_where_it_would_be_longer_than_the_figure(content: Content) -> None:
+def test_a_legend_longer_than_the_figure_is_omitted(content: Content) -> None:
     def of(count: int) -> Content:
         first = content.rows[0]
         cells = [attrs.evolve(first, id=f"c{n}", decoder=f"decoder {n}") for n in range(count)]
@@ -81,7 +83,7 @@ def test_a_legend_is_left_out_where_it_would_be_longer_than_the_figure(content: 
     assert [svg.count("decoder 7<") for svg in few.svgs()] == [1]
 
 
-def test_where_more_is_not_better_the_score_has_no_frontier(content: Content) -> None:
+def test_a_score_without_a_direction_has_no_frontier(content: Content) -> None:
     neutral = attrs.evolve(content, higher_is_better=False)
     found = figures(neutral)["frontier"]
     assert [panel.title for panel in found.panels] == ["Distinct_2 against captions/s"]
@@ -89,7 +91,7 @@ def test_where_more_is_not_better_the_score_has_no_frontier(content: Content) ->
     assert "frontier" not in figures(alone)
 
 
-def test_many_decoders_are_told_apart_by_colour_and_marker() -> None:
+def test_many_decoders_are_distinguished_by_colour_and_marker() -> None:
     names, kinds = [f"decoder {n}" for n in range(24)], ["mlp", "transformer"]
     looks = Looks(names, kinds)
     seen = {(looks.color(name), looks.shape(kind, name)) for name in names for kind in kinds}

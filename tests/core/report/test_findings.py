@@ -7,7 +7,7 @@ from prefixcap.report.content import TIED, Content
 from prefixcap.report.findings import sentences
 
 
-def test_the_best_what_ties_with_it_and_what_needs_no_model(content: Content) -> None:
+def test_the_best_row_its_ties_and_the_baselines(content: Content) -> None:
     first, ties, baseline = sentences(content, 1)
     label = content.rows[3].label
     assert first == (
@@ -21,7 +21,7 @@ def test_the_best_what_ties_with_it_and_what_needs_no_model(content: Content) ->
     )
 
 
-def test_of_a_score_of_which_more_is_not_better_the_highest_is_told(content: Content) -> None:
+def test_a_score_without_a_direction_names_the_highest_row(content: Content) -> None:
     rows = [
         attrs.evolve(row, scores={"CIDEr": row.scores["CIDEr"]}, marks={}) for row in content.rows
     ]

@@ -71,11 +71,11 @@ NAMES = ["Length", "CIDEr", "SPICE"]
 
 
 @pytest.mark.parametrize("score", ["cider", "CIDEr", "CIDER", None])
-def test_a_score_is_found_whatever_its_case(score: str | None) -> None:
+def test_the_case_of_a_score_does_not_matter(score: str | None) -> None:
     assert _quality(score, [cell(0, "Length", "CIDEr")], NAMES) == "CIDEr"
 
 
-def test_the_report_is_read_by_a_score_that_a_cell_has_for_all_seeds() -> None:
+def test_the_main_score_exists_for_all_seeds_of_a_cell() -> None:
     cells = [cell(0, "Length"), cell(1, "CIDEr", baseline=True)]
     assert _quality(None, cells, NAMES) == "Length"
     with pytest.raises(
@@ -87,7 +87,7 @@ def test_the_report_is_read_by_a_score_that_a_cell_has_for_all_seeds() -> None:
         _quality(None, [cell(0), cell(1, "CIDEr", baseline=True)], NAMES)
 
 
-def test_a_measure_of_diversity_is_not_set_against_another() -> None:
+def test_two_measures_of_diversity_are_not_compared() -> None:
     names = ["Distinct_1", "Distinct_2", "CIDEr"]
     assert _diversity(names, "CIDEr") == "Distinct_2"
     assert _diversity(names, "Distinct_1") == "Distinct_1"
@@ -99,7 +99,7 @@ def test_a_warning_is_a_sentence(text: str) -> None:
     assert _sentence(text) == "Warning: too few."
 
 
-def test_the_correction_is_the_studys_unless_given(tmp_path: Path) -> None:
+def test_the_correction_defaults_to_the_studys(tmp_path: Path) -> None:
     def study(**config: str) -> SavedStudy:
         rest = {"rows": [], "baselines": [], "cells": {}, "images": [], "skipped": []}
         return SavedStudy(folder=tmp_path, config=config, complete=True, **rest)  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ def test_nothing_is_fetched(text: str) -> None:
     assert not re.search(r"@import|url\(\s*['\"]?(?!#)", text)
 
 
-def test_ids_are_unique_and_links_lead_somewhere(text: str) -> None:
+def test_ids_are_unique_and_links_resolve(text: str) -> None:
     elements = Elements(text)
     ids = Counter(found["id"] for _, found in elements.found if found.get("id"))
     assert max(ids.values()) == 1
@@ -77,7 +77,7 @@ def test_ids_are_unique_and_links_lead_somewhere(text: str) -> None:
         assert "".join(target) in ids
 
 
-def test_figures_say_what_they_show_and_take_the_colours_of_the_page(text: str) -> None:
+def test_figures_have_descriptions_and_the_colours_of_the_page(text: str) -> None:
     drawn = re.findall(r"<svg xmlns.*?</svg>", text, re.S)
     assert len(drawn) == 2 + 3 + 1  # two mappers, three pairs of measures, one mapper trained
     for figure in drawn:
@@ -87,7 +87,7 @@ def test_figures_say_what_they_show_and_take_the_colours_of_the_page(text: str) 
         assert not colours, colours
 
 
-def test_the_data_of_the_gallery_is_what_it_was(content: Content, hostile: str) -> None:
+def test_the_data_of_the_gallery_round_trips(content: Content, hostile: str) -> None:
     assert content.gallery is not None
     written = as_json(content.gallery)
     assert "<" not in written
@@ -102,7 +102,7 @@ def test_the_data_of_the_gallery_is_what_it_was(content: Content, hostile: str) 
     assert data["scores"] == {"CIDEr": [[0.1, 0.2], None, [0.0, 0.5]]}
 
 
-def test_a_large_gallery_says_what_it_takes(content: Content) -> None:
+def test_a_large_gallery_has_a_note_on_its_size(content: Content) -> None:
     assert content.gallery is not None
     large = {**content.gallery.images[0], "picture": "data:," + "x" * 12_000_000}
     gallery = attrs.evolve(content.gallery, images=[large], total=1)
@@ -119,12 +119,12 @@ def test_a_small_gallery_does_not(text: str) -> None:
     assert "MB of this page" not in text
 
 
-def test_the_theme_is_there_before_anything_is_painted(text: str) -> None:
+def test_the_theme_is_set_before_the_first_paint(text: str) -> None:
     head = text.partition("</head>")[0]
     assert head.index('localStorage.getItem("prefixcap-theme")') < head.index("<style>")
 
 
-def test_warnings_stand_at_the_top_before_other_notes(content: Content, hostile: str) -> None:
+def test_warnings_come_before_other_notes(content: Content, hostile: str) -> None:
     warned = attrs.evolve(content, warnings=[f"Warning: {hostile}."], notes=["Something is gone."])
     text = page(warned, UNDRAWN).partition("<nav")[0]
     said = [each for each in Elements(text).texts if each.strip()]
@@ -139,7 +139,7 @@ def test_the_shell_reads_the_folder_as_one_word(content: Content) -> None:
         assert shlex.split(line)[len(command.split()) :] == ["runs/a b; rm -rf x"]
 
 
-def test_nothing_is_better_where_more_is_not(content: Content) -> None:
+def test_a_score_without_a_direction_has_no_better_row(content: Content) -> None:
     assert "the row is better" in page(content, figures(content))
     neutral = attrs.evolve(
         content,
@@ -161,13 +161,13 @@ def unmarked(rows: Sequence[ReportRow]) -> list[ReportRow]:
     return [attrs.evolve(row, marks={}) for row in rows]
 
 
-def test_the_differences_say_where_their_intervals_are(text: str) -> None:
+def test_the_differences_link_to_their_intervals(text: str) -> None:
     assert "<code>differences.csv</code>" in text
     headings = [found for found in Elements(text).all("th") if found.get("title")]
     assert "nearest training image" in [found["title"] for found in headings]
 
 
-def test_landmarks_have_names_of_their_own(text: str) -> None:
+def test_landmarks_have_unique_names(text: str) -> None:
     titles = dict(re.findall(r'<h2 id="([^"]+)">([^<]+)<', text))
     names = [
         titles.get(found.get("aria-labelledby"), found.get("aria-label"))
@@ -199,13 +199,13 @@ def test_old_browsers_get_the_light_colours() -> None:
     assert len(light) == 17
 
 
-def test_sections_without_content_are_left_out(content: Content) -> None:
+def test_sections_without_content_are_omitted(content: Content) -> None:
     bare = attrs.evolve(content, pairs={}, curves=[], gallery=None, rows=content.rows[:1])
     ids = {found.get("id") for found in Elements(page(bare, figures(bare))).all("section")}
     assert ids == {"table", "prefix-length", "reproduce"}
 
 
-def test_marks_are_said_and_not_only_seen(text: str) -> None:
+def test_marks_are_accessible_to_screen_readers(text: str) -> None:
     assert text.count('<span class="visually-hidden"> (best)</span>') == 1
     assert text.count('<span class="visually-hidden"> (tied)</span>') == 1
 

@@ -58,7 +58,7 @@ def test_a_study_has_no_picture_of_a_file_that_is_truncated_or_missing(tmp_path:
     "error",
     [OSError(), SyntaxError(), ValueError(), PrefixcapError(), Image.DecompressionBombError()],
 )
-def test_whatever_an_opener_raises_it_is_no_picture(error: Exception) -> None:
+def test_any_error_of_an_opener_gives_no_picture(error: Exception) -> None:
     def opener() -> Image.Image:
         raise error
 
@@ -77,7 +77,7 @@ def test_files_are_closed(tmp_path: Path) -> None:
         assert getattr(opened[-1], "fp", None) is None
 
 
-def test_a_thumbnail_leaves_its_picture_as_it_was() -> None:
+def test_a_thumbnail_does_not_change_its_picture() -> None:
     large = NOISE.resize((800, 600))
     source, size = thumbnail(large)
     assert source.startswith("data:image/webp;base64,")
@@ -94,7 +94,7 @@ def grid(path: Path, *openers: Callable[[], Image.Image]) -> bool:
     return draw(path, examples, captions, {"cell": "greedy"})
 
 
-def test_the_grid_leaves_out_what_cannot_be_read(tmp_path: Path) -> None:
+def test_the_grid_omits_unreadable_images(tmp_path: Path) -> None:
     bad = truncated(tmp_path / "bad.jpg")
     with_gaps, without = tmp_path / "with.png", tmp_path / "without.png"
     assert grid(with_gaps, lambda: NOISE.copy(), lambda: Image.open(bad), refuses)

@@ -28,7 +28,7 @@ def test_csv_has_every_digit_the_ends_and_the_marks(content: Content, hostile: s
     assert found[-1]["captions/s"] == found[-1]["seeds"] == ""
 
 
-def test_every_pair_stands_in_the_differences(content: Content) -> None:
+def test_every_pair_is_in_the_differences(content: Content) -> None:
     found = rows(tables.differences_as_csv(content))
     assert len(found) == 10
     assert {row["significant"] for row in found} == {"True"}
@@ -69,12 +69,12 @@ def test_latex_leaves_no_special_character(text: str) -> None:
     assert not re.search(r"(?<!\\)[&%$#_{}~^<>|]", bare)
 
 
-def test_without_comparisons_nothing_is_said_of_marks(content: Content) -> None:
+def test_without_comparisons_marks_are_not_explained(content: Content) -> None:
     plain = [attrs.evolve(row, marks={}) for row in content.rows]
     assert "best" not in tables.explained(attrs.evolve(content, rows=plain), "bold", "underlined")
 
 
-def test_brackets_are_told_of_where_there_are_any(content: Content) -> None:
+def test_brackets_are_explained_if_there_are_any(content: Content) -> None:
     assert tables.explained(content, "bold", "underlined").startswith("In brackets: 95 %")
     bare = [
         attrs.evolve(cell, scores={"CIDEr": Estimate(value=cell.scores["CIDEr"].value)}, marks={})
@@ -86,7 +86,7 @@ def test_brackets_are_told_of_where_there_are_any(content: Content) -> None:
     assert tables.as_markdown(plain).endswith("|\n\n\n")
 
 
-def test_warnings_stand_below_the_tables(content: Content) -> None:
+def test_warnings_are_below_the_tables(content: Content) -> None:
     warned = attrs.evolve(content, warnings=["Warning: 2 images_of 5 % are the same."])
     assert tables.as_markdown(warned).endswith(" Warning: 2 images_of 5 % are the same.\n")
     caption = next(line for line in tables.as_latex(warned).splitlines() if "caption{" in line)

@@ -34,6 +34,6 @@ def test_nothing_to_correct() -> None:
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-def test_what_is_no_p_value_is_said(value: float) -> None:
+def test_an_invalid_p_value_is_an_error(value: float) -> None:
     with pytest.raises(PrefixcapError, match="is not a p-value"):
         holm([0.5, value])

@@ -79,7 +79,7 @@ def test_a_cell_of_unstable_seeds_keeps_its_own_variance() -> None:
     assert calm_error == pytest.approx(wild_error / np.sqrt(3), rel=1e-3)
 
 
-def test_a_caption_without_a_model_brings_no_seeds() -> None:
+def test_a_baseline_has_no_seeds() -> None:
     rng = np.random.default_rng(3)
     images = rng.normal(size=40)
     seeds = np.array([[-1.0], [0.0], [1.0]])
@@ -92,7 +92,7 @@ def test_a_caption_without_a_model_brings_no_seeds() -> None:
     assert found.p[1, 0] > 0.05
 
 
-def test_joined_seeds_are_those_made_together() -> None:
+def test_pooled_seeds_equal_those_computed_together() -> None:
     values = np.random.default_rng(4).normal(size=(3, 30))
     together = cell(values)
     joined = pool_seeds([cell(each[None]) for each in values])
@@ -130,21 +130,21 @@ def test_one_image_proves_nothing() -> None:
     assert p_values(drawn, value, np.zeros(2), 1, None).tolist() == [1, 1]
 
 
-def test_no_difference_and_no_variance_are_no_alarm() -> None:
+def test_no_difference_and_no_variance_is_not_significant() -> None:
     same = cell(np.ones((1, 20)))
     found = table(same, same).pairs()
     assert found.p[0, 0] == 1
     assert found.low[0, 0] == found.high[0, 0] == 0
 
 
-def test_seeds_draws_have_no_noise_of_their_own() -> None:
+def test_draws_for_seeds_have_no_sampling_noise() -> None:
     draws = t_draws(2, 1000, 0)
     assert np.quantile(draws, 0.975) == pytest.approx(t.ppf(0.975, 2), rel=0.02)
     assert list(draws) != sorted(draws)
 
 
 @pytest.mark.parametrize(("unequal", "bound"), [(0.0, 0.05), (0.5, 0.08)])
-def test_a_table_of_equal_cells_raises_no_more_alarms_than_allowed(
+def test_a_table_of_equal_cells_has_the_nominal_false_positive_rate(
     unequal: float, bound: float
 ) -> None:
     """Six cells of three seeds that differ in nothing: is any of 15 pairs significant?

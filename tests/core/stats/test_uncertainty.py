@@ -83,7 +83,7 @@ def swap_half(first: dict[str, list[str]], second: dict[str, list[str]], run: in
             first[image], second[image] = second[image], first[image]
 
 
-def test_false_alarms_are_as_many_as_allowed() -> None:
+def test_the_false_positive_rate_is_nominal() -> None:
     alarms = {"bootstrap": 0, "permutation": 0}
     for run in range(RUNS):
         references, first = corpus(60, run, quality=0.8)
@@ -98,7 +98,7 @@ def test_false_alarms_are_as_many_as_allowed() -> None:
     assert plausible(alarms["bootstrap"], 0.08, 0.13)
 
 
-def test_seeds_alone_raise_no_false_alarm() -> None:
+def test_seeds_alone_cause_no_false_positives() -> None:
     rng = np.random.default_rng(1)
     alarms = 0
     for _ in range(RUNS):
@@ -110,7 +110,7 @@ def test_seeds_alone_raise_no_false_alarm() -> None:
 
 
 @pytest.mark.parametrize("statistic", [BleuStatistic, CiderStatistic])
-def test_real_differences_are_found(
+def test_true_differences_are_significant(
     statistic: type[BleuStatistic] | type[CiderStatistic],
 ) -> None:
     references, first = corpus(150, 5, quality=0.8)
@@ -141,7 +141,7 @@ def test_the_permutation_test_is_exact_for_few_images() -> None:
     assert p == pytest.approx(2 / 16, abs=0.01)  # all four signs alike, either way
 
 
-def test_the_same_seed_gives_the_same_replicates_whatever_the_number_of_cells() -> None:
+def test_replicates_depend_on_the_seed_and_not_on_the_number_of_cells() -> None:
     statistic = draw_cider(1)
     one, two = (replicate(statistic, resamples=150, seed=3).drawn for _ in range(2))
     assert np.array_equal(one, two)
@@ -150,7 +150,7 @@ def test_the_same_seed_gives_the_same_replicates_whatever_the_number_of_cells() 
     assert not np.array_equal(one, replicate(statistic, resamples=150, seed=4).drawn)
 
 
-def test_what_cannot_be_compared_is_said() -> None:
+def test_incomparable_cells_are_errors() -> None:
     one, two = mean_of(np.ones(4)), mean_of(np.ones(5))
     with pytest.raises(PrefixcapError, match="the same images can be compared: 4 is in one only"):
         replicate([one, two])

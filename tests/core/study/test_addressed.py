@@ -114,7 +114,7 @@ def one_weight_more(file: Path) -> None:
     save_file(state, file, {"format": "pt"})
 
 
-def test_a_change_makes_anew_exactly_what_depends_on_it(
+def test_a_change_recomputes_exactly_what_depends_on_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base, folder = Base(tmp_path), tmp_path / "study"
@@ -215,7 +215,7 @@ def test_a_change_makes_anew_exactly_what_depends_on_it(
     assert work() == NOTHING
 
 
-def test_what_a_decoder_names_counts_to_what_made_its_captions(
+def test_subcomponents_of_a_decoder_are_part_of_its_key(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = default_registry()
@@ -240,7 +240,7 @@ def test_what_a_decoder_names_counts_to_what_made_its_captions(
     assert run_study(study, folder).work == NOTHING
 
 
-def test_what_is_named_counts_by_its_weights(tmp_path: Path) -> None:
+def test_the_weights_of_subcomponents_are_part_of_the_key(tmp_path: Path) -> None:
     base = Base(tmp_path)
     (encoder,), (lm,) = (base.study().encoders, base.study().lms)
     before = component_key(encoder, "cpu"), component_key(lm, "cpu")
@@ -252,7 +252,7 @@ def test_what_is_named_counts_by_its_weights(tmp_path: Path) -> None:
         assert component_key(lm, "cpu") == before[1]
 
 
-def test_captions_that_drafts_come_from_count(tmp_path: Path) -> None:
+def test_the_captions_of_a_draft_are_part_of_the_key(tmp_path: Path) -> None:
     base = Base(tmp_path)
     spec = f"speculative:captions=jsonl:path={base.data}"
     inner, outer = (
@@ -295,7 +295,7 @@ def test_several_gpus_share_captions(small: Study, tmp_path: Path) -> None:
     assert found["cuda"] == found["cuda:0"] == found["cuda:1"] != found["cpu"]
 
 
-def test_a_run_that_drafts_counts_by_its_content(small: Study, tmp_path: Path) -> None:
+def test_the_content_of_a_draft_run_is_part_of_the_key(small: Study, tmp_path: Path) -> None:
     first = run_study(attrs.evolve(small, baselines=False), tmp_path / "first")
     (model,) = (key.parent for key in (first.folder / "models").glob("*/key.json"))
     shutil.copytree(model, tmp_path / "draft")

@@ -102,7 +102,7 @@ def test_without_seeds_the_numbers_are_those_of_the_library() -> None:
     assert kept == pytest.approx(holm(p), rel=1e-5)
 
 
-def test_marks_say_what_is_lower_and_what_may_be_chance() -> None:
+def test_marks_show_what_is_worse_and_what_is_not_significant() -> None:
     found = compute(*made())
     assert found.main == "CIDEr"
     marks = [found.mark(n, "CIDEr", "holm") for n in range(4)]
@@ -113,7 +113,7 @@ def test_marks_say_what_is_lower_and_what_may_be_chance() -> None:
     assert [found.mark(n, "CIDEr", "benjamini-hochberg") for n in range(2)] == ["best", "better"]
 
 
-def test_seeds_are_one_entry_and_widen_its_interval() -> None:
+def test_seeds_are_one_row_and_widen_its_interval() -> None:
     rows, baselines, cells = made(seeds=3)
     found = compute(rows, baselines, cells)
     assert [len(entry.seeds) for entry in found.entries] == [3, 3, 3, 0]
@@ -159,7 +159,7 @@ def test_a_score_that_some_cells_lack_is_compared_among_the_others() -> None:
         found.difference(1, 1, "CIDEr", "holm")
 
 
-def test_a_study_without_resampled_scores_has_a_table_all_the_same() -> None:
+def test_a_study_without_resampled_scores_has_a_table() -> None:
     rows, baselines, _ = made()
     found = compute(rows, baselines, {})
     assert found.scores == ()
@@ -215,7 +215,7 @@ def test_numbers_are_written_as_people_do() -> None:
     assert score_text(None) == ""
 
 
-def test_json_comes_back(tmp_path: Path) -> None:
+def test_an_analysis_round_trips_through_json(tmp_path: Path) -> None:
     found = compute(*made(seeds=2))
     found.write(tmp_path)
     data = json.loads((tmp_path / "analysis.json").read_text())
@@ -223,9 +223,7 @@ def test_json_comes_back(tmp_path: Path) -> None:
     assert Analysis.from_json(data) == found
 
 
-def test_a_studys_numbers_are_kept_and_made_again_when_it_changes(
-    small: Study, tmp_path: Path
-) -> None:
+def test_an_analysis_is_cached_until_the_study_changes(small: Study, tmp_path: Path) -> None:
     results = run_study(small, tmp_path)
     finished = load_study(tmp_path)
     kept = (tmp_path / "analysis.json").read_bytes()

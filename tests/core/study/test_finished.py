@@ -102,7 +102,7 @@ def killed_after_one_cell(
     return load_study(folder)
 
 
-def test_scores_by_other_references_are_not_kept_beside_new_ones(
+def test_scores_by_other_references_are_replaced(
     small: Study, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, folder = tmp_path / "data", tmp_path / "study"
@@ -116,9 +116,7 @@ def test_scores_by_other_references_are_not_kept_beside_new_ones(
     assert [row["decoder"] for row in found.rows] == ["greedy"]
 
 
-def test_a_cell_that_was_deleted_and_a_metric_that_is_not_there_yet(
-    small: Study, tmp_path: Path
-) -> None:
+def test_a_deleted_cell_and_a_missing_metric(small: Study, tmp_path: Path) -> None:
     run_study(small, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     config["metrics"].append({"name": "distinct"})  # as where it failed at the first cell
@@ -145,7 +143,7 @@ def test_an_unfinished_study_gives_its_finished_cells(
     assert load_study(tmp_path).complete
 
 
-def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
+def test_a_study_is_complete_when_the_last_requested_grid_is(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_study(small, tmp_path)
@@ -165,14 +163,14 @@ def test_a_study_is_whole_when_it_is_what_was_asked_for_last(
     assert load_study(tmp_path).complete
 
 
-def test_a_report_tells_the_epoch_that_was_kept(results: Results) -> None:
+def test_a_report_shows_the_saved_epoch(results: Results) -> None:
     found = load_study(results.folder)
     history = {"train_loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.0, 4.0], "best_epoch": 2}
     vars(found)["histories"] = dict.fromkeys((row["model"] for row in found.rows), history)
     assert {curve.best for curve in curves(found)[0]} == {2}
 
 
-def test_what_is_no_study_is_a_sentence(results: Results, tmp_path: Path) -> None:
+def test_a_folder_without_a_study_gets_a_sentence(results: Results, tmp_path: Path) -> None:
     with pytest.raises(PrefixcapError, match="nowhere: there is no such folder"):
         load_study(tmp_path / "nowhere")
     with pytest.raises(PrefixcapError, match=r"holds no study: it has no config\.json"):

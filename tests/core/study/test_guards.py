@@ -42,7 +42,7 @@ def example(name: str, digest: str | None = None) -> Example:
     return Example(image=ImageItem(id=name, index=0, digest=shown), references=("a dog",))
 
 
-def test_a_training_image_under_another_name_is_found() -> None:
+def test_a_renamed_training_image_is_detected() -> None:
     train = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     test = torch.stack([train[3] * 1.00001, train[4] * 2, -train[5], train[6] + 0.01])
     names = [example(f"train-{n}", f"digest {n}") for n in range(40)]
@@ -61,7 +61,7 @@ def test_only_the_first_few_are_named() -> None:
     assert "'a4' (there 'b4') and 2 more; scores on them say nothing about new images" in text
 
 
-def test_a_number_format_that_is_slow_on_this_processor_is_said(
+def test_a_slow_dtype_gets_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # a processor cannot be chosen in a test, so what would be measured on it is
@@ -93,7 +93,7 @@ def test_a_study_warns_of_test_images_that_were_trained_on(
     assert len(results.to_json()["warnings"]) == 1
 
 
-def test_features_unlike_those_of_the_training_are_said(
+def test_features_that_differ_from_training_get_a_warning(
     world: World, small: Study, tmp_path: Path
 ) -> None:
     results = run_study(small, tmp_path)
@@ -115,7 +115,7 @@ def test_features_unlike_those_of_the_training_are_said(
         captioner.caption(features=20 * features[-2:], decoder="greedy", max_new_tokens=2)
 
 
-def test_results_say_what_was_warned_of_in_json(small: Study, tmp_path: Path) -> None:
+def test_results_have_the_warnings_in_json(small: Study, tmp_path: Path) -> None:
     found = run_study(small, tmp_path).to_json()
     assert found["warnings"] == []
     assert json.dumps(found)

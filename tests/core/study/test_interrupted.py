@@ -118,7 +118,7 @@ def test_killed_in_the_middle_of_a_line(
     assert outcome(tmp_path) == whole
 
 
-def test_captions_that_depend_on_all_images_are_made_at_once(
+def test_batch_dependent_captions_are_decoded_together(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoders = options.study({"decoder": "guidance:against=mean"}, default_registry()).decoders
@@ -204,7 +204,7 @@ def test_two_processes_do_each_piece_of_work_once(
     assert outcome(tmp_path) == outcome(alone[0])
 
 
-def test_a_model_is_free_while_its_captions_are_made(
+def test_a_model_is_unlocked_while_it_captions(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fcntl = pytest.importorskip("fcntl")
@@ -224,7 +224,7 @@ def test_a_model_is_free_while_its_captions_are_made(
     assert looks == 16
 
 
-def test_what_is_waited_for_is_said(tmp_path: Path) -> None:
+def test_waiting_for_another_process_is_reported(tmp_path: Path) -> None:
     fcntl = pytest.importorskip("fcntl")
     lock_file(tmp_path / "a").parent.mkdir()
     with lock_file(tmp_path / "a").open("w") as other:
@@ -239,7 +239,7 @@ def test_what_is_waited_for_is_said(tmp_path: Path) -> None:
     assert (given, told) == (["b", "a"], ["a"])
 
 
-def test_what_a_killed_process_left_is_cleared_up(small: Study, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed(small: Study, tmp_path: Path) -> None:
     run_study(small, tmp_path)
     (model,) = (key.parent for key in tmp_path.glob("models/*/key.json"))
     cell = next(tmp_path.glob("cells/*/cell.json")).parent

@@ -39,7 +39,9 @@ def parsed(study: Study, decoders: list[str], metrics: list[str]) -> Study:
     )
 
 
-def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_path: Path) -> None:
+def test_a_metric_is_skipped_for_cells_without_its_requirements(
+    small: Study, tmp_path: Path
+) -> None:
     study = parsed(
         small,
         ["greedy", "top-p:n=2"],
@@ -73,7 +75,7 @@ def test_a_cell_that_lacks_what_a_metric_needs_goes_without(small: Study, tmp_pa
     assert (work["trained_models"], work["decoded_images"], work["scored_metrics"]) == (0, 0, 6)
 
 
-def test_features_without_a_text_side_are_said(small: Study, tmp_path: Path) -> None:
+def test_features_without_a_text_tower_are_an_error(small: Study, tmp_path: Path) -> None:
     for decoder, metric in (("greedy", "clipscore"), ("best-of:by=clip", "length")):
         with pytest.raises(PrefixcapError, match="'precomputed' has no text tower"):
             run_study(parsed(small, [decoder], [metric]), tmp_path / "s")

@@ -83,7 +83,7 @@ def test_a_picture_is_drawn_where_there_are_images(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text()), max_size=4), st.integers(0, 60))
-def test_lines_survive_being_cut_anywhere(
+def test_json_lines_can_be_truncated_anywhere(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]], cut: int
 ) -> None:
     file = tmp_path_factory.mktemp("lines") / "a.jsonl"
@@ -114,7 +114,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x7f")), min_size=1),
     )
 )
-def test_a_study_file_comes_back(
+def test_a_study_file_round_trips(
     tmp_path_factory: pytest.TempPathFactory, choices: dict[str, list[str]]
 ) -> None:
     file = tmp_path_factory.mktemp("study") / "s.toml"

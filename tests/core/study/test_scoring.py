@@ -102,7 +102,7 @@ class Unmakeable(MetricConfig):
 # ------------------------------------------------------------------- before anything is computed
 
 
-def test_a_metric_that_cannot_be_made_is_said(small: Study) -> None:
+def test_a_metric_that_cannot_be_built_is_an_error(small: Study) -> None:
     examples = data.load(small).test
     assert checks_module.check_metrics(small, examples) == []
     study = attrs.evolve(small, metrics=(*small.metrics, Unmakeable()))
@@ -123,19 +123,19 @@ def test_a_metric_that_cannot_be_made_is_said(small: Study) -> None:
         ),
     ],
 )
-def test_two_metrics_that_give_one_score_are_said(
+def test_two_metrics_with_one_score_are_an_error(
     small: Study, metrics: tuple[str, ...], sentence: str
 ) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
         checks_module.check_metrics(by(small, *metrics), data.load(small).test)
 
 
-def test_metrics_of_one_name_with_scores_of_their_own_go_together(small: Study) -> None:
+def test_metrics_of_one_name_with_different_scores_are_accepted(small: Study) -> None:
     metrics = ("oracle:metric=length", "oracle:metric=repetition", "logprob")
     assert checks_module.check_metrics(by(small, *metrics), data.load(small).test) == []
 
 
-def test_an_image_without_references_is_said(small: Study) -> None:
+def test_an_image_without_references_is_an_error(small: Study) -> None:
     one, *others = data.load(small).test
     with pytest.raises(PrefixcapError, match=r"'test-0\.png' has no reference captions"):
         checks_module.check_metrics(small, [attrs.evolve(one, references=()), *others])
@@ -156,7 +156,7 @@ def test_no_encoder_is_loaded(small: Study, monkeypatch: pytest.MonkeyPatch) -> 
 # ----------------------------------------------------------------------- before anything is trained
 
 
-def test_an_encoder_without_a_text_side_is_said(encoded: Encoded) -> None:
+def test_an_encoder_without_a_text_tower_is_an_error(encoded: Encoded) -> None:
     for metric in ("clipscore", "clipscore:prompt=", "oracle:metric=clipscore"):
         with pytest.raises(PrefixcapError, match="'precomputed' has no text tower"):
             encoded.scorer(metric).try_out(encoded.images, [encoded.cell()])
@@ -167,7 +167,7 @@ def test_an_encoder_without_a_text_side_is_said(encoded: Encoded) -> None:
     encoded.scorer(*several).try_out(encoded.images, [encoded.cell()])
 
 
-def test_nothing_is_tried_where_everything_is_scored(
+def test_scored_cells_are_not_tried_again(
     encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[list[str]] = []
@@ -206,7 +206,7 @@ def test_few_references_are_a_warning_of_the_study(encoded: Encoded) -> None:
     assert encoded.results.warnings == encoded.reporter.said == [warning]
 
 
-def test_times_are_of_their_metrics_where_another_process_scored_some(
+def test_scoring_times_exclude_other_processes(
     encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = encoded.cell()
@@ -227,9 +227,7 @@ def test_times_are_of_their_metrics_where_another_process_scored_some(
     assert scored == ["distinct", "repetition"]
 
 
-def test_the_seconds_are_those_of_the_metric(
-    encoded: Encoded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scoring_times_are_per_metric(encoded: Encoded, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
     def slow(found: Sequence[Record], config: MetricConfig) -> Scores:

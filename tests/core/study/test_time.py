@@ -46,7 +46,7 @@ def holding(place: Path) -> Iterator[subprocess.Popen[str]]:
         yield other
 
 
-def test_what_another_process_holds_comes_last(tmp_path: Path) -> None:
+def test_work_locked_by_another_process_comes_last(tmp_path: Path) -> None:
     with holding(tmp_path / "b") as other:
         assert other.stdin is not None
         assert list(shared("abc", lambda name: tmp_path / name, wait=False)) == ["a", "c"]
@@ -61,7 +61,7 @@ def test_what_another_process_holds_comes_last(tmp_path: Path) -> None:
         assert found == ["a", "c", "b"]
 
 
-def test_what_a_killed_process_held_is_free(tmp_path: Path) -> None:
+def test_locks_of_a_killed_process_are_free(tmp_path: Path) -> None:
     with holding(tmp_path / "a") as other:
         assert list(shared("a", lambda name: tmp_path / name, wait=False)) == []
         other.kill()
@@ -81,7 +81,7 @@ def test_a_lock_is_free_after_its_outermost_use(tmp_path: Path) -> None:
         other.kill()
 
 
-def test_studies_beside_one_stand_in_for_what_it_has_not_measured(tmp_path: Path) -> None:
+def test_missing_measurements_come_from_neighbouring_studies(tmp_path: Path) -> None:
     old, new = StudyFolder(tmp_path / "old"), StudyFolder(tmp_path / "new")
     assert timings.seconds_per_unit(new) == ({}, set())
     timings.record(old, timings.SCORING, "bleu", 10, 20.0)
@@ -135,7 +135,7 @@ SINGLES = {
 
 
 @given(st.sets(st.sampled_from([*LISTS, *SINGLES])))
-def test_a_file_and_the_options_make_the_same_study(
+def test_a_file_and_the_options_give_the_same_study(
     tmp_path_factory: pytest.TempPathFactory, chosen: set[str]
 ) -> None:
     every = {**LISTS, **SINGLES}
@@ -150,7 +150,7 @@ def test_a_file_and_the_options_make_the_same_study(
     assert Study.from_json(study.to_json(), registry) == study
 
 
-def test_everything_at_once_is_the_whole_product() -> None:
+def test_a_study_is_the_full_product_of_its_options() -> None:
     study = options.study({**LISTS, **SINGLES}, default_registry())
     assert study.cells == 3 * 2 * 3 * 2 * 2 * 2 * 2
     models = [

@@ -139,7 +139,7 @@ def whole(mapper: Weights) -> Weights:
 
 @pytest.mark.parametrize("kind", ["mlp", "transformer"])
 @pytest.mark.parametrize("flavour", ["whole", "mapper alone"])
-def test_an_imported_run_computes_what_the_checkpoint_says(
+def test_an_imported_run_computes_the_checkpoints_prefixes(
     kind: str, flavour: str, lm_folder: Path, saved: Callable[[object], Path], tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
@@ -329,9 +329,7 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_does_not_fit_is_said(
-    case: str, lm_folder: Path, saved: Callable[[object], Path]
-) -> None:
+def test_mismatches_are_errors(case: str, lm_folder: Path, saved: Callable[[object], Path]) -> None:
     content, options, sentence = WRONG[case]
     path = saved(content())
     arguments: dict[str, Any] = {"mapping_type": "mlp", "prefix_length": P, **options}
@@ -351,7 +349,7 @@ def test_what_does_not_fit_is_said(
         ({"n_embd": 24}, "its prefixes are 16 wide, and the language model of --lm"),
     ],
 )
-def test_another_language_model_is_said(
+def test_another_language_model_is_an_error(
     sizes: dict[str, int], sentence: str, saved: Callable[[object], Path], tmp_path: Path
 ) -> None:
     gpt2(**sizes).config.save_pretrained(tmp_path / "lm")

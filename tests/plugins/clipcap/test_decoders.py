@@ -111,7 +111,7 @@ def test_generate2_is_its_filter_and_the_argmax_and_that_is_greedy(
         assert hypotheses[0].ids == tuple(tokens[:-1] if ended else tokens)
 
 
-def test_all_beams_are_given_unless_fewer_are_wanted() -> None:
+def test_all_beams_are_returned_unless_fewer_are_requested() -> None:
     lm, prefix = TableLM(6), prefixes(3)
     every = decode(lm, prefix, "clipcap-beam", max_new_tokens=5)
     assert [len(hypotheses) for hypotheses in every] == [5, 5, 5]

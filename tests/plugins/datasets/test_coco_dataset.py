@@ -91,7 +91,7 @@ def test_karpathy_splits_with_restval_in_train(root: Path) -> None:
     assert numbers(root) == {"train": [9, 74, 133], "test": [42], "val": [73]}
 
 
-def test_restval_may_be_kept_or_dropped(root: Path) -> None:
+def test_restval_can_be_kept_or_dropped(root: Path) -> None:
     assert numbers(root, restval="keep")["restval"] == [74, 133]
     assert numbers(root, restval="drop") == {"train": [9], "test": [42], "val": [73]}
 

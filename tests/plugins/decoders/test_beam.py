@@ -211,7 +211,7 @@ def beam_by_loops(
 @pytest.mark.parametrize("early", ["true", "false", "never"])
 @pytest.mark.parametrize("norm", ["power", "gnmt", "none"])
 @pytest.mark.parametrize("penalty", [0.6, 3.0])
-def test_any_norm_goes_with_any_early_stopping(norm: str, early: str, penalty: float) -> None:
+def test_any_norm_works_with_any_early_stopping(norm: str, early: str, penalty: float) -> None:
     lm, prefix = TableLM(vocab_size=6, seed=7), prefixes(12, width=4)
     config = Beam(num_beams=3, n=3, length_norm=norm, length_penalty=penalty, early_stopping=early)
     found = prefixcap.decode(lm, prefix, config, max_new_tokens=7)

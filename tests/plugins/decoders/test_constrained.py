@@ -168,7 +168,7 @@ DECODERS = [
 
 
 @pytest.mark.parametrize("spec", DECODERS)
-def test_every_decoder_leaves_words_out(spec: str) -> None:
+def test_every_decoder_excludes_bad_words(spec: str) -> None:
     lm, prefix = PiecesLM(vocab_size=9, seed=5), prefixes(8, width=4)
     join = "," if ":" in spec else ":"
     for limit in (1, 3, 8):
@@ -198,18 +198,18 @@ def specs() -> Iterator[tuple[str, int, str]]:
 
 
 @pytest.mark.parametrize(("spec", "limit", "sentence"), specs())
-def test_what_cannot_be_is_said(spec: str, limit: int, sentence: str) -> None:
+def test_impossible_constraints_are_errors(spec: str, limit: int, sentence: str) -> None:
     lm = PiecesLM(vocab_size=9)
     with pytest.raises(PrefixcapError, match=sentence):
         prefixcap.decode(lm, prefixes(1, width=4), f"constrained:{spec}", max_new_tokens=limit)
 
 
-def test_a_model_without_a_tokenizer_is_said(lm: LanguageModel) -> None:
+def test_a_model_without_a_tokenizer_is_an_error(lm: LanguageModel) -> None:
     with pytest.raises(PrefixcapError, match="has no tokenizer"):
         prefixcap.decode(lm, prefixes(1), "constrained:force_words=red", max_new_tokens=3)
 
 
-def test_settings_that_bar_the_words_are_said() -> None:
+def test_settings_that_exclude_the_words_are_an_error() -> None:
     lm, prefix = PiecesLM(vocab_size=9), prefixes(1, width=4)
     bars = "SuppressTokensLogitsProcessor(suppress_tokens=[0,2,5])"
     config = Constrained(force_words=("red",), processors=(bars,))

@@ -133,7 +133,7 @@ def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, i
     assert run(10, list(range(10, -1, -1)))[::-1] == usual
 
 
-def test_a_pair_takes_waiting_images_in_as_others_leave(ended: CausalLM) -> None:
+def test_lockstep_sessions_admit_images_as_others_leave(ended: CausalLM) -> None:
     def add(sessions: Sequence[Session]) -> Tensor:
         return sessions[0].logits + sessions[1].logits
 
@@ -257,7 +257,7 @@ def test_early_layers_are_those_of_transformers() -> None:
     assert early_layers("high", 41, tied=False) == [21, 23, 25, 27, 29, 31, 33, 35, 37, 39]
 
 
-def test_wrong_layers_are_said(deep: CausalLM) -> None:
+def test_wrong_layers_are_errors(deep: CausalLM) -> None:
     for wrong in ("middle", "2+", "-1", "2+x"):
         with pytest.raises(
             ValueError, match=r"layers must be 'low', 'high' or numbers .* '2\+4\+6'"
@@ -267,7 +267,7 @@ def test_wrong_layers_are_said(deep: CausalLM) -> None:
         prefixcap.decode(deep, prefixes(1), "dola:layers=2+8")
 
 
-def test_what_does_not_fit_is_said(ended: CausalLM) -> None:
+def test_mismatches_are_errors(ended: CausalLM) -> None:
     with pytest.raises(ValueError, match="needs an amateur"):
         ContrastiveDecoding(against="prefix")
     config = ContrastiveDecoding()
@@ -283,7 +283,7 @@ def test_what_does_not_fit_is_said(ended: CausalLM) -> None:
         prefixcap.decode(TableLM(), prefixes(1, width=4), "dola")
 
 
-def test_an_amateur_that_does_not_fit_is_said(ended: CausalLM) -> None:
+def test_an_amateur_that_does_not_fit_is_an_error(ended: CausalLM) -> None:
     def run(lm: LanguageModel, amateur: LanguageModel, width: int, limit: int) -> None:
         task = DecodingTask(
             lm=lm, prefix=prefixes(2, width=width), image_ids=["a", "b"], max_new_tokens=limit,
@@ -350,7 +350,7 @@ def test_an_amateur_may_see_the_image(ended: CausalLM, against: str) -> None:
         assert tokens_of(hypotheses[0]) == greedy(step)
 
 
-def test_a_decoder_within_says_that_captions_depend_on_each_other() -> None:
+def test_batch_dependence_of_a_nested_decoder_is_declared() -> None:
     def together(spec: str) -> bool:
         return default_registry().parse(DecoderConfig, spec).batch_dependent()
 

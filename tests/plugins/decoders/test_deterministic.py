@@ -81,7 +81,7 @@ def test_more_diversity_gives_more_first_words() -> None:
     assert first_words(some) > first_words(none)
 
 
-def test_what_several_groups_found_comes_once_before_any_comes_twice() -> None:
+def test_duplicates_of_several_groups_come_last() -> None:
     # without diversity every group finds the same captions
     lm, prefix = TableLM(vocab_size=7, seed=3), prefixes(6, width=4)
     config = DiverseBeam(num_beams=6, num_groups=2, diversity=0.0)
@@ -150,7 +150,7 @@ def test_contrastive_search_is_its_algorithm(
             assert hypotheses[0].logprob == pytest.approx(rescored, abs=1e-3)
 
 
-def test_what_of_the_prefix_is_compared_changes_captions(lm: CausalLM) -> None:
+def test_the_compared_context_changes_captions(lm: CausalLM) -> None:
     found = {
         tuple(hyps[0].ids for hyps in prefixcap.decode(lm, prefixes(8), config, max_new_tokens=6))
         for config in (Contrastive(alpha=0.8, context=c) for c in ("prefix", "last", "caption"))
@@ -199,7 +199,7 @@ def test_generate_samples_by_the_images_own_seed(lm: CausalLM) -> None:
 
 
 @pytest.mark.parametrize("sampled", [False, True])
-def test_generate_leaves_random_states_alone(
+def test_generate_does_not_change_random_states(
     lm: CausalLM, sampled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*_: object, **__: object) -> None:
@@ -225,11 +225,11 @@ def test_generate_leaves_random_states_alone(
         ("num_return_sequences=2", r"set n=\.\.\. for several captions per image"),
     ],
 )
-def test_a_wrong_option_is_said_when_it_is_read(options: str, sentence: str) -> None:
+def test_a_wrong_option_is_an_error_when_it_is_parsed(options: str, sentence: str) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
         prefixcap.Registry().parse(prefixcap.DecoderConfig, f"hf-generate:options={options}")
 
 
-def test_generate_without_a_model_of_transformers_is_said() -> None:
+def test_generate_without_a_transformers_model_is_an_error() -> None:
     with pytest.raises(PrefixcapError, match="needs a model of transformers, not Embedding"):
         prefixcap.decode(TableLM(), prefixes(1, width=4), "hf-generate")

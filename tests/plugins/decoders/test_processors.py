@@ -96,7 +96,7 @@ BARRED = "no_repeat_ngram_size=1,min_new_tokens=6"
         "speculative:decoder=sample:{}", "guidance:decoder=beam:{}",
     ],
 )  # fmt: skip
-def test_where_every_token_is_barred_the_model_goes_on(decoder: str) -> None:
+def test_settings_that_exclude_every_token_are_ignored(decoder: str) -> None:
     # after four letters nothing is left: a fifth would stand twice, and the stop token comes early
     lm, prefix = TableLM(vocab_size=5, seed=1), prefixes(4, width=4)
     spec = decoder.format(BARRED.replace(",", ";") if "decoder=" in decoder else BARRED)
@@ -115,7 +115,7 @@ def test_where_every_token_is_barred_the_model_goes_on(decoder: str) -> None:
             )  # fmt: skip
 
 
-def test_a_hypothesis_without_a_way_on_gives_way_to_others() -> None:
+def test_a_hypothesis_without_allowed_tokens_is_replaced_by_others() -> None:
     lm, prefix = TableLM(vocab_size=5, seed=1), prefixes(6, width=4)
     dead_end = f"NoBadWordsLogitsProcessor(bad_words_ids={[[0, token] for token in range(5)]})"
     greedy = prefixcap.decode(lm, prefix, Greedy(processors=(dead_end,)), max_new_tokens=6)
@@ -143,7 +143,7 @@ def test_a_hypothesis_without_a_way_on_gives_way_to_others() -> None:
         ),
     ],
 )
-def test_a_wrong_processor_is_said(text: str, sentence: str) -> None:
+def test_a_wrong_processor_is_an_error(text: str, sentence: str) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
         prefixcap.decode(TableLM(), prefixes(1, width=4), Greedy(processors=(text,)))
     for decoder in ("greedy:", "best-of:", "beam:", "guidance:decoder=top-k:"):
@@ -152,7 +152,7 @@ def test_a_wrong_processor_is_said(text: str, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("name", UNFIT)
-def test_what_cannot_be_used_is_refused_with_what_can(name: str) -> None:
+def test_unusable_processors_are_refused_with_a_list_of_usable_ones(name: str) -> None:
     assert hasattr(generation(), name)
     with pytest.raises(
         PrefixcapError, match=f"'{name}' cannot be used: it .*; these can: "

@@ -27,7 +27,7 @@ from prefixcap.testing.table_lm import TableLM
 LM = TableLM(vocab_size=5, seed=1)
 
 
-def test_best_of_keeps_the_likeliest_of_its_samples() -> None:
+def test_best_of_returns_the_most_likely_samples() -> None:
     prefix = prefixes(4, width=4)
     for penalty in (0.0, 1.0):
         config = BestOf(samples=12, length_penalty=penalty, n=2)
@@ -96,12 +96,12 @@ def test_best_of_by_clip_is_the_cosine_of_image_and_prompted_caption() -> None:
         ({"features": torch.ones(1, 5), "encoder": "precomputed"}, "'precomputed' has no text"),
     ],
 )
-def test_what_best_of_by_clip_lacks_is_said(given: dict[str, Any], sentence: str) -> None:
+def test_missing_inputs_of_best_of_by_clip_are_errors(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
         prefixcap.decode(LM, prefixes(1, width=4), "best-of:by=clip", max_new_tokens=3, **given)
 
 
-def test_the_text_side_can_be_named() -> None:
+def test_the_text_tower_can_be_named() -> None:
     clip = "scenes-clip"
     features = torch.ones(1, 256)
     found = [
@@ -192,7 +192,7 @@ def test_mirostat_is_its_formula(temperature: float) -> None:
         mu -= 0.4 * (float(surprise[expected]) - 1.2)
 
 
-def test_mirostat_nears_its_surprise() -> None:
+def test_mirostat_approaches_its_target_surprisal() -> None:
     lm, prefix = TableLM(vocab_size=26, sharpness=1.5), prefixes(6, width=4)
 
     def bits(spec: Mirostat | Sample) -> float:

@@ -80,7 +80,7 @@ def test_the_warpers_leave_what_the_papers_define(settings: dict[str, float], ti
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=ident)
-def test_equally_likely_tokens_at_the_cut_are_no_more_than_are_needed(
+def test_ties_at_the_cut_are_limited(
     settings: dict[str, float],
 ) -> None:
     logits = (2 * torch.randn(1, 40, generator=torch.Generator().manual_seed(2))).round()
@@ -204,7 +204,7 @@ def test_a_sampled_caption_has_the_models_own_log_probability(lm: CausalLM, spec
             assert h.score == h.logprob
 
 
-def test_another_seed_and_another_image_give_others() -> None:
+def test_another_seed_or_image_gives_other_captions() -> None:
     lm, prefix = TableLM(vocab_size=6), prefixes(1, width=4).expand(2, -1, -1)
     first, second = (
         prefixcap.decode(lm, prefix, "sample:n=4", max_new_tokens=12, seed=seed) for seed in (0, 1)
@@ -225,7 +225,7 @@ def test_settings_of_history_hold_for_samples() -> None:
             assert len(set(h.ids)) == len(h.ids)
 
 
-def test_values_out_of_range_are_said() -> None:
+def test_values_out_of_range_are_errors() -> None:
     with pytest.raises(ValueError, match=r"top_p must be between 0 and 1, not 1\.5"):
         TopP(top_p=1.5)
     with pytest.raises(PrefixcapError, match="temperature must be greater than 0, not 0"):

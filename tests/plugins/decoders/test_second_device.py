@@ -87,7 +87,7 @@ def test_captions_are_the_same_on_another_device(decoder: str, family: str) -> N
     ("family", "kind"),
     [("gpt2", GPT2Network), ("llama", LlamaNetwork), ("gpt2", TransformersNetwork)],
 )
-def test_no_network_is_given_up_there(family: str, kind: type[Network]) -> None:
+def test_no_network_is_lost_on_another_device(family: str, kind: type[Network]) -> None:
     there = moved(model(family))
     with second_device(), torch.no_grad():
         network = kind(there)  # type: ignore[call-arg]

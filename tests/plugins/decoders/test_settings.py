@@ -35,7 +35,7 @@ def test_a_number_is_a_finite_float(config: Any, setting: str) -> None:
     assert found == 1.0
 
 
-def test_whole_numbers_are_passed_on_as_transformers_wants_them() -> None:
+def test_integers_are_passed_on_as_transformers_expects_them() -> None:
     lm, prefix = TableLM(vocab_size=6), prefixes(2, width=4)
     for config, same in (
         (Sample(temperature=2, top_h=1), "sample:temperature=2.0"),
@@ -56,14 +56,14 @@ def test_whole_numbers_are_passed_on_as_transformers_wants_them() -> None:
         ("mirostat:temperature=0", "temperature must be greater than 0, not 0.0"),
     ],
 )
-def test_what_would_make_scores_that_are_no_numbers_is_refused(spec: str, sentence: str) -> None:
+def test_settings_that_would_give_nan_scores_are_refused(spec: str, sentence: str) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
         prefixcap.Registry().parse(prefixcap.DecoderConfig, spec)
 
 
 @pytest.mark.parametrize("penalty", [-10, 10])
 @pytest.mark.parametrize("norm", ["power", "gnmt"])
-def test_the_greatest_penalties_still_make_scores(penalty: int, norm: str) -> None:
+def test_the_greatest_penalties_still_give_finite_scores(penalty: int, norm: str) -> None:
     spec = f"beam:length_penalty={penalty},length_norm={norm},num_beams=2"
     lm, prefix = TableLM(vocab_size=6), prefixes(1, width=4)
     (found,) = prefixcap.decode(lm, prefix, spec, max_new_tokens=300, stop_ids=[])[0]

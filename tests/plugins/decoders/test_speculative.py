@@ -89,7 +89,7 @@ def test_captions_are_those_of_greedy_search(
 
 
 @pytest.mark.parametrize("inner", ["greedy", "sample:n=3"])
-def test_a_draft_that_is_always_right_saves_all_the_runs_it_can(inner: str) -> None:
+def test_a_perfect_draft_saves_the_maximum_number_of_runs(inner: str) -> None:
     lm = TableLM()
     with torch.inference_mode():
         prefix = lm.embed(torch.tensor([[lm.eos_id]])).clone()
@@ -218,12 +218,12 @@ def test_wrong_settings_are_refused(options: dict[str, object], message: str) ->
         ("speculative:run=nowhere", "nowhere"),
     ],
 )
-def test_what_is_not_there_is_said(spec: str, message: str) -> None:
+def test_unknown_components_are_errors(spec: str, message: str) -> None:
     with pytest.raises(PrefixcapError, match=message):
         prefixcap.decode(FAMILIES["gpt2"], prefixes(1), spec)
 
 
-def test_a_draft_that_does_not_fit_is_said() -> None:
+def test_a_draft_that_does_not_fit_is_an_error() -> None:
     lm, config, prefix = FAMILIES["gpt2"], Speculative(), prefixes(2)
     with pytest.raises(PrefixcapError, match="vocabulary of 5, the language model one of 23"):
         run(lm, TableLM(), config, prefix)

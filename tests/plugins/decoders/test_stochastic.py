@@ -51,7 +51,7 @@ def test_captions_differ_and_are_the_models_own(lm: CausalLM) -> None:
     assert [[h.ids for h in hs] for hs in turned[::-1]] == [[h.ids for h in hs] for hs in found]
 
 
-def test_a_beam_as_wide_as_the_space_has_all_of_it() -> None:
+def test_a_beam_as_wide_as_the_space_returns_all_captions() -> None:
     lm, prefix = TableLM(vocab_size=3), prefixes(2, width=4)
     for row, hypotheses in zip(
         prefix, prefixcap.decode(lm, prefix, StochasticBeam(n=20), max_new_tokens=3), strict=True

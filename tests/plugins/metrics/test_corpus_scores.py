@@ -15,7 +15,7 @@ captions = st.lists(st.sampled_from(["a", "b", "c", "dog", "é"]), max_size=7).m
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_resampled_scores_are_the_published_code_s_on_the_resample(seed: int) -> None:
+def test_resampled_scores_equal_the_published_code_s(seed: int) -> None:
     references, predictions = corpus(60, seed)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(60, np.full(60, 1 / 60), size=8)
@@ -62,7 +62,7 @@ def test_sufficient_statistics_aggregate_into_the_corpus_score() -> None:
         assert statistic.aggregate(sums) == pytest.approx(statistic.resampled(ones), abs=1e-12)
 
 
-def test_a_resample_s_score_does_not_depend_on_the_others_beside_it() -> None:
+def test_a_resample_s_score_does_not_depend_on_other_resamples() -> None:
     references, predictions = corpus(50, 2)
     weights = np.random.default_rng(0).multinomial(50, np.full(50, 0.02), size=70)
     statistic = CiderStatistic(references, predictions)
@@ -100,7 +100,7 @@ def test_means_that_do_not_fit_are_errors() -> None:
         Mean({}, [])
 
 
-def test_statistics_say_what_they_are() -> None:
+def test_statistics_name_their_scores_and_images() -> None:
     references, predictions = corpus(3, 0)
     found: list[Statistic] = [
         BleuStatistic(references, predictions),

@@ -73,7 +73,7 @@ def test_a_kind_is_drawn_in_its_colour_where_its_box_is(name: str) -> None:
     assert near.mean() > 0.03, name
 
 
-def test_the_seed_changes_the_picture_and_nothing_else() -> None:
+def test_the_seed_changes_only_the_picture() -> None:
     scene = next(scenes("val", 0))
     other = attrs.evolve(scene, seed=scene.seed + 1)
     assert render(scene).tobytes() != render(other).tobytes()
