@@ -62,7 +62,7 @@ def draw(path: Path, colour: tuple[int, int, int]) -> None:
 
 
 def write_lm(folder: Path, texts: list[str]) -> None:
-    """Writes a language model's folder without weights: a config and a tokenizer."""
+    """Write a language model's folder without weights: a config and a tokenizer."""
 
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GPT2Config, PreTrainedTokenizerFast
@@ -92,7 +92,7 @@ def write_lm(folder: Path, texts: list[str]) -> None:
 
 
 def outcome(folder: Path) -> dict[str, object]:
-    """Returns everything that a study made, without what was measured by the clock.
+    """Return everything that a study computed, without measured times.
 
     Log-probabilities are rounded: the last bits of a sum depend on how many rows stand in a batch,
     and a study that goes on has fewer left.
@@ -125,7 +125,7 @@ def outcome(folder: Path) -> dict[str, object]:
 
 
 def run_and_tell(study: object, folder: Path, answers: Any) -> None:
-    """Runs a study in a process of its own, and tells what it had to do."""
+    """Run a study in a separate process, and print the work that it did."""
     import torch
 
     from prefixcap.study.execution.runner import run_study

@@ -1,4 +1,4 @@
-"""Cases of the built-in components, with small models and folders written on the spot."""
+"""Cases of the built-in components, with small models and folders."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ HOSTILE = '</script><script>window.hacked = 1</script><img src=x onerror="window
 
 
 def make_study(folder: Path) -> Path:
-    """Runs a small study of which one reference caption is no good neighbour."""
+    """Run a small study with a reference caption that contains hostile text."""
     world = make_world(folder)
     path = world.data / "captions.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -26,7 +26,7 @@ def make_study(folder: Path) -> Path:
 
 
 def gallery_data(page: Path) -> dict[str, Any]:
-    """Returns what the page's script reads."""
+    """Return the data of the page's script."""
     text = page.read_text("utf-8").partition('id="gallery-data">')[2].partition("</script>")[0]
     found: dict[str, Any] = json.loads(text)
     return found

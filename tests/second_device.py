@@ -1,4 +1,4 @@
-"""A second device made of the processor's own memory, for machines without a GPU.
+"""A second device in the processor's memory, for machines without a GPU.
 
 Tensors of it cannot be mixed with the processor's, as a GPU's cannot: what is made on the wrong
 device, or read by NumPy without a copy, is an error here as it is there. Results are the
@@ -73,7 +73,7 @@ class _Kernels(TorchDispatchMode):
 
 
 class _Functions(TorchFunctionMode):
-    """Catches what torch makes of Python's lists without asking the dispatcher."""
+    """Intercept tensors that torch creates from lists without the dispatcher."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -88,13 +88,13 @@ class _Functions(TorchFunctionMode):
 
 @contextlib.contextmanager
 def second_device() -> Iterator[None]:
-    """Makes `PLACE` a device that tensors can be made on and moved to."""
+    """Make `PLACE` a device that tensors can be created on and moved to."""
     with _Kernels(), _Functions():
         yield
 
 
 def moved(module: nn.Module) -> nn.Module:
-    """Puts a module's parameters and buffers on the second device."""
+    """Move a module's parameters and buffers to the second device."""
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             there = nn.Parameter(Elsewhere(parameter.detach()), requires_grad=False)

@@ -1,4 +1,4 @@
-"""The documentation cannot drift: what the code has stands in `docs/`, and what stands there is so.
+"""The documentation in `docs/` lists what the code has, and nothing else.
 
 The shell's help is held against `docs/cli.md` in `tests/cli/test_help.py`.
 """
@@ -35,7 +35,7 @@ def page(name: str) -> str:
 
 
 def setting(component: type[Component], field: attrs.Attribute[object]) -> str:
-    """Writes a setting as the reference does: with its default, where it has one."""
+    """Format a setting as the reference does, with its default if it has one."""
     if field.default is attrs.NOTHING:
         return f"`{field.name}`"
     default = field.default
@@ -46,13 +46,13 @@ def setting(component: type[Component], field: attrs.Attribute[object]) -> str:
 
 
 def row(component: type[Component]) -> str:
-    """Writes the reference's row of a config class."""
+    """Format the reference's row of a config class."""
     settings = ", ".join(setting(component, field) for field in attrs.fields(component))
     return f"| `{component.name}` | `{component.__name__}` | {settings} |"
 
 
 def missing_rows(text: str, components: list[type[Component]]) -> list[str]:
-    """Returns the rows of a kind that its section lacks."""
+    """Return the rows of a kind that its section lacks."""
     sections = re.split(r"^### ", text, flags=re.MULTILINE)
     by_kind = {part.split("\n")[0].strip("` "): part for part in sections}
     return [row(c) for c in components if row(c) not in by_kind.get(c.kind, "")]

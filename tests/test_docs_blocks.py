@@ -1,4 +1,4 @@
-"""Runs what the documentation tells people to run.
+"""Run the code blocks of the documentation.
 
 On each page, the `$` lines of ```console blocks and the ```python blocks are run in order, in one
 fresh folder. A block below a comment `<!-- not run: why -->` needs what a test cannot have (a

@@ -22,7 +22,7 @@ Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """Makes an environment with the example in it, beside everything that is installed here."""
+    """Create an environment with the example, on top of the installed packages."""
     folder = tmp_path_factory.mktemp("third party")
     has_pip = importlib.util.find_spec("pip") is not None
     venv.create(folder / "env", symlinks=True, with_pip=not has_pip)

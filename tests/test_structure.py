@@ -22,7 +22,7 @@ MODULES = {module(file): ast.parse(file.read_text("utf-8")) for file in SOURCES}
 
 
 def imports(tree: ast.Module) -> set[str]:
-    """Returns the modules that a module imports, in functions and under TYPE_CHECKING too."""
+    """Return the modules that a module imports, in functions and under TYPE_CHECKING too."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:

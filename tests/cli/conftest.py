@@ -20,7 +20,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture
 def shell(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command in this process; returns its status, its output and its errors."""
+    """Run a command in this process; return its status, output and errors."""
 
     def run(*words: object) -> tuple[int, str, str]:
         capsys.readouterr()

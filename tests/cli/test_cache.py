@@ -17,7 +17,7 @@ DEAD = 2**22 + 1  # larger than any process's number
 
 @pytest.fixture
 def folder(study: Path, tmp_path: Path) -> Path:
-    """A finished study, with what another decoder and another seed have left in it."""
+    """A finished study, with leftovers of another decoder and another seed."""
     copy = tmp_path / "run"
     shutil.copytree(study, copy)
     return copy

@@ -24,7 +24,7 @@ def seeds(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(path: Path, shift: int = 0, images: int = 30, **more: Any) -> Path:
-    """Writes predictions; each copies its reference but for the last `shift` words."""
+    """Write predictions, copies of the references without the last `shift` words."""
     words = ["a", "small", "brown", "dog", "runs", "over", "the", "green", "grass", "today"]
     lines = []
     for number in range(images):

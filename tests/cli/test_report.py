@@ -20,7 +20,7 @@ Shell = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def written(graded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of it, its figures as SVG."""
+    """A report of the study, with figures as SVG."""
     out = tmp_path_factory.mktemp("report")
     assert main(["report", str(graded), "--out", str(out), "--format", "svg"]) == 0
     return out
@@ -140,7 +140,7 @@ def test_wrong_options_are_sentences(
 
 @pytest.fixture
 def edited(graded: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Copies the study and changes one of its files."""
+    """Copy the study and change one of its files."""
 
     def edit(name: str, change: Callable[[dict[str, Any]], object]) -> Path:
         copy = tmp_path / "study"

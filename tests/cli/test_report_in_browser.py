@@ -99,7 +99,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def opened(browser: Any, page: Path) -> Iterator[Any]:
-    """The page in the browser, from its beginning; nothing may have gone wrong at the end."""
+    """The freshly loaded page; fails if the browser logged errors."""
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.get_log("performance")
     browser.get(page.as_uri())
@@ -119,7 +119,7 @@ def opened(browser: Any, page: Path) -> Iterator[Any]:
 
 @pytest.fixture(params=[1280, 390])
 def sized(request: pytest.FixtureRequest, opened: Any) -> Any:
-    """The page as wide as on a desk and on a phone."""
+    """The page at the width of a desktop and of a phone."""
     resize(opened, request.param)
     return opened
 

@@ -1,4 +1,4 @@
-"""The whole way on real CLIP features: a small GPT-2 from scratch against the nearest caption."""
+"""End to end on real CLIP features: a small GPT-2 against the nearest caption."""
 
 from __future__ import annotations
 

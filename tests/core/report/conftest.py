@@ -12,13 +12,13 @@ HOSTILE = "</script><script>window.hacked = 1</script><b>&amp;\" 'x"
 
 @pytest.fixture(scope="session")
 def hostile() -> str:
-    """A text that does harm where it is not escaped."""
+    """A text that is harmful if it is not escaped."""
     return HOSTILE
 
 
 @pytest.fixture(scope="session")
 def content() -> Content:
-    """What a report of four cells and a baseline says, with texts that try to break out of it."""
+    """The content of a report of four cells and a baseline, with hostile texts."""
     grid = [
         cell(f"c{n}", mapper, length, 0.5 + 0.1 * n, BEST if n == 3 else TIED if n == 2 else "")
         for n, (mapper, length) in enumerate(

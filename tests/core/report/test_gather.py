@@ -20,7 +20,7 @@ def cell(number: int, *scores: str, baseline: bool = False) -> ReportRow:
 
 
 def compared(count: int, numbers: list[int]) -> Analysis:
-    """An analysis of so many entries, some of which were compared."""
+    """An analysis of `count` entries, some of which were compared."""
     entry = {"label": "", "fields": {}, "baseline": False, "seeds": (0,), "cells": ()}
     size = len(list(combinations(numbers, 2)))
     pairs = {

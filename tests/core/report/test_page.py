@@ -25,7 +25,7 @@ UNDRAWN: dict[str, Figure] = {}
 
 
 class Elements(HTMLParser):
-    """What a browser would make of a page: its elements, their attributes, and its texts."""
+    """The elements of a page, their attributes, and its texts, as a browser parses them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

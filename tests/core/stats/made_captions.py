@@ -14,7 +14,7 @@ WORDS = ("a", "the", "dog", "cat", "man", "runs", "sits", "on", "grass", "red", 
 
 
 def corpus(images: int, seed: int, quality: float = 0.6) -> tuple[Captions, Captions]:
-    """Draws references and predictions; a better prediction copies more of a reference."""
+    """Draw references and predictions; a better prediction copies more of a reference."""
     rng = np.random.default_rng(seed)
     odds = 1 / np.arange(1, len(WORDS) + 1)
     odds /= odds.sum()
@@ -32,7 +32,7 @@ def corpus(images: int, seed: int, quality: float = 0.6) -> tuple[Captions, Capt
 
 
 def repeated(captions: Mapping[str, Sequence[str]], weights: np.ndarray) -> dict[int, list[str]]:
-    """Writes a resample out: every image as often as its weight says."""
+    """Write a resample out: repeat every image by its weight."""
     images = [image for image, weight in zip(captions, weights, strict=True) for _ in range(weight)]
     return {i: list(captions[image]) for i, image in enumerate(images)}
 
@@ -44,7 +44,7 @@ def published_cider(references: dict[int, list[str]], predictions: dict[int, lis
 
 
 def mean_cider(references: Captions, predictions: Captions) -> Mean:
-    """Returns CIDEr as the mean of the published code's score of each image."""
+    """Return CIDEr as the mean of the published code's per-image scores."""
     from pycocoevalcap.cider.cider import Cider
 
     each = Cider().compute_score(references, predictions)[1]

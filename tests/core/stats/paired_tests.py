@@ -1,4 +1,4 @@
-"""Paired tests of two cells alone: what the comparisons of a whole table are held to."""
+"""Paired tests of two cells alone, the oracle for comparisons of a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BLOCK = 128
 def paired_bootstrap(
     first: Replicates, second: Replicates, *, level: float = 0.95
 ) -> list[Difference]:
-    """Compares two cells by bootstrap over images, both on the same resamples (Koehn 2004).
+    """Compare two cells by bootstrap over images, on the same resamples (Koehn 2004).
 
     With several seeds, seed j of the first is paired with seed j of the second, and the variance
     of their differences is added; for independent seeds any pairing will do.
@@ -59,7 +59,7 @@ def paired_bootstrap(
 def paired_permutation(
     first: Additive, second: Additive, *, resamples: int = 1000, seed: int = 0
 ) -> list[tuple[float, float]]:
-    """Swaps the predictions of two cells at random, image by image (Noreen 1989).
+    """Swap the predictions of two cells at random, image by image (Noreen 1989).
 
     The test is exact for the hypothesis that it does not matter which cell wrote a caption.
 

@@ -1,4 +1,4 @@
-"""All pairs of a table at once: equal to one by one, and honest about seeds."""
+"""All pairs of a table at once: equal to single comparisons, with valid seed variances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Coverage of the intervals and false alarms of the tests, by simulation.
+"""Coverage of the intervals and false positives of the tests, by simulation.
 
 Every bound below is the exact binomial one that a right procedure breaks once in 10,000 runs.
 """
@@ -32,7 +32,7 @@ def mean_of(values: np.ndarray) -> Mean:
 
 
 def plausible(count: int, low: float, high: float) -> bool:
-    """Whether a share between `low` and `high` can have given `count` of RUNS."""
+    """Return whether a rate between `low` and `high` is consistent with `count` of RUNS."""
     return bool(binom.ppf(1e-4, RUNS, low) <= count <= binom.ppf(1 - 1e-4, RUNS, high))
 
 

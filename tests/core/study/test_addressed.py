@@ -1,4 +1,4 @@
-"""A change makes anew exactly what depends on it, and undoing it finds everything again."""
+"""A change recomputes exactly what depends on it, and undoing it reuses everything."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Change = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 class Base:
-    """A study whose every part can be changed: images, captions, weights."""
+    """A study in which images, captions and weights can be changed."""
 
     def __init__(self, folder: Path) -> None:
         world = make_world(folder)
@@ -93,7 +93,7 @@ def replaced(old: str, new: str) -> Callable[[Path], object]:
 
 
 def first_test_first(file: Path) -> None:
-    """Gives most images another number in the data set, and leaves each split as it is."""
+    """Renumber most images in the data set without changing the splits."""
     lines = file.read_text().splitlines(keepends=True)
     first = next(number for number, line in enumerate(lines) if '"test"' in line)
     file.write_text("".join([lines.pop(first), *lines]))

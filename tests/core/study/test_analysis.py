@@ -1,4 +1,4 @@
-"""What a study's numbers say: entries over seeds, intervals, comparisons, tables."""
+"""The analysis of a study: pooled rows, intervals, comparisons, tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparisons from Python: selections, differences, and what a notebook shows of them."""
+"""Comparisons from Python: selections, differences and reprs."""
 
 from __future__ import annotations
 

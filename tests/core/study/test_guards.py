@@ -1,4 +1,4 @@
-"""What would make the numbers wrong is said."""
+"""Problems that would make the numbers wrong cause warnings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prefixcap.util.progress import ProgressTask, Silent
 
 
 class Told(Silent):
-    """Remembers what was said."""
+    """Records messages."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

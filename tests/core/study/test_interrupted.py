@@ -1,4 +1,4 @@
-"""A study that is stopped at any moment goes on, and ends the same."""
+"""A study that is killed at any moment resumes, with the same result."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from prefixcap.util import files as files_module
 
 
 class Killed(BaseException):
-    """What no code may catch and live."""
+    """An interruption that no code may catch."""
 
 
 @pytest.fixture(scope="module")
 def whole(small: Study, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the study makes when nothing stops it."""
+    """The result of the uninterrupted study."""
     folder = tmp_path_factory.mktemp("whole")
     run_study(small, folder)
     return outcome(folder)
 
 
 def killing(after: int) -> Iterator[None]:
-    """Counts to the moment of death."""
+    """Count writes until the process is killed."""
     yield from [None] * after
     raise Killed
 
@@ -47,7 +47,7 @@ def killing(after: int) -> Iterator[None]:
 def killed(
     study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch, after: int, inside: str = ""
 ) -> bool:
-    """Runs a study until so many files, in folders of that name, were written; whether it died."""
+    """Run a study until `after` files are written; return whether it was killed."""
     replace, countdown = files_module.atomic_write, killing(after)
 
     def deadly(path: Path, content: bytes) -> None:
@@ -141,7 +141,7 @@ def test_batch_dependent_captions_are_decoded_together(
 
 @pytest.fixture(scope="module")
 def processes() -> multiprocessing.context.ForkServerContext:
-    """Starts processes that have imported everything already."""
+    """Start processes that have imported everything already."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["prefixcap.study.execution.runner", "prefixcap.training.train"])
     return context
@@ -157,7 +157,7 @@ def wide(small: Study) -> Study:
 
 @pytest.fixture(scope="module")
 def alone(wide: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
-    """That study, made by one process that nothing stops, and its work."""
+    """The result and the work of one uninterrupted process."""
     folder = tmp_path_factory.mktemp("alone")
     return folder, run_study(wide, folder).work
 

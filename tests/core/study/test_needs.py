@@ -1,4 +1,4 @@
-"""Metrics that need more than texts, in a study whose cells do not all have it."""
+"""Metrics that need more than texts, in a study where not all cells provide it."""
 
 from __future__ import annotations
 

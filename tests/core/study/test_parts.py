@@ -1,4 +1,4 @@
-"""The small parts of a study: files, baselines, tables, pictures."""
+"""Small parts of a study: files, baselines, tables, pictures."""
 
 from __future__ import annotations
 

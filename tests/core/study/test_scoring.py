@@ -1,4 +1,4 @@
-"""What a study's metrics lack is said before anything is trained, and their times are noted."""
+"""Missing inputs of metrics are errors before training, and scoring is timed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study whose models are not in the processor's memory, from images to captions."""
+"""A study whose models are on another device, from images to captions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prefixcap.study.execution.runner import run_study
 
 @pytest.fixture
 def replaced_parameters() -> Iterator[None]:
-    """Lets a module's parameters become tensors of another kind, as those of the device are."""
+    """Allow replacing a module's parameters by tensors of another type."""
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     yield
     torch.__future__.set_overwrite_module_params_on_conversion(False)

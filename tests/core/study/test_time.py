@@ -1,4 +1,4 @@
-"""How work is shared, how long it takes, and how a study is written down."""
+"""Sharing of work, time estimates and study files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ with locked(Path(sys.argv[1])):
 
 @contextlib.contextmanager
 def holding(place: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds a place until it is told a line."""
+    """Another process that holds a lock until it reads a line."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(place)],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""The CLIP encoder through clip-anytorch's own loader, on a small checkpoint made here."""
+"""The CLIP encoder through clip-anytorch's own loader, on a small checkpoint."""
 
 from __future__ import annotations
 

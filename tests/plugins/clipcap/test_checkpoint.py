@@ -100,7 +100,7 @@ def gpt2(**changes: int) -> Any:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """A GPT-2 tokenizer without merges: one token a byte."""
+    """A GPT-2 tokenizer without merges: one token per byte."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = [chr(byte) for byte in printable] + [chr(256 + n) for n in range(len(others))]

@@ -1,4 +1,4 @@
-"""On a small true copy of COCO's files: names, folders and JSON as downloaded."""
+"""The data set `coco`, on a small copy of COCO's files with their names and formats."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ TRUNCATIONS: dict[str, Callable[[Sequence[float], float], set[int]]] = {
 def drawn_texts(
     lm: TableLM, prefix: Tensor, limit: int, **settings: float
 ) -> dict[tuple[int, ...], float]:
-    """The probability of every caption of a table model, its tokens drawn from what is left."""
+    """The probability of every caption of a table model with truncated distributions."""
     found = {}
     for text, _ in texts(lm, prefix, limit):
         found[text] = 1.0
@@ -145,7 +145,7 @@ def drawn_texts(
 
 
 def fits(drawn: Sequence[Any], expected: dict[Any, float]) -> bool:
-    """Whether draws come from a distribution, by Pearson's chi-square test at ERROR_RATE.
+    """Return whether draws fit a distribution, by Pearson's chi-square test at ERROR_RATE.
 
     Outcomes expected fewer than five times are counted together, as the test asks.
     """

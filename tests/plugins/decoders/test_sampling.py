@@ -1,4 +1,4 @@
-"""Samplers draw from exactly the distribution that their settings leave."""
+"""Samplers draw from exactly the truncated distribution."""
 
 from __future__ import annotations
 

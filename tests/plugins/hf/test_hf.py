@@ -1,4 +1,4 @@
-"""Language models of transformers, on small ones that are made here."""
+"""Language models of transformers, on small ones."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_vocabulary_without_an_end_token_gets_the_configs(shared: Path) -> Non
 
 
 def write_gguf(path: Path) -> dict[str, np.ndarray]:
-    """Writes a Llama of one layer as a GGUF file, in float32."""
+    """Write a Llama of one layer as a GGUF file, in float32."""
     import gguf
 
     generator = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Reads the recorded predictions and their scores."""
+"""Read the recorded predictions and their scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study of decoding methods weighs, against plain loops over the papers' formulas."""
+"""Metrics of decoding methods, against plain loops over the papers' formulas."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_the_time_in_a_caption_is_true() -> None:
 
 @pytest.mark.parametrize(("left", "relation"), [(True, "left of"), (False, "right of")])
 def test_sides_are_true(left: bool, relation: str) -> None:
-    """What stands before "left of" is on the left, and before "right of" on the right."""
+    """The object before "left of" is on the left, and before "right of" on the right."""
     checked = 0
     for scene in SCENES:
         for text in captions(scene):
@@ -124,7 +124,7 @@ def test_sides_are_true(left: bool, relation: str) -> None:
 
 
 def test_the_captions_mention_different_things() -> None:
-    """Some captions say the colour and some do not; likewise the time and the place."""
+    """Some captions mention the colour, the time or the place, and some do not."""
     differ = 0
     for scene in SCENES:
         counts = {len(re.findall(rf"\b({_any(COLOURS)})\b", text)) for text in captions(scene)}

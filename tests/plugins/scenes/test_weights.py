@@ -51,7 +51,7 @@ def test_clip_finds_the_caption_of_a_test_scene_among_a_hundred() -> None:
 
 
 def test_a_linear_probe_reads_places_and_times() -> None:
-    """Ridge regression from features of train images tells the place of test images."""
+    """Ridge regression from features of train images predicts the place of test images."""
     from prefixcap_scenes.world import SPLITS, split_scenes
 
     sizes = {"train": 400, "val": 1, "test": 100}

@@ -63,7 +63,7 @@ def test_everything_in_the_tables_is_drawn() -> None:
 
 
 def test_variety_is_too_large_to_memorise() -> None:
-    """Of 2,000 drawings from one seed hardly any is drawn again from another."""
+    """Of 2,000 drawings from one seed hardly any recurs with another seed."""
     first, second = (
         {scene.content for scene in islice(scenes("train", seed), 2000)} for seed in (0, 1)
     )
