@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefixcap.cli.errors import Stopped
-from prefixcap.cli.options import provided, takes_study
+from prefixcap.cli.options import takes_study
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
@@ -46,7 +46,7 @@ def bench(
     """
     from prefixcap.plugin.registry import default_registry
 
-    chosen = (options.read_file(study) if study is not None else {}) | provided(values)
+    chosen = (options.read_file(study) if study is not None else {}) | options.provided(values)
     with quiet_stdout():
         plan = options.study(chosen, default_registry())
         if save_study is not None:

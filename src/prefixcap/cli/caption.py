@@ -69,10 +69,9 @@ def caption(
     names = None if ids is None or array is None else read_ids(ids, len(array))
     with quiet_stdout():
         captioner = _load(run, device or "auto", dtype)
-        if array is None:
+        inputs = array
+        if inputs is None:
             inputs = captioner.encode(paths, batch_size=encode_batch or ENCODE_BATCH)
-        else:
-            inputs = _as_tensor(array)
         captions = _caption(
             captioner,
             inputs,
@@ -114,14 +113,9 @@ def _caption(captioner: Captioner, features: Tensor, **settings: Any) -> list[li
     return captions
 
 
-def _as_tensor(array: Any) -> Tensor:
-    import torch
-
-    return torch.from_numpy(array)
-
-
-def _read_features(path: Path) -> Any:
+def _read_features(path: Path) -> Tensor:
     import numpy as np
+    import torch
 
     from prefixcap.util.feature_files import FeatureFile
 
@@ -133,12 +127,11 @@ def _read_features(path: Path) -> Any:
     if not np.isfinite(features).all():
         rows = np.flatnonzero(~np.isfinite(features).reshape(len(features), -1).all(1))
         raise PrefixcapError(f"--features {path}: row {rows[0]} is not finite")
-    return features
+    return torch.from_numpy(features)
 
 
 def _line(label: str | int | Path, hypotheses: list[Hypothesis], as_json: bool) -> str:
     if as_json:
-        name = str(label) if isinstance(label, Path) else label
         captions = [hypothesis.to_json() for hypothesis in hypotheses]
-        return json.dumps({"image": name, "captions": captions})
+        return json.dumps({"image": label, "captions": captions}, default=str)
     return "\n".join(f"{label}: {hypothesis.text}" for hypothesis in hypotheses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -68,11 +68,6 @@ def _parameter(name: str, single: bool) -> inspect.Parameter:
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[type_, info]
     )
-
-
-def provided(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, without those left at their defaults."""
-    return {k: v for k, v in values.items() if v is not None and v is not False and v != []}
 
 
 def split_values(values: Sequence[str] | None, default: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefixcap.cli.errors import Stopped
-from prefixcap.cli.options import provided, takes_study
+from prefixcap.cli.options import takes_study
 from prefixcap.cli.output import quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
@@ -30,7 +30,7 @@ def train(
     from prefixcap.plugin.registry import default_registry
 
     with quiet_stdout():
-        study = options.study(provided(values), default_registry())
+        study = options.study(options.provided(values), default_registry())
         _check_single(study)
         answer = _train(study, out)
     if as_json:

@@ -39,10 +39,10 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     scored: Callable[[MetricConfig, Scores], None] | None = None,
 ) -> Scores:
-    """Score records by several metrics.
+    """Score the predictions of one captioner by several metrics.
 
     Args:
-        records: The predictions of one captioner.
+        records: The predictions.
         metrics: The metrics, or their specs.
         progress: Called with the number of metrics done and the number of all metrics.
         scored: Called with each metric and its scores.
@@ -78,8 +78,7 @@ def score(records: Sequence[Record], config: MetricConfig) -> Scores:
     if not records:
         raise PrefixcapError(f"the metric {config.name!r} got no captions to score")
     check_references(records)
-    reason = unmet_requirement(records, config)
-    if reason is not None:
+    if reason := unmet_requirement(records, config):
         raise PrefixcapError(f"the metric {config.name!r} {reason}")
     return config.build().score(records)
 
@@ -102,12 +101,7 @@ def unmet_requirement(records: Sequence[Record], config: MetricConfig) -> str | 
 
 
 def claim_scores(owners: dict[str, str], config: MetricConfig, names: Iterable[str]) -> None:
-    """Record which metric gives which scores, so that none overwrites another's.
-
-    Args:
-        owners: The spec of each score's metric so far; `names` are added.
-        config: A metric.
-        names: The scores that it gives.
+    """Add the names of a metric's scores to `owners`, so that none overwrites another's.
 
     Raises:
         PrefixcapError: If another metric gives one of them.
@@ -126,13 +120,8 @@ def sample_warnings(
 ) -> list[str]:
     """Return warnings about too few images or references.
 
-    Args:
-        images: The images with their references.
-        configs: The metrics.
-
-    Returns:
-        A sentence for each metric that needs more, and one if images have fewer references than
-        others.
+    They are a sentence for each metric that needs more, and one if images have fewer references
+    than others.
     """
     counts = {_id(image): len(image.references) for image in images}
     warnings = []

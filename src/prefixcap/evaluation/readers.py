@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -47,8 +48,10 @@ def read_records(
     ]
     if known is None:
         return records
-    _check_unique(path, records)
-    missing = sorted(known.keys() - {record.image for record in records})
+    counts = Counter(record.image for record in records)
+    if repeated := [image for image, count in counts.items() if count > 1]:
+        raise PrefixcapError(f"{path}: the image {repeated[0]!r} has two predictions")
+    missing = sorted(known.keys() - counts.keys())
     if not records:
         raise PrefixcapError(f"{path} and {references} have no image in common")
     if missing and not common:
@@ -70,9 +73,7 @@ def _predictions(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
             f"{path} is not in COCO's result format, a list of objects with 'image_id' and "
             "'caption'; a file with one object per line must end in .jsonl"
         )
-    for position, entry in enumerate(data, 1):
-        place = f"{path}, result {position}"
-        image, caption = _coco(entry, place)
+    for image, caption, place in _coco(data, f"{path}, result"):
         yield {"image": image, "prediction": caption}, place
 
 
@@ -101,28 +102,21 @@ def _coco_annotations(path: Path, split: str | None) -> dict[str, tuple[str, ...
     if split is not None:
         raise PrefixcapError(f"{path}: COCO's annotations have no splits: leave out --split")
     references: dict[str, tuple[str, ...]] = {}
-    for position, entry in enumerate(entries, 1):
-        image, caption = _coco(entry, f"{path}, annotation {position}")
+    for image, caption, _ in _coco(entries, f"{path}, annotation"):
         references[image] = (*references.get(image, ()), caption)
     return references
 
 
-def _coco(entry: Any, place: str) -> tuple[str, str]:
-    """Return the image and the caption of one of COCO's results or annotations."""
-    if not isinstance(entry, dict):
-        raise PrefixcapError(f"{place}: expected an object with 'image_id' and 'caption'")
-    image, caption = _get(entry, "image_id", place), _get(entry, "caption", place)
-    if not isinstance(image, str | int) or not isinstance(caption, str):
-        raise PrefixcapError(f"{place}: 'image_id' must be a number and 'caption' a text")
-    return str(image), caption.strip()
-
-
-def _check_unique(path: Path, records: Sequence[Record]) -> None:
-    seen: set[str] = set()
-    for record in records:
-        if record.image in seen:
-            raise PrefixcapError(f"{path}: the image {record.image!r} has two predictions")
-        seen.add(record.image)
+def _coco(entries: Sequence[Any], what: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the image, the caption and the place of each of COCO's results or annotations."""
+    for position, entry in enumerate(entries, 1):
+        place = f"{what} {position}"
+        if not isinstance(entry, dict):
+            raise PrefixcapError(f"{place}: expected an object with 'image_id' and 'caption'")
+        image, caption = _get(entry, "image_id", place), _get(entry, "caption", place)
+        if not isinstance(image, str | int) or not isinstance(caption, str):
+            raise PrefixcapError(f"{place}: 'image_id' must be a number and 'caption' a text")
+        yield str(image), caption.strip(), place
 
 
 def _read(path: Path) -> str:
@@ -148,7 +142,12 @@ def _lines(path: Path, keys: Sequence[str]) -> Iterator[tuple[dict[str, Any], st
     seen: dict[str, int] = {}
     for number, line in numbered:
         place = f"{path}, line {number}"
-        data = _object(line, place, expected)
+        try:
+            data = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise PrefixcapError(f"{place}: not JSON ({error})") from error
+        if not isinstance(data, dict):
+            raise PrefixcapError(f"{place}: expected {expected}")
         image = _get(data, "image", place)
         if not isinstance(image, str | int):
             raise PrefixcapError(f"{place}: 'image' must be a text, not {image!r}")
@@ -158,16 +157,6 @@ def _lines(path: Path, keys: Sequence[str]) -> Iterator[tuple[dict[str, Any], st
                 f"{place}: the image {image!r} already appears in line {seen[str(image)]}"
             )
         yield data, place
-
-
-def _object(line: str, place: str, expected: str) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PrefixcapError(f"{place}: not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise PrefixcapError(f"{place}: expected {expected}")
-    return data
 
 
 def _record(data: Mapping[str, Any], place: str, known: References | None) -> Record:
@@ -193,9 +182,8 @@ def _record(data: Mapping[str, Any], place: str, known: References | None) -> Re
 def _captions(value: Any, place: str) -> list[dict[str, Any]]:
     entries = value if isinstance(value, list) else []
     captions = [{"text": entry} if isinstance(entry, str) else entry for entry in entries]
-    if not captions or not all(
-        isinstance(caption, dict) and isinstance(caption.get("text"), str) for caption in captions
-    ):
+    texts = [each.get("text") if isinstance(each, dict) else None for each in captions]
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise PrefixcapError(
             f"{place}: 'captions' must be a list of at least one text, not {value!r:.60}"
         )

@@ -44,7 +44,7 @@ class Registry:
         Raises:
             PrefixcapError: If there is no such kind.
         """
-        _check_kind(kind)
+        check_kind(kind)
         return sorted(name for known, name in self._claims if known == kind)
 
     def plugin_of(self, kind: str, name: str) -> Plugin:
@@ -71,12 +71,11 @@ class Registry:
             return matches[0]
         if matches:
             modules = " and ".join(c.__module__ for c in matches)
-            raise PrefixcapError(
-                f"{class_name!r} is a config class in {modules}: import it from there"
-            )
-        raise PrefixcapError(
-            f"no config class {class_name!r}{nearest(class_name, {c.__name__ for c in classes})}"
-        )
+            problem = f"{class_name!r} is a config class in {modules}: import it from there"
+        else:
+            names = {c.__name__ for c in classes}
+            problem = f"no config class {class_name!r}{nearest(class_name, names)}"
+        raise PrefixcapError(problem)
 
     def parse(self, base: type[C], spec: str | C) -> C:
         """Parse a spec such as `beam:num_beams=5` into a config; return a config unchanged.
@@ -113,7 +112,7 @@ class Registry:
         return cast(C, specs.structure(config_class, settings, f"{base.kind} {name!r}"))
 
     def _claim(self, kind: str, name: str) -> tuple[Plugin, type[Component]]:
-        _check_kind(kind)
+        check_kind(kind)
         claims = self._claims.get((kind, name), [])
         if len(claims) == 1:
             return claims[0]
@@ -135,6 +134,7 @@ def default_registry() -> Registry:
     return Registry()
 
 
-def _check_kind(kind: str) -> None:
+def check_kind(kind: str) -> None:
+    """Raise a `PrefixcapError` if there is no such kind."""
     if kind not in KINDS:
         raise PrefixcapError(f"no kind {kind!r}{nearest(kind, KINDS)}")

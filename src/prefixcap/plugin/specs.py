@@ -154,18 +154,12 @@ def to_text(value: object) -> str:
 
 
 def new_converter(**options: Any) -> Converter:
-    """Build a converter that also reads numbers, truth values and lists from texts.
-
-    Args:
-        options: Options of `cattrs.Converter`.
-    """
+    """Build a `cattrs.Converter` that also reads numbers, truth values and lists from texts."""
     import cattrs
 
     converter = cattrs.Converter(**options)
-    converter.register_structure_hook(bool, lambda value, _: _boolean(value))
-    converter.register_structure_hook(int, lambda value, _: _integer(value))
-    converter.register_structure_hook(float, lambda value, _: _number(value))
-    converter.register_structure_hook(str, lambda value, _: _string(value))
+    for kind, read in ((bool, _boolean), (int, _integer), (float, _number), (str, _string)):
+        converter.register_structure_hook(kind, read)
     converter.register_structure_hook_func(_is_optional, _optional)
     converter.register_structure_hook_func(_is_tuple, _tuple)
     return converter
@@ -198,14 +192,14 @@ def _tuple(value: object, target: Any) -> tuple[object, ...]:
     return tuple(_converter().structure(part, target.__args__[0]) for part in parts if part != "")
 
 
-def _boolean(value: object) -> bool:
+def _boolean(value: object, _: object) -> bool:
     text = str(value).lower()
     if text not in _TRUE | _FALSE:
         raise ValueError(f"{value!r} is neither true nor false")
     return text in _TRUE
 
 
-def _integer(value: object) -> int:
+def _integer(value: object, _: object) -> int:
     try:
         number = float(value)  # type: ignore[arg-type]
         is_integer = not isinstance(value, bool) and number == int(number)
@@ -219,14 +213,14 @@ def _integer(value: object) -> int:
         return int(number)
 
 
-def _number(value: object) -> float:
+def _number(value: object, _: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise ValueError(f"{value!r} is not a number") from None
 
 
-def _string(value: object) -> str:
+def _string(value: object, _: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
     return value

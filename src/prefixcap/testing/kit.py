@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.kinds import KINDS
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import Registry, check_kind
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules import configs
 from prefixcap.testing.rules.rule import BrokenRule, Check, CheckResult, Rule
@@ -28,8 +28,7 @@ def rules_for(kind: str) -> tuple[Rule, ...]:
     Raises:
         PrefixcapError: If there is no such kind.
     """
-    if kind not in KINDS:
-        raise PrefixcapError(f"no kind {kind!r}{nearest(kind, KINDS)}")
+    check_kind(kind)
     # the rules of the kind "decoder" are in rules.decoders, and so on
     return (*_rules(configs), *_rules(import_module(f"prefixcap.testing.rules.{kind}s")))
 

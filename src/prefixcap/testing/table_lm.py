@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+import attrs
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
@@ -28,67 +29,50 @@ class LetterTokenizer(Tokenizer):
         return "".join(self.letters[i] for i in ids if i < len(self.letters))
 
 
+@attrs.define(eq=False, repr=False)
 class TableLM(LanguageModel):
     """A language model whose logits are a function of the prefix and of all previous tokens.
 
     The logits are drawn with a seed made of `seed`, the rounded prefix and the tokens. So the model
     has no structure that a decoder could rely on, and every distribution can be looked up.
 
-    Args:
+    Attributes:
         vocab_size: V; the last token is the end of text.
         seed: The seed of the table.
         width: E.
         sharpness: The standard deviation of the logits; higher values give peaked distributions.
-
-    Attributes:
         most_rows: The maximum number of rows after an `admit` or an `advance` of any session.
         most_wanted: The largest `rows_per_image` that a session was opened with.
     """
 
-    def __init__(
-        self, vocab_size: int = 5, seed: int = 0, width: int = 4, sharpness: float = 1.5
-    ) -> None:
-        self._vocab_size = vocab_size
-        self._width = width
-        self.seed = seed
-        self.sharpness = sharpness
-        self._module = nn.Embedding(vocab_size, width, _weight=torch.eye(vocab_size, width))
-        self._known: dict[tuple[object, ...], Tensor] = {}
-        self.most_rows = self.most_wanted = 0
+    vocab_size: int = 5
+    seed: int = 0
+    width: int = 4
+    sharpness: float = 1.5
+    module: nn.Module = attrs.field(init=False)
+    most_rows: int = attrs.field(default=0, init=False)
+    most_wanted: int = attrs.field(default=0, init=False)
+    _known: dict[tuple[object, ...], Tensor] = attrs.field(factory=dict, init=False)
+    max_positions = None
 
-    @property
-    @override
-    def width(self) -> int:
-        return self._width
-
-    @property
-    @override
-    def vocab_size(self) -> int:
-        return self._vocab_size
-
-    @property
-    @override
-    def max_positions(self) -> None:
-        return None
+    @module.default
+    def _embedding(self) -> nn.Module:
+        weight = torch.eye(self.vocab_size, self.width)
+        return nn.Embedding(self.vocab_size, self.width, _weight=weight)
 
     @property
     @override
     def eos_id(self) -> int:
-        return self._vocab_size - 1
+        return self.vocab_size - 1
 
     @property
     @override
     def tokenizer(self) -> Tokenizer:
-        return LetterTokenizer(self._vocab_size)
-
-    @property
-    @override
-    def module(self) -> nn.Module:
-        return self._module
+        return LetterTokenizer(self.vocab_size)
 
     @override
     def embed(self, ids: Tensor) -> Tensor:
-        embeddings: Tensor = self._module(ids)
+        embeddings: Tensor = self.module(ids)
         return embeddings
 
     def distribution(self, prefix: Tensor, tokens: Sequence[int]) -> Tensor:
@@ -98,7 +82,7 @@ class TableLM(LanguageModel):
         if key not in self._known:
             number = int.from_bytes(sha256(repr(key).encode()).digest()[:7])
             stream = torch.Generator().manual_seed(number)
-            self._known[key] = torch.randn(self._vocab_size, generator=stream) * self.sharpness
+            self._known[key] = torch.randn(self.vocab_size, generator=stream) * self.sharpness
         return self._known[key]
 
     @override
@@ -117,7 +101,7 @@ class TableLM(LanguageModel):
 
     @override
     def digest(self) -> str:
-        return sha256(repr((self._vocab_size, self.seed, self.sharpness)).encode()).hexdigest()[:16]
+        return sha256(repr((self.vocab_size, self.seed, self.sharpness)).encode()).hexdigest()[:16]
 
 
 class TableSession(Session):

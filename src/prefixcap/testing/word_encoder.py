@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+import attrs
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -13,28 +14,19 @@ from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
 
 
+@attrs.define(eq=False)
 class WordsEncoder(Encoder):
     """Encodes a text as the counts of its words, and an image as its given embedding.
 
     Texts are similar if they share words. An image is similar to its captions if its embedding is
     `encode_text` of a description.
 
-    Args:
+    Attributes:
         width: D; each word adds one to one of D places.
     """
 
-    def __init__(self, width: int = 64) -> None:
-        self._width = width
-
-    @property
-    @override
-    def width(self) -> int:
-        return self._width
-
-    @property
-    @override
-    def tokens(self) -> None:
-        return None
+    width: int = 64
+    tokens = None
 
     @override
     def preprocess(self, image: ImageItem) -> Tensor:
@@ -47,12 +39,12 @@ class WordsEncoder(Encoder):
 
     @override
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        counts = torch.zeros(len(texts), self._width)
+        counts = torch.zeros(len(texts), self.width)
         for row, text in zip(counts, texts, strict=True):
             for word in text.lower().split():
-                row[int.from_bytes(sha256(word.encode()).digest()[:4]) % self._width] += 1
+                row[int.from_bytes(sha256(word.encode()).digest()[:4]) % self.width] += 1
         return counts
 
     @override
     def digest(self) -> str:
-        return f"words {self._width}"
+        return f"words {self.width}"

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from typing_extensions import override
 
 
-class ProgressTask(ABC):
-    """One piece of long work."""
+class ProgressTask:
+    """One piece of long work; by itself it shows nothing."""
 
-    @abstractmethod
     def resume(self, done: int) -> None:
         """Set how much was done before, which counts neither for the rate nor for the time left."""
 
-    @abstractmethod
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         """Set how much is done.
 
@@ -47,20 +45,10 @@ class Silent(Reporter):
     @override
     @contextlib.contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[ProgressTask]:
-        yield _SilentTask()
+        yield ProgressTask()
 
     @override
     def message(self, text: str) -> None:
-        pass
-
-
-class _SilentTask(ProgressTask):
-    @override
-    def resume(self, done: int) -> None:
-        pass
-
-    @override
-    def update(self, done: int, total: int | None = None, note: str = "") -> None:
         pass
 
 

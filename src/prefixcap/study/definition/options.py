@@ -17,8 +17,7 @@ import attrs
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin import specs
-from prefixcap.study.definition.convert import converter
-from prefixcap.study.definition.schema import Option, option_of
+from prefixcap.study.definition.schema import Option, converter
 from prefixcap.study.definition.study import Study
 from prefixcap.training.config import TrainingConfig
 from prefixcap.util.files import write_text
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from prefixcap.plugin.registry import Registry
 
 FIELDS: Mapping[str, attrs.Attribute[Any]] = {
-    option.name: field
+    field.metadata["option"].name: field
     for field in attrs.fields(attrs.resolve_types(Study))
-    if (option := option_of(field)) is not None
+    if "option" in field.metadata
 }
 """The fields of `Study` by the names of their options."""
 
@@ -39,6 +38,11 @@ OPTIONS: Mapping[str, Option] = {
     **{name: field.metadata["option"] for name, field in FIELDS.items()},
     EPOCHS.name: EPOCHS,
 }
+
+
+def provided(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, without those left at their defaults."""
+    return {k: v for k, v in values.items() if v is not None and v is not False and v != []}
 
 
 def study(values: Mapping[str, object], registry: Registry) -> Study:
@@ -62,10 +66,10 @@ def study(values: Mapping[str, object], registry: Registry) -> Study:
         except (ValueError, TypeError) as error:
             raise PrefixcapError(f"{OPTIONS[name].flag}: {error}") from error
 
-    provided = {k: v for k, v in values.items() if v is not None and v != []}
-    dataset = structure("dataset", provided.pop("dataset", "scenes"))
-    provided["training"] = _training_text(provided, dataset.recommended)
-    fields = {FIELDS[k].name: structure(k, v) for k, v in provided.items() if k in FIELDS}
+    values = provided(values)
+    dataset = structure("dataset", values.pop("dataset", "scenes"))
+    values["training"] = _training_text(values, dataset.recommended)
+    fields = {FIELDS[k].name: structure(k, v) for k, v in values.items() if k in FIELDS}
     fields["baselines"] = not fields.get("baselines", False)
     return Study(dataset=dataset, **fields, labels=labels)
 
@@ -76,7 +80,7 @@ def from_study(study: Study) -> dict[str, Any]:
         name: _value(getattr(study, field.name), study.dataset) for name, field in FIELDS.items()
     }
     values["no_baselines"] = not study.baselines
-    return {k: v for k, v in values.items() if v is not None and v is not False and v != ""}
+    return {name: value for name, value in provided(values).items() if value != ""}
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -94,9 +98,8 @@ def read_file(path: Path) -> dict[str, Any]:
     for key, value in data.items():
         if key not in OPTIONS:
             raise PrefixcapError(f"the study {path}: no key {key!r}{nearest(key, OPTIONS)}")
-        if not all(
-            isinstance(v, str | int) for v in (value if isinstance(value, list) else [value])
-        ):
+        each = value if isinstance(value, list) else [value]
+        if not all(isinstance(v, str | int) for v in each):
             raise PrefixcapError(
                 f"the study {path}: {key!r} must be a text, a number or a list of these, not "
                 f"{value!r}"
@@ -111,12 +114,9 @@ def write_file(path: Path, values: Mapping[str, Any]) -> None:
 
 def to_toml(values: Mapping[str, Any]) -> list[str]:
     """Return options as lines of TOML, without those that were not given."""
-    provided = {k: v for k, v in values.items() if v is not None and v is not False and v != []}
+    lines = (f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in provided(values).items())
     # a JSON string is a TOML string, except that TOML wants DEL escaped
-    texts = {
-        k: json.dumps(v, ensure_ascii=False).replace("\x7f", "\\u007f") for k, v in provided.items()
-    }
-    return [f"{key} = {text}" for key, text in texts.items()]
+    return [line.replace("\x7f", "\\u007f") for line in lines]
 
 
 def _value(value: object, dataset: DatasetConfig) -> object:
@@ -131,27 +131,22 @@ def _changed(training: TrainingConfig, dataset: DatasetConfig) -> str:
     """Return the settings that differ from their defaults or that the data set recommends."""
     recommended = specs.split(f"training:{dataset.recommended.get('training', '')}")[1]
     defaults = attrs.asdict(TrainingConfig())
-    return _joined(
-        {
-            key: _text(value)
-            for key, value in training.to_json().items()
-            if key in recommended or value != defaults[key]
-        }
-    )
+    changed = {
+        key: "none" if value is None else specs.to_text(value)
+        for key, value in training.to_json().items()
+        if key in recommended or value != defaults[key]
+    }
+    return _joined(changed)
 
 
-def _training_text(given: Mapping[str, object], recommended: Mapping[str, str]) -> str:
+def _training_text(values: Mapping[str, object], recommended: Mapping[str, str]) -> str:
     settings: dict[str, str] = {}
-    for text in (recommended.get("training", ""), given.get("training") or ""):
+    for text in (recommended.get("training", ""), values.get("training") or ""):
         settings |= specs.split(f"training:{text}")[1]
-    if "epochs" in given:
-        settings["epochs"] = str(given["epochs"])
+    if "epochs" in values:
+        settings["epochs"] = str(values["epochs"])
     return _joined(settings)
 
 
 def _joined(settings: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in settings.items())
-
-
-def _text(value: object) -> str:
-    return "none" if value is None else str(value).lower() if value is True else str(value)

@@ -1,12 +1,26 @@
-"""How the fields of `Study` are described: their options, defaults and checks."""
+"""How the fields of `Study` are described and converted: options, defaults, checks, converters."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from inspect import isclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.interfaces.component import Component
+from prefixcap.plugin import specs
+from prefixcap.plugin.registry import default_registry
+from prefixcap.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    import cattrs
+
+    from prefixcap.plugin.registry import Registry
+
+C = TypeVar("C", bound=Component)
+Specs: TypeAlias = str | C | Iterable[str | C]
 
 
 @attrs.frozen
@@ -46,11 +60,6 @@ def recommended(kind: str, default: str) -> Any:
     )
 
 
-def option_of(attribute: attrs.Attribute[Any]) -> Option | None:
-    """Return the option that gives a field of `Study`; None for a field without one."""
-    return attribute.metadata.get("option")
-
-
 def nonempty(_: Any, attribute: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
     """Validate that a field has a value."""
     if not value:
@@ -77,3 +86,75 @@ def one_of(choices: tuple[str, ...]) -> Any:
             raise PrefixcapError(f"--{attribute.name} cannot be {value!r}{nearest(value, choices)}")
 
     return check
+
+
+def converter(
+    registry: Registry | None = None, labels: dict[str, str] | None = None
+) -> cattrs.Converter:
+    """Build a converter.
+
+    A component is a spec or JSON data; a tuple is a list, whose texts may be comma lists, or one
+    value, and keeps each value once; numbers and truth values may be texts.
+
+    Args:
+        registry: The components that specs and JSON data name; the installed ones by default.
+        labels: Receives the text that each component was given as, by the component's digest.
+    """
+
+    def component(value: object, base: type[Component]) -> Component:
+        known = registry or default_registry()
+        if not isinstance(value, str):
+            return known.from_json(base, cast(dict[str, object], value))
+        config = known.parse(base, value)
+        if labels is not None:
+            labels.setdefault(specs.digest(config), value)
+        return config
+
+    def many(value: object, target: Any) -> tuple[object, ...]:
+        values = value if isinstance(value, list | tuple) else [value]
+        parts = [p for v in values for p in (specs.split_list(v) if isinstance(v, str) else [v])]
+        items: list[object] = []
+        for part in parts:
+            item = result.structure(part, target.__args__[0])
+            if item not in items:
+                items.append(item)
+        return tuple(items)
+
+    result = specs.new_converter(detailed_validation=False)
+    result.register_structure_hook_func(_is_component, component)
+    result.register_structure_hook_func(_is_tuple, many)
+    result.register_structure_hook(TrainingConfig, lambda value, _: training_config(value))
+    result.register_unstructure_hook_func(_is_component, specs.to_json)
+    result.register_unstructure_hook_func(
+        _is_tuple, lambda values: [result.unstructure(value) for value in values]
+    )
+    result.register_unstructure_hook(TrainingConfig, TrainingConfig.to_json)
+    return result
+
+
+def _is_component(target: Any) -> bool:
+    return isclass(target) and issubclass(target, Component)
+
+
+def _is_tuple(target: Any) -> bool:
+    return getattr(target, "__origin__", None) is tuple
+
+
+def training_config(value: str | Mapping[str, Any] | TrainingConfig) -> TrainingConfig:
+    """Return training settings from a text, such as `epochs=3,learning_rate=1e-3`, or from JSON.
+
+    Raises:
+        PrefixcapError: If a setting is unknown, or its value is out of range.
+    """
+    if isinstance(value, TrainingConfig):
+        return value
+    if not isinstance(value, str):
+        return TrainingConfig.from_json(value)
+    settings = specs.split(f"training:{value}")[1]
+    return cast(TrainingConfig, specs.structure(cast(Any, TrainingConfig), settings, "--training"))
+
+
+def components(base: type[C], values: Specs[C]) -> tuple[C, ...]:
+    """Return the components of a kind that specs name, one or several; configs stay as they are."""
+    each = [values] if isinstance(values, str | Component) else values
+    return tuple(default_registry().parse(base, value) for value in each)

@@ -6,6 +6,7 @@ their help texts, their defaults, and whether results depend on them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,17 @@ from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin import specs
-from prefixcap.study.definition.convert import Specs, converter, parse, parse_many, training_config
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.definition.schema import (
+    Specs,
     at_least,
+    components,
+    converter,
     nonempty,
     one_of,
     option,
-    option_of,
     recommended,
+    training_config,
 )
 from prefixcap.training.config import TrainingConfig
 from prefixcap.util.runtime import DTYPES
@@ -61,43 +65,35 @@ class Model:
 
 
 def _dataset(value: str | DatasetConfig) -> DatasetConfig:
-    return parse(DatasetConfig, value)
+    return default_registry().parse(DatasetConfig, value)
 
 
 def _encoders(values: Specs[EncoderConfig]) -> tuple[EncoderConfig, ...]:
-    return parse_many(EncoderConfig, values)
+    return components(EncoderConfig, values)
 
 
 def _lms(values: Specs[LMConfig]) -> tuple[LMConfig, ...]:
-    return parse_many(LMConfig, values)
+    return components(LMConfig, values)
 
 
 def _mappers(values: Specs[MapperConfig]) -> tuple[MapperConfig, ...]:
-    return parse_many(MapperConfig, values)
+    return components(MapperConfig, values)
 
 
 def _tunings(values: Specs[TuningConfig]) -> tuple[TuningConfig, ...]:
-    return parse_many(TuningConfig, values)
+    return components(TuningConfig, values)
 
 
 def _decoders(values: Specs[DecoderConfig]) -> tuple[DecoderConfig, ...]:
-    return parse_many(DecoderConfig, values)
+    return components(DecoderConfig, values)
 
 
 def _metrics(values: Specs[MetricConfig]) -> tuple[MetricConfig, ...]:
-    return parse_many(MetricConfig, values)
+    return components(MetricConfig, values)
 
 
 def _integers(values: int | Iterable[int]) -> tuple[int, ...]:
     return (values,) if isinstance(values, int) else tuple(values)
-
-
-def _training(value: str | TrainingConfig) -> TrainingConfig:
-    return training_config(value) if isinstance(value, str) else value
-
-
-def _recommended_training(study: Any) -> TrainingConfig:
-    return training_config(study.dataset.recommended.get("training", ""))
 
 
 @attrs.frozen(kw_only=True)
@@ -186,8 +182,8 @@ class Study:
         validator=[nonempty, at_least(0)],
     )
     training: TrainingConfig = attrs.field(
-        default=attrs.Factory(_recommended_training, takes_self=True),
-        converter=_training,
+        default=recommended("training", ""),
+        converter=training_config,
         metadata=option("training", "Training settings, such as learning_rate=1e-3,patience=3."),
     )
     limit: int | None = attrs.field(
@@ -251,28 +247,21 @@ class Study:
     def __repr__(self) -> str:
         """Show the grid, as specs, and its number of cells."""
         grid = (
-            f"{field.name}=[{', '.join(self._texts(getattr(self, field.name)))}]"
+            f"{field.name}=[{', '.join(map(self._text, getattr(self, field.name)))}]"
             for field in attrs.fields(Study)
-            if (option := option_of(field)) is not None and option.many
+            if (option := field.metadata.get("option")) and option.many
         )
         return f"Study({self.label(self.dataset)}, {', '.join(grid)}, {self.cells} cells)"
 
-    def _texts(self, values: tuple[object, ...]) -> list[str]:
-        return [self.label(v) if isinstance(v, Component) else str(v) for v in values]
+    def _text(self, value: object) -> str:
+        return self.label(value) if isinstance(value, Component) else str(value)
 
     def models(self, encoder: EncoderConfig, lm: LMConfig) -> list[Model]:
         """Return the captioners to train with an encoder and a language model."""
         return [
-            Model(
-                encoder=encoder,
-                lm=lm,
-                mapper=mapper,
-                prefix_length=length,
-                tuning=tuning,
-                seed=seed,
-            )
+            Model(encoder=encoder, lm=lm, mapper=mapper, prefix_length=p, tuning=tuning, seed=seed)
             for mapper in self.mappers
-            for length in self.prefix_lengths
+            for p in self.prefix_lengths
             for tuning in self.tunings
             for seed in self.seeds
         ]
@@ -280,11 +269,15 @@ class Study:
     @property
     def cells(self) -> int:
         """The number of cells of the grid."""
-        sizes = (self.encoders, self.lms, self.mappers, self.prefix_lengths, self.tunings)
-        count = len(self.seeds) * len(self.decoders)
-        for values in sizes:
-            count *= len(values)
-        return count
+        models = (
+            self.encoders,
+            self.lms,
+            self.mappers,
+            self.prefix_lengths,
+            self.tunings,
+            self.seeds,
+        )
+        return math.prod(map(len, (*models, self.decoders)))
 
     def label(self, config: Component) -> str:
         """Return a config's name in tables: as the user wrote it, or its spec."""

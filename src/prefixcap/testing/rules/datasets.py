@@ -14,7 +14,7 @@ from prefixcap.interfaces.dataset import Dataset, DatasetConfig, Example, ImageI
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.plugin import specs
 from prefixcap.testing.case import Case
-from prefixcap.testing.rules.helpers import require_same_digest
+from prefixcap.testing.rules.helpers import digest as digest
 from prefixcap.testing.rules.rule import BrokenRule, require, rule
 
 
@@ -143,12 +143,6 @@ def recommended(case: Case) -> str | None:
         for one in specs.split_list(spec):
             case.registry.parse(KINDS[kind], one)
     return None
-
-
-@rule("digest")
-def digest(case: Case) -> None:
-    """A data set that is opened again has the same digest."""
-    require_same_digest(case)
 
 
 def _identity(example: Example) -> tuple[str, int, tuple[str, ...]]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.testing.case import Case
-from prefixcap.testing.rules.helpers import max_difference, require_same_digest
+from prefixcap.testing.rules.helpers import digest as digest
+from prefixcap.testing.rules.helpers import max_difference
 from prefixcap.testing.rules.rule import require, rule
 
 TOLERANCE = 1e-4
@@ -92,9 +93,3 @@ def text_encoder(case: Case) -> str | None:
         difference = max_difference(cast(Tensor, alone)[0], features[number])
         require(difference <= TOLERANCE, f"{text[:20]!r} alone has another feature")
     return None
-
-
-@rule("digest")
-def digest(case: Case) -> None:
-    """An encoder that is built again has the same digest."""
-    require_same_digest(case)

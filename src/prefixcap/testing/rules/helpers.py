@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.testing.case import Case
-from prefixcap.testing.rules.rule import require
+from prefixcap.testing.rules.rule import require, rule
 
 
 def max_difference(actual: Tensor, expected: Tensor) -> float:
@@ -33,8 +33,9 @@ def is_close(actual: float, expected: float, tolerance: float = 1e-6) -> bool:
     return both_nan or math.isclose(actual, expected, rel_tol=tolerance, abs_tol=tolerance)
 
 
-def require_same_digest(case: Case) -> None:
-    """Require that the component and another build of it have the same, nonempty digest."""
+@rule("digest")
+def digest(case: Case) -> None:
+    """A component that is built again has the same digest."""
     one, two = case.built().digest(), case.build().digest()
     require(isinstance(one, str), f"the digest is {one!r}, not a text")
     require(bool(one) and one == two, f"the digests of two builds are {one!r} and {two!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,14 @@ from torch import Tensor
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.session import SessionOptions
 from prefixcap.testing.case import Case
-from prefixcap.testing.rules.helpers import max_difference, require_same_digest
+from prefixcap.testing.rules.helpers import digest as digest
+from prefixcap.testing.rules.helpers import max_difference
 from prefixcap.testing.rules.rule import BrokenRule, require, rule
 
 TOLERANCE = 2e-3
 STEPS = 5
+lm_rule = partial(rule, of=Case.built)
+"""Turns a function of the case's language model into a rule."""
 
 
 def prefixes(lm: LanguageModel, images: int = 3, length: int = 4) -> Tensor:
@@ -126,10 +130,9 @@ def opened(lm: LanguageModel, prefix: Tensor, **options: Any) -> TrackedSession:
     return tracked
 
 
-@rule("sizes")
-def sizes(case: Case) -> None:
+@lm_rule("sizes")
+def sizes(lm: LanguageModel) -> None:
     """`width`, `vocab_size` and `eos_id` match the embeddings and the logits."""
-    lm: LanguageModel = case.built()
     embedded = lm.embed(tokens(lm, 2, 3))
     expected = (2, 3, lm.width)
     require(embedded.shape == expected, f"embed returns {tuple(embedded.shape)}, not {expected}")
@@ -141,10 +144,9 @@ def sizes(case: Case) -> None:
     require(lm.max_positions is None or lm.max_positions > 1, f"{lm.max_positions} positions")
 
 
-@rule("padding")
-def padding(case: Case) -> None:
+@lm_rule("padding")
+def padding(lm: LanguageModel) -> None:
     """A padded text has the same logits as alone, whatever the padding contains."""
-    lm: LanguageModel = case.built()
     prefix, ids = prefixes(lm), tokens(lm, 3, 4)
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]], device=ids.device).bool()
     other = torch.where(mask, ids, (ids + 1) % lm.vocab_size)
@@ -156,10 +158,9 @@ def padding(case: Case) -> None:
         require_close(one[i : i + 1, :length], alone, f"with text {i} padded and alone")
 
 
-@rule("teacher-forced-alone")
-def teacher_forced_alone(case: Case) -> None:
+@lm_rule("teacher-forced-alone")
+def teacher_forced_alone(lm: LanguageModel) -> None:
     """A text has the same logits alone, in a batch, and when computed again."""
-    lm: LanguageModel = case.built()
     prefix, ids = prefixes(lm), tokens(lm, 3, 4)
     together = forced(lm, prefix, ids)
     require_close(together, forced(lm, prefix, ids), "a second time")
@@ -168,10 +169,9 @@ def teacher_forced_alone(case: Case) -> None:
         require_close(together[i : i + 1], alone, f"with text {i} alone")
 
 
-@rule("gradient")
-def gradient(case: Case) -> None:
+@lm_rule("gradient")
+def gradient(lm: LanguageModel) -> None:
     """Teacher forcing passes gradients to the prefix, so that a mapper can be trained."""
-    lm: LanguageModel = case.built()
     prefix = prefixes(lm).clone().requires_grad_()
     ids = tokens(lm, 3, 3)
     logits = lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
@@ -180,10 +180,9 @@ def gradient(case: Case) -> None:
     require(bool(grad.isfinite().all() and grad.abs().sum() > 0), "the gradient is 0 or not finite")
 
 
-@rule("steps")
-def steps(case: Case) -> None:
+@lm_rule("steps")
+def steps(lm: LanguageModel) -> None:
     """A session gives the same logits, token by token, as teacher forcing."""
-    lm: LanguageModel = case.built()
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm))
         logits = tracked.session.logits
@@ -193,20 +192,18 @@ def steps(case: Case) -> None:
             logits = tracked.advance(range(3))
 
 
-@rule("rows")
-def rows(case: Case) -> None:
+@lm_rule("rows")
+def rows(lm: LanguageModel) -> None:
     """Rows can be repeated, dropped and reordered; each keeps its own past."""
-    lm: LanguageModel = case.built()
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm), rows_per_image=4)
         for plan in ([0, 0, 1, 2, 2, 2], [5, 0, 3, 3], [1, 1, 0, 2], [3, 1], [1, 0, 0, 1], [2]):
             tracked.check(tracked.advance(plan), f"after rows {plan}")
 
 
-@rule("token-trees")
-def token_trees(case: Case) -> None:
+@lm_rule("token-trees")
+def token_trees(lm: LanguageModel) -> None:
     """Trees of several tokens can be added in one call; every new row gets its own logits."""
-    lm: LanguageModel = case.built()
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm), rows_per_image=4)
         # two texts that differ after a token, one of three tokens and one of one; then more
@@ -214,10 +211,9 @@ def token_trees(case: Case) -> None:
             tracked.check(tracked.extend(plan), f"after the trees {plan}")
 
 
-@rule("kept-rows")
-def kept_rows(case: Case) -> None:
+@lm_rule("kept-rows")
+def kept_rows(lm: LanguageModel) -> None:
     """Rows can be kept unchanged while others are extended, and be continued later."""
-    lm: LanguageModel = case.built()
     plans: list[tuple[list[int], list[int]]] = [
         ([1, 0], [2, 0]),
         ([3, 0, 1], [0]),
@@ -230,10 +226,9 @@ def kept_rows(case: Case) -> None:
             tracked.check(tracked.extend(plan, kept), f"with rows {kept} kept")
 
 
-@rule("admission")
-def admission(case: Case) -> None:
+@lm_rule("admission")
+def admission(lm: LanguageModel) -> None:
     """Images are admitted once each, in order, while their rows fit; all rows keep their logits."""
-    lm: LanguageModel = case.built()
     prefix = prefixes(lm, 5)
     admitted: list[int] = []
     with torch.inference_mode():
@@ -256,10 +251,9 @@ def admission(case: Case) -> None:
     require(admitted == list(range(5)) and session.waiting == 0, f"the images came as {admitted}")
 
 
-@rule("no-rows")
-def no_rows(case: Case) -> None:
+@lm_rule("no-rows")
+def no_rows(lm: LanguageModel) -> None:
     """All rows can be dropped at once."""
-    lm: LanguageModel = case.built()
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm))
         logits = tracked.advance([])
@@ -268,10 +262,9 @@ def no_rows(case: Case) -> None:
     require(images == [], f"after all rows were dropped, {images} are live")
 
 
-@rule("two-sessions")
-def two_sessions(case: Case) -> None:
+@lm_rule("two-sessions")
+def two_sessions(lm: LanguageModel) -> None:
     """Two sessions on one model do not affect each other."""
-    lm: LanguageModel = case.built()
     prefix = prefixes(lm)
     with torch.inference_mode():
         pair = [opened(lm, each) for each in (prefix, prefix.flip(0))]
@@ -280,10 +273,9 @@ def two_sessions(case: Case) -> None:
                 tracked.check(tracked.advance(range(3)), f"with two sessions, at step {step}")
 
 
-@rule("hidden-states")
-def hidden_states(case: Case) -> None:
+@lm_rule("hidden-states")
+def hidden_states(lm: LanguageModel) -> None:
     """A session gives each row's hidden states (R,E) by layer, only if it was opened for them."""
-    lm: LanguageModel = case.built()
     prefix = prefixes(lm)
     with torch.inference_mode():
         tracked = opened(lm, prefix, rows_per_image=2, hidden_states=True)
@@ -303,10 +295,9 @@ def hidden_states(case: Case) -> None:
         _require_refused(opened(lm, prefix).session.hidden)
 
 
-@rule("prefix-hidden-states")
-def prefix_hidden_states(case: Case) -> None:
+@lm_rule("prefix-hidden-states")
+def prefix_hidden_states(lm: LanguageModel) -> None:
     """The prefixes admitted last have hidden states (b,P,E); the last position's are the row's."""
-    lm: LanguageModel = case.built()
     prefix = prefixes(lm, 4)
     with torch.inference_mode():
         together = opened(lm, prefix, hidden_states=True).session.prefix_hidden()
@@ -345,16 +336,9 @@ def tokenizer(case: Case) -> str | None:
     return None
 
 
-@rule("digest")
-def digest(case: Case) -> None:
-    """A model that is built again has the same digest."""
-    require_same_digest(case)
-
-
-@rule("deep-copy")  # the last rule, as it changes models that share weights with their copies
-def deep_copy(case: Case) -> None:
+@lm_rule("deep-copy")  # the last rule, as it changes models that share weights with their copies
+def deep_copy(lm: LanguageModel) -> None:
     """A deep copy has its own weights in `module`, which determine its logits and its digest."""
-    lm: LanguageModel = case.built()
     prefix, ids = prefixes(lm), tokens(lm, 3, 3)
     before, digest_before = forced(lm, prefix, ids), lm.digest()
     twin = copy.deepcopy(lm)

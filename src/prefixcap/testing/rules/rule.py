@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import getdoc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -75,11 +75,19 @@ class CheckResult:
         return not self.problem
 
 
-def rule(name: str) -> Callable[[Callable[[Case], str | None]], Rule]:
-    """Turn a function into a rule, stated by the first line of the function's docstring."""
+def rule(
+    name: str, of: Callable[[Case], Any] | None = None
+) -> Callable[[Callable[[Any], str | None]], Rule]:
+    """Turn a function into a rule, stated by the first line of the function's docstring.
 
-    def decorate(holds: Callable[[Case], str | None]) -> Rule:
-        return Rule(name, (getdoc(holds) or "").split("\n")[0], holds)
+    Args:
+        name: The rule's name.
+        of: Returns the function's argument; by default it is the case.
+    """
+
+    def decorate(holds: Callable[[Any], str | None]) -> Rule:
+        requirement = (getdoc(holds) or "").split("\n")[0]
+        return Rule(name, requirement, holds if of is None else lambda case: holds(of(case)))
 
     return decorate
 
