@@ -51,11 +51,10 @@ def root(
 
 
 def build_app(command: str = "") -> typer.Typer:
-    """Build the shell.
+    """Build the shell for a command that is called.
 
-    Args:
-        command: The command that is called. If it is built in, the shell has no other one;
-            otherwise it has those of plugins, and the built-in ones by name and summary only.
+    If it is built in, the shell has no other one; otherwise it has those of plugins, and the
+    built-in ones by name and summary only.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback(invoke_without_command=True)(root)
@@ -89,11 +88,7 @@ def _add_plugin_commands(app: typer.Typer) -> None:
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run one command; an error of the input ends as a sentence and status 2.
-
-    Args:
-        argv: The words after `prefixcap`; those of this process by default.
-    """
+    """Run one command; an error of the input ends as a sentence and status 2."""
     tune_allocator()
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--"]:

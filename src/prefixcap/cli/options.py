@@ -33,9 +33,7 @@ def takes_study(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that gives a command the options of a study, as keyword arguments.
 
-    Args:
-        single: Whether options take one value each, for a study of one model.
-        without: The names of options to leave out.
+    With `single`, options take one value each, for a study of one model.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:

@@ -80,11 +80,8 @@ class DecoderConfig(Component):
         If so, a study decodes all images together, also after an interruption. Also true when a
         wrapped decoder depends on its batch.
         """
-        return any(
-            part.batch_dependent()
-            for part in self.subcomponents()
-            if isinstance(part, DecoderConfig)
-        )
+        parts = self.subcomponents()
+        return any(part.batch_dependent() for part in parts if isinstance(part, DecoderConfig))
 
 
 DEFAULT_ROWS = 320
@@ -143,12 +140,9 @@ class DecodingTask:
     def hypothesis(
         self, tokens: Sequence[int], logprob: float, score: float | None = None
     ) -> Hypothesis:
-        """Build a hypothesis from its tokens.
+        """Build a hypothesis from its tokens, of which the last may be a stop token.
 
-        Args:
-            tokens: The chosen tokens, of which the last may be a stop token.
-            logprob: The model's own sum of log-probabilities, stop token included.
-            score: The value that the decoder ranks by; `logprob` by default.
+        `score`, the value that the decoder ranks by, is `logprob` by default.
         """
         stopped = bool(tokens) and tokens[-1] in self.stop_ids
         ids = tuple(tokens[:-1] if stopped else tokens)

@@ -40,11 +40,9 @@ class TextEncoder:
         return self._encoder
 
     def encode(self, texts: Sequence[str], *, remember: bool = False) -> Tensor:
-        """Encode texts into vectors (T,D) of length 1, on the CPU.
+        """Encode T texts into vectors (T,D) of length 1, on the CPU.
 
-        Args:
-            texts: T texts.
-            remember: Whether to cache the vectors, as for the references of a study's cells.
+        With `remember`, the vectors are cached, as for the references of a study's cells.
 
         Raises:
             PrefixcapError: If the encoder has no text tower.

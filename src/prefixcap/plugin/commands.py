@@ -16,13 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class PluginCommands:
-    """The commands of a plugin.
-
-    Attributes:
-        plugin: The plugin.
-        commands: The usable commands, by name.
-        problems: Why others, or all of them, cannot be used.
-    """
+    """A plugin's usable commands, by name, and the problems of those that cannot be used."""
 
     plugin: Plugin
     commands: dict[str, CommandInfo] = attrs.field(factory=dict)
@@ -30,12 +24,7 @@ class PluginCommands:
 
 
 def plugin_commands(plugins: Iterable[Plugin], built_in: Collection[str]) -> list[PluginCommands]:
-    """Collect the commands of plugins; no plugin's mistake affects another.
-
-    Args:
-        plugins: The plugins; those without commands are skipped.
-        built_in: The names of the built-in commands, which no plugin can replace.
-    """
+    """Collect the commands of plugins that have some; no plugin's mistake affects another."""
     results = [_collect(plugin) for plugin in plugins if plugin.add_commands]
     owners = defaultdict(list)
     for result in results:

@@ -17,11 +17,7 @@ C = TypeVar("C", bound=Component)
 
 
 class Registry:
-    """Components by kind and name.
-
-    Args:
-        plugins: The plugins to use; all installed ones by default.
-    """
+    """The components of plugins, by default of all installed ones, by kind and name."""
 
     def __init__(self, plugins: Iterable[Plugin] | None = None) -> None:
         self.plugins = tuple(host.installed() if plugins is None else plugins)
@@ -79,10 +75,6 @@ class Registry:
 
     def parse(self, base: type[C], spec: str | C) -> C:
         """Parse a spec such as `beam:num_beams=5` into a config; return a config unchanged.
-
-        Args:
-            base: The kind's base class, such as `DecoderConfig`.
-            spec: A component's name, optionally with settings, or a config.
 
         Raises:
             PrefixcapError: If the component, a setting or its value is unknown, here or in a spec

@@ -77,12 +77,9 @@ def split_list(text: str) -> list[str]:
 
 
 def structure(config_class: type[C], settings: Mapping[str, object], place: str) -> C:
-    """Build a config from settings; a text is accepted for every type.
+    """Build a config from settings by field name; a text is accepted for every type.
 
-    Args:
-        config_class: The config class.
-        settings: The settings by field name.
-        place: Where the settings come from, for error messages.
+    Error messages begin with `place`, where the settings come from.
 
     Raises:
         PrefixcapError: If a setting is unknown, or a value has the wrong type or is out of range.

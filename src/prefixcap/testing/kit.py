@@ -85,13 +85,7 @@ def run_check(check: Check) -> CheckResult:
 def run_checks(
     config: Component, registry: Registry | None = None, case: Case | None = None
 ) -> list[CheckResult]:
-    """Run every check of a component.
-
-    Args:
-        config: The component's config.
-        registry: The registry that should know it; not checked by default.
-        case: The case; by default one with the config and the registry.
-    """
+    """Run every check of a case, by default one with the config and the registry."""
     case = Case(config=config, registry=registry) if case is None else case
     return [run_check(check) for check in checks(case)]
 

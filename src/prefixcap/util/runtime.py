@@ -25,10 +25,7 @@ def tune_allocator() -> bool:
 
     By default, glibc returns large blocks as soon as they are freed, and the next decoding step
     waits for new pages: a fifth of its time at 1,280 rows of GPT-2 small. In exchange, the process
-    never shrinks. The shell calls this; a script may.
-
-    Returns:
-        Whether the allocator was changed; False if the C library is not glibc.
+    never shrinks. The shell calls this; a script may. Return False if the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -55,27 +52,22 @@ def dtype_slowdown(name: str) -> float:
     """Measure how much slower this processor's matrix products are than in float32.
 
     Processors without instructions for bfloat16 or float16 compute them one number at a time.
-
-    Args:
-        name: One of `DTYPES`.
-
-    Returns:
-        The ratio of the shortest of three measurements each; this takes a tenth of a second.
+    The result is the ratio of the shortest of three measurements each: a tenth of a second.
     """
     import time
 
     import torch
 
-    times = []
-    for dtype in (torch.float32, dtype_named(name)):
+    def seconds(dtype: torch.dtype) -> float:
         rows, weights = torch.ones(64, 512, dtype=dtype), torch.ones(512, 512, dtype=dtype)
-        seconds = []
-        for _ in range(3):
-            start = time.perf_counter()
-            rows @ weights
-            seconds.append(time.perf_counter() - start)
-        times.append(min(seconds))
-    return times[1] / times[0]
+        start = time.perf_counter()
+        rows @ weights
+        return time.perf_counter() - start
+
+    usual, other = (
+        min(seconds(dtype) for _ in range(3)) for dtype in (torch.float32, dtype_named(name))
+    )
+    return other / usual
 
 
 def device_named(name: str) -> str:

@@ -46,13 +46,9 @@ def provided(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def study(values: Mapping[str, object], registry: Registry) -> Study:
-    """Build a study from options.
+    """Build a study from values by option name; they may be texts, and comma lists for many.
 
     An option that is not given takes the value that the data set recommends, then its default.
-
-    Args:
-        values: Values by option name; texts may be used for every type, comma lists for many.
-        registry: The components that specs name.
 
     Raises:
         PrefixcapError: If a component or a setting is unknown, or a value is out of range.

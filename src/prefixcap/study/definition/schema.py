@@ -60,12 +60,6 @@ def recommended(kind: str, default: str) -> Any:
     )
 
 
-def nonempty(_: Any, attribute: attrs.Attribute[Any], value: tuple[object, ...]) -> None:
-    """Validate that a field has a value."""
-    if not value:
-        raise PrefixcapError(f"a study needs at least one of its {attribute.name}")
-
-
 def at_least(minimum: int) -> Any:
     """Return a validator of a number, or of several, that names the option."""
 
@@ -91,14 +85,11 @@ def one_of(choices: tuple[str, ...]) -> Any:
 def converter(
     registry: Registry | None = None, labels: dict[str, str] | None = None
 ) -> cattrs.Converter:
-    """Build a converter.
+    """Build a converter for the components of a registry, by default the installed ones.
 
     A component is a spec or JSON data; a tuple is a list, whose texts may be comma lists, or one
-    value, and keeps each value once; numbers and truth values may be texts.
-
-    Args:
-        registry: The components that specs and JSON data name; the installed ones by default.
-        labels: Receives the text that each component was given as, by the component's digest.
+    value, and keeps each value once; numbers and truth values may be texts. `labels` receives the
+    text that each component was given as, by the component's digest.
     """
 
     def component(value: object, base: type[Component]) -> Component:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from prefixcap.captioning.encode_images import ENCODE_BATCH
+from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import DatasetConfig
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig
@@ -28,7 +29,6 @@ from prefixcap.study.definition.schema import (
     at_least,
     components,
     converter,
-    nonempty,
     one_of,
     option,
     recommended,
@@ -135,37 +135,32 @@ class Study:
         default=recommended("encoder", "clip"),
         converter=_encoders,
         metadata=option("encoder", "Image encoder, such as clip:model=ViT-B/32.", many=True),
-        validator=nonempty,
     )
     lms: tuple[LMConfig, ...] = attrs.field(
         default=recommended("lm", "hf:model=gpt2"),
         converter=_lms,
         metadata=option("lm", "Language model, such as hf:model=gpt2.", many=True),
-        validator=nonempty,
     )
     mappers: tuple[MapperConfig, ...] = attrs.field(
         default=recommended("mapper", "mlp"),
         converter=_mappers,
         metadata=option("mapper", "Mapper, such as mlp.", many=True),
-        validator=nonempty,
     )
     prefix_lengths: tuple[int, ...] = attrs.field(
         default=(10,),
         converter=_integers,
         metadata=option("prefix_len", "Prefix length P.", many=True, aliases=("--prefix-length",)),
-        validator=[nonempty, at_least(1)],
+        validator=at_least(1),
     )
     tunings: tuple[TuningConfig, ...] = attrs.field(
         default=recommended("tuning", "frozen"),
         converter=_tunings,
         metadata=option("tuning", "Trained part of the language model: frozen, full.", many=True),
-        validator=nonempty,
     )
     decoders: tuple[DecoderConfig, ...] = attrs.field(
         default=recommended("decoder", "beam"),
         converter=_decoders,
         metadata=option("decoder", "Decoder, such as beam:num_beams=5.", many=True),
-        validator=nonempty,
     )
     metrics: tuple[MetricConfig, ...] = attrs.field(
         default=METRICS,
@@ -173,13 +168,12 @@ class Study:
         metadata=option(
             "metrics", "Metric to score by, such as cider.", many=True, changes_results=False
         ),
-        validator=nonempty,
     )
     seeds: tuple[int, ...] = attrs.field(
         default=(0,),
         converter=_integers,
         metadata=option("seed", "Seed of training and decoding.", many=True),
-        validator=[nonempty, at_least(0)],
+        validator=at_least(0),
     )
     training: TrainingConfig = attrs.field(
         default=recommended("training", ""),
@@ -243,6 +237,11 @@ class Study:
         validator=at_least(1),
     )
     labels: Mapping[str, str] = attrs.field(factory=dict, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        for field in attrs.fields(Study):
+            if getattr(self, field.name) == ():
+                raise PrefixcapError(f"a study needs at least one of its {field.name}")
 
     def __repr__(self) -> str:
         """Show the grid, as specs, and its number of cells."""

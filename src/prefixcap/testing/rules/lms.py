@@ -58,13 +58,7 @@ def require_close(actual: Tensor, expected: Tensor, when: str, name: str = "the 
 
 
 class TrackedSession:
-    """A session, and the text that each of its rows should have.
-
-    Args:
-        lm: The language model.
-        prefix: The prefixes (B,P,E).
-        options: Fields of `SessionOptions`.
-    """
+    """A session on prefixes (B,P,E), and the text that each of its rows should have."""
 
     def __init__(self, lm: LanguageModel, prefix: Tensor, **options: Any) -> None:
         self.lm, self.prefix = lm, prefix

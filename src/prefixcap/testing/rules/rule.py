@@ -78,11 +78,9 @@ class CheckResult:
 def rule(
     name: str, of: Callable[[Case], Any] | None = None
 ) -> Callable[[Callable[[Any], str | None]], Rule]:
-    """Turn a function into a rule, stated by the first line of the function's docstring.
+    """Turn a function of a case, or of what `of` returns for it, into a rule.
 
-    Args:
-        name: The rule's name.
-        of: Returns the function's argument; by default it is the case.
+    The first line of its docstring states the rule.
     """
 
     def decorate(holds: Callable[[Any], str | None]) -> Rule:

@@ -14,12 +14,9 @@ from prefixcap.testing.rules.rule import require, rule
 
 
 def tuned(case: Case, before: bool | None = None, seed: int = 0) -> nn.Module:
-    """Build the case's model and apply the tuning.
+    """Build the case's model and apply the tuning, which may add parameters drawn with the seed.
 
-    Args:
-        case: The case.
-        before: The initial `requires_grad` of every parameter; unchanged by default.
-        seed: The seed of parameters that the tuning may add.
+    If `before` is not None, every parameter's `requires_grad` is set to it first.
     """
     module = case.module()
     if before is not None:
