@@ -106,7 +106,7 @@ def outcome(folder: Path) -> dict[str, object]:
             return kept | rounded if "logprob" in value else kept
         return [timeless(v) for v in value] if isinstance(value, list) else value
 
-    found: dict[str, object] = {}
+    result: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if (
@@ -116,12 +116,12 @@ def outcome(folder: Path) -> dict[str, object]:
         ):
             continue
         if path.suffix == ".json":
-            found[name] = timeless(json.loads(path.read_text()))
+            result[name] = timeless(json.loads(path.read_text()))
         elif path.name == "captions.jsonl":
-            found[name] = [timeless(json.loads(row)) for row in path.read_text().splitlines()]
+            result[name] = [timeless(json.loads(row)) for row in path.read_text().splitlines()]
         else:
-            found[name] = path.read_bytes()
-    return found
+            result[name] = path.read_bytes()
+    return result
 
 
 def run_and_tell(study: object, folder: Path, answers: Any) -> None:

@@ -28,5 +28,5 @@ def make_study(folder: Path) -> Path:
 def gallery_data(page: Path) -> dict[str, Any]:
     """Return the data of the page's script."""
     text = page.read_text("utf-8").partition('id="gallery-data">')[2].partition("</script>")[0]
-    found: dict[str, Any] = json.loads(text)
-    return found
+    result: dict[str, Any] = json.loads(text)
+    return result

@@ -39,7 +39,7 @@ class Elsewhere(Tensor):
     @staticmethod
     def __new__(cls, inner: Tensor) -> Elsewhere:
         with torch.inference_mode(False):
-            found = torch.Tensor._make_wrapper_subclass(
+            result = torch.Tensor._make_wrapper_subclass(
                 cls,
                 inner.shape,
                 strides=inner.stride(),
@@ -47,8 +47,8 @@ class Elsewhere(Tensor):
                 dtype=inner.dtype,
                 device=PLACE,
             )
-        found.inner = inner
-        return found
+        result.inner = inner
+        return result
 
     def tolist(self) -> Any:
         return self.inner.tolist()
@@ -66,9 +66,9 @@ class _Kernels(TorchDispatchMode):
         kwargs = kwargs or {}
         if not torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CPU"):
             with self:
-                found = func.decompose(*args, **kwargs)
-            if found is not NotImplemented:
-                return found
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         return _run(func, args, kwargs)
 
 
@@ -123,12 +123,12 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
     inner = tree_map(
         lambda each: each.inner if isinstance(each, Elsewhere) else each, (args, kwargs)
     )
-    found = func(*inner[0], **inner[1])
+    result = func(*inner[0], **inner[1])
     if func._schema.is_mutable and tensors:
         return args[0]
     if not at_place:
-        return found
-    return tree_map(lambda each: Elsewhere(each) if isinstance(each, Tensor) else each, found)
+        return result
+    return tree_map(lambda each: Elsewhere(each) if isinstance(each, Tensor) else each, result)
 
 
 def _is_place(device: Any) -> bool:

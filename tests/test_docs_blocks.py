@@ -39,8 +39,8 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    found = BLOCK.finditer(page)
-    return [Block(m["kind"], m["text"]) for m in found if not m["skip"]]
+    result = BLOCK.finditer(page)
+    return [Block(m["kind"], m["text"]) for m in result if not m["skip"]]
 
 
 RUN = [page for page in PAGES if blocks(page.read_text(encoding="utf-8"))]

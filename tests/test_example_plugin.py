@@ -75,8 +75,8 @@ def test_it_is_listed_with_its_distribution(shell: Shell) -> None:
 
 
 def test_it_conforms_from_the_shell(shell: Shell) -> None:
-    said = prefixcap(shell, "check", "decoder", "epsilon-greedy:epsilon=0.5,k=2")
-    assert "batch-alone" in said
+    message = prefixcap(shell, "check", "decoder", "epsilon-greedy:epsilon=0.5,k=2")
+    assert "batch-alone" in message
 
 
 def test_its_own_tests_pass_in_that_environment(shell: Shell) -> None:
@@ -86,7 +86,7 @@ def test_its_own_tests_pass_in_that_environment(shell: Shell) -> None:
 
 
 def test_bench_runs_with_it(shell: Shell, tmp_path: Path) -> None:
-    said = prefixcap(
+    message = prefixcap(
         shell,
         "bench",
         *("--decoder", "greedy,epsilon-greedy:epsilon=0.9,k=4"),
@@ -94,6 +94,6 @@ def test_bench_runs_with_it(shell: Shell, tmp_path: Path) -> None:
         *("--limit", "8", "--epochs", "1", "--metrics", "length", "--json"),
         *("--out", tmp_path / "run"),
     )
-    rows = json.loads(said)["rows"]
+    rows = json.loads(message)["rows"]
     assert [row["decoder"].partition(":")[0] for row in rows] == ["greedy", "epsilon-greedy"]
     assert all(row["scores"] for row in rows)

@@ -20,19 +20,19 @@ def test_one_object_on_standard_output(shell: Shell, world: World, tmp_path: Pat
     words = [*world.bench, "--decoder", "beam:num_beams=2,length_penalty=0.8", "--json"]
     status, out, err = shell(*words, "--out", tmp_path / "run", "--mapper", "mlp")
     assert status == 0
-    found = json.loads(out)
-    assert found["run"] == str(tmp_path / "run")
-    assert [(r["mapper"], r["prefix_length"], r["decoder"]) for r in found["rows"]] == [
+    result = json.loads(out)
+    assert result["run"] == str(tmp_path / "run")
+    assert [(r["mapper"], r["prefix_length"], r["decoder"]) for r in result["rows"]] == [
         ("linear", 2, "greedy"),
         ("linear", 2, "beam:num_beams=2,length_penalty=0.8"),
         ("mlp", 2, "greedy"),
         ("mlp", 2, "beam:num_beams=2,length_penalty=0.8"),
     ]
-    row = found["rows"][0]
+    row = result["rows"][0]
     assert row["scores"]["Length"] > 0
     assert row["captions_per_second"] > 0
     assert row["trained_parameters"] > 0
-    names = [baseline["name"] for baseline in found["baselines"]]
+    names = [baseline["name"] for baseline in result["baselines"]]
     assert names == [
         "constant caption",
         "random training caption",
@@ -76,9 +76,9 @@ def test_a_study_of_one_model_is_loaded_by_its_own_folder(study: Path) -> None:
     from prefixcap.captioning.captioner import Captioner
 
     (model,) = (key.parent for key in (study / "models").glob("*/key.json"))
-    found, expected = (Captioner.load(folder, device="cpu") for folder in (study, model))
-    assert found.lm_digest == expected.lm_digest
-    assert found.prefixer.state_dict().keys() == expected.prefixer.state_dict().keys()
+    result, expected = (Captioner.load(folder, device="cpu") for folder in (study, model))
+    assert result.lm_digest == expected.lm_digest
+    assert result.prefixer.state_dict().keys() == expected.prefixer.state_dict().keys()
 
 
 def test_the_correction_is_saved_with_the_study(
@@ -88,9 +88,9 @@ def test_the_correction_is_saved_with_the_study(
     shutil.copytree(study, folder)
     words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", folder]
     _, out, _ = shell(*words, "--correction", "benjamini-hochberg", "--json")
-    found = json.loads(out)
-    assert set(found["work"].values()) == {0}
-    assert found["table"]["correction"] == "benjamini-hochberg"
+    result = json.loads(out)
+    assert set(result["work"].values()) == {0}
+    assert result["table"]["correction"] == "benjamini-hochberg"
     used = [
         json.loads(shell("compare", folder, "--json", *more)[1])["correction"]
         for more in ([], ["--correction", "holm"])
@@ -110,14 +110,14 @@ def test_a_data_set_without_a_test_split_gets_a_warning(
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (data / "features.npy").unlink()
     words = [*world.bench, "--dataset", f"jsonl:path={data}", "--encoder", "scenes-clip"]
-    said = "the data set has no split 'test': 'val' is captioned and scored, and no split stops"
+    message = "the data set has no split 'test': 'val' is captioned and scored, and no split stops"
     planned = shell(*words, "--out", tmp_path / "plan", "--dry-run", "--json")[1]
-    assert said in json.loads(planned)["warnings"][0]
+    assert message in json.loads(planned)["warnings"][0]
     status, out, err = shell(*words, "--out", tmp_path / "run", "--json")
-    assert (status, said in err) == (0, True)
-    assert said in json.loads(out)["warnings"][0]
-    assert said in (tmp_path / "run" / "table.md").read_text()
-    assert said in json.loads((tmp_path / "run" / "scores.json").read_text())["warnings"][0]
+    assert (status, message in err) == (0, True)
+    assert message in json.loads(out)["warnings"][0]
+    assert message in (tmp_path / "run" / "table.md").read_text()
+    assert message in json.loads((tmp_path / "run" / "scores.json").read_text())["warnings"][0]
     rows = [row for row in rows if row["split"] == "train"]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     status, _, err = shell(*words, "--out", tmp_path / "other")
@@ -153,8 +153,8 @@ def test_another_decoder_metric_or_mapper_costs_only_itself(
         words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", folder, "--json"]
         status, out, _ = shell(*words, "--no-baselines", *more)
         assert status == 0
-        found: dict[str, int] = json.loads(out)["work"]
-        return {what: count for what, count in found.items() if count}
+        result: dict[str, int] = json.loads(out)["work"]
+        return {what: count for what, count in result.items() if count}
 
     nothing: dict[str, int] = {}
     mapped = {"mapped_images": 8}
@@ -196,14 +196,14 @@ def test_a_dry_run_counts_and_writes_nothing(shell: Shell, world: World, study: 
         "nothing is missing",
     ]
     _, out, _ = shell(*words, "--prefix-len", "3", "--json")
-    found = json.loads(out)
-    assert found["missing"] == {
+    result = json.loads(out)
+    assert result["missing"] == {
         "images to encode": 0,
         "models to train": 1,
         "images to caption": 16,
         "cells to score": 2,
     }
-    assert found["seconds"] > 0
+    assert result["seconds"] > 0
     assert sorted(study.rglob("*")) == before
 
 
@@ -228,9 +228,9 @@ def test_a_study_file_is_the_same_study(
     words = [*world.bench, "--decoder", "beam:num_beams=2", "--save-study", file]
     shell(*words, "--out", tmp_path / "new", "--dry-run")
     _, out, _ = shell("bench", file, "--out", study, "--json")
-    found = json.loads(out)
-    assert set(found["work"].values()) == {0}
-    assert [row["decoder"] for row in found["rows"]] == ["greedy", "beam:num_beams=2"]
+    result = json.loads(out)
+    assert set(result["work"].values()) == {0}
+    assert [row["decoder"] for row in result["rows"]] == ["greedy", "beam:num_beams=2"]
     # what was not chosen stands there too, so that another version's defaults change nothing
     text = file.read_text()
     assert 'encoder = ["precomputed"]' in text

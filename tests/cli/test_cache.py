@@ -26,13 +26,13 @@ def folder(study: Path, tmp_path: Path) -> Path:
 def listed(shell: Shell, *words: object) -> dict[str, Any]:
     status, out, _ = shell("cache", *words, "--json")
     assert status == 0
-    found: dict[str, Any] = json.loads(out)
-    return found
+    result: dict[str, Any] = json.loads(out)
+    return result
 
 
-def states(found: dict[str, Any]) -> dict[str, list[str]]:
+def states(result: dict[str, Any]) -> dict[str, list[str]]:
     by_state: dict[str, list[str]] = {}
-    for artifact in found["artifacts"]:
+    for artifact in result["artifacts"]:
         by_state.setdefault(artifact["state"], []).append(artifact["kind"])
     return by_state
 
@@ -49,10 +49,10 @@ def test_unused_artifacts_are_deleted(shell: Shell, world: World, folder: Path) 
     (model / "training.ckpt").write_bytes(b"x" * 9)
     (model / f".config.json.{DEAD}.tmp").write_bytes(b"x")
     (model / ".config.json.1.tmp").write_bytes(b"x")  # its process runs
-    found = listed(shell, folder)
-    assert states(found)["unused"].count("models") == 1
-    assert states(found)["unused"].count("cells") == 2
-    assert states(found)["leftover"] == ["models", "models"]
+    result = listed(shell, folder)
+    assert states(result)["unused"].count("models") == 1
+    assert states(result)["unused"].count("cells") == 2
+    assert states(result)["leftover"] == ["models", "models"]
 
     before = sorted(folder.rglob("*"))
     dry = listed(shell, folder, "--prune", "--dry-run")
@@ -81,8 +81,8 @@ def test_a_study_file_decides_what_is_used(
     assert states(listed(shell, folder, "--study", file))["unused"] == ["cells"]
     listed(shell, folder, "--study", file, "--prune")
     assert len([p for p in (folder / "cells").iterdir() if p.name[0] != "."]) == 1
-    found = listed(shell, folder, "--prune", "--all")
-    assert len(found["deleted"]) == len(found["artifacts"]) == 9
+    result = listed(shell, folder, "--prune", "--all")
+    assert len(result["deleted"]) == len(result["artifacts"]) == 9
     assert listed(shell, folder)["artifacts"] == []
     words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", folder, "--json"]
     assert json.loads(shell(*words)[1])["work"]["trained_models"] == 1

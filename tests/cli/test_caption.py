@@ -70,8 +70,8 @@ def test_rows_can_have_ids(shell: Shell, study: Path, world: World, tmp_path: Pa
     words = ["caption", "--features", features, "--run", study, "--json", "--max-new-tokens", "4"]
     status, out, _ = shell(*words, "--ids", ids)
     assert status == 0
-    found = [json.loads(line)["image"] for line in out.splitlines()]
-    assert found == [f"{number}.jpg" for number in range(count)]
+    result = [json.loads(line)["image"] for line in out.splitlines()]
+    assert result == [f"{number}.jpg" for number in range(count)]
     ids.write_text("0.jpg\n")
     assert f"there are 1 ids for {count} rows of features" in shell(*words, "--ids", ids)[2]
     assert "cannot be read" in shell(*words, "--ids", tmp_path / "no")[2]

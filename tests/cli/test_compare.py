@@ -56,12 +56,12 @@ def test_a_studys_table_pools_seeds_in_one_row(shell: Shell, seeds: Path) -> Non
     assert len(body) == 2 + 4
     assert "±: half the 95% interval, over other images like these 8 and other seeds" in out
     _, out, _ = shell("compare", f"{seeds}::greedy", "--scores", "length", "--json")
-    found = json.loads(out)
-    labels = [entry["label"] for entry in found["entries"]]
+    result = json.loads(out)
+    labels = [entry["label"] for entry in result["entries"]]
     assert labels[0] == "linear P=2 greedy"
     assert all(label.startswith("(") for label in labels[1:])  # the baselines
     assert len(labels) == 1 + 4
-    assert found["entries"][0]["seeds"] == [0, 1]
+    assert result["entries"][0]["seeds"] == [0, 1]
 
 
 def test_two_rows_of_a_study(shell: Shell, seeds: Path) -> None:
@@ -71,15 +71,15 @@ def test_two_rows_of_a_study(shell: Shell, seeds: Path) -> None:
     assert "  decoder: greedy | top-p" in out
     (line,) = [line for line in rows(out) if line[0] == "Length"]
     _, out, _ = shell("compare", f"{seeds}::greedy", "::top-p", "--json")
-    found = json.loads(out)
-    (pair,) = found["pairs"]
+    result = json.loads(out)
+    (pair,) = result["pairs"]
     (score,) = pair["scores"]
     assert pair["seeds"] == [2, 2]
     assert float(line[3].split()[0]) == pytest.approx(score["difference"], abs=0.006)
     assert score["low"] <= score["difference"] <= score["high"]
     assert score["higher"] + score["equal"] + score["lower"] == 8
-    assert found["config_diff"] == {"decoder": ["greedy", "top-p"]}
-    values = [each["difference"] for each in found["by_image"]]
+    assert result["config_diff"] == {"decoder": ["greedy", "top-p"]}
+    values = [each["difference"] for each in result["by_image"]]
     assert sum(values) / 8 == pytest.approx(score["difference"])
     # the pair is tested as in the study's own table
     _, out, _ = shell("compare", seeds, "--json")
@@ -109,9 +109,9 @@ def test_two_studies_are_compared_row_by_row(
     assert "only in A: linear P=2 top-p seed 0" in out
     assert "only in B: linear P=2 beam:num_beams=2" in out
     _, out, _ = shell("compare", seeds, study, "--json")
-    found = json.loads(out)
-    assert found["config_diff"]["seed"] == ["0, 1", "0"]
-    assert [pair["label"] for pair in found["pairs"]] == [
+    result = json.loads(out)
+    assert result["config_diff"]["seed"] == ["0, 1", "0"]
+    assert [pair["label"] for pair in result["pairs"]] == [
         "linear P=2 greedy",
         "(constant caption)",
         "(random training caption)",
@@ -119,8 +119,8 @@ def test_two_studies_are_compared_row_by_row(
         "(shuffled images)",
     ]
     # captions that need no model are the same in both
-    assert found["pairs"][1]["scores"][0]["difference"] == 0
-    assert found["b"]["unmatched"] == ["linear P=2 beam:num_beams=2"]
+    assert result["pairs"][1]["scores"][0]["difference"] == 0
+    assert result["b"]["unmatched"] == ["linear P=2 beam:num_beams=2"]
 
 
 def test_files_of_predictions(shell: Shell, tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ def test_files_of_predictions_without_references(shell: Shell, tmp_path: Path, s
         kept = [{key: row[key] for key in ("image", "prediction")} for row in rows]
         file.write_text("".join(json.dumps(row) + "\n" for row in kept))
     words = ["--metrics", "length", "--json"]
-    found = json.loads(shell("compare", *bare, "--references", human, *words)[1])
+    result = json.loads(shell("compare", *bare, "--references", human, *words)[1])
     expected = json.loads(shell("compare", *whole, *words)[1])
-    assert found["pairs"][0]["scores"] == expected["pairs"][0]["scores"]
+    assert result["pairs"][0]["scores"] == expected["pairs"][0]["scores"]
     status, _, err = shell("compare", seeds, "--references", human)
     assert (status, "a study has its own" in err) == (2, True)
 
@@ -191,34 +191,34 @@ def test_common_images_of_studies_are_scored_again(
     file.write_text("".join(json.dumps(line) + "\n" for line in made))
     status, out, _ = shell("compare", f"{seeds}::greedy s0", file, "--common", "--json")
     assert status == 0
-    found = json.loads(out)
-    assert found["images"] == 6
+    result = json.loads(out)
+    assert result["images"] == 6
     # the same captions: no difference at all
-    assert [(s["difference"], s["p"], s["equal"]) for s in found["pairs"][0]["scores"]] == [
+    assert [(s["difference"], s["p"], s["equal"]) for s in result["pairs"][0]["scores"]] == [
         (0, 1, 6)
     ]
 
 
 def test_wrong_names_are_sentences(shell: Shell, seeds: Path, tmp_path: Path) -> None:
-    def said(*words: object) -> str:
+    def message(*words: object) -> str:
         status, out, err = shell("compare", *words)
         assert (status, out) == (2, "")
         return err
 
-    assert "did you mean 'greedy'? known:" in said(f"{seeds}::gready")
-    assert "no row of" in said(f"{seeds}::linear 7")
-    assert "with 'linear' has '7'" in said(f"{seeds}::linear 7")
-    assert "there is no file or folder" in said(tmp_path / "nothing")
-    assert f"did you mean '{seeds}'?" in said(f"{seeds}s")
-    assert "selects 6 rows of the study, but one is needed" in said(f"{seeds}::greedy", seeds)
-    assert "are the same row of one study" in said(f"{seeds}::greedy", "::greedy")
-    assert "did you mean 'Length'?" in said(seeds, "--scores", "Lenght")
-    assert "--correction cannot be 'home'; did you mean 'holm'?" in said(
+    assert "did you mean 'greedy'? known:" in message(f"{seeds}::gready")
+    assert "no row of" in message(f"{seeds}::linear 7")
+    assert "with 'linear' has '7'" in message(f"{seeds}::linear 7")
+    assert "there is no file or folder" in message(tmp_path / "nothing")
+    assert f"did you mean '{seeds}'?" in message(f"{seeds}s")
+    assert "selects 6 rows of the study, but one is needed" in message(f"{seeds}::greedy", seeds)
+    assert "are the same row of one study" in message(f"{seeds}::greedy", "::greedy")
+    assert "did you mean 'Length'?" in message(seeds, "--scores", "Lenght")
+    assert "--correction cannot be 'home'; did you mean 'holm'?" in message(
         seeds, "--correction", "home"
     )
     file = write(tmp_path / "one.jsonl")
-    assert "is a file: name another one to compare it with" in said(file)
-    assert "none of the metrics gives a score that can be resampled" in said(
+    assert "is a file: name another one to compare it with" in message(file)
+    assert "none of the metrics gives a score that can be resampled" in message(
         file, file, "--metrics", "distinct"
     )
 

@@ -25,9 +25,9 @@ def test_list_names_every_kind_and_its_components(shell: Shell) -> None:
 
 def test_list_of_one_kind_as_json(shell: Shell) -> None:
     _, out, _ = shell("list", "mapper", "--json")
-    found = json.loads(out)
-    assert list(found) == ["mapper"]
-    assert {"linear", "mlp", "transformer"} <= set(found["mapper"])
+    result = json.loads(out)
+    assert list(result) == ["mapper"]
+    assert {"linear", "mlp", "transformer"} <= set(result["mapper"])
 
 
 def test_show_prints_settings_defaults_and_the_plugin(shell: Shell) -> None:
@@ -57,10 +57,10 @@ def test_show_documents_every_setting(shell: Shell) -> None:
 
 def test_plugins_as_json(shell: Shell) -> None:
     _, out, _ = shell("plugins", "--json")
-    found = {plugin["name"]: plugin for plugin in json.loads(out)}
-    assert "decoder greedy" in found["decoders"]["components"]
-    assert found["decoders"]["error"] == ""
-    assert found["clipcap"]["commands"] == ["import-clipcap"]
+    result = {plugin["name"]: plugin for plugin in json.loads(out)}
+    assert "decoder greedy" in result["decoders"]["components"]
+    assert result["decoders"]["error"] == ""
+    assert result["clipcap"]["commands"] == ["import-clipcap"]
     _, out, _ = shell("plugins")
     assert "  commands: import-clipcap\n" in out
 

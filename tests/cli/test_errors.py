@@ -122,8 +122,8 @@ def test_invalid_features(
     shell: Shell, study: Path, tmp_path: Path, array: np.ndarray, sentence: str
 ) -> None:
     np.save(tmp_path / "f.npy", array)
-    found = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
-    assert found == f"--features {tmp_path / 'f.npy'}: {sentence}"
+    result = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
+    assert result == f"--features {tmp_path / 'f.npy'}: {sentence}"
 
 
 def test_a_file_without_features(shell: Shell, study: Path, tmp_path: Path) -> None:
@@ -235,10 +235,10 @@ def test_an_unreadable_image_is_an_error_by_default(
     ],
 )
 def test_too_little_memory_gets_advice(error: Exception) -> None:
-    said = sentence_of(error)
-    assert said is not None
-    assert "there is not enough memory" in said
-    assert "--encode-batch for encoding, --max-rows for captioning" in said
+    message = sentence_of(error)
+    assert message is not None
+    assert "there is not enough memory" in message
+    assert "--encode-batch for encoding, --max-rows for captioning" in message
 
 
 def test_a_bug_gets_no_sentence() -> None:

@@ -19,9 +19,9 @@ def test_scores_as_one_object(shell: Shell, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", GOOD, {**GOOD, "image": 2, "prediction": "a dog runs off"})
     status, out, _ = shell("eval", file, "--metrics", "length,distinct:max_n=1", "--json")
     assert status == 0
-    found = json.loads(out)
-    assert found["Length"] == 3.0
-    assert found["Distinct_captions"] == 1.0
+    result = json.loads(out)
+    assert result["Length"] == 3.0
+    assert result["Distinct_captions"] == 1.0
     _, out, _ = shell("eval", file, "--metrics", "length")
     assert out.splitlines()[0].split() == ["Length", "3.0000"]
 
@@ -31,10 +31,10 @@ def test_the_four_metrics_by_their_names(shell: Shell, shared: Path) -> None:
     golden = json.loads((file.parent / "golden.json").read_text())["fakecap_val2014"]
     status, out, _ = shell("eval", file, "--json", "--metrics", "bleu,meteor,rouge,cider")
     assert status == 0
-    found = json.loads(out)
+    result = json.loads(out)
     names = ["Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr"]
-    assert list(found) == names
-    assert found == pytest.approx({name: golden[name] for name in names}, abs=1e-6)
+    assert list(result) == names
+    assert result == pytest.approx({name: golden[name] for name in names}, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_several_captions_with_a_decoders_numbers(shell: Shell, tmp_path: Path) 
     ]
     file = write(tmp_path / "p.jsonl", *rows)
     _, out, _ = shell("eval", file, "--metrics", "logprob,finish,diversity", "--json")
-    found = json.loads(out)
-    assert found["Logprob"] == -5.0
-    assert found["Logprob_per_token"] == -2.0
-    assert found["eos_rate"] == 0.5
-    assert found["Div_1"] == 0.75
+    result = json.loads(out)
+    assert result["Logprob"] == -5.0
+    assert result["Logprob_per_token"] == -2.0
+    assert result["eos_rate"] == 0.5
+    assert result["Div_1"] == 0.75
     texts = [{**row, "captions": ["a cat", "a cat sits"]} for row in rows]
     file = write(tmp_path / "t.jsonl", *texts)
     _, out, _ = shell("eval", file, "--metrics", "diversity:max_n=1", "--json")
@@ -156,7 +156,7 @@ def test_cocos_own_formats(shell: Shell, tmp_path: Path) -> None:
     assert json.loads(shell("eval", lines, "--metrics", "length,bleu", "--json")[1]) == json.loads(
         out
     )
-    for content, said in (
+    for content, message in (
         ({"a": 1}, "not in COCO's result format"),
         ([{"image_id": 42}], "result 1: no key 'caption'"),
         ([{"image_id": 1.5, "caption": "x"}], "result 1: 'image_id' must be a number"),
@@ -164,7 +164,7 @@ def test_cocos_own_formats(shell: Shell, tmp_path: Path) -> None:
     ):
         results.write_text(json.dumps(content))
         status, _, err = shell(*words)
-        assert (status, said in err) == (2, True), err
+        assert (status, message in err) == (2, True), err
     truth.write_text("[]")
     assert "it has no list 'annotations'" in shell(*words)[2]
 
@@ -172,13 +172,13 @@ def test_cocos_own_formats(shell: Shell, tmp_path: Path) -> None:
 def test_intervals_over_images(shell: Shell, shared: Path) -> None:
     file = shared / "data" / "coco_eval" / "fakecap_val2014.jsonl"
     _, out, _ = shell("eval", file, "--json", "--metrics", "cider,length", "--intervals")
-    found = json.loads(out)
-    low, high = found["intervals"]["CIDEr"]
-    assert low < found["scores"]["CIDEr"] < high < low + 0.2
+    result = json.loads(out)
+    low, high = result["intervals"]["CIDEr"]
+    assert low < result["scores"]["CIDEr"] < high < low + 0.2
     text = shell("eval", file, "--metrics", "cider", "--intervals")[1]
     assert text.split() == [
         "CIDEr",
-        *(f"{v:.4f}" for v in (found["scores"]["CIDEr"], low)),
+        *(f"{v:.4f}" for v in (result["scores"]["CIDEr"], low)),
         "to",
         f"{high:.4f}",
     ]

@@ -27,8 +27,8 @@ def written(graded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_page_figures_and_tables_are_written(written: Path) -> None:
-    found = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
-    assert found == {
+    result = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
+    assert result == {
         "report.html",
         *(f"figures/{n}.svg" for n in ("prefix-length", "frontier", "differences", "training")),
         *(f"tables/{n}" for n in ("table.md", "table.tex", "table.csv", "seeds.csv")),

@@ -235,8 +235,8 @@ def test_without_scripts_all_rows_and_no_controls_are_shown(browser: Any, page: 
         return [displayed(node) for node in nodes]
 
     def displayed(node: int) -> bool:
-        found = browser.execute_cdp_cmd("CSS.getComputedStyleForNode", {"nodeId": node})
-        styles = {each["name"]: each["value"] for each in found["computedStyle"]}
+        result = browser.execute_cdp_cmd("CSS.getComputedStyleForNode", {"nodeId": node})
+        styles = {each["name"]: each["value"] for each in result["computedStyle"]}
         return styles["display"] != "none"
 
     for domain in ("DOM", "CSS"):

@@ -86,8 +86,8 @@ def test_a_loaded_captioner_writes_the_same_captions(
     first = make(lm, tuning)
     second = prefixcap.Captioner.load(first.save(tmp_path / "run"), device="cpu")
     options: dict[str, Any] = {"decoder": decoder, "seed": 3, "max_new_tokens": 12}
-    found = [c.caption(features=features(), **options) for c in (first, second)]
-    assert found[0] == found[1]
+    result = [c.caption(features=features(), **options) for c in (first, second)]
+    assert result[0] == result[1]
     assert torch.equal(first.prefixes(features()), second.prefixes(features()))
     assert second.history == first.history
     assert second.training == first.training

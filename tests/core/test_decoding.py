@@ -56,7 +56,7 @@ def plain(prefix: Tensor, image_id: str, samples: int, limit: int, stops: set[in
         lm=LM, prefix=prefix[None], image_ids=[image_id], max_new_tokens=limit,
         stop_ids=frozenset(stops), stream="drawing",
     )  # fmt: skip
-    found = []
+    result = []
     for numbers in task.generator(0).random((samples, limit)):
         tokens, logprob = [], 0.0
         for number in numbers:
@@ -67,8 +67,8 @@ def plain(prefix: Tensor, image_id: str, samples: int, limit: int, stops: set[in
             if token in stops:
                 break
         ended = tokens[-1] in stops
-        found.append((tuple(tokens[:-1] if ended else tokens), logprob, ended))
-    return sorted(found, key=lambda caption: -caption[1])
+        result.append((tuple(tokens[:-1] if ended else tokens), logprob, ended))
+    return sorted(result, key=lambda caption: -caption[1])
 
 
 @settings(deadline=None, max_examples=40)
@@ -84,11 +84,11 @@ def test_captions_do_not_depend_on_other_rows(
 ) -> None:
     prefix = prefixes(6)[images]
     names = [f"image {i}" for i in images]
-    found = prefixcap.decode(
+    result = prefixcap.decode(
         LM, prefix, DrawingConfig(), max_new_tokens=limit, stop_ids=sorted(stops),
         image_ids=names, n=samples, max_rows=max_rows,
     )  # fmt: skip
-    for row, name, hypotheses in zip(prefix, names, found, strict=True):
+    for row, name, hypotheses in zip(prefix, names, result, strict=True):
         expected = plain(row, name, samples, limit, stops)
         got = [
             (h.ids, pytest.approx(h.logprob, abs=1e-4), h.finish_reason == "stop")
@@ -155,8 +155,8 @@ def test_decode_accepts_a_transformers_model() -> None:
 @pytest.mark.parametrize("decoder", ["greedy", "contrastive:top_k=2"])
 def test_a_caption_may_use_all_positions(decoder: str) -> None:
     lm, prefix = prefixcap.from_transformers(made("gpt2", n_positions=12)), embeddings(1)
-    ((found,),) = prefixcap.decode(lm, prefix, decoder, stop_ids=(), max_new_tokens=9)
-    assert len(found.ids) == 9
+    ((result,),) = prefixcap.decode(lm, prefix, decoder, stop_ids=(), max_new_tokens=9)
+    assert len(result.ids) == 9
     with pytest.raises(PrefixcapError, match="a prefix of 3 and 10 new tokens need 13 positions"):
         prefixcap.decode(lm, prefix, decoder, stop_ids=(), max_new_tokens=10)
 

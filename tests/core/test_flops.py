@@ -60,14 +60,14 @@ def test_decoding_flops_match_the_formula(dtype: torch.dtype, beams: int) -> Non
         decode(lm, prefix, spec, max_new_tokens=new, stop_ids=[])
 
     run()  # the engine tests a new model once
-    with counting() as found:
+    with counting() as result:
         run()
     # The last layer's output is computed for the last position only.
     unwanted = 2 * (P - 1) * 9 * WIDTH**2
     expected = layers(P) - unwanted + attention(P, P) + vocabulary(1)
     for step in range(1, new):
         expected += beams * (layers(1) + attention(1, P + step) + vocabulary(1))
-    assert found.count == pytest.approx(images * expected, rel=0.05)
+    assert result.count == pytest.approx(images * expected, rel=0.05)
 
 
 @pytest.mark.parametrize("tuning", ["frozen", "full"])
@@ -80,7 +80,7 @@ def test_training_flops_match_the_formula(tuning: str) -> None:
     prefixer = build_prefixer(lm, mapper, P, features, TrainingConfig())
     trainer = Trainer(lm, prefixer, TrainingConfig(), 10)
     ids = torch.randint(0, WORDS, (8, 7))
-    with counting() as found:
+    with counting() as result:
         trainer.step(features, ids, torch.ones_like(ids, dtype=torch.bool))
     positions = P + 7 - 1
     forward = 8 * (layers(positions) + attention(positions, positions))
@@ -91,11 +91,11 @@ def test_training_flops_match_the_formula(tuning: str) -> None:
     expected = 2 * (forward + words) + 8 * attention(positions, positions) + 2 * mapping
     if tuning == "full":
         expected += weights + words
-    assert found.count == pytest.approx(expected, rel=0.05)
+    assert result.count == pytest.approx(expected, rel=0.05)
 
 
 def test_the_count_of_a_layer_is_exact() -> None:
     layer: Any = torch.nn.Linear(7, 5)
-    with counting() as found:
+    with counting() as result:
         layer(torch.randn(3, 7)).sum().backward()
-    assert found.count == 2 * 3 * 7 * 5 * 2  # the inputs need no gradient
+    assert result.count == 2 * 3 * 7 * 5 * 2  # the inputs need no gradient

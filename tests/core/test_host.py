@@ -59,8 +59,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterable[Path]:
 
 
 def plugin(name: str) -> host.Plugin:
-    (found,) = (plugin for plugin in host.installed() if plugin.distribution == f"{name} 1.0")
-    return found
+    (actual,) = (plugin for plugin in host.installed() if plugin.distribution == f"{name} 1.0")
+    return actual
 
 
 def test_the_built_in_plugins_are_loaded_without_an_error() -> None:
@@ -132,8 +132,8 @@ def answering(*components: Any) -> SimpleNamespace:
 
 
 def test_any_object_with_the_hook_is_a_plugin() -> None:
-    found = host.from_object(answering(TwistedDecoder, TwistedMetric), "mine")
-    assert found == host.Plugin("mine", "this process", (TwistedDecoder, TwistedMetric))
+    actual = host.from_object(answering(TwistedDecoder, TwistedMetric), "mine")
+    assert actual == host.Plugin("mine", "this process", (TwistedDecoder, TwistedMetric))
 
 
 class NotDecorated(TwistedDecoder):
@@ -165,9 +165,9 @@ class NoBuild(DecoderConfig):
     ],
 )
 def test_an_object_that_is_no_config_class_is_reported(component: Any, error: str) -> None:
-    found = host.from_object(answering(TwistedDecoder, component), "mine")
-    assert found.components == ()
-    assert found.error.startswith(error)
+    actual = host.from_object(answering(TwistedDecoder, component), "mine")
+    assert actual.components == ()
+    assert actual.error.startswith(error)
 
 
 def test_there_are_two_hooks_with_known_arguments() -> None:
@@ -194,8 +194,8 @@ COMMANDS = """
 def added(name: str, built_in: tuple[str, ...] = ()) -> PluginCommands:
     """Return the commands of one of the installed plugins."""
     results = plugin_commands(host.installed(components=False), built_in)
-    (found,) = (each for each in results if each.plugin.distribution == f"{name} 1.0")
-    return found
+    (actual,) = (each for each in results if each.plugin.distribution == f"{name} 1.0")
+    return actual
 
 
 def test_a_plugin_may_have_commands_only(site: Path) -> None:

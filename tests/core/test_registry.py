@@ -138,5 +138,5 @@ def test_a_misspelt_name_of_the_package_is_an_attribute_error_with_the_nearest()
 
 @pytest.mark.parametrize("name", sorted(prefixcap._HOMES))
 def test_every_public_name_exists(name: str) -> None:
-    found = getattr(prefixcap, name)
-    assert getattr(found, "__name__", name) == name
+    result = getattr(prefixcap, name)
+    assert getattr(result, "__name__", name) == name

@@ -70,8 +70,8 @@ def test_a_config_is_restored_from_its_json(config: Every) -> None:
 
 @given(st.lists(configs, min_size=1))
 def test_a_comma_list_of_specs_is_split(each: list[Every]) -> None:
-    found = [specs.to_spec(config) for config in each]
-    assert specs.split_list(",".join(found)) == found
+    result = [specs.to_spec(config) for config in each]
+    assert specs.split_list(",".join(result)) == result
 
 
 def test_a_spec_has_only_settings_that_differ_from_the_defaults() -> None:
@@ -171,7 +171,7 @@ def test_an_object_that_is_not_data_has_no_digest() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "marks", "found"),
+    ("text", "marks", "result"),
     [
         ("a=[1,2],b=(3,{4,5}),,c", ",", ["a=[1,2]", "b=(3,{4,5})", "c"]),
         ("a=1;b=[2;3],c=4", ",;", ["a=1", "b=[2;3]", "c=4"]),
@@ -180,5 +180,5 @@ def test_an_object_that_is_not_data_has_no_digest() -> None:
         ("", ",", []),
     ],
 )
-def test_a_mark_in_brackets_does_not_split(text: str, marks: str, found: list[str]) -> None:
-    assert split_top_level(text, marks) == found
+def test_a_mark_in_brackets_does_not_split(text: str, marks: str, result: list[str]) -> None:
+    assert split_top_level(text, marks) == result

@@ -116,10 +116,10 @@ def test_a_trained_model_describes_the_image() -> None:
     model = trained(epochs=60)
     features, _ = world()
     captions = model.caption(features=features[:6], decoder="greedy")
-    for number, found in enumerate(captions):
-        assert COLOURS[number % 2] in found[0].text
-        assert COLOURS[1 - number % 2] not in found[0].text
-        assert found[0].finish_reason == "stop"
+    for number, result in enumerate(captions):
+        assert COLOURS[number % 2] in result[0].text
+        assert COLOURS[1 - number % 2] not in result[0].text
+        assert result[0].finish_reason == "stop"
     assert model.history["train_loss"][-1] < 0.3 * model.history["train_loss"][0]
 
 
@@ -192,8 +192,8 @@ def test_training_stops_early_and_keeps_an_epochs_weights(keep: str) -> None:
     assert len(losses) == best + 3 < 40
     index = best if keep == "best" else len(losses) - 1
     assert model.history["best_epoch"] == index + 1
-    found = list(model.prefixer.parameters())
-    assert all(torch.equal(a, b) for a, b in zip(kept[index], found, strict=True))
+    result = list(model.prefixer.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(kept[index], result, strict=True))
     assert not torch.equal(kept[best][0], kept[-1][0])
 
 
@@ -310,9 +310,9 @@ def test_a_training_resumed_many_times_ends_with_the_same_bits(
     for step in range(1, steps + 1):
         with pytest.raises(Killed):
             with_val("full", TrainingCheckpoint(tmp_path / "at", every=0, share=1e9), step)
-    found = with_val("full", TrainingCheckpoint(tmp_path / "at"))
-    assert same(found, uninterrupted["full"])
-    assert len(found.history["seconds"]) == len(found.history["val_loss"])
+    result = with_val("full", TrainingCheckpoint(tmp_path / "at"))
+    assert same(result, uninterrupted["full"])
+    assert len(result.history["seconds"]) == len(result.history["val_loss"])
 
 
 def test_the_state_of_another_training_is_ignored(tmp_path: Path) -> None:
@@ -336,8 +336,8 @@ def test_the_state_with_other_validation_data_is_ignored(tmp_path: Path) -> None
     with pytest.raises(Killed):
         with_val("frozen", TrainingCheckpoint(file, every=0, share=1e9), 9)
     assert file.exists()
-    found = with_val("frozen", TrainingCheckpoint(file), val_captions=other)
-    assert same(found, with_val("frozen", val_captions=other))
+    result = with_val("frozen", TrainingCheckpoint(file), val_captions=other)
+    assert same(result, with_val("frozen", val_captions=other))
 
 
 def test_too_long_validation_captions_are_an_error_before_training() -> None:
@@ -369,18 +369,18 @@ def test_writing_checkpoints_takes_a_small_share_of_the_time(tmp_path: Path) -> 
     clock = [100.0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint.time, "monotonic", lambda: clock[0])
-        found = TrainingCheckpoint(tmp_path / "at", every=60, share=0.01)
-        assert not found.due()
-        assert found.due(epoch_ended=True)
+        result = TrainingCheckpoint(tmp_path / "at", every=60, share=0.01)
+        assert not result.due()
+        assert result.due(epoch_ended=True)
 
         def slow(path: Path, content: bytes) -> None:
             clock[0] += 3.0
 
         patch.setattr(checkpoint.files, "atomic_write", slow)
-        found.write({})
+        result.write({})
         for passed, expected in ((299.0, False), (2.0, True)):
             clock[0] += passed
-            assert found.due() is found.due(epoch_ended=True) is expected
+            assert result.due() is result.due(epoch_ended=True) is expected
 
 
 def test_all_global_random_states_are_restored() -> None:
@@ -409,8 +409,8 @@ def test_fused_activations_compute_the_same_function(name: str) -> None:
     with fused_activations(module):
         assert isinstance(module[0], nn.GELU)
         torch.testing.assert_close(module(x), values, atol=2e-6, rtol=1e-5)
-        (found,) = torch.autograd.grad(module(x).sum(), x)
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        (result,) = torch.autograd.grad(module(x).sum(), x)
+        torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
     assert type(module[0]) is type(ACT2FN[name])
 
 
@@ -478,12 +478,12 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
 )
 def test_batches_contain_every_caption_once(lengths: list[int], size: int, seed: int) -> None:
     pairs = [TokenizedCaption(row, tuple(range(length))) for row, length in enumerate(lengths)]
-    found = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
-    assert sorted(pair.row for batch in found for pair in batch) == list(range(len(pairs)))
-    assert all(1 <= len(batch) <= size for batch in found)
+    result = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
+    assert sorted(pair.row for batch in result for pair in batch) == list(range(len(pairs)))
+    assert all(1 <= len(batch) <= size for batch in result)
     again = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
-    assert found == again
-    for batch in found:
+    assert result == again
+    for batch in result:
         rows, ids, mask = pad(batch)
         assert mask.sum(1).tolist() == [len(pair.ids) for pair in batch]
         assert [tuple(i[m].tolist()) for i, m in zip(ids, mask, strict=True)] == [
@@ -573,15 +573,15 @@ def test_training_configs_round_trip_through_json() -> None:
 def test_features_are_centered_and_scaled(seed: int, tokens: bool, normalize: bool) -> None:
     shape = (20, 3, 5) if tokens else (20, 5)
     features = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 4 + 3
-    found = FeatureNorm.fit(features, normalize=normalize, rms=0.3)(features)
-    assert found.shape == features.shape
-    torch.testing.assert_close(found.reshape(-1, 5).mean(0), torch.zeros(5), atol=1e-5, rtol=0)
-    assert found.square().mean().sqrt().item() == pytest.approx(0.3, rel=1e-4)
+    result = FeatureNorm.fit(features, normalize=normalize, rms=0.3)(features)
+    assert result.shape == features.shape
+    torch.testing.assert_close(result.reshape(-1, 5).mean(0), torch.zeros(5), atol=1e-5, rtol=0)
+    assert result.square().mean().sqrt().item() == pytest.approx(0.3, rel=1e-4)
 
 
 def test_constant_features_do_not_divide_by_zero() -> None:
-    found = FeatureNorm.fit(torch.ones(4, 5), rms=0.3)(torch.ones(2, 5))
-    assert torch.equal(found, torch.zeros(2, 5))
+    result = FeatureNorm.fit(torch.ones(4, 5), rms=0.3)(torch.ones(2, 5))
+    assert torch.equal(result, torch.zeros(2, 5))
 
 
 @pytest.mark.parametrize("mapper", ["mlp", "linear", "transformer:num_layers=2,heads=2"])

@@ -63,10 +63,10 @@ def test_a_small_model_from_scratch_beats_the_nearest_caption(shared: Path, tmp_
     trained.encoder_digest = encoder.digest()
     captioner = Captioner.load(trained.save(tmp_path / "run"))
     images = [example.image for example in examples["test"]]
-    found = captioner.caption(images, decoder="beam:num_beams=5")
+    result = captioner.caption(images, decoder="beam:num_beams=5")
 
-    assert found == captioner.caption(features=features["test"], image_ids=[i.id for i in images])
-    texts = [hypotheses[0].text for hypotheses in found]
+    assert result == captioner.caption(features=features["test"], image_ids=[i.id for i in images])
+    texts = [hypotheses[0].text for hypotheses in result]
     unit = {s: torch.nn.functional.normalize(f, dim=-1) for s, f in features.items()}
     rows = np.asarray((unit["test"] @ unit["train"].T).argmax(1))
     nearest = cider(examples["test"], [captions["train"][row][0] for row in rows])

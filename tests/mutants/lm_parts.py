@@ -39,8 +39,8 @@ class WrongWidth(Letters):
 
 class ReadsPadding(Letters):
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        found = super().teacher_forced(prefix, ids, mask)
-        return found if mask.all() else found + ids[:, -1:, None]
+        result = super().teacher_forced(prefix, ids, mask)
+        return result if mask.all() else result + ids[:, -1:, None]
 
 
 class FeelsPadding(Letters):
@@ -82,8 +82,8 @@ class KeptDigest(Letters):
 
 class Dropout(Letters):
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        found = super().teacher_forced(prefix, ids, mask)
-        return found * (1 + 0.1 * torch.rand(found.shape))
+        result = super().teacher_forced(prefix, ids, mask)
+        return result * (1 + 0.1 * torch.rand(result.shape))
 
 
 class Detached(Letters):

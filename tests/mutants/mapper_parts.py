@@ -34,22 +34,22 @@ class Twisted(nn.Module):
             nn.init.normal_(self.map.bias, generator=dice)
 
     def forward(self, features: Tensor) -> Tensor:
-        found: Tensor = self.map(features.flatten(1))
+        result: Tensor = self.map(features.flatten(1))
         if self.twist == "hidden weight":
-            found = found + self.hidden
+            result = result + self.hidden
         if self.twist == "hidden mean":
             if self.training:
-                self.mean += found.detach().mean(0)
-            found = found + self.mean
+                self.mean += result.detach().mean(0)
+            result = result + self.mean
         if self.twist == "plain tensor":
-            found = found * self.scale
+            result = result * self.scale
         if self.twist == "made here":
-            found = found + torch.ones(found.shape[1])
+            result = result + torch.ones(result.shape[1])
         if self.twist == "drops out":  # a correct one
-            found = nn.functional.dropout(found, 0.1, self.training)
+            result = nn.functional.dropout(result, 0.1, self.training)
         if self.twist == "batch norm":
-            found = found - found.mean(0)
+            result = result - result.mean(0)
         if self.twist == "deaf":
-            found = found * 0 + self.map.bias
-        found = found.view(len(features), self.shape.prefix_length, -1)
-        return found.transpose(1, 2) if self.twist == "turned" else found
+            result = result * 0 + self.map.bias
+        result = result.view(len(features), self.shape.prefix_length, -1)
+        return result.transpose(1, 2) if self.twist == "turned" else result

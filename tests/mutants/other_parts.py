@@ -56,14 +56,14 @@ class TwistedEncoder(Encoder):
         return inputs - inputs.mean(0) if self.twist == "batch norm" else inputs
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        found = torch.tensor([[float(len(text))] * 48 for text in texts])
+        result = torch.tensor([[float(len(text))] * 48 for text in texts])
         if self.twist == "short texts" and max(map(len, texts)) > 100:
             raise RuntimeError("a text is too long")
         if self.twist == "texts by batch":
-            found = found - found.mean(0)
+            result = result - result.mean(0)
         if self.twist == "trained texts":
-            found = found * nn.Parameter(torch.ones(1))
-        return found[:, :3] if self.twist == "narrow texts" else found
+            result = result * nn.Parameter(torch.ones(1))
+        return result[:, :3] if self.twist == "narrow texts" else result
 
     def digest(self) -> str:
         return uuid4().hex if self.twist == "restless" else "pixels"
@@ -90,11 +90,11 @@ class TwistedDataset(Dataset):
             numbers[split] = numbers.get(split, [])
         if split not in numbers:
             raise PrefixcapError(f"no split {split!r}")
-        found = [self._example(number) for number in numbers[split]]
+        result = [self._example(number) for number in numbers[split]]
         if self.twist == "shuffles":
-            found = random.SystemRandom().sample(found, len(found))
-            found.sort(key=lambda example: uuid4().hex)
-        return found
+            result = random.SystemRandom().sample(result, len(result))
+            result.sort(key=lambda example: uuid4().hex)
+        return result
 
     def _example(self, number: int) -> Example:
         def read() -> Image.Image:

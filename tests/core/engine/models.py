@@ -147,7 +147,7 @@ def uncached(model: Any, prefix: Tensor, rows: list[tuple[int, ...]], images: li
     for image, row in zip(images, rows, strict=True):
         text = model.get_input_embeddings()(torch.tensor(row, dtype=torch.long))
         inputs = torch.cat([prefix[image], text])[None].to(model.dtype)
-        found = model(inputs_embeds=inputs, use_cache=False, output_hidden_states=True)
-        logits.append(found.logits[0, -1].float())
-        hidden.append([layer[0, -1] for layer in found.hidden_states])
+        result = model(inputs_embeds=inputs, use_cache=False, output_hidden_states=True)
+        logits.append(result.logits[0, -1].float())
+        hidden.append([layer[0, -1] for layer in result.hidden_states])
     return torch.stack(logits), [torch.stack(layer) for layer in zip(*hidden, strict=True)]

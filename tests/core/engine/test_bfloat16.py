@@ -28,13 +28,13 @@ def test_captions_agree_across_batches_and_sessions_up_to_rounding(
     lm, prefix = from_transformers(made(name).to(torch.bfloat16)), prefixes(IMAGES)
     options = {"max_new_tokens": 6, "stop_ids": (0, 3, 5)}
     assert isinstance(lm.start(prefix, SessionOptions()), TreeSession)
-    found = decode(lm, prefix, decoder, **options)
+    result = decode(lm, prefix, decoder, **options)
     alone = [
         decode(lm, prefix[i : i + 1], decoder, image_ids=[str(i)], **options)[0]
         for i in range(IMAGES)
     ]
-    assert agreement(found, alone) >= 0.75
-    for image, hypothesis in ((i, h) for i, group in enumerate(found) for h in group):
+    assert agreement(result, alone) >= 0.75
+    for image, hypothesis in ((i, h) for i, group in enumerate(result) for h in group):
         stop = [] if hypothesis.stop_id is None else [hypothesis.stop_id]
         ids = torch.tensor([[*hypothesis.ids, *stop]])
         with torch.no_grad():
@@ -44,7 +44,7 @@ def test_captions_agree_across_batches_and_sessions_up_to_rounding(
     monkeypatch.setattr(NetworkSelector, "network", lambda _: None)
     general = decode(lm, prefix, decoder, **options)
     # A sample's random number may fall on either side of a rounded probability.
-    assert agreement(found, general) >= 0.5
+    assert agreement(result, general) >= 0.5
 
 
 def agreement(one: Found, other: Found) -> float:
@@ -64,5 +64,5 @@ def test_one_beam_is_greedy_search_with_equal_logits() -> None:
         session.advance(session.logits.argmax(-1), torch.arange(24))
     assert ties > 0
     options = {"max_new_tokens": 4, "stop_ids": ()}
-    found = decode(lm, prefix, "beam:num_beams=1", **options)
-    assert agreement(found, decode(lm, prefix, "greedy", **options)) == 1.0
+    result = decode(lm, prefix, "beam:num_beams=1", **options)
+    assert agreement(result, decode(lm, prefix, "greedy", **options)) == 1.0

@@ -56,9 +56,9 @@ def test_any_end_token_ends_a_caption() -> None:
     model, stops = made("llama"), [5, 11, 17, 23]
     model.config.eos_token_id, model.generation_config.eos_token_id = stops, None
     lm, options = from_transformers(model), {"max_new_tokens": 30}
-    found = decode(lm, prefixes(12), "top-p", **options)
-    assert found == decode(lm, prefixes(12), "top-p", stop_ids=stops, **options)
-    assert len({hypothesis.stop_id for (hypothesis,) in found} - {None}) > 1
+    result = decode(lm, prefixes(12), "top-p", **options)
+    assert result == decode(lm, prefixes(12), "top-p", stop_ids=stops, **options)
+    assert len({hypothesis.stop_id for (hypothesis,) in result} - {None}) > 1
 
 
 def test_eos_ids_default_to_eos_id() -> None:

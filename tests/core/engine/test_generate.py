@@ -31,7 +31,7 @@ def test_greedy_equals_generate_for_a_batch_and_each_image_alone(name: str, max_
     assert len({len(row) for row in wanted}) > 1
     lm = from_transformers(model)
     options = {"max_new_tokens": STEPS, "stop_ids": stops, "max_rows": max_rows}
-    found = decode(lm, prefix, "greedy", **options)
-    assert [hypotheses[0].ids for hypotheses in found] == wanted
+    result = decode(lm, prefix, "greedy", **options)
+    assert [hypotheses[0].ids for hypotheses in result] == wanted
     alone = [decode(lm, prefix[i : i + 1], "greedy", **options)[0][0].ids for i in range(9)]
     assert alone == wanted

@@ -22,8 +22,8 @@ def test_a_packed_layer_equals_the_plain_one(rows: int, bias: bool, activation: 
     wanted = F.linear(x, weight, offset)
     if activation:
         wanted = activation_function(activation)(wanted)
-    found = PackedLinear(weight, offset, activation=activation)(x)
-    torch.testing.assert_close(found, wanted, atol=2e-5, rtol=2e-5)
+    result = PackedLinear(weight, offset, activation=activation)(x)
+    torch.testing.assert_close(result, wanted, atol=2e-5, rtol=2e-5)
     turned = PackedLinear(weight.t().contiguous(), offset, transposed=True, activation=activation)(
         x
     )
@@ -36,10 +36,10 @@ def test_a_sum_is_fused(dtype: torch.dtype, rows: int) -> None:
     stream = torch.Generator().manual_seed(0)
     sizes = ((rows, 24), (40, 24), (rows, 40))
     x, weight, other = (torch.randn(*size, generator=stream).to(dtype) for size in sizes)
-    found = PackedLinear(weight).plus(x, other)
-    assert found.dtype == dtype
+    result = PackedLinear(weight).plus(x, other)
+    assert result.dtype == dtype
     allowed = 1e-1 if dtype == torch.bfloat16 else 2e-5
-    torch.testing.assert_close(found, F.linear(x, weight) + other, atol=allowed, rtol=allowed)
+    torch.testing.assert_close(result, F.linear(x, weight) + other, atol=allowed, rtol=allowed)
 
 
 def test_double_precision_is_not_packed() -> None:

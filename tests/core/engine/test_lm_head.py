@@ -28,13 +28,13 @@ def test_blocks_equal_one_product(size: int, count: int, dtype: torch.dtype, bia
     head, wanted = LMHead(weight, offset), F.linear(x, weight, offset).float()
     close = {"atol": 0.2, "rtol": 0.0} if dtype == torch.bfloat16 else {"atol": 2e-5, "rtol": 2e-5}
     for rows in (1, 130):
-        logits, found = head.logits(x[:rows]), head.top_tokens(x[:rows], count)
-        assert logits.dtype == found.logits.dtype == torch.float32
+        logits, result = head.logits(x[:rows]), head.top_tokens(x[:rows], count)
+        assert logits.dtype == result.logits.dtype == torch.float32
         torch.testing.assert_close(logits, wanted[:rows], **close)
         plain = top_tokens_of(logits, count)
-        torch.testing.assert_close(found.logits, plain.logits, **close)
-        torch.testing.assert_close(found.log_normalizer, logits.logsumexp(-1), **close)
-        torch.testing.assert_close(logits.gather(1, found.tokens), found.logits, **close)
+        torch.testing.assert_close(result.logits, plain.logits, **close)
+        torch.testing.assert_close(result.log_normalizer, logits.logsumexp(-1), **close)
+        torch.testing.assert_close(logits.gather(1, result.tokens), result.logits, **close)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bloom", "gpt_neox", "table"])
@@ -49,10 +49,10 @@ def test_top_tokens_of_a_session_are_those_of_its_logits(name: str) -> None:
     second.admit()
     for parents in ([0, 0, 1], [2, 0], []):
         wanted = top_tokens_of(second.logits, 3)
-        found = top_tokens(first, 3)
-        torch.testing.assert_close(found.logits, wanted.logits)
-        torch.testing.assert_close(found.log_normalizer, wanted.log_normalizer)
-        assert torch.equal(found.tokens, wanted.tokens)
+        result = top_tokens(first, 3)
+        torch.testing.assert_close(result.logits, wanted.logits)
+        torch.testing.assert_close(result.log_normalizer, wanted.log_normalizer)
+        assert torch.equal(result.tokens, wanted.tokens)
         tokens = torch.arange(len(parents))
         advance_lazily(first, tokens, torch.tensor(parents, dtype=torch.long))
         second.advance(tokens, torch.tensor(parents, dtype=torch.long))

@@ -59,27 +59,27 @@ def test_a_model_without_a_network_gets_the_cache_session() -> None:
 
 def test_a_model_can_be_copied_after_decoding() -> None:
     lm = from_transformers(made("gpt2"))
-    found = decode(lm, prefixes(2), "greedy", max_new_tokens=4)
+    result = decode(lm, prefixes(2), "greedy", max_new_tokens=4)
     other = copy.deepcopy(lm)
     assert other.model is not lm.model
-    assert decode(other, prefixes(2), "greedy", max_new_tokens=4) == found
+    assert decode(other, prefixes(2), "greedy", max_new_tokens=4) == result
     with torch.no_grad():
         other.model.get_output_embeddings().weight.neg_()
-    assert decode(other, prefixes(2), "greedy", max_new_tokens=4) != found
-    assert decode(lm, prefixes(2), "greedy", max_new_tokens=4) == found
+    assert decode(other, prefixes(2), "greedy", max_new_tokens=4) != result
+    assert decode(lm, prefixes(2), "greedy", max_new_tokens=4) == result
 
 
 def test_a_network_is_tested_on_a_tiny_vocabulary_too() -> None:
     model = made("gpt2", vocab_size=3)
     assert type(NetworkSelector(model).network()) is GPT2Network
-    (found,) = decode(from_transformers(model), prefixes(1), "greedy", max_new_tokens=3)
-    assert len(found[0].ids) <= 3
+    (result,) = decode(from_transformers(model), prefixes(1), "greedy", max_new_tokens=3)
+    assert len(result[0].ids) <= 3
 
 
 def test_a_model_with_too_few_positions_to_test_gets_the_cache_session() -> None:
     lm = from_transformers(made("gpt2", n_positions=5))
-    (found,) = decode(lm, prefixes(1), "greedy", max_new_tokens=2, stop_ids=())
-    assert len(found[0].ids) == 2
+    (result,) = decode(lm, prefixes(1), "greedy", max_new_tokens=2, stop_ids=())
+    assert len(result[0].ids) == 2
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "gpt_neo", "lfm2"])
@@ -88,9 +88,9 @@ def test_three_rows_may_continue_the_last_one(name: str) -> None:
     session = from_transformers(model).start(prefix, SessionOptions(rows_per_image=3))
     session.admit()
     session.advance(torch.tensor([1, 2, 3]), torch.tensor([0, 0, 0]))
-    found = session.advance(torch.tensor([4, 5, 6]), torch.tensor([2, 2, 2]))
+    result = session.advance(torch.tensor([4, 5, 6]), torch.tensor([2, 2, 2]))
     wanted, _ = uncached(model, prefix, [(3, 4), (3, 5), (3, 6)], [0, 0, 0])
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(result, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_a_model_that_masks_by_column_fails_the_test(
@@ -213,10 +213,10 @@ def test_a_model_in_training_decodes_without_dropout(name: str, options: dict[st
     ids, mask = torch.tensor([[1, 2], [3, 4]]), torch.ones(2, 2, dtype=torch.bool)
     options = {"max_new_tokens": 6, "n": 2, "stop_ids": (0,)}
     with torch.no_grad():
-        logits, found = lm.teacher_forced(prefix, ids, mask), decode(lm, prefix, "beam", **options)
+        logits, result = lm.teacher_forced(prefix, ids, mask), decode(lm, prefix, "beam", **options)
         model.train()
         random = torch.random.get_rng_state()
-        assert decode(lm, prefix, "beam", **options) == found
+        assert decode(lm, prefix, "beam", **options) == result
         assert torch.equal(lm.teacher_forced(prefix, ids, mask), logits)
     assert torch.equal(torch.random.get_rng_state(), random)
     assert all(module.training for module in model.modules())

@@ -39,11 +39,11 @@ def test_top_equals_a_full_sort(
     values = torch.randint(levels, (rows, vocabulary), generator=stream).float()
     values[values == 1] = -torch.inf
     count = min(count, vocabulary)
-    found, places = top(values, count)
+    result, places = top(values, count)
     wanted = values.sort(dim=-1, descending=True, stable=True)
-    assert torch.equal(found, wanted.values[:, :count])
-    assert torch.equal(found, values.gather(1, places))
+    assert torch.equal(result, wanted.values[:, :count])
+    assert torch.equal(result, values.gather(1, places))
     # Of equal values the first ones, except among impossible tokens.
-    likely = found > -torch.inf
+    likely = result > -torch.inf
     assert torch.equal(places[likely], wanted.indices[:, :count][likely])
     assert all(len(set(row)) == count for row in places.tolist())

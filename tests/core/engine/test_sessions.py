@@ -85,17 +85,17 @@ class Checked:
             close(self.session.prefix_hidden(), whole.hidden_states[-1].detach())
 
     def advance(self, tokens: list[int], parents: list[int]) -> None:
-        found = self.session.advance(torch.tensor(tokens), torch.tensor(parents, dtype=torch.long))
+        result = self.session.advance(torch.tensor(tokens), torch.tensor(parents, dtype=torch.long))
         self.rows = [(*self.rows[p], t) for t, p in zip(tokens, parents, strict=True)]
         self.images = [self.images[p] for p in parents]
-        assert found is self.session.logits
+        assert result is self.session.logits
         self.check()
 
     def extend(self, tokens: list[int], parents: list[int], kept: list[int] | None) -> None:
         stay = None if kept is None else torch.tensor(kept, dtype=torch.long)
         before = self.session.logits[[] if kept is None else kept].clone()
         index = torch.tensor(parents, dtype=torch.long)
-        found = self.session.extend(torch.tensor(tokens, dtype=torch.long), index, stay)
+        result = self.session.extend(torch.tensor(tokens, dtype=torch.long), index, stay)
         rows, images = list(self.rows), list(self.images)
         for token, parent in zip(tokens, parents, strict=True):
             rows.append((*rows[parent], token))
@@ -103,8 +103,8 @@ class Checked:
         live = range(len(self.rows), len(rows))
         self.rows = [rows[row] for row in (*(kept or ()), *live)]
         self.images = [images[row] for row in (*(kept or ()), *live)]
-        assert found is self.session.logits
-        assert torch.equal(found[: len(before)], before)
+        assert result is self.session.logits
+        assert torch.equal(result[: len(before)], before)
         self.check()
 
     def check(self) -> None:
@@ -117,12 +117,12 @@ class Checked:
         close(self.session.logits, logits)
         states = self.session.hidden()
         assert len(states) == len(hidden)
-        for found, wanted in zip(states, hidden, strict=True):
-            close(found, wanted)
+        for result, wanted in zip(states, hidden, strict=True):
+            close(result, wanted)
 
 
-def close(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+def close(result: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(result, wanted, atol=1e-4, rtol=1e-4)
 
 
 @cases
@@ -200,8 +200,8 @@ def test_hundreds_of_rows_are_like_a_few(name: str, kind: Any) -> None:
     checked = Checked(name, kind, 45, rows_per_image=5)
     checked.admit()
     checked.advance([n % VOCABULARY for n in range(225)], [n // 5 for n in range(225)])
-    found = [top_tokens(checked.session, count) for count in (1, 4)]
-    for ranked, count in zip(found, (1, 4), strict=True):
+    result = [top_tokens(checked.session, count) for count in (1, 4)]
+    for ranked, count in zip(result, (1, 4), strict=True):
         wanted = top_tokens_of(checked.session.logits, count)
         assert torch.equal(ranked.tokens, wanted.tokens)
         torch.testing.assert_close(ranked.logits, wanted.logits)
@@ -304,9 +304,9 @@ def test_hidden_states_must_be_requested(kind: Any) -> None:
 def test_the_example_of_a_session_runs(kind: Any) -> None:
     lines = [line.strip() for line in (Session.__doc__ or "").splitlines()]
     example = "\n".join(line[4:] for line in lines if line.startswith((">>> ", "... ")))
-    (found,) = decode(from_transformers(model("gpt2")), prefixes(1), "greedy", stop_ids=())
+    (result,) = decode(from_transformers(model("gpt2")), prefixes(1), "greedy", stop_ids=())
     session = opener("gpt2", kind)(prefixes(1).expand(3, -1, -1), max_rows=2)
-    exec(example, {"session": session, "stop": found[0].ids[2]})
+    exec(example, {"session": session, "stop": result[0].ids[2]})
     assert not session.images
     assert not session.waiting
 

@@ -26,13 +26,13 @@ def test_the_frontier_has_the_rows_that_no_other_dominates(
         Measure(str(axis), {str(n): float(point[axis]) for n, point in enumerate(points)})
         for axis in range(3)
     ]
-    found = {points[int(cell.id)] for cell in frontier(cells, measures)}
+    result = {points[int(cell.id)] for cell in frontier(cells, measures)}
     for point in set(points):
         beaten = any(
             all(a >= b for a, b in zip(other, point, strict=True)) and other != point
             for other in points
         )
-        assert (point in found) is not beaten
+        assert (point in result) is not beaten
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=400), st.integers(1, 60))
@@ -64,8 +64,8 @@ def test_a_difference_has_a_sign_for_each_direction(content: Content) -> None:
 
 def test_an_axis_of_speed_has_plain_numbers(content: Content) -> None:
     speeds = [attrs.evolve(c, facts={"captions/s": 10.0**n}) for n, c in enumerate(content.rows)]
-    found = figures(attrs.evolve(content, rows=speeds))
-    text = found["frontier"].file("svg").decode()
+    result = figures(attrs.evolve(content, rows=speeds))
+    text = result["frontier"].file("svg").decode()
     assert "mathdefault" not in text
     assert ">100<" in text
 
@@ -85,8 +85,8 @@ def test_a_legend_longer_than_the_figure_is_omitted(content: Content) -> None:
 
 def test_a_score_without_a_direction_has_no_frontier(content: Content) -> None:
     neutral = attrs.evolve(content, higher_is_better=False)
-    found = figures(neutral)["frontier"]
-    assert [panel.title for panel in found.panels] == ["Distinct_2 against captions/s"]
+    result = figures(neutral)["frontier"]
+    assert [panel.title for panel in result.panels] == ["Distinct_2 against captions/s"]
     alone = attrs.evolve(neutral, diversity=None)
     assert "frontier" not in figures(alone)
 

@@ -25,9 +25,9 @@ def test_a_score_without_a_direction_names_the_highest_row(content: Content) -> 
     rows = [
         attrs.evolve(row, scores={"CIDEr": row.scores["CIDEr"]}, marks={}) for row in content.rows
     ]
-    told = sentences(attrs.evolve(content, higher_is_better=False, rows=rows), 1000)
+    messages = sentences(attrs.evolve(content, higher_is_better=False, rows=rows), 1000)
     label = content.rows[3].label
-    assert told == [
+    assert messages == [
         f"1,000 images, 4 rows with a model. {label} has the highest CIDEr: 0.800 "
         "[0.700, 0.900], the mean of 2 seeds.",
         "Without any model, nearest training image has the highest, 0.400 [0.300, 0.500]: none of "

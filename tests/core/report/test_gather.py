@@ -47,11 +47,11 @@ def test_pairs_are_those_of_the_analysis() -> None:
     numbers = [0, 2, 3, 5]
     made = compared(6, numbers)
     cells = [cell(n) for n in range(6)]
-    found = _pairs(made, cells, "CIDEr", "holm")
-    assert [*found] == [(f"c{one}", f"c{two}") for one, two in combinations(numbers, 2)]
-    assert sum(pair.significant for pair in found.values()) == 2
+    result = _pairs(made, cells, "CIDEr", "holm")
+    assert [*result] == [(f"c{one}", f"c{two}") for one, two in combinations(numbers, 2)]
+    assert sum(pair.significant for pair in result.values()) == 2
     for one, two in combinations(numbers, 2):
-        assert found[f"c{one}", f"c{two}"] == made.difference(one, two, "CIDEr", "holm")
+        assert result[f"c{one}", f"c{two}"] == made.difference(one, two, "CIDEr", "holm")
     every = _pairs(made, cells, "CIDEr", "benjamini-hochberg").values()
     assert {pair.significant for pair in every} == {True}
     assert _pairs(made, cells, "SPICE", "holm") == {}

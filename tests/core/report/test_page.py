@@ -67,12 +67,12 @@ def test_nothing_is_fetched(text: str) -> None:
 
 def test_ids_are_unique_and_links_resolve(text: str) -> None:
     elements = Elements(text)
-    ids = Counter(found["id"] for _, found in elements.found if found.get("id"))
+    ids = Counter(result["id"] for _, result in elements.found if result.get("id"))
     assert max(ids.values()) == 1
     for link in elements.all("a"):
         assert link["href"].removeprefix("#") in ids
-    for found in [found for _, found in elements.found if "aria-labelledby" in found]:
-        assert found["aria-labelledby"] in ids
+    for result in [result for _, result in elements.found if "aria-labelledby" in result]:
+        assert result["aria-labelledby"] in ids
     for target in re.findall(r"url\(#([^)]+)\)|xlink:href=\"#([^\"]+)\"", text):
         assert "".join(target) in ids
 
@@ -127,15 +127,15 @@ def test_the_theme_is_set_before_the_first_paint(text: str) -> None:
 def test_warnings_come_before_other_notes(content: Content, hostile: str) -> None:
     warned = attrs.evolve(content, warnings=[f"Warning: {hostile}."], notes=["Something is gone."])
     text = page(warned, UNDRAWN).partition("<nav")[0]
-    said = [each for each in Elements(text).texts if each.strip()]
-    assert said.index(f"Warning: {hostile}.") < said.index("Something is gone.")
+    message = [each for each in Elements(text).texts if each.strip()]
+    assert message.index(f"Warning: {hostile}.") < message.index("Something is gone.")
 
 
 def test_the_shell_reads_the_folder_as_one_word(content: Content) -> None:
     spaced = attrs.evolve(content, folder="runs/a b; rm -rf x")
-    said = "".join(Elements(page(spaced, UNDRAWN)).texts)
+    message = "".join(Elements(page(spaced, UNDRAWN)).texts)
     for command in ("prefixcap bench study.toml --out", "prefixcap report"):
-        (line,) = (line for line in said.splitlines() if line.startswith(command))
+        (line,) = (line for line in message.splitlines() if line.startswith(command))
         assert shlex.split(line)[len(command.split()) :] == ["runs/a b; rm -rf x"]
 
 
@@ -147,11 +147,11 @@ def test_a_score_without_a_direction_has_no_better_row(content: Content) -> None
         rows=unmarked(content.rows),
         findings=[],
     )
-    found = figures(neutral)
-    text = "".join(Elements(page(neutral, found)).texts)
+    result = figures(neutral)
+    text = "".join(Elements(page(neutral, result)).texts)
     assert "the row is higher" in text
     shown = text[text.index("Skip to the table") : text.index('"use strict"')]
-    caption = found["frontier"].caption  # of diversity and speed
+    caption = result["frontier"].caption  # of diversity and speed
     assert "CIDEr" not in caption
     shown = shown.replace(caption, "").replace("best epoch", "")
     assert not re.search(r"\b(best|better|worse|worst)\b", shown)
@@ -163,16 +163,16 @@ def unmarked(rows: Sequence[ReportRow]) -> list[ReportRow]:
 
 def test_the_differences_link_to_their_intervals(text: str) -> None:
     assert "<code>differences.csv</code>" in text
-    headings = [found for found in Elements(text).all("th") if found.get("title")]
-    assert "nearest training image" in [found["title"] for found in headings]
+    headings = [result for result in Elements(text).all("th") if result.get("title")]
+    assert "nearest training image" in [result["title"] for result in headings]
 
 
 def test_landmarks_have_unique_names(text: str) -> None:
     titles = dict(re.findall(r'<h2 id="([^"]+)">([^<]+)<', text))
     names = [
-        titles.get(found.get("aria-labelledby"), found.get("aria-label"))
-        for tag, found in Elements(text).found
-        if tag in ("section", "nav", "form") or found.get("role") == "region"
+        titles.get(result.get("aria-labelledby"), result.get("aria-label"))
+        for tag, result in Elements(text).found
+        if tag in ("section", "nav", "form") or result.get("role") == "region"
     ]
     assert len(names) == 12
     assert None not in names
@@ -182,9 +182,9 @@ def test_landmarks_have_unique_names(text: str) -> None:
 def test_radio_buttons_are_not_restored_by_the_browser(content: Content) -> None:
     seeds = attrs.evolve(content, single=content.rows)
     inputs = Elements(page(seeds, UNDRAWN)).all("input")
-    radios = [found for found in inputs if found["type"] == "radio"]
+    radios = [result for result in inputs if result["type"] == "radio"]
     assert len(radios) == 5
-    assert {found.get("autocomplete") for found in radios} == {"off"}
+    assert {result.get("autocomplete") for result in radios} == {"off"}
 
 
 def test_old_browsers_get_the_light_colours() -> None:
@@ -201,7 +201,7 @@ def test_old_browsers_get_the_light_colours() -> None:
 
 def test_sections_without_content_are_omitted(content: Content) -> None:
     bare = attrs.evolve(content, pairs={}, curves=[], gallery=None, rows=content.rows[:1])
-    ids = {found.get("id") for found in Elements(page(bare, figures(bare))).all("section")}
+    ids = {result.get("id") for result in Elements(page(bare, figures(bare))).all("section")}
     assert ids == {"table", "prefix-length", "reproduce"}
 
 

@@ -46,12 +46,12 @@ def study(folder: Path, *paths: Path) -> SavedStudy:
 
 def test_a_study_has_no_picture_of_a_file_that_is_truncated_or_missing(tmp_path: Path) -> None:
     good, bad, gone = turned(tmp_path / "a.jpg"), truncated(tmp_path / "b.jpg"), tmp_path / "c.jpg"
-    found = study(tmp_path, good, bad, gone)
-    picture = found.picture("a.jpg")
+    result = study(tmp_path, good, bad, gone)
+    picture = result.picture("a.jpg")
     assert picture is not None
     assert (picture.mode, picture.size) == ("RGB", (60, 80))
-    assert found.picture("b.jpg") is None
-    assert found.picture("c.jpg") is None
+    assert result.picture("b.jpg") is None
+    assert result.picture("c.jpg") is None
 
 
 @pytest.mark.parametrize(

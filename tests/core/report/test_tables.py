@@ -19,21 +19,27 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_csv_has_every_digit_the_ends_and_the_marks(content: Content, hostile: str) -> None:
-    found = rows(tables.as_csv(content, content.rows))
-    assert [row["mapper"] for row in found] == ["mlp", "mlp", hostile, hostile, found[-1]["mapper"]]
-    best = found[3]
+    result = rows(tables.as_csv(content, content.rows))
+    assert [row["mapper"] for row in result] == [
+        "mlp",
+        "mlp",
+        hostile,
+        hostile,
+        result[-1]["mapper"],
+    ]
+    best = result[3]
     assert float(best["CIDEr"]) == content.rows[3].scores["CIDEr"].value
     assert float(best["CIDEr_low"]) == content.rows[3].scores["CIDEr"].low
-    assert [row["CIDEr_mark"] for row in found] == ["", "", "tied", "best", ""]
-    assert found[-1]["captions/s"] == found[-1]["seeds"] == ""
+    assert [row["CIDEr_mark"] for row in result] == ["", "", "tied", "best", ""]
+    assert result[-1]["captions/s"] == result[-1]["seeds"] == ""
 
 
 def test_every_pair_is_in_the_differences(content: Content) -> None:
-    found = rows(tables.differences_as_csv(content))
-    assert len(found) == 10
-    assert {row["significant"] for row in found} == {"True"}
-    assert {float(row["low"]) for row in found} == {-0.2}
-    assert (found[0]["first"], found[0]["second"]) == ("mlp P=1 greedy", "mlp P=10 greedy")
+    result = rows(tables.differences_as_csv(content))
+    assert len(result) == 10
+    assert {row["significant"] for row in result} == {"True"}
+    assert {float(row["low"]) for row in result} == {-0.2}
+    assert (result[0]["first"], result[0]["second"]) == ("mlp P=1 greedy", "mlp P=10 greedy")
 
 
 def test_markdown_marks_and_explains(content: Content) -> None:

@@ -24,9 +24,9 @@ def corpus(images: int, seed: int, quality: float = 0.6) -> tuple[Captions, Capt
 
     references, predictions = {}, {}
     for i in range(images):
-        found = [caption() for _ in range(rng.integers(1, 5))]
-        copied = [w if rng.random() < quality else str(rng.choice(WORDS)) for w in found[0]]
-        references[f"image {i}"] = [" ".join(words) for words in found]
+        result = [caption() for _ in range(rng.integers(1, 5))]
+        copied = [w if rng.random() < quality else str(rng.choice(WORDS)) for w in result[0]]
+        references[f"image {i}"] = [" ".join(words) for words in result]
         predictions[f"image {i}"] = [" ".join(copied)]
     return references, predictions
 

@@ -20,12 +20,12 @@ def test_benjamini_hochberg_by_hand() -> None:
 
 
 @given(values)
-def test_corrections_only_raise_and_keep_the_order(found: list[float]) -> None:
-    for adjusted in (holm(found), benjamini_hochberg(found)):
-        assert all(p <= q + 1e-12 and q <= 1 for p, q in zip(found, adjusted, strict=True))
-        ranked = [q for _, q in sorted(zip(found, adjusted, strict=True))]
+def test_corrections_only_raise_and_keep_the_order(result: list[float]) -> None:
+    for adjusted in (holm(result), benjamini_hochberg(result)):
+        assert all(p <= q + 1e-12 and q <= 1 for p, q in zip(result, adjusted, strict=True))
+        ranked = [q for _, q in sorted(zip(result, adjusted, strict=True))]
         assert ranked == sorted(ranked)
-    pairs = zip(benjamini_hochberg(found), holm(found), strict=True)
+    pairs = zip(benjamini_hochberg(result), holm(result), strict=True)
     assert all(bh <= h + 1e-12 for bh, h in pairs)
 
 

@@ -39,20 +39,20 @@ def test_two_cells_are_compared_as_by_paired_bootstrap(seeds: int) -> None:
     rng = np.random.default_rng(0)
     one, two = (cell(rng.normal(shift, 1, (seeds, 60))) for shift in (0.0, 0.2))
     expected = paired_bootstrap(one, two, level=0.9)[0]
-    found = table(one, two).pairs(level=0.9)
-    assert found.value[0, 0] == pytest.approx(expected.value)
-    assert found.p[0, 0] == pytest.approx(expected.p)
-    assert (found.low[0, 0], found.high[0, 0]) == pytest.approx((expected.low, expected.high))
+    result = table(one, two).pairs(level=0.9)
+    assert result.value[0, 0] == pytest.approx(expected.value)
+    assert result.p[0, 0] == pytest.approx(expected.p)
+    assert (result.low[0, 0], result.high[0, 0]) == pytest.approx((expected.low, expected.high))
 
 
 def test_without_seeds_every_pair_is_its_own() -> None:
     rng = np.random.default_rng(1)
     cells = [cell(rng.normal(0.1 * i, 1, (1, 50))) for i in range(5)]
-    found = table(*cells, fixed=1).pairs()
-    assert len(found.p) == 10
-    for k, (i, j) in enumerate(zip(found.first, found.second, strict=True)):
+    result = table(*cells, fixed=1).pairs()
+    assert len(result.p) == 10
+    for k, (i, j) in enumerate(zip(result.first, result.second, strict=True)):
         expected = paired_bootstrap(cells[i], cells[j])[0]
-        row = (found.value[k, 0], found.low[k, 0], found.high[k, 0], found.p[k, 0])
+        row = (result.value[k, 0], result.low[k, 0], result.high[k, 0], result.p[k, 0])
         assert row == pytest.approx((expected.value, expected.low, expected.high, expected.p))
 
 
@@ -86,10 +86,10 @@ def test_a_baseline_has_no_seeds() -> None:
     baseline = cell(images[None] + 0.5)
     cells = table(cell(images + seeds), cell(images + 2 + seeds), baseline, fixed=1)
     assert cells.seed_variance(2) is None
-    found = cells.pairs()
+    result = cells.pairs()
     # the same seeds move both models alike, so their difference is certain and the baseline's not
-    assert found.p[0, 0] < 1e-6
-    assert found.p[1, 0] > 0.05
+    assert result.p[0, 0] < 1e-6
+    assert result.p[1, 0] > 0.05
 
 
 def test_pooled_seeds_equal_those_computed_together() -> None:
@@ -132,9 +132,9 @@ def test_one_image_proves_nothing() -> None:
 
 def test_no_difference_and_no_variance_is_not_significant() -> None:
     same = cell(np.ones((1, 20)))
-    found = table(same, same).pairs()
-    assert found.p[0, 0] == 1
-    assert found.low[0, 0] == found.high[0, 0] == 0
+    result = table(same, same).pairs()
+    assert result.p[0, 0] == 1
+    assert result.low[0, 0] == result.high[0, 0] == 0
 
 
 def test_draws_for_seeds_have_no_sampling_noise() -> None:
@@ -160,8 +160,8 @@ def test_a_table_of_equal_cells_has_the_nominal_false_positive_rate(
         cells = [
             cell(images + rng.normal(0, sd, (3, 1)) + rng.normal(size=(3, 40)), 100) for sd in own
         ]
-        found = table(*cells).pairs()
-        alarms += min(holm(list(found.p[:, 0]))) <= 0.05
+        result = table(*cells).pairs()
+        alarms += min(holm(list(result.p[:, 0]))) <= 0.05
     assert alarms <= binom.ppf(1 - 1e-4, RUNS, bound)
 
 
@@ -176,8 +176,8 @@ def test_intervals_over_images_and_seeds_cover(seeds: int) -> None:
             cell(images + rng.normal(0, 0.2, (seeds, 1)) + rng.normal(0, 0.5, (seeds, 50)), 100)
             for _ in range(4)
         ]
-        found = table(*cells)
-        variance = found.seed_variance(0)
+        result = table(*cells)
+        variance = result.seed_variance(0)
         interval = bootstrap_interval(cells[0], level=0.9, variance=variance)["x"]
         covered += interval.low <= 0 <= interval.high
     assert binom.ppf(1e-4, RUNS, 0.88) <= covered <= binom.ppf(1 - 1e-4, RUNS, 0.96)

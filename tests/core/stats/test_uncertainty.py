@@ -116,16 +116,16 @@ def test_true_differences_are_significant(
     references, first = corpus(150, 5, quality=0.8)
     _, second = corpus(150, 5, quality=0.4)
     pair = statistic(references, first), statistic(references, second)
-    found = paired_bootstrap(*both_replicated(pair, 300))[-1]
-    assert found.p < 0.01
-    assert 0 < found.low < found.value
+    result = paired_bootstrap(*both_replicated(pair, 300))[-1]
+    assert result.p < 0.01
+    assert 0 < result.low < result.value
     sums = [
         each if isinstance(each, Additive) else mean_cider(references, captions)
         for each, captions in zip(pair, (first, second), strict=True)
     ]
     value, p = paired_permutation(*sums, resamples=300)[-1]
     assert p < 0.01
-    assert value == pytest.approx(found.value)
+    assert value == pytest.approx(result.value)
 
 
 def test_a_cell_does_not_differ_from_itself() -> None:

@@ -123,11 +123,11 @@ def test_a_change_recomputes_exactly_what_depends_on_it(
     def work(**more: object) -> dict[str, int]:
         study = base.study(**more)
         planned = plan(study, folder)["missing"]
-        found = run_study(study, folder).work
-        of_work = zip(planned.values(), (found[key] for key in PLANNED), strict=True)
-        if found["encoded_images"] == 0:  # what hangs on images is not known before
-            assert all(bool(a) == bool(b) for a, b in of_work), (planned, found)
-        return found
+        result = run_study(study, folder).work
+        of_work = zip(planned.values(), (result[key] for key in PLANNED), strict=True)
+        if result["encoded_images"] == 0:  # what hangs on images is not known before
+            assert all(bool(a) == bool(b) for a, b in of_work), (planned, result)
+        return result
 
     def version(component: type[Component]) -> contextlib.AbstractContextManager[None]:
         @contextlib.contextmanager
@@ -284,7 +284,7 @@ def test_captions_of_another_device_are_still_used(
 def test_several_gpus_share_captions(small: Study, tmp_path: Path) -> None:
     inputs = InputDigests(training="a", test="b", references="c", lm="d")
     encoder, lm, job = small.encoders[0], small.lms[0], StudyJob(small, tmp_path)
-    found = {
+    result = {
         device: [
             cell.key
             for planned in planned_models(job, encoder, lm, inputs, decoded_on=device)
@@ -292,7 +292,7 @@ def test_several_gpus_share_captions(small: Study, tmp_path: Path) -> None:
         ]
         for device in ("cuda", "cuda:0", "cuda:1", "cpu")
     }
-    assert found["cuda"] == found["cuda:0"] == found["cuda:1"] != found["cpu"]
+    assert result["cuda"] == result["cuda:0"] == result["cuda:1"] != result["cpu"]
 
 
 def test_the_content_of_a_draft_run_is_part_of_the_key(small: Study, tmp_path: Path) -> None:

@@ -77,47 +77,47 @@ def made(seeds: int = 1) -> tuple[list[dict[str, Any]], list[dict[str, Any]], An
 
 def test_without_seeds_the_numbers_are_those_of_the_library() -> None:
     rows, baselines, cells = made()
-    found = compute(rows, baselines, cells)
-    assert [entry.label for entry in found.entries] == [
+    result = compute(rows, baselines, cells)
+    assert [entry.label for entry in result.entries] == [
         *("mlp P=10 greedy", "mlp P=10 beam", "mlp P=10 beam:num_beams=4", "(constant)")
     ]
-    for entry in found.entries:
+    for entry in result.entries:
         estimate = bootstrap_interval(cells[entry.cells[0]])["CIDEr"]
         assert entry.intervals["CIDEr"] == pytest.approx(estimate.bounds)
         assert entry.estimate("CIDEr").bounds == entry.intervals["CIDEr"]
-    names = [entry.cells[0] for entry in found.entries]
+    names = [entry.cells[0] for entry in result.entries]
     p = []
     for i, one in enumerate(names):
         for j, two in enumerate(names):
             if i < j:
                 expected = paired_bootstrap(cells[one], cells[two])[0]
-                there = found.difference(i, j, "CIDEr", "holm")
-                back = found.difference(j, i, "CIDEr", "holm")
+                there = result.difference(i, j, "CIDEr", "holm")
+                back = result.difference(j, i, "CIDEr", "holm")
                 assert there.value == pytest.approx(expected.value, rel=1e-5)
                 assert there.low == pytest.approx(expected.low, rel=1e-5)
                 assert (back.value, back.low, back.high) == (-there.value, -there.high, -there.low)
                 assert there.p == back.p == pytest.approx(expected.p, rel=1e-5)
                 p.append(expected.p)
-    kept = [each.adjusted for each in found.differences("CIDEr", "holm").values()]
+    kept = [each.adjusted for each in result.differences("CIDEr", "holm").values()]
     assert kept == pytest.approx(holm(p), rel=1e-5)
 
 
 def test_marks_show_what_is_worse_and_what_is_not_significant() -> None:
-    found = compute(*made())
-    assert found.main == "CIDEr"
-    marks = [found.mark(n, "CIDEr", "holm") for n in range(4)]
+    result = compute(*made())
+    assert result.main == "CIDEr"
+    marks = [result.mark(n, "CIDEr", "holm") for n in range(4)]
     assert marks == ["worse", "best", "n.s.", "worse"]
     rows, _, cells = made()
     better = [{"name": "constant", "cell": "beam-0", "scores": rows[1]["scores"]}]
-    found = compute(rows[:1], better, cells)
-    assert [found.mark(n, "CIDEr", "benjamini-hochberg") for n in range(2)] == ["best", "better"]
+    result = compute(rows[:1], better, cells)
+    assert [result.mark(n, "CIDEr", "benjamini-hochberg") for n in range(2)] == ["best", "better"]
 
 
 def test_seeds_are_one_row_and_widen_its_interval() -> None:
     rows, baselines, cells = made(seeds=3)
-    found = compute(rows, baselines, cells)
-    assert [len(entry.seeds) for entry in found.entries] == [3, 3, 3, 0]
-    beam = found.entries[1]
+    result = compute(rows, baselines, cells)
+    assert [len(entry.seeds) for entry in result.entries] == [3, 3, 3, 0]
+    beam = result.entries[1]
     values = [r["scores"]["CIDEr"] for r in rows if r["decoder"] == "beam"]
     assert beam.scores["CIDEr"] == pytest.approx(np.mean(values))
     assert beam.seed_std["CIDEr"] == pytest.approx(np.std(values, ddof=1))
@@ -125,17 +125,17 @@ def test_seeds_are_one_row_and_widen_its_interval() -> None:
     alone = bootstrap_interval(cells["beam-0"])["CIDEr"].bounds
     assert low < np.mean(values) < high
     assert high - low > 0.8 * (alone[1] - alone[0])
-    columns = table(found, rows)
+    columns = table(result, rows)
     assert [*columns] == [
         *("mapper", "P", "decoder", "seeds", "CIDEr", "vs best", "seeds' sd", "Vocabulary"),
         *("captions/s", "trained"),
     ]
     assert columns["seeds"][1] == "3"
     assert [column[3] for column in columns.values()][:4] == ["(constant)", "", "", ""]
-    text = page(found, rows, "holm")
+    text = page(result, rows, "holm")
     assert "Single seeds, with intervals over images only:" in text
     assert text.count("| beam ") == 1 + 3
-    assert "and other seeds" in legend(found, "holm")[0]
+    assert "and other seeds" in legend(result, "holm")[0]
 
 
 def test_a_score_that_some_cells_lack_is_compared_among_the_others() -> None:
@@ -146,26 +146,26 @@ def test_a_score_that_some_cells_lack_is_compared_among_the_others() -> None:
             "Logprob": [2.0 * i for i in range(IMAGES)],
         }
         cells[name] = replicate(Mean(both, range(IMAGES)), resamples=300)
-    found = compute(rows, baselines, cells)
-    assert found.scores == ("CIDEr", "Logprob")
-    assert list(found.compared("CIDEr")) == [0, 1, 2, 3]
-    assert list(found.compared("Logprob")) == [0, 1]
-    assert set(found.entries[2].intervals) == {"CIDEr"}
+    result = compute(rows, baselines, cells)
+    assert result.scores == ("CIDEr", "Logprob")
+    assert list(result.compared("CIDEr")) == [0, 1, 2, 3]
+    assert list(result.compared("Logprob")) == [0, 1]
+    assert set(result.entries[2].intervals) == {"CIDEr"}
     with pytest.raises(PrefixcapError, match=r"beam:num_beams=4 has no Logprob to compare"):
-        found.difference(0, 2, "Logprob", "holm")
+        result.difference(0, 2, "Logprob", "holm")
     with pytest.raises(PrefixcapError, match="no score 'CIDR' was compared; did you mean 'CIDEr'"):
-        found.difference(0, 1, "CIDR", "holm")
+        result.difference(0, 1, "CIDR", "holm")
     with pytest.raises(PrefixcapError, match="cannot be compared with itself"):
-        found.difference(1, 1, "CIDEr", "holm")
+        result.difference(1, 1, "CIDEr", "holm")
 
 
 def test_a_study_without_resampled_scores_has_a_table() -> None:
     rows, baselines, _ = made()
-    found = compute(rows, baselines, {})
-    assert found.scores == ()
-    assert found.main is None
-    assert legend(found, "holm") == []
-    columns = table(found, rows)
+    result = compute(rows, baselines, {})
+    assert result.scores == ()
+    assert result.main is None
+    assert legend(result, "holm") == []
+    columns = table(result, rows)
     assert "vs best" not in columns
     assert columns["CIDEr"][0] == score_text(rows[0]["scores"]["CIDEr"])
 
@@ -174,21 +174,21 @@ def test_a_table_shows_what_varies_and_aligns() -> None:
     rows, baselines, cells = made()
     other = [{**each, "encoder": "dino", "cell": f"other {each['cell']}"} for each in rows]
     cells |= {each["cell"]: cells[each["cell"].split()[1]] for each in other}
-    found = compute(rows + other, baselines, cells)
-    columns = table(found, rows + other)
+    result = compute(rows + other, baselines, cells)
+    columns = table(result, rows + other)
     assert [*columns][:4] == ["encoder", "mapper", "P", "decoder"]
     assert [column[4] for column in columns.values()][:4] == ["dino", "mlp", "10", "beam"]
     assert [column[0] for column in columns.values()][-3:] == ["120", "12.3", "31,000,000"]
     lengths = {len(line) for line in markdown(columns).splitlines()}
     assert len(lengths) == 1
-    assert found.entries[4].label == "mlp P=10 beam encoder=dino"
+    assert result.entries[4].label == "mlp P=10 beam encoder=dino"
 
 
 @pytest.mark.parametrize("width", [50, 70, 200])
 def test_a_table_fits_the_terminal_if_it_can(width: int) -> None:
     rows, baselines, cells = made()
-    found = compute(rows, baselines, cells)
-    text, whole = fitting(found, rows, "holm", width)
+    result = compute(rows, baselines, cells)
+    text, whole = fitting(result, rows, "holm", width)
     wide = max(map(len, text.splitlines()))
     assert whole == (width == 200)
     assert wide <= width or "Vocabulary" not in text
@@ -216,11 +216,11 @@ def test_numbers_are_written_as_people_do() -> None:
 
 
 def test_an_analysis_round_trips_through_json(tmp_path: Path) -> None:
-    found = compute(*made(seeds=2))
-    found.write(tmp_path)
+    result = compute(*made(seeds=2))
+    result.write(tmp_path)
     data = json.loads((tmp_path / "analysis.json").read_text())
     assert data["pairs"]["CIDEr"]["entries"] == [0, 1, 2, 3]
-    assert Analysis.from_json(data) == found
+    assert Analysis.from_json(data) == result
 
 
 def test_an_analysis_is_cached_until_the_study_changes(small: Study, tmp_path: Path) -> None:

@@ -36,30 +36,30 @@ def results(small: Study, folder: Path) -> Results:
 
 
 def test_everything_is_read_back(results: Results, world: World) -> None:
-    found = load_study(results.folder)
-    assert found.complete
-    assert found.rows == results.rows
-    assert found.baselines == results.baselines
-    assert [image.id for image in found.images] == [f"test-{i}.png" for i in range(8)]
-    assert [image.references for image in found.images] == [e.references for e in results.test]
-    assert found.images[0].path == world.data.resolve() / "images" / "test-0.png"
-    for row in found.rows:
-        cell = found.cells[row["cell"]]
+    result = load_study(results.folder)
+    assert result.complete
+    assert result.rows == results.rows
+    assert result.baselines == results.baselines
+    assert [image.id for image in result.images] == [f"test-{i}.png" for i in range(8)]
+    assert [image.references for image in result.images] == [e.references for e in results.test]
+    assert result.images[0].path == world.data.resolve() / "images" / "test-0.png"
+    for row in result.rows:
+        cell = result.cells[row["cell"]]
         assert cell.lines == results.captions[row["cell"]]
         assert len(cell.per_image["Length"]) == 8
         assert sum(cell.per_image["Length"]) / 8 == pytest.approx(row["scores"]["Length"])
-    constant = found.cells[found.baselines[0]["cell"]]
+    constant = result.cells[result.baselines[0]["cell"]]
     assert constant.baseline
     assert len(set(constant.texts)) == 1
-    (history,) = found.histories.values()
+    (history,) = result.histories.values()
     assert len(history["train_loss"]) == 1
-    assert found.config["versions"]["decoder greedy"] == "1"
-    assert found.config["data_digest"]
+    assert result.config["versions"]["decoder greedy"] == "1"
+    assert result.config["data_digest"]
 
 
 def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_path: Path) -> None:
-    found = load_study(results.folder)
-    picture = found.picture("test-0.png")
+    result = load_study(results.folder)
+    picture = result.picture("test-0.png")
     assert picture is not None
     assert picture.size == (40, 40)
     copy = tmp_path / "copy"
@@ -78,9 +78,9 @@ def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_pat
 def test_a_model_that_captioned_can_then_be_tuned(small: Study, tmp_path: Path) -> None:
     tunings = tuple(default_registry().parse(TuningConfig, name) for name in ("frozen", "full"))
     study = attrs.evolve(small, tunings=tunings, seeds=(0, 1), baselines=False, labels={})
-    found = run_study(study, tmp_path)
-    assert found.work["trained_models"] == 4
-    assert [row["tuning"] for row in found.rows] == [*["frozen"] * 4, *["full"] * 4]
+    result = run_study(study, tmp_path)
+    assert result.work["trained_models"] == 4
+    assert [row["tuning"] for row in result.rows] == [*["frozen"] * 4, *["full"] * 4]
 
 
 def killed_after_one_cell(
@@ -111,9 +111,9 @@ def test_scores_by_other_references_are_replaced(
     assert len(run_study(study, folder).rows) == len(load_study(folder).rows) == 2
     captions = data / "captions.jsonl"
     captions.write_text(captions.read_text().replace("There is", "Here is"))
-    found = killed_after_one_cell(study, folder, monkeypatch)
-    assert not found.complete
-    assert [row["decoder"] for row in found.rows] == ["greedy"]
+    result = killed_after_one_cell(study, folder, monkeypatch)
+    assert not result.complete
+    assert [row["decoder"] for row in result.rows] == ["greedy"]
 
 
 def test_a_deleted_cell_and_a_missing_metric(small: Study, tmp_path: Path) -> None:
@@ -122,8 +122,8 @@ def test_a_deleted_cell_and_a_missing_metric(small: Study, tmp_path: Path) -> No
     config["metrics"].append({"name": "distinct"})  # as where it failed at the first cell
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert all("Distinct_1" not in entry.scores for entry in analyze(load_study(tmp_path)).entries)
-    found = load_study(tmp_path)
-    cell = found.cells[found.rows[1]["cell"]]
+    result = load_study(tmp_path)
+    cell = result.cells[result.rows[1]["cell"]]
     (cell.folder / "captions.jsonl").unlink()
     with pytest.raises(PrefixcapError, match="no longer exists: run `prefixcap bench` again"):
         _ = cell.texts
@@ -132,13 +132,13 @@ def test_a_deleted_cell_and_a_missing_metric(small: Study, tmp_path: Path) -> No
 def test_an_unfinished_study_gives_its_finished_cells(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = killed_after_one_cell(small, tmp_path, monkeypatch)
-    assert not found.complete
-    assert [row["decoder"] for row in found.rows] == ["greedy"]
-    assert len(found.cells[found.rows[0]["cell"]].texts) == len(found.images) == 8
+    result = killed_after_one_cell(small, tmp_path, monkeypatch)
+    assert not result.complete
+    assert [row["decoder"] for row in result.rows] == ["greedy"]
+    assert len(result.cells[result.rows[0]["cell"]].texts) == len(result.images) == 8
     # what a table is read against is there from the beginning
     names = ["constant caption", "random training caption", "nearest training image"]
-    assert [row["name"] for row in found.baselines] == names
+    assert [row["name"] for row in result.baselines] == names
     run_study(small, tmp_path)
     assert load_study(tmp_path).complete
 
@@ -164,10 +164,10 @@ def test_a_study_is_complete_when_the_last_requested_grid_is(
 
 
 def test_a_report_shows_the_saved_epoch(results: Results) -> None:
-    found = load_study(results.folder)
+    result = load_study(results.folder)
     history = {"train_loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.0, 4.0], "best_epoch": 2}
-    vars(found)["histories"] = dict.fromkeys((row["model"] for row in found.rows), history)
-    assert {curve.best for curve in curves(found)[0]} == {2}
+    vars(result)["histories"] = dict.fromkeys((row["model"] for row in result.rows), history)
+    assert {curve.best for curve in curves(result)[0]} == {2}
 
 
 def test_a_folder_without_a_study_gets_a_sentence(results: Results, tmp_path: Path) -> None:

@@ -22,14 +22,14 @@ from prefixcap.study.execution.runner import run_study
 from prefixcap.util.progress import ProgressTask, Silent
 
 
-class Told(Silent):
+class Recorder(Silent):
     """Records messages."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def message(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
     @contextlib.contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[ProgressTask]:
@@ -84,12 +84,12 @@ def test_a_study_warns_of_test_images_that_were_trained_on(
     features[-1] = features[2]
     np.save(data / "features.npy", features)
     changed = attrs.evolve(small, dataset=attrs.evolve(small.dataset, path=str(data)))
-    told = Told()
-    results = run_study(changed, tmp_path / "run", told)
+    messages = Recorder()
+    results = run_study(changed, tmp_path / "run", messages)
     expected = (
         "warning: 1 image of 'test' looks the same as in 'train' under another name: 'test-7.png'"
     )
-    assert [text for text in told.said if text.startswith(expected)] == results.warnings
+    assert [text for text in messages.messages if text.startswith(expected)] == results.warnings
     assert len(results.to_json()["warnings"]) == 1
 
 
@@ -102,10 +102,13 @@ def test_features_that_differ_from_training_get_a_warning(
     assert captioner.check_feature_shift(features[-8:]) is None
     assert captioner.check_feature_shift(features[-1:]) is None
     norm = features.norm(dim=-1).mean().item()
-    said = captioner.check_feature_shift(10 * features[-8:])
-    assert said is not None
-    assert f"their mean norm is {10 * features[-8:].norm(dim=-1).mean():.3g} (in training" in said
-    assert f"(in training {features[:30].norm(dim=-1).mean():.3g})" in said
+    expected_message = captioner.check_feature_shift(10 * features[-8:])
+    assert expected_message is not None
+    assert (
+        f"their mean norm is {10 * features[-8:].norm(dim=-1).mean():.3g} (in training"
+        in expected_message
+    )
+    assert f"(in training {features[:30].norm(dim=-1).mean():.3g})" in expected_message
     assert captioner.check_feature_shift(features[-8:] / 10) is not None
     # another encoder: the same norm, another mean
     other = features[-8:].flip(1) * torch.tensor([1, -1, 1, -1, 1, -1, 1.0])
@@ -116,6 +119,6 @@ def test_features_that_differ_from_training_get_a_warning(
 
 
 def test_results_have_the_warnings_in_json(small: Study, tmp_path: Path) -> None:
-    found = run_study(small, tmp_path).to_json()
-    assert found["warnings"] == []
-    assert json.dumps(found)
+    result = run_study(small, tmp_path).to_json()
+    assert result["warnings"] == []
+    assert json.dumps(result)

@@ -229,14 +229,14 @@ def test_waiting_for_another_process_is_reported(tmp_path: Path) -> None:
     lock_file(tmp_path / "a").parent.mkdir()
     with lock_file(tmp_path / "a").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        told: list[str] = []
+        messages: list[str] = []
 
         def free(work: str) -> None:
-            told.append(work)
+            messages.append(work)
             fcntl.flock(other, fcntl.LOCK_UN)
 
         given = list(shared(["a", "b"], lambda name: tmp_path / name, on_wait=free))
-    assert (given, told) == (["b", "a"], ["a"])
+    assert (given, messages) == (["b", "a"], ["a"])
 
 
 def test_leftovers_of_a_killed_process_are_removed(small: Study, tmp_path: Path) -> None:

@@ -20,13 +20,13 @@ from prefixcap.util.progress import ProgressTask, Reporter, Silent
 
 class Listening(Reporter):
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def task(self, title: str, total: int, unit: str) -> AbstractContextManager[ProgressTask]:
         return Silent().task(title, total, unit)
 
     def message(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
 
 def parsed(study: Study, decoders: list[str], metrics: list[str]) -> Study:
@@ -57,13 +57,13 @@ def test_a_metric_is_skipped_for_cells_without_its_requirements(
     for row in first.baselines:
         assert "Rep_2" in row["scores"]
         assert not {"Logprob", "Tokens", "Length_oracle"} & row["scores"].keys()
-    said = [line for line in listening.said if "left out" in line]
+    expected_message = [line for line in listening.messages if "left out" in line]
     assert any(
         line.startswith("left out oracle:metric=length of ")
         and "and similar captions: it needs at least two captions per image" in line
-        for line in said
+        for line in expected_message
     )
-    assert len(said) == len(set(said)) == 3
+    assert len(expected_message) == len(set(expected_message)) == 3
     # what was left out is known, and is not tried again
     assert not any(plan(study, tmp_path / "s")["missing"].values())
     assert run_study(study, tmp_path / "s").work["scored_metrics"] == 0
@@ -82,6 +82,6 @@ def test_features_without_a_text_tower_are_an_error(small: Study, tmp_path: Path
     with pytest.raises(PrefixcapError, match="width 7 and the texts of 'scenes-clip' 256"):
         run_study(parsed(small, ["greedy"], ["clipscore:text=scenes-clip"]), tmp_path / "s")
     # the images are there, so a CLIP can look at them itself
-    found = run_study(parsed(small, ["greedy"], ["clipscore:encoder=scenes-clip"]), tmp_path / "s")
-    assert 0 <= found.rows[0]["scores"]["CLIPScore[scenes-clip]"] <= 2.5
-    assert "RefCLIPScore[scenes-clip]" in found.baselines[0]["scores"]
+    result = run_study(parsed(small, ["greedy"], ["clipscore:encoder=scenes-clip"]), tmp_path / "s")
+    assert 0 <= result.rows[0]["scores"]["CLIPScore[scenes-clip]"] <= 2.5
+    assert "RefCLIPScore[scenes-clip]" in result.baselines[0]["scores"]

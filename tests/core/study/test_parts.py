@@ -39,25 +39,25 @@ TEST = [example(3, "A dog."), example(4, "A ship."), example(5, "A dog runs.")]
 
 
 def test_the_constant_caption_is_the_most_typical() -> None:
-    found = texts(baselines.constant(TRAIN, TEST))
-    assert len(set(found)) == 1
-    assert "dog runs" in found[0]
+    result = texts(baselines.constant(TRAIN, TEST))
+    assert len(set(result)) == 1
+    assert "dog runs" in result[0]
 
 
 def test_the_nearest_image_is_by_cosine() -> None:
     train = torch.tensor([[1.0, 0.0], [0.0, 9.0], [-1.0, 0.1]])
     test = torch.tensor([[5.0, 0.1], [-3.0, 0.2], [0.2, 0.3]])
-    found = baselines.nearest_training(TRAIN, TEST, train, test)
-    assert texts(found) == ["A dog runs on grass.", "Two ships at sea.", "A dog runs on sand."]
+    result = baselines.nearest_training(TRAIN, TEST, train, test)
+    assert texts(result) == ["A dog runs on grass.", "Two ships at sea.", "A dog runs on sand."]
     tokens = baselines.nearest_training(TRAIN, TEST, train[:, None], test[:, None])
-    assert tokens == found
+    assert tokens == result
 
 
 def test_shuffled_captions_are_never_their_own() -> None:
     lines = [{"image": e.image.id, "captions": [{"text": e.image.id}]} for e in TEST]
-    found = texts(baselines.shuffled(TEST, lines))
-    assert sorted(found) == ["3", "4", "5"]
-    assert all(text != e.image.id for text, e in zip(found, TEST, strict=True))
+    result = texts(baselines.shuffled(TEST, lines))
+    assert sorted(result) == ["3", "4", "5"]
+    assert all(text != e.image.id for text, e in zip(result, TEST, strict=True))
 
 
 def test_random_captions_depend_on_the_seed_alone() -> None:

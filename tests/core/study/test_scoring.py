@@ -36,10 +36,10 @@ def by(study: Study, *metrics: str) -> Study:
 
 class Listening(Silent):
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def message(self, text: str) -> None:
-        self.said.append(text)
+        self.messages.append(text)
 
 
 @attrs.frozen
@@ -203,7 +203,7 @@ def test_few_references_are_a_warning_of_the_study(encoded: Encoded) -> None:
     for name in ("one", "two"):
         folder = encoded.cell(name).folder
         scorer.score(folder, "key", encoded.lines(), encoded.images, "these")
-    assert encoded.results.warnings == encoded.reporter.said == [warning]
+    assert encoded.results.warnings == encoded.reporter.messages == [warning]
 
 
 def test_scoring_times_exclude_other_processes(
@@ -230,9 +230,9 @@ def test_scoring_times_exclude_other_processes(
 def test_scoring_times_are_per_metric(encoded: Encoded, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
-    def slow(found: Sequence[Record], config: MetricConfig) -> Scores:
+    def slow(result: Sequence[Record], config: MetricConfig) -> Scores:
         clock[0] += 5.0
-        return score(found, config)
+        return score(result, config)
 
     def waited(folder: Path) -> contextlib.AbstractContextManager[None]:
         clock[0] += 100.0
@@ -241,8 +241,8 @@ def test_scoring_times_are_per_metric(encoded: Encoded, monkeypatch: pytest.Monk
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("prefixcap.study.artifacts.scores.score", slow)
     monkeypatch.setattr("prefixcap.study.artifacts.scores.locked", waited)
-    found = scores_module.records(encoded.images.test, encoded.lines())
+    result = scores_module.records(encoded.images.test, encoded.lines())
     job = encoded.job(by(encoded.study, "length", "distinct"))
-    scores_module.score_cell(job, encoded.cell().folder, "key", found, "these")
+    scores_module.score_cell(job, encoded.cell().folder, "key", result, "these")
     scored = [line["seconds"] for line in encoded.timings() if line["work"] == "scoring"]
     assert scored == [5.0, 5.0]

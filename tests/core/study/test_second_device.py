@@ -47,19 +47,19 @@ def test_a_study_is_the_same_on_another_device(tmp_path: Path, tuning: str) -> N
     torch.set_num_threads(1)
     wanted = results(tmp_path / "here", "cpu", tuning)
     with second_device():
-        found = results(tmp_path / "there", str(PLACE), tuning)
-        assert found.work == wanted.work
+        result = results(tmp_path / "there", str(PLACE), tuning)
+        assert result.work == wanted.work
         (model,) = (tmp_path / "there" / "models").glob("*/key.json")
         captioner = Captioner.load(model.parent, str(PLACE))
         assert {p.device for p in captioner.lm.module.parameters()} == {PLACE}
         assert {p.device for p in captioner.prefixer.parameters()} == {PLACE}
     texts = [
         [[caption["text"] for caption in line["captions"]] for line in lines]
-        for study in (found, wanted)
+        for study in (result, wanted)
         for lines in study.captions.values()
     ]
     assert texts[:2] == texts[2:]
-    for ours, theirs in zip(found.rows, wanted.rows, strict=True):
+    for ours, theirs in zip(result.rows, wanted.rows, strict=True):
         for score, value in theirs["scores"].items():
             assert ours["scores"][score] == pytest.approx(value, abs=1e-4), score
     losses = [

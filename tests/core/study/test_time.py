@@ -50,15 +50,15 @@ def test_work_locked_by_another_process_comes_last(tmp_path: Path) -> None:
     with holding(tmp_path / "b") as other:
         assert other.stdin is not None
         assert list(shared("abc", lambda name: tmp_path / name, wait=False)) == ["a", "c"]
-        found = []
+        result = []
         for name in shared("abc", lambda name: tmp_path / name):
-            found.append(name)
+            result.append(name)
             with locked(tmp_path / name):  # held by this process already
                 pass
             if name == "c":
                 other.stdin.write("\n")
                 other.stdin.flush()
-        assert found == ["a", "c", "b"]
+        assert result == ["a", "c", "b"]
 
 
 def test_locks_of_a_killed_process_are_free(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_a_file_and_the_options_give_the_same_study(
     study = options.study(choices, registry)
     file = tmp_path_factory.getbasetemp() / "a-study.toml"
     options.write_file(file, choices)
-    found = options.study(options.read_file(file), registry)
-    assert found == study
-    assert found.labels == study.labels
+    result = options.study(options.read_file(file), registry)
+    assert result == study
+    assert result.labels == study.labels
     assert Study.from_json(study.to_json(), registry) == study
 
 

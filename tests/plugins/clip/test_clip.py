@@ -46,14 +46,14 @@ def encoder(checkpoint: Path) -> Encoder:
 
 def images(folder: Path, count: int = 3) -> list[ImageItem]:
     pixels = np.random.default_rng(0).integers(0, 255, (count, 40, 50, 3), dtype=np.uint8)
-    found = []
+    result = []
     for number, array in enumerate(pixels):
         path = folder / f"{number}.png"
         Image.fromarray(array).save(path)
-        found.append(
+        result.append(
             ImageItem(id=path.name, index=number, path=path, open=lambda p=path: Image.open(p))
         )
-    return found
+    return result
 
 
 def test_features_do_not_depend_on_the_batch(encoder: Encoder, tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_features_equal_those_of_clip(checkpoint: Path, encoder: Encoder, tmp_pa
     with torch.no_grad():
         torch.testing.assert_close(encode(encoder, items), model.encode_image(pixels).float())
         tokens = clip.tokenize(["a dog", "two cats"])
-        found = encoder.encode_text(["a dog", "two cats"])
-        torch.testing.assert_close(found, model.encode_text(tokens).float())
+        result = encoder.encode_text(["a dog", "two cats"])
+        torch.testing.assert_close(result, model.encode_text(tokens).float())
 
 
 def test_long_texts_are_truncated(encoder: Encoder) -> None:
-    found = encoder.encode_text(["dog " * 200])
-    assert found is not None
-    assert found.shape == (1, 32)
+    result = encoder.encode_text(["dog " * 200])
+    assert result is not None
+    assert result.shape == (1, 32)
 
 
 def test_the_digest_depends_on_the_weights(

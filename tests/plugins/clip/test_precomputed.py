@@ -28,9 +28,9 @@ def test_rows_follow_the_data_sets_order(suffix: str, rows: np.ndarray, tmp_path
     path = tmp_path / f"features{suffix}"
     np.save(path, rows) if suffix == ".npy" else save_file({"x": rows}, path)
     encoder = default_registry().parse(EncoderConfig, f"precomputed:path={path}").build()
-    found = encode(encoder, [item(3), item(0)], batch_size=1)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, torch.from_numpy(rows[[3, 0]]).float())
+    result = encode(encoder, [item(3), item(0)], batch_size=1)
+    assert result.dtype == torch.float32
+    assert torch.equal(result, torch.from_numpy(rows[[3, 0]]).float())
     assert (encoder.width, encoder.tokens) == ((4, None) if rows.ndim == 2 else (2, 2))
     assert encoder.digest() == Precomputed(path=str(path)).build().digest()
 
@@ -40,8 +40,8 @@ def test_rows_are_found_by_image_id(tmp_path: Path) -> None:
     np.save(path, ROWS)
     ids.write_text("".join(f"image{n}\n" for n in (4, 2, 0, 1, 3)))
     encoder = default_registry().parse(EncoderConfig, f"precomputed:path={path},ids={ids}").build()
-    found = encode(encoder, [item(3), item(0)])
-    assert torch.equal(found, torch.from_numpy(ROWS[[4, 2]]).float())
+    result = encode(encoder, [item(3), item(0)])
+    assert torch.equal(result, torch.from_numpy(ROWS[[4, 2]]).float())
     assert encoder.digest() != Precomputed(path=str(path)).build().digest()
     with pytest.raises(
         PrefixcapError, match=r"no row belongs to the image 'image5'; did you mean 'im"
@@ -50,19 +50,19 @@ def test_rows_are_found_by_image_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("image0\n", "there are 1 ids for 5 rows of features"),
         ("a\nb\na\nc\nd\n", "the image 'a' is named twice"),
         (None, "cannot be read as image ids"),
     ],
 )
-def test_ids_that_do_not_fit_are_errors(text: str | None, said: str, tmp_path: Path) -> None:
+def test_ids_that_do_not_fit_are_errors(text: str | None, message: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", ROWS)
     if text is not None:
         (tmp_path / "ids.txt").write_text(text)
     config = Precomputed(path=str(tmp_path / "x.npy"), ids=str(tmp_path / "ids.txt"))
-    with pytest.raises(PrefixcapError, match=said):
+    with pytest.raises(PrefixcapError, match=message):
         config.build()
     with pytest.raises(PrefixcapError, match="give its 'path' too"):
         Precomputed(ids="ids.txt")

@@ -66,7 +66,7 @@ def plain_mlp(weights: Weights, features: Tensor) -> Tensor:
 def plain_transformer(weights: Weights, features: Tensor, heads: int = 8) -> Tensor:
     """ClipCap's transformer mapper, head by head and image by image."""
     w = {name.removeprefix("clip_project."): t for name, t in weights.items()}
-    found = []
+    result = []
     for feature in features:
         tokens = (w["linear.weight"] @ feature + w["linear.bias"]).view(C, E)
         x = torch.cat([tokens, w["prefix_const"]])
@@ -85,8 +85,8 @@ def plain_transformer(weights: Weights, features: Tensor, heads: int = 8) -> Ten
             y = nn.functional.layer_norm(x, (E,), v["norm2.weight"], v["norm2.bias"])
             y = (y @ v["mlp.fc1.weight"].T + v["mlp.fc1.bias"]).relu()
             x = x + y @ v["mlp.fc2.weight"].T + v["mlp.fc2.bias"]
-        found.append(x[C:])
-    return torch.stack(found)
+        result.append(x[C:])
+    return torch.stack(result)
 
 
 PLAIN = {"mlp": plain_mlp, "transformer": plain_transformer}
@@ -165,8 +165,8 @@ def test_an_imported_run_computes_the_checkpoints_prefixes(
     inputs = torch.cat([prefix, model.get_input_embeddings()(ids)], 1)
     with torch.no_grad():
         wanted = model.eval()(inputs_embeds=inputs).logits[:, P - 1 : -1]
-        found = captioner.lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
-    torch.testing.assert_close(found, wanted)
+        result = captioner.lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
+    torch.testing.assert_close(result, wanted)
 
 
 def test_captions_end_at_the_full_stop_which_is_shown(
@@ -199,8 +199,10 @@ def test_the_encoder_is_named_where_it_can_be_known(
 ) -> None:
     mapper = {**mlp(), **linear(E * P // 2, width, "clip_project.model.0")}
     captioner = import_checkpoint(saved(mapper), "mlp", P, lm=str(lm_folder), **options)
-    found = captioner.encoder_config
-    assert (None if found is None else {k: to_json(found)[k] for k in ("name", "model")}) == encoder
+    result = captioner.encoder_config
+    assert (
+        None if result is None else {k: to_json(result)[k] for k in ("name", "model")}
+    ) == encoder
 
 
 def test_importing_leaves_the_global_random_state(
@@ -437,8 +439,8 @@ def test_bad_input_ends_with_a_sentence_and_status_2(
     out = [] if "--out" in words else ["--out", "run"]
     mapper = ["--mapping-type", "mlp", "--prefix-length", "10"]
     assert main(["import-clipcap", *words, *mapper, *out]) == 2
-    said = capsys.readouterr()
-    assert sentence in said.err
-    assert said.err.count("\n") == 1
-    assert not said.out
+    message = capsys.readouterr()
+    assert sentence in message.err
+    assert message.err.count("\n") == 1
+    assert not message.out
     assert not Path("run").exists()

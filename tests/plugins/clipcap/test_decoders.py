@@ -67,7 +67,7 @@ def test_beam_is_the_plain_search_in_any_batch(
     world: tuple[TableLM, torch.Tensor, set[int]], width: int, longest: int, max_rows: int
 ) -> None:
     lm, prefix, stops = world
-    found = decode(
+    result = decode(
         lm,
         prefix,
         ClipCapBeam(num_beams=width),
@@ -75,7 +75,7 @@ def test_beam_is_the_plain_search_in_any_batch(
         stop_ids=sorted(stops),
         max_rows=max_rows,
     )
-    for image, hypotheses in enumerate(found):
+    for image, hypotheses in enumerate(result):
         wanted = plain_beam(lm, prefix[image], width, longest, stops)
         assert [_tokens(h, stops) for h in hypotheses] == [
             (b.tokens[: b.length - b.stopped], b.stopped) for b in wanted
@@ -97,9 +97,9 @@ def test_generate2_is_its_filter_and_the_argmax_and_that_is_greedy(
 ) -> None:
     lm, prefix, stops = world
     settings_ = {"max_new_tokens": 6, "stop_ids": sorted(stops)}
-    found = decode(lm, prefix, ClipCapGenerate2(top_p=top_p), **settings_)
-    assert found == decode(lm, prefix, Greedy(), **settings_)
-    for image, hypotheses in enumerate(found):
+    result = decode(lm, prefix, ClipCapGenerate2(top_p=top_p), **settings_)
+    assert result == decode(lm, prefix, Greedy(), **settings_)
+    for image, hypotheses in enumerate(result):
         tokens: list[int] = []
         while len(tokens) < 6 and not (tokens and tokens[-1] in stops):
             logits, order = lm.distribution(prefix[image], tokens).sort(descending=True)
@@ -138,12 +138,12 @@ def test_an_ended_caption_can_fall_out_and_is_not_remembered() -> None:
     """The difference to a standard beam search, which would return the lost caption."""
     for seed in range(200):
         lm, prefix = TableLM(4, seed=seed), torch.ones(1, 2, 4)
-        found = decode(lm, prefix, ClipCapBeam(num_beams=2), max_new_tokens=6)[0]
+        result = decode(lm, prefix, ClipCapBeam(num_beams=2), max_new_tokens=6)[0]
         first = lm.distribution(prefix[0], []).log_softmax(-1)
         ended_at_once = float(first[lm.eos_id])
         in_first_beam = int((first > ended_at_once).sum()) < 2
-        if in_first_beam and () not in [h.ids for h in found]:
-            assert all(h.score > ended_at_once for h in found)
+        if in_first_beam and () not in [h.ids for h in result]:
+            assert all(h.score > ended_at_once for h in result)
             return
     pytest.fail("no table lost an ended caption")
 

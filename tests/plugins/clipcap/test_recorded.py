@@ -27,8 +27,8 @@ class Recording:
 
     @property
     def outputs(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.settings["outputs"]
-        return found
+        result: list[dict[str, Any]] = self.settings["outputs"]
+        return result
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -72,9 +72,9 @@ def captions(
 def test_all_five_beams_are_the_recorded_ones_in_their_order(
     recording: Recording, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = captions(recording, capsys, "--decoder", "clipcap-beam", "--n", "5")
-    assert [[c["text"] for c in each] for each in found] == [o["beam5"] for o in recording.outputs]
-    for each in found:
+    result = captions(recording, capsys, "--decoder", "clipcap-beam", "--n", "5")
+    assert [[c["text"] for c in each] for each in result] == [o["beam5"] for o in recording.outputs]
+    for each in result:
         assert [c["score"] for c in each] == sorted((c["score"] for c in each), reverse=True)
         assert all((c["finish"] == "stop") == c["text"].endswith(".") for c in each)
 
@@ -82,8 +82,8 @@ def test_all_five_beams_are_the_recorded_ones_in_their_order(
 def test_generate2_writes_the_recorded_captions(
     recording: Recording, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = captions(recording, capsys, "--decoder", "clipcap-generate2")
-    assert [[c["text"] for c in e] for e in found] == [[o["generate2"]] for o in recording.outputs]
+    result = captions(recording, capsys, "--decoder", "clipcap-generate2")
+    assert [[c["text"] for c in e] for e in result] == [[o["generate2"]] for o in recording.outputs]
 
 
 def test_the_first_logits_are_the_recorded_ones(recording: Recording) -> None:
@@ -92,10 +92,10 @@ def test_the_first_logits_are_the_recorded_ones(recording: Recording) -> None:
     with torch.inference_mode():
         session = captioner.lm.start(prefix, SessionOptions())
         session.admit()
-        found = session.logits.topk(5)
+        result = session.logits.topk(5)
     wanted = torch.tensor([output["first_logits_top5"] for output in recording.outputs])
-    assert found.indices.tolist() == wanted[..., 0].long().tolist()
-    torch.testing.assert_close(found.values, wanted[..., 1], atol=1e-4, rtol=0)
+    assert result.indices.tolist() == wanted[..., 0].long().tolist()
+    torch.testing.assert_close(result.values, wanted[..., 1], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("max_rows", [5, 33])
@@ -105,7 +105,7 @@ def test_the_batch_changes_no_caption(recording: Recording, max_rows: int) -> No
     captioner = Captioner.load(recording.run, device="cpu")
     features = torch.from_numpy(np.load(recording.features))
     order = torch.randperm(30, generator=torch.Generator().manual_seed(max_rows))
-    found = decode(
+    result = decode(
         captioner.lm,
         captioner.prefixes(features[order]),
         "clipcap-beam",
@@ -114,6 +114,6 @@ def test_the_batch_changes_no_caption(recording: Recording, max_rows: int) -> No
         stop_visible=True,
         max_rows=max_rows,
     )
-    assert [[h.text for h in each] for each in found] == [
+    assert [[h.text for h in each] for each in result] == [
         recording.outputs[image]["beam5"] for image in order.tolist()
     ]

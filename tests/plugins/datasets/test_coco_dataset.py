@@ -142,12 +142,12 @@ def test_every_image_has_its_own_index_and_id(root: Path) -> None:
 
 
 def test_the_digest_depends_on_the_files_and_the_settings(root: Path) -> None:
-    found = {datasets.Coco(path=str(root), restval=r).build().digest() for r in ("train", "drop")}
+    result = {datasets.Coco(path=str(root), restval=r).build().digest() for r in ("train", "drop")}
     data = karpathy()
     data["images"][1]["split"] = "val"
     write(root / "dataset_coco.json", data)
-    found.add(datasets.Coco(path=str(root)).build().digest())
-    assert len(found) == 3
+    result.add(datasets.Coco(path=str(root)).build().digest())
+    assert len(result) == 3
 
 
 def test_missing_files_are_errors(root: Path) -> None:
@@ -159,7 +159,7 @@ def test_missing_files_are_errors(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "keys", "value", "said"),
+    ("file", "keys", "value", "message"),
     [
         ("dataset_coco.json", ("images",), {}, "has no list 'images'"),
         (
@@ -192,7 +192,7 @@ def test_missing_files_are_errors(root: Path) -> None:
     ],
 )
 def test_files_of_another_format_are_errors(
-    root: Path, file: str, keys: tuple[Any, ...], value: object, said: str
+    root: Path, file: str, keys: tuple[Any, ...], value: object, message: str
 ) -> None:
     data = json.loads((root / file).read_text())
     place = data
@@ -200,9 +200,9 @@ def test_files_of_another_format_are_errors(
         place = place[key]
     place[keys[-1]] = value
     write(root / file, data)
-    found = sentence(root)
-    assert said in found
-    assert str(root) in found
+    result = sentence(root)
+    assert message in result
+    assert str(root) in result
 
 
 def test_a_file_that_is_not_json_is_an_error(root: Path) -> None:

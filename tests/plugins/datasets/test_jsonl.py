@@ -101,16 +101,16 @@ def test_embeddings_in_bfloat16_with_tokens(folder: Path) -> None:
 def test_the_digest_depends_on_everything_in_the_data_set(folder: Path) -> None:
     digest = config(folder).build().digest()
     assert config(folder).build().digest() == digest
-    found = {digest}
+    result = {digest}
     np.save(folder / "features.npy", np.zeros((3, 4), np.float16))
-    found.add(config(folder).build().digest())
+    result.add(config(folder).build().digest())
     write(folder, line(0, captions=["another"]), line(1), line(2))
-    found.add(config(folder).build().digest())
+    result.add(config(folder).build().digest())
     Image.new("RGB", (9, 9), "blue").save(folder / "images" / "1.png")
-    found.add(config(folder).build().digest())
-    assert len(found) == 4
+    result.add(config(folder).build().digest())
+    assert len(result) == 4
     os.utime(folder / "images" / "1.png", ns=(1, 1))
-    assert config(folder).build().digest() in found
+    assert config(folder).build().digest() in result
 
 
 def test_an_images_digest_depends_on_its_file_and_embedding(folder: Path) -> None:
@@ -150,7 +150,7 @@ def test_large_image_sets_are_hashed_by_size_and_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "message"),
     [
         ("{nonsense", "line 2: not JSON: Expecting property name"),
         ("[1]", "line 2: a list, not an object with 'image', 'split', 'captions'"),
@@ -166,9 +166,11 @@ def test_large_image_sets_are_hashed_by_size_and_time(tmp_path: Path) -> None:
         ("", "line 2: not JSON"),
     ],
 )
-def test_a_broken_line_is_an_error_with_its_number(folder: Path, second: object, said: str) -> None:
+def test_a_broken_line_is_an_error_with_its_number(
+    folder: Path, second: object, message: str
+) -> None:
     write(folder, line(0), second, line(2))
-    assert f"captions.jsonl, {said}" in sentence(folder)
+    assert f"captions.jsonl, {message}" in sentence(folder)
 
 
 def test_a_line_that_is_not_text_is_an_error(folder: Path) -> None:
@@ -190,7 +192,7 @@ def test_missing_files_are_errors(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("array", "said"),
+    ("array", "message"),
     [
         (np.zeros((2, 4)), "has 2 rows, but .* has 3 lines"),
         (np.zeros(3), r"must be of shape \(B,D\) or \(B,N,D\), not \(3,\)"),
@@ -199,9 +201,11 @@ def test_missing_files_are_errors(folder: Path) -> None:
         (np.array([[{}], [1], [2]]), "cannot be read as features: .*Python objects"),
     ],
 )
-def test_embeddings_that_do_not_fit_are_errors(folder: Path, array: np.ndarray, said: str) -> None:
+def test_embeddings_that_do_not_fit_are_errors(
+    folder: Path, array: np.ndarray, message: str
+) -> None:
     np.save(folder / "features.npy", array)
-    with pytest.raises(PrefixcapError, match=said):
+    with pytest.raises(PrefixcapError, match=message):
         config(folder).build()
 
 

@@ -53,14 +53,14 @@ def truncated(logits: Sequence[float], **settings: float) -> list[float]:
     top-h keep as many as they need, those of lower numbers first.
     """
     temperature = settings.pop("temperature", 1.0)
-    found = _normalised(math.exp((x - max(logits)) / temperature) for x in logits)
+    result = _normalised(math.exp((x - max(logits)) / temperature) for x in logits)
     unknown = settings.keys() - TRUNCATIONS.keys()
     assert not unknown
     for name, kept in TRUNCATIONS.items():
         if name in settings:
-            tokens = kept(found, settings[name])
-            found = _normalised(p if token in tokens else 0.0 for token, p in enumerate(found))
-    return found
+            tokens = kept(result, settings[name])
+            result = _normalised(p if token in tokens else 0.0 for token, p in enumerate(result))
+    return result
 
 
 def _normalised(weights: Iterable[float]) -> list[float]:
@@ -69,23 +69,23 @@ def _normalised(weights: Iterable[float]) -> list[float]:
     return [weight / total for weight in listed]
 
 
-def _entropy(found: Sequence[float]) -> float:
-    return -math.fsum(p * math.log(p) for p in found if p)
+def _entropy(result: Sequence[float]) -> float:
+    return -math.fsum(p * math.log(p) for p in result if p)
 
 
-def _likeliest_first(found: Sequence[float]) -> list[int]:
-    return sorted((t for t, p in enumerate(found) if p), key=lambda t: -found[t])
+def _likeliest_first(result: Sequence[float]) -> list[int]:
+    return sorted((t for t, p in enumerate(result) if p), key=lambda t: -result[t])
 
 
-def _at_least(found: Sequence[float], least: float) -> set[int]:
+def _at_least(result: Sequence[float], least: float) -> set[int]:
     # the likeliest token always stays
-    return {t for t, p in enumerate(found) if p >= least or p == max(found)}
+    return {t for t, p in enumerate(result) if p >= least or p == max(result)}
 
 
-def _top_h(found: Sequence[float], share: float) -> set[int]:
+def _top_h(result: Sequence[float], share: float) -> set[int]:
     # of the 100 likeliest, with the entropy that these have among themselves
-    order = _likeliest_first(found)[:100]
-    among = _normalised(found[token] for token in order)
+    order = _likeliest_first(result)[:100]
+    among = _normalised(result[token] for token in order)
     kept, used = {order[0]}, 0.0
     for token, p in zip(order, among, strict=True):
         used -= p * math.log(p)
@@ -95,26 +95,26 @@ def _top_h(found: Sequence[float], share: float) -> set[int]:
     return kept
 
 
-def _top_k(found: Sequence[float], count: float) -> set[int]:
-    order = _likeliest_first(found)
-    last = found[order[: int(count)][-1]]
-    return {token for token in order if found[token] >= last}
+def _top_k(result: Sequence[float], count: float) -> set[int]:
+    order = _likeliest_first(result)
+    last = result[order[: int(count)][-1]]
+    return {token for token in order if result[token] >= last}
 
 
-def _top_p(found: Sequence[float], mass: float) -> set[int]:
+def _top_p(result: Sequence[float], mass: float) -> set[int]:
     kept: set[int] = set()
-    for token in _likeliest_first(found):
-        if kept and math.fsum(found[t] for t in kept) >= mass:
+    for token in _likeliest_first(result):
+        if kept and math.fsum(result[t] for t in kept) >= mass:
             break
         kept.add(token)
     return kept
 
 
-def _typical(found: Sequence[float], mass: float) -> set[int]:
-    away = {t: abs(-math.log(p) - _entropy(found)) for t, p in enumerate(found) if p}
+def _typical(result: Sequence[float], mass: float) -> set[int]:
+    away = {t: abs(-math.log(p) - _entropy(result)) for t, p in enumerate(result) if p}
     total = 0.0
     for token in sorted(away, key=away.__getitem__):
-        total += found[token]
+        total += result[token]
         if total >= mass:
             return {t for t in away if away[t] <= away[token]}
     return set(away)
@@ -124,10 +124,10 @@ TRUNCATIONS: dict[str, Callable[[Sequence[float], float], set[int]]] = {
     "top_h": _top_h,
     "top_k": _top_k,
     "top_p": _top_p,
-    "min_p": lambda found, share: _at_least(found, share * max(found)),
+    "min_p": lambda result, share: _at_least(result, share * max(result)),
     "typical_p": _typical,
     "epsilon": _at_least,
-    "eta": lambda found, eta: _at_least(found, min(eta, eta**0.5 * math.exp(-_entropy(found)))),
+    "eta": lambda result, eta: _at_least(result, min(eta, eta**0.5 * math.exp(-_entropy(result)))),
 }
 
 
@@ -135,13 +135,13 @@ def drawn_texts(
     lm: TableLM, prefix: Tensor, limit: int, **settings: float
 ) -> dict[tuple[int, ...], float]:
     """The probability of every caption of a table model with truncated distributions."""
-    found = {}
+    result = {}
     for text, _ in texts(lm, prefix, limit):
-        found[text] = 1.0
+        result[text] = 1.0
         for at, token in enumerate(text):
             logits = lm.distribution(prefix, text[:at]).double().tolist()
-            found[text] *= truncated(logits, **settings)[token]
-    return found
+            result[text] *= truncated(logits, **settings)[token]
+    return result
 
 
 def fits(drawn: Sequence[Any], expected: dict[Any, float]) -> bool:

@@ -48,9 +48,9 @@ class Turned(TableLM):
 
     @property
     def tokenizer(self) -> LetterTokenizer:
-        found = LetterTokenizer(self.vocab_size)
-        found.letters = found.letters[::-1]
-        return found
+        result = LetterTokenizer(self.vocab_size)
+        result.letters = result.letters[::-1]
+        return result
 
 
 def prefixes(batch: int, length: int = 3, width: int = 16, seed: int = 1) -> torch.Tensor:

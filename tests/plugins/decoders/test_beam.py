@@ -82,8 +82,8 @@ def test_same_tokens_and_scores_as_transformers(lm: CausalLM, options: dict[str,
         prefixcap.decode(lm, row[None], config, max_new_tokens=9, stop_ids=STOPS)[0]
         for row in prefix
     ]
-    for found in (batch, alone):
-        check(found, expected, options["num_beams"] > 1)
+    for result in (batch, alone):
+        check(result, expected, options["num_beams"] > 1)
 
 
 SHAPES = [
@@ -109,8 +109,10 @@ def test_stops_limits_and_prefixes_of_any_number(
     prefix = prefixes(4, length)
     options = {"num_beams": 5, "length_penalty": 0.8, "early_stopping": early}
     expected = oracle(lm, prefix, 3, limit, stops, **options)
-    found = prefixcap.decode(lm, prefix, Beam(**options, n=3), max_new_tokens=limit, stop_ids=stops)
-    check(found, expected, True)
+    result = prefixcap.decode(
+        lm, prefix, Beam(**options, n=3), max_new_tokens=limit, stop_ids=stops
+    )
+    check(result, expected, True)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +128,8 @@ def test_greedy_has_the_log_probability_of_transformers(
         return_dict_in_generate=True, output_scores=True,
     )  # fmt: skip
     gained = lm.model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
-    found = prefixcap.decode(lm, prefix, "greedy", max_new_tokens=limit, stop_ids=stops)
-    for ids, values, (h,) in zip(out.sequences.tolist(), gained.tolist(), found, strict=True):
+    result = prefixcap.decode(lm, prefix, "greedy", max_new_tokens=limit, stop_ids=stops)
+    for ids, values, (h,) in zip(out.sequences.tolist(), gained.tolist(), result, strict=True):
         assert tokens_of(h) == ids[: len(tokens_of(h))]
         assert h.finish_reason == ("stop" if h.stop_id is not None else "length")
         assert h.logprob == h.score == pytest.approx(sum(values[: len(tokens_of(h))]), abs=1e-4)
@@ -135,13 +137,13 @@ def test_greedy_has_the_log_probability_of_transformers(
 
 
 def check(
-    found: list[list[Hypothesis]],
+    result: list[list[Hypothesis]],
     expected: list[list[tuple[tuple[int, ...], float]]],
     scored: bool,
 ) -> None:
-    assert [[h.ids for h in hs] for hs in found] == [[ids for ids, _ in row] for row in expected]
+    assert [[h.ids for h in hs] for hs in result] == [[ids for ids, _ in row] for row in expected]
     if scored:
-        got = [h.score for hs in found for h in hs]
+        got = [h.score for hs in result for h in hs]
         want = [score for row in expected for _, score in row]
         assert got == pytest.approx(want, abs=1e-4)
 
@@ -161,8 +163,8 @@ def test_a_beam_as_wide_as_the_space_finds_the_optimum(
     config = Beam(
         num_beams=vocab**limit, length_norm=norm, length_penalty=penalty, early_stopping="never"
     )
-    found = prefixcap.decode(lm, prefix, config, max_new_tokens=limit, n=vocab**limit)
-    for row, hypotheses in zip(prefix, found, strict=True):
+    result = prefixcap.decode(lm, prefix, config, max_new_tokens=limit, n=vocab**limit)
+    for row, hypotheses in zip(prefix, result, strict=True):
         space = dict(texts(lm, row, limit))
         scores = {t: p / divisor(len(t), penalty, norm) for t, p in space.items()}
         assert hypotheses[0].score == pytest.approx(max(scores.values()), abs=1e-4)
@@ -184,18 +186,18 @@ def beam_by_loops(
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     ended: list[tuple[float, tuple[int, ...]]] = []
     for length in range(1, limit + 1):
-        found = [
+        result = [
             (score + value, (*text, token))
             for score, text in live
             for token, value in enumerate(lm.distribution(prefix, text).log_softmax(-1).tolist())
         ]
-        found = sorted(found, reverse=True)[: 2 * beams]
-        last = [text[-1] == lm.eos_id or length == limit for _, text in found]
+        result = sorted(result, reverse=True)[: 2 * beams]
+        last = [text[-1] == lm.eos_id or length == limit for _, text in result]
         new = [
-            (s / over(length), t) for (s, t), end in zip(found[:beams], last, strict=False) if end
+            (s / over(length), t) for (s, t), end in zip(result[:beams], last, strict=False) if end
         ]
         ended = sorted(ended + new, reverse=True)[:beams]
-        live = [beam for beam, end in zip(found, last, strict=True) if not end][:beams]
+        live = [beam for beam, end in zip(result, last, strict=True) if not end][:beams]
         reach = length
         if config.early_stopping == "never" and config.length_penalty > 0:
             reach = limit
@@ -214,8 +216,8 @@ def beam_by_loops(
 def test_any_norm_works_with_any_early_stopping(norm: str, early: str, penalty: float) -> None:
     lm, prefix = TableLM(vocab_size=6, seed=7), prefixes(12, width=4)
     config = Beam(num_beams=3, n=3, length_norm=norm, length_penalty=penalty, early_stopping=early)
-    found = prefixcap.decode(lm, prefix, config, max_new_tokens=7)
-    for row, hypotheses in zip(prefix, found, strict=True):
+    result = prefixcap.decode(lm, prefix, config, max_new_tokens=7)
+    for row, hypotheses in zip(prefix, result, strict=True):
         expected = beam_by_loops(lm, row, 3, 7, config)
         assert [tuple(tokens_of(h)) for h in hypotheses] == [text for _, text in expected]
         assert [h.score for h in hypotheses] == pytest.approx([s for s, _ in expected], abs=1e-4)
@@ -237,8 +239,8 @@ def test_batch_order_and_rows_change_nothing(
     lm, prefix = TableLM(vocab_size=5, seed=seed), prefixes(5, width=4)
     config = Beam(num_beams=beams, n=beams, length_penalty=penalty, early_stopping=early)
     usual = prefixcap.decode(lm, prefix, config, max_new_tokens=5)
-    found = prefixcap.decode(lm, prefix[images], config, max_new_tokens=5, max_rows=max_rows)
-    assert found == [usual[image] for image in images]
+    result = prefixcap.decode(lm, prefix[images], config, max_new_tokens=5, max_rows=max_rows)
+    assert result == [usual[image] for image in images]
     for row, hypotheses in zip(prefix, usual, strict=True):
         scores = [h.score for h in hypotheses]
         assert scores == sorted(scores, reverse=True)

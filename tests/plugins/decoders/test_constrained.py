@@ -106,8 +106,8 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_caption_with_the_words(
         with pytest.raises(PrefixcapError, match=r"no caption can be written|raise max_new_tokens"):
             prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
         return
-    found = prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
-    for space, hypotheses in zip(spaces, found, strict=True):
+    result = prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
+    for space, hypotheses in zip(spaces, result, strict=True):
         scores = {ids: p / divisor(len(ids), penalty, "power") for ids, p in space.items()}
         assert hypotheses[0].score == pytest.approx(max(scores.values()), abs=1e-4)
         assert {tuple(tokens_of(h)) for h in hypotheses} == set(space)
@@ -130,9 +130,9 @@ def test_every_caption_of_a_narrow_beam_has_the_words(
     )
     if {*without} & {*words} or ("reds" in without and "reds" in words):
         return
-    found = prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
+    result = prefixcap.decode(lm, prefix, config, max_new_tokens=limit)
     few_rows = prefixcap.decode(lm, prefix, config, max_new_tokens=limit, max_rows=beams)
-    for row, hypotheses, again in zip(prefix, found, few_rows, strict=True):
+    for row, hypotheses, again in zip(prefix, result, few_rows, strict=True):
         assert hypotheses == again
         assert len({h.ids for h in hypotheses}) == len(hypotheses) == beams
         for h in hypotheses:
@@ -172,10 +172,10 @@ def test_every_decoder_excludes_bad_words(spec: str) -> None:
     lm, prefix = PiecesLM(vocab_size=9, seed=5), prefixes(8, width=4)
     join = "," if ":" in spec else ":"
     for limit in (1, 3, 8):
-        found = prefixcap.decode(
+        result = prefixcap.decode(
             lm, prefix, f"{spec}{join}bad_words=red+a dog", max_new_tokens=limit
         )
-        assert all(holds(h.text, (), ("red", "a dog")) for hs in found for h in hs)
+        assert all(holds(h.text, (), ("red", "a dog")) for hs in result for h in hs)
     free = prefixcap.decode(lm, prefix, spec, max_new_tokens=8)
     assert not all(holds(h.text, (), ("red", "a dog")) for hs in free for h in hs)
 

@@ -68,8 +68,8 @@ def greedy(step: Callable[[list[int]], Tensor]) -> list[int]:
 
 
 def logp(lm: CausalLM, prefix: Tensor, tokens: list[int]) -> Tensor:
-    found: Tensor = logits_of(lm, prefix, tokens).logits[0, -1].log_softmax(-1)
-    return found
+    result: Tensor = logits_of(lm, prefix, tokens).logits[0, -1].log_softmax(-1)
+    return result
 
 
 @pytest.mark.parametrize("against", ["start", "zero", "mean"])
@@ -79,8 +79,8 @@ def test_guidance_is_its_formula(ended: CausalLM, against: str) -> None:
         start = ended.embed(torch.tensor([STOP]))
     empty = {"start": start, "zero": torch.zeros(1, 16), "mean": prefix.mean(0)}[against]
     config = Guidance(scale=scale, against=against)
-    found = prefixcap.decode(ended, prefix, config, max_new_tokens=LIMIT, max_rows=4)
-    for row, hypotheses in zip(prefix, found, strict=True):
+    result = prefixcap.decode(ended, prefix, config, max_new_tokens=LIMIT, max_rows=4)
+    for row, hypotheses in zip(prefix, result, strict=True):
 
         def step(tokens: list[int], row: Tensor = row) -> Tensor:
             return scale * logp(ended, row, tokens) + (1 - scale) * logp(ended, empty, tokens)
@@ -123,8 +123,8 @@ def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, i
             image_ids=[task.image_ids[image] for image in images],
         )  # fmt: skip
         with torch.inference_mode():
-            found = ContrastDecoder(config, decoder.build(), other).decode(part)
-            return [[h.ids for h in hs] for hs in collect(found, len(images))]
+            result = ContrastDecoder(config, decoder.build(), other).decode(part)
+            return [[h.ids for h in hs] for hs in collect(result, len(images))]
 
     usual = run(320, list(range(11)))
     assert len({len(ids) for hs in usual for ids in hs}) > 1
@@ -168,8 +168,8 @@ def test_a_wide_beam_finds_the_guided_optimum() -> None:
     )  # fmt: skip
     decoder = ContrastDecoder(Guidance(scale=scale, against="zero"), inner)
     with torch.inference_mode():
-        found = collect(decoder.decode(task), 3)
-    for row, hypotheses in zip(prefix, found, strict=True):
+        result = collect(decoder.decode(task), 3)
+    for row, hypotheses in zip(prefix, result, strict=True):
         best = max(guided(row, text) for text, _ in texts(lm, row, limit))
         assert hypotheses[0].score == pytest.approx(best, abs=1e-4)
 
@@ -185,9 +185,9 @@ def test_contrastive_decoding_is_its_formula(ended: CausalLM, own: bool) -> None
         stop_ids=frozenset({STOP}),
     )  # fmt: skip
     with torch.inference_mode():
-        found = collect(decoder.decode(task), 6)
+        result = collect(decoder.decode(task), 6)
         start = amateur.embed(torch.tensor([STOP]))
-    for row, hypotheses in zip(prefix, found, strict=True):
+    for row, hypotheses in zip(prefix, result, strict=True):
 
         def step(tokens: list[int], row: Tensor = row) -> Tensor:
             expert = logp(ended, row, tokens)
@@ -218,10 +218,10 @@ def test_dola_is_its_formula(deep: CausalLM, which: str) -> None:
     known = LAYERS[deep.model.config.model_type]
     setting = which if which in known else list(known)[-1]
     spec = f"dola:layers={setting},decoder=greedy"
-    found = prefixcap.decode(deep, prefix, spec, max_new_tokens=LIMIT, max_rows=2)
+    result = prefixcap.decode(deep, prefix, spec, max_new_tokens=LIMIT, max_rows=2)
     head = deep.model.get_output_embeddings()
     chosen: set[int] = set()
-    for row, hypotheses in zip(prefix, found, strict=True):
+    for row, hypotheses in zip(prefix, result, strict=True):
 
         def step(tokens: list[int], row: Tensor = row) -> Tensor:
             out = logits_of(deep, row, tokens, output_hidden_states=True)
@@ -316,8 +316,8 @@ def test_an_amateur_has_the_dtype_of_the_language_model(tmp_path: Path) -> None:
         stop_ids=frozenset(),
     )  # fmt: skip
     with torch.inference_mode():
-        found = collect(decoder.decode(task), 2)
-    assert [len(hypotheses[0].ids) for hypotheses in found] == [4, 4]
+        result = collect(decoder.decode(task), 2)
+    assert [len(hypotheses[0].ids) for hypotheses in result] == [4, 4]
     assert isinstance(decoder.amateur, LanguageModel)
     assert next(decoder.amateur.module.parameters()).dtype == torch.bfloat16
 
@@ -338,8 +338,8 @@ def test_an_amateur_may_see_the_image(ended: CausalLM, against: str) -> None:
         stop_ids=frozenset({STOP}),
     )  # fmt: skip
     with torch.inference_mode():
-        found = collect(ContrastDecoder(config, Greedy().build(), amateur).decode(task), 4)
-    for row, hypotheses in zip(prefix, found, strict=True):
+        result = collect(ContrastDecoder(config, Greedy().build(), amateur).decode(task), 4)
+    for row, hypotheses in zip(prefix, result, strict=True):
         seen = row if against == "prefix" else prefix.mean(0)
 
         def step(tokens: list[int], row: Tensor = row, seen: Tensor = seen) -> Tensor:

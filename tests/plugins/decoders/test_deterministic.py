@@ -29,18 +29,18 @@ def diverse_by_loops(
     for step in range(limit):
         used = [0] * lm.vocab_size
         for group in range(groups):
-            found: list[Beam] = []
+            result: list[Beam] = []
             for score, text in live[group]:
                 following = lm.distribution(prefix, text).log_softmax(-1).tolist()
-                found += [
+                result += [
                     (score + value - diversity * used[token], (*text, token))
                     for token, value in enumerate(following)
                 ]
-            found.sort(key=lambda beam: -beam[0])
-            over = [beam[1][-1] == stop or step + 1 == limit for beam in found]
-            head = [beam for beam, end in zip(found[:width], over, strict=False) if end]
+            result.sort(key=lambda beam: -beam[0])
+            over = [beam[1][-1] == stop or step + 1 == limit for beam in result]
+            head = [beam for beam, end in zip(result[:width], over, strict=False) if end]
             ended[group] = sorted(ended[group] + head, key=lambda beam: -beam[0])[:width]
-            going = [b for b, end in zip(found[: 2 * width], over, strict=False) if not end]
+            going = [b for b, end in zip(result[: 2 * width], over, strict=False) if not end]
             live[group] = going[:width]
             for _, text in live[group]:
                 used[text[-1]] += 1
@@ -56,8 +56,8 @@ def test_diverse_beam_is_its_algorithm(groups: int, beams: int, diversity: float
         early_stopping="never",
     )  # fmt: skip
     for max_rows in (320, beams, 2 * beams + 1):
-        found = prefixcap.decode(lm, prefix, config, max_new_tokens=limit, max_rows=max_rows)
-        for row, hypotheses in zip(prefix, found, strict=True):
+        result = prefixcap.decode(lm, prefix, config, max_new_tokens=limit, max_rows=max_rows)
+        for row, hypotheses in zip(prefix, result, strict=True):
             expected = diverse_by_loops(lm, row, groups, beams // groups, diversity, limit)
             assert [h.score for h in hypotheses] == pytest.approx(
                 [score for score, _ in expected], abs=1e-4
@@ -71,8 +71,8 @@ def test_diverse_beam_is_its_algorithm(groups: int, beams: int, diversity: float
 def test_more_diversity_gives_more_first_words() -> None:
     prefix, lm = prefixes(8, width=4), TableLM(vocab_size=8, sharpness=3.0)
 
-    def first_words(found: list[list[Hypothesis]]) -> int:
-        return sum(len({tokens_of(h)[0] for h in hs}) for hs in found)
+    def first_words(result: list[list[Hypothesis]]) -> int:
+        return sum(len({tokens_of(h)[0] for h in hs}) for hs in result)
 
     none, some = (
         prefixcap.decode(lm, prefix, f"diverse-beam:n=5,diversity={d}", max_new_tokens=4)
@@ -87,8 +87,8 @@ def test_duplicates_of_several_groups_come_last() -> None:
     config = DiverseBeam(num_beams=6, num_groups=2, diversity=0.0)
     beam = prefixcap.decode(lm, prefix, "beam:num_beams=3,n=3", max_new_tokens=5)
     for n in (2, 3, 5):
-        found = prefixcap.decode(lm, prefix, config, max_new_tokens=5, n=n)
-        for hypotheses, single in zip(found, beam, strict=True):
+        result = prefixcap.decode(lm, prefix, config, max_new_tokens=5, n=n)
+        for hypotheses, single in zip(result, beam, strict=True):
             assert {h.ids for h in hypotheses} == {h.ids for h in single[:n]}
             assert len(hypotheses) == n
             scores = [h.score for h in hypotheses]
@@ -139,10 +139,10 @@ def test_contrastive_search_is_its_algorithm(
 ) -> None:
     prefix, config = prefixes(5), Contrastive(alpha=alpha, top_k=top_k, context=context)
     for max_rows in (320, 2 * top_k):
-        found = prefixcap.decode(
+        result = prefixcap.decode(
             lm, prefix, config, max_new_tokens=7, stop_ids=STOPS, max_rows=max_rows
         )
-        for row, hypotheses in zip(prefix, found, strict=True):
+        for row, hypotheses in zip(prefix, result, strict=True):
             assert tokens_of(hypotheses[0]) == contrastive_by_loops(
                 lm, row, alpha, top_k, 7, context
             )
@@ -151,11 +151,11 @@ def test_contrastive_search_is_its_algorithm(
 
 
 def test_the_compared_context_changes_captions(lm: CausalLM) -> None:
-    found = {
+    result = {
         tuple(hyps[0].ids for hyps in prefixcap.decode(lm, prefixes(8), config, max_new_tokens=6))
         for config in (Contrastive(alpha=0.8, context=c) for c in ("prefix", "last", "caption"))
     }
-    assert len(found) == 3
+    assert len(result) == 3
 
 
 def test_contrastive_search_never_takes_a_forbidden_token() -> None:

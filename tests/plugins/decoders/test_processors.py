@@ -42,10 +42,10 @@ def test_greedy_is_transformers_greedy(lm: CausalLM, options: dict[str, float]) 
         cut = next((k for k, token in enumerate(ids) if token in STOPS), len(ids))
         expected.append(tuple(ids[:cut]))
     for max_rows in (320, 3):
-        found = prefixcap.decode(
+        result = prefixcap.decode(
             lm, prefix, Greedy(**options), max_new_tokens=10, stop_ids=STOPS, max_rows=max_rows
         )
-        assert [hs[0].ids for hs in found] == expected
+        assert [hs[0].ids for hs in result] == expected
 
 
 def test_a_processor_by_name() -> None:
@@ -76,11 +76,11 @@ def test_a_processor_by_name() -> None:
 def test_processors_with_lists_are_named_as_in_python(text: str, spec: str) -> None:
     lm, prefix = TableLM(vocab_size=6), prefixes(3, width=4)
     setting = f"processors={text}"
-    found = prefixcap.decode(lm, prefix, spec.format(setting), max_new_tokens=5)
+    result = prefixcap.decode(lm, prefix, spec.format(setting), max_new_tokens=5)
     comma = prefixcap.decode(lm, prefix, spec.format(setting.replace(";", ",")), max_new_tokens=5)
-    assert found == comma
+    assert result == comma
     if "suppress_tokens=[0,3]" in text:
-        assert not {0, 3} & {token for hyps in found for token in hyps[0].ids}
+        assert not {0, 3} & {token for hyps in result for token in hyps[0].ids}
     config = prefixcap.Registry().parse(prefixcap.DecoderConfig, spec.format(setting))
     assert prefixcap.Registry().parse(prefixcap.DecoderConfig, to_spec(config)) == config
 
@@ -100,15 +100,15 @@ def test_settings_that_exclude_every_token_are_ignored(decoder: str) -> None:
     # after four letters nothing is left: a fifth would stand twice, and the stop token comes early
     lm, prefix = TableLM(vocab_size=5, seed=1), prefixes(4, width=4)
     spec = decoder.format(BARRED.replace(",", ";") if "decoder=" in decoder else BARRED)
-    found = prefixcap.decode(lm, prefix, spec, max_new_tokens=8)
-    for hypotheses in found:
+    result = prefixcap.decode(lm, prefix, spec, max_new_tokens=8)
+    for hypotheses in result:
         assert hypotheses
         for h in hypotheses:
             assert sorted(h.ids[:4]) == [0, 1, 2, 3]
             assert math.isfinite(h.logprob)
             assert math.isfinite(h.score)
     if decoder == "greedy:{}":
-        for row, (h, *_) in zip(prefix, found, strict=True):
+        for row, (h, *_) in zip(prefix, result, strict=True):
             assert h.ids[4:5] == tuple(
                 token for token in [int(lm.distribution(row, h.ids[:4]).argmax())]
                 if token != lm.eos_id

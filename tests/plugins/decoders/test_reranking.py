@@ -31,9 +31,9 @@ def test_best_of_returns_the_most_likely_samples() -> None:
     prefix = prefixes(4, width=4)
     for penalty in (0.0, 1.0):
         config = BestOf(samples=12, length_penalty=penalty, n=2)
-        found = prefixcap.decode(LM, prefix, config, max_new_tokens=6)
+        result = prefixcap.decode(LM, prefix, config, max_new_tokens=6)
         everything = prefixcap.decode(LM, prefix, config, max_new_tokens=6, n=12)
-        for two, twelve in zip(found, everything, strict=True):
+        for two, twelve in zip(result, everything, strict=True):
             assert len(twelve) == 12
             assert two[0] == max(twelve, key=lambda h: h.score)
             assert two[0].ids != two[1].ids
@@ -69,11 +69,11 @@ def test_best_of_by_clip_is_the_cosine_of_image_and_prompted_caption() -> None:
     features = 3 * encoder.encode_text(["aab", "bc", "dda", "cP"])
     for prompt in ("", "P P", "ab"):
         config = BestOf(samples=10, by="clip", prompt=prompt, n=10)
-        found = prefixcap.decode(
+        result = prefixcap.decode(
             LM, prefix, config, max_new_tokens=6, features=features, encoder=encoder
         )
-        assert [len(hypotheses) for hypotheses in found] == [10] * 4
-        for row, (feature, hypotheses) in enumerate(zip(features, found, strict=True)):
+        assert [len(hypotheses) for hypotheses in result] == [10] * 4
+        for row, (feature, hypotheses) in enumerate(zip(features, result, strict=True)):
             for h in hypotheses:
                 text = f"{prompt} {h.text}" if prompt else h.text
                 own = np.array([text.count(c) for c in "abcdP"], float)
@@ -104,7 +104,7 @@ def test_missing_inputs_of_best_of_by_clip_are_errors(given: dict[str, Any], sen
 def test_the_text_tower_can_be_named() -> None:
     clip = "scenes-clip"
     features = torch.ones(1, 256)
-    found = [
+    result = [
         prefixcap.decode(
             LM, prefixes(1, width=4), spec, max_new_tokens=3, features=features, encoder=encoder
         )
@@ -115,7 +115,7 @@ def test_the_text_tower_can_be_named() -> None:
         )
     ]
     # the spec keys the random streams, so only the scores of the same captions can be compared
-    scores = [{h.ids: h.score for h in hypotheses} for (hypotheses,) in found]
+    scores = [{h.ids: h.score for h in hypotheses} for (hypotheses,) in result]
     assert scores[0] == scores[2]
     for ids in scores[0].keys() & scores[1].keys():
         assert scores[0][ids] == pytest.approx(scores[1][ids], abs=1e-5)
@@ -123,8 +123,8 @@ def test_the_text_tower_can_be_named() -> None:
 
 def test_mbr_is_its_formula() -> None:
     prefix = prefixes(5, width=4)
-    found = prefixcap.decode(LM, prefix, MBR(samples=9, utility="rouge"), max_new_tokens=6, n=9)
-    for row, hypotheses in zip(prefix, found, strict=True):
+    result = prefixcap.decode(LM, prefix, MBR(samples=9, utility="rouge"), max_new_tokens=6, n=9)
+    for row, hypotheses in zip(prefix, result, strict=True):
         texts = [tuple(h.text.split()) for h in hypotheses]
         for h, text in zip(hypotheses, texts, strict=True):
             table = [UTILITIES["rouge"]([text, other], [1, 1])[0][1] for other in texts]
@@ -179,7 +179,7 @@ def test_mirostat_is_its_formula(temperature: float) -> None:
     )  # fmt: skip
     config = Mirostat(tau=1.2, eta=0.4, temperature=temperature)
     with torch.inference_mode():
-        ((found,),) = collect(config.build().decode(task), 1)
+        ((result,),) = collect(config.build().decode(task), 1)
     numbers = task.generator(0).random((1, 40))[0]
     mu = 2 * 1.2
     for step in range(40):
@@ -188,7 +188,7 @@ def test_mirostat_is_its_formula(temperature: float) -> None:
         kept = [t for t in range(9) if surprise[t] <= mu] or [int(probability.argmax())]
         mass = np.cumsum([float(probability[t]) for t in kept])
         expected = kept[int((mass <= numbers[step] * mass[-1]).sum())]
-        assert found.ids[step] == expected
+        assert result.ids[step] == expected
         mu -= 0.4 * (float(surprise[expected]) - 1.2)
 
 
@@ -196,8 +196,8 @@ def test_mirostat_approaches_its_target_surprisal() -> None:
     lm, prefix = TableLM(vocab_size=26, sharpness=1.5), prefixes(6, width=4)
 
     def bits(spec: Mirostat | Sample) -> float:
-        found = prefixcap.decode(lm, prefix, spec, max_new_tokens=60, stop_ids=[], n=3)
-        return float(np.mean([-h.logprob / 60 / math.log(2) for hs in found for h in hs]))
+        result = prefixcap.decode(lm, prefix, spec, max_new_tokens=60, stop_ids=[], n=3)
+        return float(np.mean([-h.logprob / 60 / math.log(2) for hs in result for h in hs]))
 
     for tau in (2.4, 3.0):
         assert bits(Mirostat(tau=tau, eta=0.3)) == pytest.approx(tau, abs=0.15)

@@ -72,10 +72,10 @@ def test_the_warpers_leave_what_the_papers_define(settings: dict[str, float], ti
     if tied:
         logits = logits.bfloat16().float()
     left = truncate(truncations(**settings), logits).double().softmax(-1)
-    for row, found in zip(logits.double().tolist(), left.tolist(), strict=True):
+    for row, result in zip(logits.double().tolist(), left.tolist(), strict=True):
         expected = truncated(row, **settings)
         # of equally likely tokens at the cut, torch's sort takes any first
-        pair = (sorted(found), sorted(expected)) if tied else (found, expected)
+        pair = (sorted(result), sorted(expected)) if tied else (result, expected)
         assert pair[0] == pytest.approx(pair[1], abs=1e-6)
 
 
@@ -167,11 +167,11 @@ def test_extreme_numbers_stay_inside_the_support() -> None:
 def test_captions_are_drawn_with_their_exact_probability(spec: str) -> None:
     lm, limit, n = TableLM(vocab_size=4, seed=2), 3, 4_000
     prefix = prefixes(1, width=4)
-    found = prefixcap.decode(lm, prefix, spec, max_new_tokens=limit, n=n, max_rows=n)[0]
+    result = prefixcap.decode(lm, prefix, spec, max_new_tokens=limit, n=n, max_rows=n)[0]
     settings = {"top_p": 0.8} if "top-p" in spec else {"typical_p": 0.7, "temperature": 0.8}
     expected = drawn_texts(lm, prefix[0], limit, **settings)
-    assert fits([tuple(tokens_of(h)) for h in found], expected)
-    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+    assert fits([tuple(tokens_of(h)) for h in result], expected)
+    assert [h.score for h in result] == sorted((h.score for h in result), reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -183,10 +183,10 @@ def test_a_seed_gives_the_same_captions_in_any_batch(lm: CausalLM, spec: str) ->
 
     def made(order: list[int], max_rows: int) -> dict[str, list[tuple[int, ...]]]:
         names = [ids[i] for i in order]
-        found = prefixcap.decode(
+        result = prefixcap.decode(
             lm, prefix[order], spec, image_ids=names, max_rows=max_rows, **settings
         )
-        return {name: [h.ids for h in hs] for name, hs in zip(names, found, strict=True)}
+        return {name: [h.ids for h in hs] for name, hs in zip(names, result, strict=True)}
 
     usual = made(list(range(7)), 320)
     assert made([6, 2, 4, 0, 1, 5, 3], 7) == usual
@@ -197,8 +197,8 @@ def test_a_seed_gives_the_same_captions_in_any_batch(lm: CausalLM, spec: str) ->
 @pytest.mark.parametrize("spec", ["sample:n=3", "top-p:temperature=1.4,n=3", "mirostat:n=3"])
 def test_a_sampled_caption_has_the_models_own_log_probability(lm: CausalLM, spec: str) -> None:
     prefix = prefixes(5)
-    found = prefixcap.decode(lm, prefix, spec, max_new_tokens=8, stop_ids=[5, 11])
-    for row, hypotheses in zip(prefix, found, strict=True):
+    result = prefixcap.decode(lm, prefix, spec, max_new_tokens=8, stop_ids=[5, 11])
+    for row, hypotheses in zip(prefix, result, strict=True):
         for h in hypotheses:
             assert h.logprob == pytest.approx(rescore(lm, row, h), abs=1e-3)
             assert h.score == h.logprob
@@ -215,11 +215,11 @@ def test_another_seed_or_image_gives_other_captions() -> None:
 
 def test_settings_of_history_hold_for_samples() -> None:
     lm = TableLM(vocab_size=6)
-    found = prefixcap.decode(
+    result = prefixcap.decode(
         lm, prefixes(4, width=4), Sample(no_repeat_ngram_size=1, min_new_tokens=4, n=5),
         max_new_tokens=5, max_rows=7,
     )  # fmt: skip
-    for hypotheses in found:
+    for hypotheses in result:
         for h in hypotheses:
             assert len(h.ids) >= 4
             assert len(set(h.ids)) == len(h.ids)

@@ -50,18 +50,18 @@ class LettersLM(CausalLM):
 
 
 def model(family: str) -> Any:
-    found = small_model(family)
-    found.config.eos_token_id = found.generation_config.eos_token_id = END
-    return found
+    result = small_model(family)
+    result.config.eos_token_id = result.generation_config.eos_token_id = END
+    return result
 
 
 def captions(lm: Any, prefix: torch.Tensor, decoder: str) -> list[Any]:
-    found = prefixcap.decode(
+    result = prefixcap.decode(
         LettersLM(lm), prefix, decoder, n=2 if decoder == "sample" else 1, max_new_tokens=6,
         stop_ids=(END,), seed=1,
     )  # fmt: skip
     return [
-        [(each.ids, each.text, each.finish_reason, each.score) for each in one] for one in found
+        [(each.ids, each.text, each.finish_reason, each.score) for each in one] for one in result
     ]
 
 
@@ -77,8 +77,8 @@ def test_captions_are_the_same_on_another_device(decoder: str, family: str) -> N
     there = moved(copy.deepcopy(here))
     wanted = captions(here, prefix, decoder)
     with second_device():
-        found = captions(there, Elsewhere(prefix), decoder)
-    for ours, theirs in zip(found, wanted, strict=True):
+        result = captions(there, Elsewhere(prefix), decoder)
+    for ours, theirs in zip(result, wanted, strict=True):
         assert [each[:3] for each in ours] == [each[:3] for each in theirs]
         np.testing.assert_allclose([e[3] for e in ours], [e[3] for e in theirs], atol=1e-4)
 

@@ -30,9 +30,9 @@ def test_a_number_is_a_finite_float(config: Any, setting: str) -> None:
             config(**{setting: wrong})
     if setting in ("epsilon", "eta") and config.name not in ("mirostat",):
         return  # no whole number is in their range but the one that turns them off
-    found = getattr(config(**{setting: 1}), setting)
-    assert isinstance(found, float)
-    assert found == 1.0
+    result = getattr(config(**{setting: 1}), setting)
+    assert isinstance(result, float)
+    assert result == 1.0
 
 
 def test_integers_are_passed_on_as_transformers_expects_them() -> None:
@@ -66,5 +66,5 @@ def test_settings_that_would_give_nan_scores_are_refused(spec: str, sentence: st
 def test_the_greatest_penalties_still_give_finite_scores(penalty: int, norm: str) -> None:
     spec = f"beam:length_penalty={penalty},length_norm={norm},num_beams=2"
     lm, prefix = TableLM(vocab_size=6), prefixes(1, width=4)
-    (found,) = prefixcap.decode(lm, prefix, spec, max_new_tokens=300, stop_ids=[])[0]
-    assert -float("inf") < found.score < 0
+    (result,) = prefixcap.decode(lm, prefix, spec, max_new_tokens=300, stop_ids=[])[0]
+    assert -float("inf") < result.score < 0

@@ -39,11 +39,11 @@ def smollm2() -> CausalLM:
             "PREFIXCAP_SMOLLM2 to its folder (or install the package)"
         )
     config = prefixcap.Registry().parse(prefixcap.LMConfig, f"hf:model={place}")
-    found = config.build()  # type: ignore[attr-defined]
-    assert isinstance(found, CausalLM)
-    assert isinstance(found.start(torch.zeros(1, 1, found.width), SessionOptions()), TreeSession)
-    assert isinstance(found._selector.network(), LlamaNetwork)
-    return found
+    result = config.build()  # type: ignore[attr-defined]
+    assert isinstance(result, CausalLM)
+    assert isinstance(result.start(torch.zeros(1, 1, result.width), SessionOptions()), TreeSession)
+    assert isinstance(result._selector.network(), LlamaNetwork)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +59,13 @@ def prefix(smollm2: CausalLM) -> torch.Tensor:
 
 def cases() -> list[dict[str, Any]]:
     penalties = (1.0, 0.0, 0.6, -0.5)
-    found: list[dict[str, Any]] = [
+    result: list[dict[str, Any]] = [
         {"num_beams": beams, "length_penalty": penalties[beams % 4]} for beams in range(1, 9)
     ]
     for early, penalty in product((True, "never"), (1.0,)):
-        found.append({"num_beams": 3, "length_penalty": penalty, "early_stopping": early})
-    found.append({"num_beams": 3, "no_repeat_ngram_size": 2, "min_new_tokens": 5})
-    return found
+        result.append({"num_beams": 3, "length_penalty": penalty, "early_stopping": early})
+    result.append({"num_beams": 3, "no_repeat_ngram_size": 2, "min_new_tokens": 5})
+    return result
 
 
 # the first time, the file is converted, which takes minutes on a busy machine

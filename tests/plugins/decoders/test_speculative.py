@@ -49,8 +49,8 @@ def run(
     )  # fmt: skip
     decoder = SpeculativeDecoder(config, draft)
     with torch.inference_mode():
-        found = collect(decoder.decode(attrs.evolve(task, **more)), len(prefix))
-    return found, decoder.stats
+        actual = collect(decoder.decode(attrs.evolve(task, **more)), len(prefix))
+    return actual, decoder.stats
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_captions_are_those_of_greedy_search(
     assert len({hyps[0].finish_reason for hyps in plain}) == 2
     config = Speculative(tokens=tokens, decoder=inner)
     for rows in (320, 2 * tokens + 3):
-        found, stats = run(lm, FAMILIES[draft] if draft else None, config, prefix, max_rows=rows)
-        assert [hyps[0].ids for hyps in found] == [hyps[0].ids for hyps in plain]
-        for one, two in zip(found, plain, strict=True):
+        actual, stats = run(lm, FAMILIES[draft] if draft else None, config, prefix, max_rows=rows)
+        assert [hyps[0].ids for hyps in actual] == [hyps[0].ids for hyps in plain]
+        for one, two in zip(actual, plain, strict=True):
             assert one[0].finish_reason == two[0].finish_reason
             assert one[0].logprob == pytest.approx(two[0].logprob, abs=1e-3)
         assert stats.tokens == sum(len(tokens_of(hyps[0])) for hyps in plain)
@@ -95,12 +95,12 @@ def test_a_perfect_draft_saves_the_maximum_number_of_runs(inner: str) -> None:
         prefix = lm.embed(torch.tensor([[lm.eos_id]])).clone()
     config = Speculative(tokens=3, decoder=inner)
     task_stops = {"stop_ids": frozenset[int]()}
-    found, stats = run(lm, TableLM(), config, prefix, **task_stops)  # type: ignore[arg-type]
-    assert {len(h.ids) for h in found[0]} == {LIMIT}
+    actual, stats = run(lm, TableLM(), config, prefix, **task_stops)  # type: ignore[arg-type]
+    assert {len(h.ids) for h in actual[0]} == {LIMIT}
     assert stats.accepted == stats.drafted
     # one token of the prefix, then two runs of three drafted tokens and one more
     assert stats.runs == 2
-    assert stats.rounds == 2 * len(found[0])
+    assert stats.rounds == 2 * len(actual[0])
 
 
 @pytest.mark.parametrize("draft", ["alike", "unlike", "lookup"])
@@ -117,10 +117,10 @@ def test_samples_have_exactly_the_samplers_distribution(
     other = None if draft == "lookup" else Mixed(lm, prefix[0], 0.7 if draft == "alike" else 0.0)
     inner = "sample:" + ";".join(f"{key}={value}" for key, value in {"n": n, **settings}.items())
     config = Speculative(tokens=tokens, decoder=inner)
-    found, stats = run(lm, other, config, prefix, max_new_tokens=limit)
-    drawn = [tuple(tokens_of(h)) for h in found[0]]
+    actual, stats = run(lm, other, config, prefix, max_new_tokens=limit)
+    drawn = [tuple(tokens_of(h)) for h in actual[0]]
     assert fits(drawn, drawn_texts(lm, prefix[0], limit, **settings))
-    for h in found[0][:20]:
+    for h in actual[0][:20]:
         assert h.logprob == pytest.approx(rescore(lm, prefix[0], h), abs=1e-4)
     if draft != "lookup":
         assert 0 < stats.accepted < stats.drafted
@@ -146,8 +146,8 @@ def test_without_the_correction_the_distribution_is_noticeably_wrong(
     lm, prefix = TableLM(vocab_size=4, seed=2), prefixes(1, width=4)
     monkeypatch.setattr(acceptance, "_residual", lambda own, tokens, drafted: own)
     config = Speculative(tokens=3, decoder="sample:n=3000")
-    found, _ = run(lm, Mixed(lm, prefix[0], 0.0), config, prefix, max_new_tokens=3)
-    drawn = [tuple(tokens_of(h)) for h in found[0]]
+    actual, _ = run(lm, Mixed(lm, prefix[0], 0.0), config, prefix, max_new_tokens=3)
+    drawn = [tuple(tokens_of(h)) for h in actual[0]]
     assert not fits(drawn, drawn_texts(lm, prefix[0], 3))
 
 
@@ -168,15 +168,15 @@ def lines(*captions: list[int]) -> list[DraftState]:
 
 def test_counted_captions_propose_what_followed_most_often() -> None:
     drafter = CountDrafter([[1, 2, 3, 9], [1, 2, 4, 9], [7, 2, 4, 9], [5, 2, 3, 8]])
-    found = lines([1, 2], [7, 2], [0, 5], [6], [1])
-    drafter.propose(found, [3, 1, 2, 4, 0])
-    assert [line.drafted for line in found] == [[3, 9], [4], [2, 3], [], []]
+    actual = lines([1, 2], [7, 2], [0, 5], [6], [1])
+    drafter.propose(actual, [3, 1, 2, 4, 0])
+    assert [line.drafted for line in actual] == [[3, 9], [4], [2, 3], [], []]
 
 
 def test_a_lookup_proposes_what_followed_in_the_caption_itself() -> None:
-    found = lines([1, 2, 3, 1, 2], [1, 2, 5, 2], [4, 4], [1, 2, 3], [3])
-    LookupDrafter().propose(found, [2, 4, 3, 3, 3])
-    assert [line.drafted for line in found] == [[3, 1], [5, 2], [4], [], []]
+    actual = lines([1, 2, 3, 1, 2], [1, 2, 5, 2], [4, 4], [1, 2, 3], [3])
+    LookupDrafter().propose(actual, [2, 4, 3, 3, 3])
+    assert [line.drafted for line in actual] == [[3, 1], [5, 2], [4], [], []]
 
 
 def test_a_data_sets_captions_are_a_draft() -> None:
@@ -187,8 +187,8 @@ def test_a_data_sets_captions_are_a_draft() -> None:
         prefix = torch.stack([lm.embed(torch.tensor(each[:2])) for each in ids])
     plain = prefixcap.decode(lm, prefix, "greedy", max_new_tokens=20)
     spec = "speculative:captions=scenes:train=60"
-    found = prefixcap.decode(lm, prefix, spec, max_new_tokens=20)
-    assert [hyps[0].text for hyps in found] == [hyps[0].text for hyps in plain]
+    actual = prefixcap.decode(lm, prefix, spec, max_new_tokens=20)
+    assert [hyps[0].text for hyps in actual] == [hyps[0].text for hyps in plain]
     config = prefixcap.Registry().parse(prefixcap.DecoderConfig, spec)
     assert isinstance(config, Speculative)
     stops = frozenset({lm.eos_id}) - {None}
@@ -237,11 +237,11 @@ def test_a_draft_that_does_not_fit_is_an_error() -> None:
 def test_a_trained_captioner_drafts_by_its_own_mapper(tmp_path: Path) -> None:
     model = make(lm_folder(tmp_path / "large", n_embd=32, n_layer=2))
     run_folder = make(lm_folder(tmp_path / "small", seed=1)).save(tmp_path / "run")
-    plain, found = (
+    plain, actual = (
         model.caption(features=features(), decoder=decoder, max_new_tokens=20)
         for decoder in ("greedy", f"speculative:run={run_folder},tokens=3")
     )
-    assert [hyps[0].text for hyps in found] == [hyps[0].text for hyps in plain]
+    assert [hyps[0].text for hyps in actual] == [hyps[0].text for hyps in plain]
     with pytest.raises(PrefixcapError, match="the draft's mapper needs the images' features"):
         prefixcap.decode(model.lm, model.prefixes(features()), f"speculative:run={run_folder}")
 

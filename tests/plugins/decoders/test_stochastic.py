@@ -20,7 +20,7 @@ def test_ordered_sets_come_with_their_exact_probability(temperature: float) -> N
     lm, draws, limit, n = TableLM(vocab_size=3, seed=5), 6_000, 3, 2
     prefix = prefixes(1, width=4)
     config = StochasticBeam(n=n, temperature=temperature)
-    found = prefixcap.decode(
+    result = prefixcap.decode(
         lm, prefix.expand(draws, -1, -1), config, max_new_tokens=limit, max_rows=4_000
     )
     share = {}
@@ -30,7 +30,7 @@ def test_ordered_sets_come_with_their_exact_probability(temperature: float) -> N
             logits = lm.distribution(prefix[0], text[:at]).double() / temperature
             share[text] *= float(logits.softmax(-1)[token])
     expected = {(a, b): share[a] * share[b] / (1 - share[a]) for a, b in permutations(share, 2)}
-    drawn = [tuple(tuple(tokens_of(h)) for h in hypotheses) for hypotheses in found]
+    drawn = [tuple(tuple(tokens_of(h)) for h in hypotheses) for hypotheses in result]
     assert fits(drawn, expected)
 
 
@@ -38,8 +38,8 @@ def test_captions_differ_and_are_the_models_own(lm: CausalLM) -> None:
     prefix, names = prefixes(5), list("abcde")
     config = StochasticBeam(n=4, repetition_penalty=1.2)
     settings = {"max_new_tokens": 7, "stop_ids": [5, 11]}
-    found = prefixcap.decode(lm, prefix, config, image_ids=names, **settings)
-    for row, hypotheses in zip(prefix, found, strict=True):
+    result = prefixcap.decode(lm, prefix, config, image_ids=names, **settings)
+    for row, hypotheses in zip(prefix, result, strict=True):
         assert len({tuple(tokens_of(h)) for h in hypotheses}) == 4
         scores = [h.score for h in hypotheses]
         assert scores == sorted(scores, reverse=True)
@@ -48,7 +48,7 @@ def test_captions_differ_and_are_the_models_own(lm: CausalLM) -> None:
     turned = prefixcap.decode(
         lm, prefix.flip(0), config, image_ids=names[::-1], max_rows=9, **settings
     )
-    assert [[h.ids for h in hs] for hs in turned[::-1]] == [[h.ids for h in hs] for hs in found]
+    assert [[h.ids for h in hs] for hs in turned[::-1]] == [[h.ids for h in hs] for hs in result]
 
 
 def test_a_beam_as_wide_as_the_space_returns_all_captions() -> None:

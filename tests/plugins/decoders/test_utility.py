@@ -22,12 +22,12 @@ def grams(words: Words, size: int) -> Counter[Words]:
 
 
 def ngram(a: Words, b: Words) -> float:
-    found = [
+    result = [
         2 * (x & y).total() / (x.total() + y.total())
         for x, y in ((grams(a, size), grams(b, size)) for size in range(1, 5))
         if x or y
     ]
-    return sum(found) / len(found) if found else 1.0
+    return sum(result) / len(result) if result else 1.0
 
 
 def bleu(a: Words, b: Words) -> float:

@@ -76,16 +76,16 @@ def test_a_folder_is_the_model_that_was_saved(architecture: str, tmp_path: Path)
     with torch.no_grad():
         inputs = torch.cat([prefix, model.get_input_embeddings()(ids)], 1)
         expected = model(inputs_embeds=inputs).logits[:, 2:-1]
-        found = lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        result = lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
+    torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-4)
     assert lm.digest() == HF(model=str(tmp_path)).build().digest()
 
 
 def test_a_folder_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(tmp_path / "gpt2", "GPT2")
     monkeypatch.setenv("HOME", str(tmp_path))
-    found = HF(model="~/gpt2", tokenizer="~/gpt2").build()
-    assert found.digest() == HF(model=str(tmp_path / "gpt2")).build().digest()
+    result = HF(model="~/gpt2", tokenizer="~/gpt2").build()
+    assert result.digest() == HF(model=str(tmp_path / "gpt2")).build().digest()
 
 
 def test_prepended_tokens_precede_every_prefix(tmp_path: Path) -> None:

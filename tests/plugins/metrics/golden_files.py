@@ -17,5 +17,5 @@ def read(shared: Path, name: str) -> list[Record]:
 
 
 def golden(shared: Path, name: str) -> dict[str, float]:
-    found: dict[str, float] = json.loads((shared / "data/coco_eval/golden.json").read_text())[name]
-    return found
+    result: dict[str, float] = json.loads((shared / "data/coco_eval/golden.json").read_text())[name]
+    return result

@@ -37,15 +37,15 @@ def test_resampled_scores_equal_the_published_code_s(seed: int) -> None:
     )
 )
 def test_any_corpus_and_any_weights(images: list[tuple[list[str], str, int]]) -> None:
-    references = {f"{i}": found for i, (found, _, _) in enumerate(images)}
-    predictions = {f"{i}": [found] for i, (_, found, _) in enumerate(images)}
+    references = {f"{i}": result for i, (result, _, _) in enumerate(images)}
+    predictions = {f"{i}": [result] for i, (_, result, _) in enumerate(images)}
     weights = np.array([[weight for _, _, weight in images]])
-    if not weights.sum() or not any(text for found in references.values() for text in found):
+    if not weights.sum() or not any(text for result in references.values() for text in result):
         return  # the published code has no score of nothing
     written = repeated(references, weights[0]), repeated(predictions, weights[0])
     bleu = BleuStatistic(references, predictions).resampled(weights)
     assert bleu[0] == pytest.approx(published_bleu(*written), abs=1e-9)
-    if not any(text for found in written[0].values() for text in found):
+    if not any(text for result in written[0].values() for text in result):
         return
     cider = CiderStatistic(references, predictions).resampled(weights)
     assert cider[0, 0] == pytest.approx(published_cider(*written), abs=1e-9)
@@ -102,9 +102,9 @@ def test_means_that_do_not_fit_are_errors() -> None:
 
 def test_statistics_name_their_scores_and_images() -> None:
     references, predictions = corpus(3, 0)
-    found: list[Statistic] = [
+    result: list[Statistic] = [
         BleuStatistic(references, predictions),
         CiderStatistic(references, predictions),
     ]
-    assert [s.names for s in found] == [("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4"), ("CIDEr",)]
-    assert all(s.images == ("image 0", "image 1", "image 2") for s in found)
+    assert [s.names for s in result] == [("Bleu_1", "Bleu_2", "Bleu_3", "Bleu_4"), ("CIDEr",)]
+    assert all(s.images == ("image 0", "image 1", "image 2") for s in result)

@@ -72,14 +72,14 @@ def test_repetition_equals_its_formula(words: list[str], max_n: int) -> None:
 
 def test_repetition_by_hand() -> None:
     texts = ("a dog and a dog and a cat", "a red red dog", "a cat")
-    found = (
+    result = (
         metrics.Repetition(max_n=3)
         .build()
         .score([Record(image=t, references=("x",), prediction=t) for t in texts])
     )
-    assert found.per_image["Rep_2"] == pytest.approx((1 - 4 / 7, 0.0, 0.0))
-    assert found.per_image["Rep_consecutive"] == (1.0, 1.0, 0.0)
-    assert found.values["Rep_consecutive"] == pytest.approx(2 / 3)
+    assert result.per_image["Rep_2"] == pytest.approx((1 - 4 / 7, 0.0, 0.0))
+    assert result.per_image["Rep_consecutive"] == (1.0, 1.0, 0.0)
+    assert result.values["Rep_consecutive"] == pytest.approx(2 / 3)
 
 
 # -------------------------------------------------------------------------------------- diversity
@@ -110,23 +110,23 @@ def bleu(captions: Sequence[Sequence[str]], others: Sequence[list[list[str]]], o
 @pytest.mark.parametrize("seed", range(4))
 def test_diversity_equals_its_formulas(seed: int) -> None:
     order = 2 + seed % 3
-    found = metrics.Diversity(max_n=2, order=order).build().score(made := records(seed))
+    result = metrics.Diversity(max_n=2, order=order).build().score(made := records(seed))
     sets = [[text.split() for text in record.captions] for record in made]
     for row, texts in enumerate(sets):
         for n in (1, 2):
             grams = [tuple(t[i : i + n]) for t in texts for i in range(len(t) - n + 1)]
             expected = len(set(grams)) / sum(map(len, texts))
-            assert found.per_image[f"Div_{n}"][row] == pytest.approx(expected)
+            assert result.per_image[f"Div_{n}"][row] == pytest.approx(expected)
         unique = len({tuple(text) for text in texts}) / len(texts)
-        assert found.per_image["Unique_captions"][row] == pytest.approx(unique)
+        assert result.per_image["Unique_captions"][row] == pytest.approx(unique)
         own = [bleu([t], [[*texts[:i], *texts[i + 1 :]]], order) for i, t in enumerate(texts)]
-        assert found.per_image[f"Self_BLEU_{order}"][row] == pytest.approx(fmean(own), abs=1e-9)
+        assert result.per_image[f"Self_BLEU_{order}"][row] == pytest.approx(fmean(own), abs=1e-9)
     corpora = [
         bleu([t[i] for t in sets], [[*t[:i], *t[i + 1 :]] for t in sets], order) for i in range(4)
     ]
-    assert found.values[f"mBLEU_{order}"] == pytest.approx(fmean(corpora), abs=1e-9)
-    for name, each in found.per_image.items():
-        assert found.values[name] == pytest.approx(fmean(each))
+    assert result.values[f"mBLEU_{order}"] == pytest.approx(fmean(corpora), abs=1e-9)
+    for name, each in result.per_image.items():
+        assert result.values[name] == pytest.approx(fmean(each))
 
 
 def test_identical_captions_have_no_diversity() -> None:
@@ -162,7 +162,7 @@ def test_the_oracle_is_the_score_of_the_best_captions(metric: MetricConfig) -> N
         [attrs.evolve(r, prediction=r.captions[i], captions=()) for r in made] for i in range(4)
     ]
     scores = [metric.build().score(rank) for rank in ranks]
-    found = metrics.Oracle(metric=(metric.name,)).build().score(made)
+    result = metrics.Oracle(metric=(metric.name,)).build().score(made)
     for name in scores[0].values:
         if name not in scores[0].per_image:
             continue
@@ -170,11 +170,11 @@ def test_the_oracle_is_the_score_of_the_best_captions(metric: MetricConfig) -> N
         best = [max(range(4), key=row.__getitem__) for row in each]
         chosen = [ranks[i][row] for row, i in enumerate(best)]
         expected = metric.build().score(chosen).values[name]
-        assert found.values[f"{name}_oracle"] == pytest.approx(expected, abs=1e-6)
+        assert result.values[f"{name}_oracle"] == pytest.approx(expected, abs=1e-6)
         mean = fmean(s.values[name] for s in scores)
-        assert found.values[f"{name}_average"] == pytest.approx(mean, abs=1e-6)
-        assert found.per_image[f"{name}_oracle"] == pytest.approx([max(row) for row in each])
-        assert found.per_image[f"{name}_average"] == pytest.approx([fmean(row) for row in each])
+        assert result.values[f"{name}_average"] == pytest.approx(mean, abs=1e-6)
+        assert result.per_image[f"{name}_oracle"] == pytest.approx([max(row) for row in each])
+        assert result.per_image[f"{name}_average"] == pytest.approx([fmean(row) for row in each])
 
 
 def test_an_oracle_requires_what_its_metrics_require() -> None:
@@ -202,7 +202,7 @@ def clip_records(seed: int, encoder: WordsEncoder) -> list[Record]:
 def test_clip_score_equals_its_formula(prompt: str) -> None:
     encoder = WordsEncoder()
     made = clip_records(1, encoder)
-    found = metrics.ClipScore(prompt=prompt).build().score(made)
+    result = metrics.ClipScore(prompt=prompt).build().score(made)
 
     def vector(text: str) -> torch.Tensor:
         return encoder.encode_text([f"{prompt} {text}" if prompt else text])[0].double()
@@ -215,14 +215,16 @@ def test_clip_score_equals_its_formula(prompt: str) -> None:
         assert record.feature is not None
         own = 2.5 * max(cosine(record.feature, vector(record.prediction)), 0)
         near = max(cosine(vector(record.prediction), vector(t)) for t in record.references)
-        assert found.per_image[f"CLIPScore{named}"][row] == pytest.approx(own, abs=1e-5)
+        assert result.per_image[f"CLIPScore{named}"][row] == pytest.approx(own, abs=1e-5)
         both = 2 * own * near / (own + near) if own + near > 0 else 0.0
-        assert found.per_image[f"RefCLIPScore{named}"][row] == pytest.approx(both, abs=1e-5)
+        assert result.per_image[f"RefCLIPScore{named}"][row] == pytest.approx(both, abs=1e-5)
     assert (
-        min(found.per_image[f"CLIPScore{named}"]) == 0.0 < max(found.per_image[f"CLIPScore{named}"])
+        min(result.per_image[f"CLIPScore{named}"])
+        == 0.0
+        < max(result.per_image[f"CLIPScore{named}"])
     )
-    assert found.values[f"CLIPScore{named}"] == pytest.approx(
-        fmean(found.per_image[f"CLIPScore{named}"])
+    assert result.values[f"CLIPScore{named}"] == pytest.approx(
+        fmean(result.per_image[f"CLIPScore{named}"])
     )
 
 
@@ -270,8 +272,8 @@ def test_a_named_clip_encodes_each_image_once(monkeypatch: Any) -> None:
     side = TextEncoder("mine", Counting)
     asked: list[tuple[str, str]] = []
 
-    def named(*told: str) -> TextEncoder:
-        asked.append((told[0], told[1]))
+    def named(*messages: str) -> TextEncoder:
+        asked.append((messages[0], messages[1]))
         return side
 
     monkeypatch.setattr(clip_score, "named_text_encoder", named)
@@ -284,8 +286,8 @@ def test_a_named_clip_encodes_each_image_once(monkeypatch: Any) -> None:
     assert list(own.values) == ["CLIPScore[mine]", "RefCLIPScore[mine]"]
     assert len(seen) == len(PERFECT)
     # only the text tower is another's
-    told = [attrs.evolve(r, text_encoder=None) for r in PERFECT]
-    assert score(told, metrics.ClipScore(text="mine")) == own
+    messages = [attrs.evolve(r, text_encoder=None) for r in PERFECT]
+    assert score(messages, metrics.ClipScore(text="mine")) == own
     # it goes where the study's own encoder is
     assert {device for _, device in asked} == {"auto"}
     for config in (metrics.ClipScore(text="mine"), metrics.ClipScore(encoder="mine")):
@@ -309,15 +311,15 @@ def test_missing_inputs_of_clip_score_are_errors() -> None:
 
 
 def test_log_probabilities_and_finish_reasons() -> None:
-    found: dict[str, Scores] = {
+    result: dict[str, Scores] = {
         config.name: config.build().score(PERFECT)
         for config in (metrics.Logprob(), metrics.Finish())
     }
     logprobs, tokens = [-9.0, -10.0, -11.0, -12.0], [9, 10, 11, 12]
-    assert found["logprob"].values["Logprob"] == fmean(logprobs)
+    assert result["logprob"].values["Logprob"] == fmean(logprobs)
     ratio = fmean(a / b for a, b in zip(logprobs, tokens, strict=True))
-    assert found["logprob"].values["Logprob_per_token"] == pytest.approx(ratio)
-    assert found["finish"].values == {
+    assert result["logprob"].values["Logprob_per_token"] == pytest.approx(ratio)
+    assert result["finish"].values == {
         "eos_rate": 0.75,
         "length_limit_rate": 0.25,
         "Tokens": fmean(tokens),

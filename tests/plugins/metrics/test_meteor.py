@@ -48,8 +48,8 @@ def test_resampling_counts_perfect_captions_as_the_published_code_does(
         for number, text in enumerate(references)
     ]
     assert isinstance(meteor, Resamplable)
-    found = meteor.statistic(records).resampled(np.ones((1, len(records)), dtype=np.int64))
-    assert found[0, 0] == pytest.approx(meteor.score(records).values["METEOR"], abs=1e-8)
+    result = meteor.statistic(records).resampled(np.ones((1, len(records)), dtype=np.int64))
+    assert result[0, 0] == pytest.approx(meteor.score(records).values["METEOR"], abs=1e-8)
 
 
 def test_odd_texts_keep_their_order(meteor: Metric) -> None:

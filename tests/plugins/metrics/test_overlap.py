@@ -46,4 +46,4 @@ def test_an_image_may_appear_in_two_records(config: MetricConfig) -> None:
     record = Record(image="same", references=("a dog runs",), prediction="a dog runs")
     other = Record(image="same", references=("a dog runs",), prediction="nothing")
     scores = config.build().score([record, other])
-    assert all(len(found) == 2 and found[0] >= found[1] for found in scores.per_image.values())
+    assert all(len(result) == 2 and result[0] >= result[1] for result in scores.per_image.values())

@@ -32,9 +32,9 @@ def test_tokens_equal_the_reference_tokenizer(monkeypatch: pytest.MonkeyPatch) -
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=60))
 def test_every_text_keeps_its_line(texts: list[str]) -> None:
     marked = [line for i, text in enumerate(texts) for line in (f"marker{i}", text)]
-    found = tokenise(tuple(marked))
-    assert len(found) == len(marked)
-    assert list(found[::2]) == marked[::2]
+    result = tokenise(tuple(marked))
+    assert len(result) == len(marked)
+    assert list(result[::2]) == marked[::2]
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_one_run_serves_all_metrics_of_the_same_records() -> None:
     records = [Record(image="a", references=("A dog.", "A cat."), prediction="A bird.")]
     tokenise_records(records)
     runs = tokenise.cache_info().misses
-    found = tokenise_records(records)
+    result = tokenise_records(records)
     assert tokenise.cache_info().misses == runs
-    assert found.references == {0: ["a dog", "a cat"]}
-    assert found.predictions == {0: ["a bird"]}
+    assert result.references == {0: ["a dog", "a cat"]}
+    assert result.predictions == {0: ["a bird"]}
 
 
 def test_missing_records_and_references_are_errors() -> None:

@@ -46,10 +46,10 @@ def group_named(scene: Scene, noun: str) -> ObjectGroup:
 
 def test_five_different_captions() -> None:
     for scene in SCENES:
-        found = captions(scene)
-        assert len(found) == 5
-        assert len(set(found)) == 5
-        assert captions(scene) == found
+        result = captions(scene)
+        assert len(result) == 5
+        assert len(set(result)) == 5
+        assert captions(scene) == result
 
 
 def test_fewer_captions_are_the_first_of_more() -> None:
@@ -76,7 +76,7 @@ def test_captions_are_sentences() -> None:
 
 
 def test_every_number_size_and_colour_in_a_caption_is_true() -> None:
-    said = 0
+    message = 0
     for scene in SCENES:
         for text in captions(scene):
             for number, size, colour, noun, clothes in PHRASE.findall(text[0].lower() + text[1:]):
@@ -85,8 +85,8 @@ def test_every_number_size_and_colour_in_a_caption_is_true() -> None:
                 assert not size or SIZES[size] == group.size, (text, scene)
                 for shade in filter(None, (colour, clothes)):
                     assert shade == group.colour, (text, scene)
-                said += 1
-    assert said > 3 * len(SCENES)
+                message += 1
+    assert message > 3 * len(SCENES)
 
 
 def test_every_colour_word_belongs_to_an_object_of_that_colour() -> None:
@@ -131,4 +131,4 @@ def test_the_captions_mention_different_things() -> None:
         differ += len(counts) > 1
     assert differ > len(SCENES) / 2
     lengths = [{len(text.split()) for text in captions(scene)} for scene in SCENES]
-    assert sum(len(found) >= 3 for found in lengths) > len(SCENES) * 0.8
+    assert sum(len(result) >= 3 for result in lengths) > len(SCENES) * 0.8

@@ -19,17 +19,17 @@ def test_conformance(check: Check) -> None:
 
 
 def test_the_default_sizes() -> None:
-    found = Scenes().build()
-    assert [len(found.examples(split)) for split in found.splits] == [2000, 200, 200]
+    result = Scenes().build()
+    assert [len(result.examples(split)) for split in result.splits] == [2000, 200, 200]
 
 
 def test_ids_name_the_split_and_the_number() -> None:
-    found = SMALL.build()
-    assert [example.image.id for example in found.examples("test")][:2] == [
+    result = SMALL.build()
+    assert [example.image.id for example in result.examples("test")][:2] == [
         "test-000000",
         "test-000001",
     ]
-    every = [example.image.index for split in found.splits for example in found.examples(split)]
+    every = [example.image.index for split in result.splits for example in result.examples(split)]
     assert every == list(range(31))
 
 
@@ -53,9 +53,9 @@ def test_the_digest_depends_on_seed_and_size() -> None:
 
 def test_another_version_changes_every_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     def digests() -> tuple[str, str | None]:
-        found = SMALL.build()
-        image = found.examples("test")[0].image
-        return found.digest(), image.digest() if image.digest is not None else None
+        result = SMALL.build()
+        image = result.examples("test")[0].image
+        return result.digest(), image.digest() if image.digest is not None else None
 
     before = digests()
     monkeypatch.setattr(Scenes, "version", "another")

@@ -45,9 +45,9 @@ def test_clip_loads_the_checkpoint_with_all_caption_words() -> None:
 
 
 def test_clip_finds_the_caption_of_a_test_scene_among_a_hundred() -> None:
-    found = pretrain_clip.retrieval(CHECKPOINT, count=200)
-    assert found["image_to_text"] > 0.7
-    assert found["text_to_image"] > 0.7
+    result = pretrain_clip.retrieval(CHECKPOINT, count=200)
+    assert result["image_to_text"] > 0.7
+    assert result["text_to_image"] > 0.7
 
 
 def test_a_linear_probe_reads_places_and_times() -> None:
@@ -71,8 +71,8 @@ def test_a_linear_probe_reads_places_and_times() -> None:
     )
     solved = torch.linalg.solve(gram, train.t() @ (target - target.mean(0)))
     test = features["test"] - features["train"].mean(0)
-    said = [names[row] for row in (test @ solved + target.mean(0)).argmax(-1)]
-    assert sum(a == b for a, b in zip(said, labels["test"], strict=True)) > 85
+    message = [names[row] for row in (test @ solved + target.mean(0)).argmax(-1)]
+    assert sum(a == b for a, b in zip(message, labels["test"], strict=True)) > 85
 
 
 def test_gpt2_has_a_low_perplexity_on_captions() -> None:

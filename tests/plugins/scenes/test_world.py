@@ -12,10 +12,10 @@ from prefixcap_scenes.world import RELATIONS, SPLITS, scenes, split_scenes
 
 
 def test_the_world_is_the_same_everywhere() -> None:
-    found = sha256()
+    result = sha256()
     for scene in islice(scenes("train", 0), 200):
-        found.update(f"{scene.content} {scene.seed} {captions(scene)}".encode())
-    assert found.hexdigest()[:16] == "67b2b90bf41bf121"
+        result.update(f"{scene.content} {scene.seed} {captions(scene)}".encode())
+    assert result.hexdigest()[:16] == "67b2b90bf41bf121"
 
 
 def test_splits_share_no_scene_even_across_seeds() -> None:
