@@ -49,8 +49,6 @@ class LoadedModel:
     """A trained model with the test images that it captions.
 
     Attributes:
-        captioner: The model.
-        image_ids: B ids.
         features: (B,D) or (B,N,D).
         prefix: (B,P,E).
         text_encoder: The text tower of the encoder that made the features.

@@ -40,9 +40,6 @@ class Features:
     therefore cost nothing but the new images.
 
     Attributes:
-        job: The job that uses them.
-        config: The encoder's config.
-        encoder: The encoder.
         dataset: The data set, whose digest replaces that of an image that has none.
         encoded: The number of images that this process encoded.
     """

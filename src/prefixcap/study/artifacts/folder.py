@@ -30,9 +30,6 @@ LOCKS = ".locks"
 class StudyFolder:
     """The files and folders of a study.
 
-    Args:
-        path: The folder, which need not exist.
-
     Attributes:
         config: The study, the versions it ran with and the digest of its data.
         scores: The rows of all finished cells and of the baselines.
@@ -103,9 +100,6 @@ class StudyJob:
     """A study in its folder, as one process works on it.
 
     Attributes:
-        study: The study.
-        files: The study's folder.
-        reporter: Receives progress messages.
         device: The study's device, with "auto" resolved.
     """
 

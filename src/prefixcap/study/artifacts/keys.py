@@ -21,21 +21,14 @@ from prefixcap.study.artifacts import models
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import FORMAT, Model, Study
 
-PROBE = "A black dog runs, and two children in red watch it."
-"""A text whose tokens distinguish tokenizers."""
-
 
 @attrs.frozen(kw_only=True)
 class PlannedCell:
     """The captions to make with one model and one decoder.
 
     Attributes:
-        model: The model.
-        model_folder: The model's folder.
-        decoder: The decoder.
         key: A digest of everything that the captions depend on.
         scores_key: A digest of what metrics see: captions and references.
-        folder: The cell's folder.
     """
 
     model: Model
@@ -56,10 +49,7 @@ class PlannedModel:
     """A model to train, with its cells.
 
     Attributes:
-        model: The point of the grid.
         key: A digest of everything that the trained model depends on.
-        folder: The model's folder.
-        cells: One per decoder.
     """
 
     model: Model
@@ -100,12 +90,8 @@ def planned_models(
 ) -> list[PlannedModel]:
     """Plan the models and cells of one encoder and one language model.
 
-    Args:
-        job: The job, on whose device components are loaded to be digested.
-        encoder: The encoder.
-        lm: The language model.
-        inputs: Digests of what the models depend on.
-        decoded_on: The device of the captions, if it is not the job's.
+    Components are loaded on the job's device to be digested; `decoded_on` is the device of the
+    captions, if it is not the job's.
     """
     # all GPUs count as one device
     device_type = (decoded_on or job.device).partition(":")[0]
@@ -154,8 +140,9 @@ def model_key(study: Study, model: Model, inputs: InputDigests) -> str:
 
 def lm_key(lm: LanguageModel) -> str:
     """Digest a language model's weights, its vocabulary and how it splits text."""
-    probe = None if lm.tokenizer is None else lm.tokenizer.encode(PROBE)
-    return specs.digest(lm.digest(), probe)
+    from prefixcap.captioning.loading import probe
+
+    return specs.digest(lm.digest(), probe(lm))
 
 
 def decoder_key(decoder: DecoderConfig, device: str) -> str:

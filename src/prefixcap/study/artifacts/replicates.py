@@ -49,10 +49,7 @@ def replicates(
 ) -> Replicates | None:
     """Return the replicates of a scored cell, after computing those that are missing.
 
-    Args:
-        folder: The cell's folder, with its scores.
-        records: The captions with their references.
-        metrics: The metrics; those without stored scores are ignored.
+    Metrics without stored scores are ignored.
 
     Returns:
         The replicates of one seed for all scores that can be resampled; None if none can.
@@ -102,11 +99,6 @@ def side_by_side(parts: Sequence[Replicates]) -> Replicates:
 
 def statistic(metric: MetricConfig, scores: Scores, records: Sequence[Record]) -> Statistic | None:
     """Prepare the scores of some records for resampling.
-
-    Args:
-        metric: The metric.
-        scores: Its scores of the records.
-        records: The captions with their references.
 
     Returns:
         The metric's own statistic if its scores are not means over images; otherwise the scores

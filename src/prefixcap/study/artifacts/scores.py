@@ -49,14 +49,7 @@ def records(
     features: Tensor | None = None,
     text_encoder: TextEncoder | None = None,
 ) -> list[Record]:
-    """Combine captions with their references and images, as metrics need them.
-
-    Args:
-        examples: B examples.
-        lines: `image` and `captions` of each.
-        features: (B,D) or (B,N,D) of the images.
-        text_encoder: The text tower of the encoder that made the features.
-    """
+    """Combine captions with their references, images and features (B,D) or (B,N,D)."""
     return [
         Record(
             image=example.image.id,
@@ -83,12 +76,7 @@ def score_cell(
     A metric whose requirements the captions do not meet, such as a second caption per image, is
     left out.
 
-    Args:
-        job: The job.
-        folder: The folder of the cell or baseline.
-        key: A digest of captions and references.
-        captions: The captions with their references.
-        title: Describes the work to the reporter.
+    `key` is a digest of captions and references; `title` describes the work to the reporter.
 
     Raises:
         PrefixcapError: If a metric lacks what it needs, or if two metrics return the same score.

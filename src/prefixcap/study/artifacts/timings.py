@@ -18,14 +18,9 @@ WORKS = (ENCODING, TRAINING, CAPTIONING, SCORING)
 
 
 def record(files: StudyFolder, work: str, component: str, units: int, seconds: float) -> None:
-    """Append a measurement to the study's `timings.jsonl`.
+    """Append to the study's `timings.jsonl` how long units of one of the `WORKS` took.
 
-    Args:
-        files: The study's folder.
-        work: One of `WORKS`.
-        component: The component that did the work; for people who read the file.
-        units: The units of work done.
-        seconds: How long they took.
+    `what` names the component that did the work, for people who read the file.
     """
     if not units:
         return

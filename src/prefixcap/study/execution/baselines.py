@@ -50,11 +50,7 @@ def nearest_training(
 ) -> list[dict[str, Any]]:
     """Give every image the first caption of the training image with the most similar feature.
 
-    Args:
-        train: The training examples.
-        test: The examples to caption.
-        train_features: (B,D) or (B,N,D) of the training images; tokens are averaged.
-        features: The same of the images to caption.
+    Features are (B,D) or (B,N,D); tokens are averaged.
     """
     from torch.nn.functional import normalize
 

@@ -19,13 +19,7 @@ if TYPE_CHECKING:
 
 
 class CellRunner:
-    """Captions and scores cells; consecutive cells of one model share it.
-
-    Args:
-        job: The job.
-        scorer: Scores the captions.
-        results: Receives warnings and counts of work.
-    """
+    """Captions and scores cells; consecutive cells of one model share it."""
 
     def __init__(self, job: StudyJob, scorer: Scorer, results: Results) -> None:
         self._job, self._scorer, self._results = job, scorer, results
@@ -39,12 +33,9 @@ class CellRunner:
     def run(
         self, cell: PlannedCell, images: EncodedImages, title: Callable[[str], str]
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Caption and score a cell, whose lock is held, unless that is done.
+        """Caption and score a cell, whose lock is held, as far as that is not done yet.
 
-        Args:
-            cell: The cell.
-            images: The test images.
-            title: Completes a description of work for the reporter.
+        `title` completes a description of work for the reporter.
 
         Returns:
             The cell's row, as `bench --json` prints it, and its captions, a line per image.

@@ -55,11 +55,7 @@ def try_out(
 ) -> None:
     """Score references as if they were captions, so that errors come before the training.
 
-    Args:
-        metrics: The metrics to try.
-        examples: A few examples, B of them.
-        features: (B,D) or (B,N,D) of the images.
-        text_encoder: The text tower of the encoder that made the features.
+    The features are (B,D) or (B,N,D) for B examples.
 
     Raises:
         PrefixcapError: If a metric lacks what it needs, or two metrics return the same score.
@@ -72,12 +68,7 @@ def try_out(
 
 
 def slow_dtype(device: str, dtype: str) -> str | None:
-    """Return a warning if this processor is much slower in a number format than in float32.
-
-    Args:
-        device: A usable torch device.
-        dtype: One of `prefixcap.util.runtime.DTYPES`.
-    """
+    """Return a warning if this processor is much slower in a number format than in float32."""
     if dtype == "float32" or not device.startswith("cpu"):
         return None
     slowdown = dtype_slowdown(dtype)
@@ -94,11 +85,7 @@ def find_overlap(
 ) -> list[tuple[str, str]]:
     """Find test images that are training images under another name.
 
-    Args:
-        train: The training examples.
-        test: The test examples.
-        train_features: (B,D) or (B,N,D) of the training images.
-        features: The same of the test images.
+    Features are (B,D) or (B,N,D).
 
     Returns:
         The ids of each such test image and of the training image with the same file or features.

@@ -17,10 +17,7 @@ class StudyData:
     """The splits that a study uses.
 
     Attributes:
-        train: The examples to train on.
         val: The examples that stop the training; empty if the data set has no such split.
-        test: The examples to caption.
-        dataset: The data set.
         names: The names of the three splits, for messages.
     """
 

@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True, slots=False)
 class EncodedImages:
-    """A study's readable images and their features by one encoder.
-
-    Attributes:
-        features: The stored features.
-        train: The examples to train on.
-        val: The examples that stop the training.
-        test: The examples to caption.
-    """
+    """A study's readable images and their features by one encoder."""
 
     features: Features
     train: Sequence[Example]

@@ -15,13 +15,7 @@ from prefixcap.study.execution.encoding import EncodedImages
 
 @attrs.frozen(kw_only=True)
 class ModelGroup:
-    """The planned models of one encoder and one language model.
-
-    Attributes:
-        images: The images of the encoder.
-        lm: The language model's config.
-        models: The models, in the order of the grid.
-    """
+    """The planned models of one encoder and one language model, in the order of the grid."""
 
     images: EncodedImages
     lm: LMConfig
@@ -42,11 +36,8 @@ def resolve(
 ) -> list[ModelGroup]:
     """Plan all models and cells of a study.
 
-    Args:
-        job: The job, on whose device components are loaded.
-        images: The images of each encoder.
-        build_lm: Builds or reuses a language model, whose digest is part of the keys.
-        decoded_on: The device of the captions, if it is not the job's.
+    `build_lm` builds or reuses a language model, whose digest is part of the keys; `decoded_on` is
+    the device of the captions, if it is not the job's.
     """
     groups: dict[tuple[int, int], ModelGroup] = {}
     for column, lm in enumerate(job.study.lms):  # each language model is loaded once

@@ -38,8 +38,7 @@ class Artifact:
 
     Attributes:
         kind: The name of the folder that holds it, such as "models".
-        path: The file or folder.
-        size: Its bytes.
+        size: In bytes.
         state: "used" by the study, "unused", or "leftover" from a process that was killed.
     """
 
@@ -60,13 +59,9 @@ class Artifact:
 
 
 def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:
-    """List what a study's folder holds.
+    """List what a study's folder holds, and whether `study`, or the last one run there, uses it.
 
     Encoders and language models are loaded, since their weights decide what is used.
-
-    Args:
-        folder: The study's folder.
-        study: The study that uses the folder; by default the one that last ran in it.
 
     Raises:
         PrefixcapError: If there is no study in the folder, or a component cannot be loaded.

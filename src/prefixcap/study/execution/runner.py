@@ -28,12 +28,7 @@ from prefixcap.util.progress import Reporter, Silent
 
 
 def run_study(study: Study, folder: Path | str, reporter: Reporter | None = None) -> Results:
-    """Run a study, or resume it.
-
-    Args:
-        study: The study.
-        folder: The study's folder; existing artifacts are reused.
-        reporter: Receives progress messages.
+    """Run a study, or resume it: whatever it needs of the folder's content is reused.
 
     Returns:
         The results, which are also written into `folder`.
@@ -49,9 +44,6 @@ class Runner:
 
     Several processes may run one study in one folder: each takes work that no other is doing, and
     waits for the others only when there is nothing else to do.
-
-    Args:
-        job: The study, its folder and a reporter.
     """
 
     def __init__(self, job: StudyJob) -> None:

@@ -21,12 +21,7 @@ NEAREST = "nearest training image"
 
 
 class Scorer:
-    """Scores captions.
-
-    Args:
-        job: The job.
-        results: Receives replicates, rows of baselines, and warnings.
-    """
+    """Scores captions."""
 
     def __init__(self, job: StudyJob, results: Results) -> None:
         self._job, self._results = job, results
@@ -52,12 +47,7 @@ class Scorer:
     ) -> dict[str, Any]:
         """Score captions by each metric by which they have not been scored.
 
-        Args:
-            folder: The folder of the cell or baseline.
-            key: A digest of captions and references.
-            lines: `image` and `captions` of each test image.
-            images: The images.
-            name: Names the captions in messages.
+        `key` is a digest of captions and references; `name` names the captions in messages.
 
         Returns:
             `scores`, and the `intervals` of those that can be resampled.

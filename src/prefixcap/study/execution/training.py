@@ -28,18 +28,7 @@ if TYPE_CHECKING:
 def train(
     job: StudyJob, planned: PlannedModel, lm: LanguageModel, images: EncodedImages, title: str
 ) -> Captioner | None:
-    """Train a model and save it, unless it exists.
-
-    Args:
-        job: The job.
-        planned: The model.
-        lm: The language model.
-        images: The images to train on.
-        title: Describes the work to the reporter.
-
-    Returns:
-        The trained captioner; None if the model existed.
-    """
+    """Train a model and save it; return None if it exists already."""
     from prefixcap.training.checkpoint import TrainingCheckpoint
     from prefixcap.training.train import train as fit
 
@@ -74,11 +63,7 @@ def train(
 def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Train the first model of a study into a folder of its own.
 
-    Args:
-        study: The study.
-        folder: The model's folder. It also stores the features, so that a killed training does
-            not encode them again.
-        reporter: Receives progress messages.
+    The folder also stores the features, so that a killed training does not encode them again.
 
     Returns:
         The model's columns of a table.
