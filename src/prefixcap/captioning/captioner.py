@@ -51,18 +51,14 @@ class Captioner:
     Attributes:
         lm: The language model, as trained.
         prefixer: Maps features to prefixes.
-        mapper_config: The mapper's config.
         tuning_config: Which parameters of the language model were trained.
         lm_config: The language model's config; needed to save.
         lm_digest: The language model's digest before training.
         encoder_config: The config of the encoder, for captioning images.
-        encoder_digest: The encoder's digest.
         encoder: The encoder, built when it is first needed.
         training: The training's settings, as JSON data.
-        seed: The seed of the training.
         stop_ids: The tokens that end a caption.
         stop_visible: Whether the stop token's text belongs to the caption.
-        trained_parameters: The number of trained parameters.
         history: "loss" of each step; for each epoch "train_loss", "seconds" and, with validation
             data, "val_loss"; "best_epoch" (from 1); "flops" of all steps, forward and backward;
             "features", the result of `FeatureNorm.measure` for the training images.

@@ -27,12 +27,7 @@ MODELS, MODEL_KEY = "models", "key.json"
 
 
 def write(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Write a model's folder.
-
-    Args:
-        folder: The folder, which is created if necessary.
-        config: JSON data.
-        weights: Tensors by name.
+    """Write a model's folder from JSON data and tensors by name.
 
     Raises:
         PrefixcapError: If the folder cannot be written.

@@ -40,11 +40,7 @@ def _open(path: Path) -> Image.Image:
 
 
 def read_ids(path: Path, rows: int) -> list[str]:
-    """Read the ids of the images of a file of features, one per line.
-
-    Args:
-        path: A text file.
-        rows: The number of features.
+    """Read the ids of the images of a file of features: a text file of one id per row.
 
     Raises:
         PrefixcapError: If the file cannot be read, has another number of lines, or repeats an id.
@@ -102,17 +98,10 @@ def encode_each(
     on_error: Literal["raise", "skip"] = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor | None]:
-    """Encode images batch by batch, and return a feature or None for each of them.
+    """Encode B images batch by batch; return a feature (D) or (N,D), float32, on the CPU for each.
 
-    Args:
-        encoder: The image encoder.
-        items: B images.
-        batch_size: The number of images that are encoded together.
-        on_error: Whether an image that cannot be read raises an error, or becomes None.
-        progress: Called after every batch with the number of images done and that of all images.
-
-    Returns:
-        B features (D) or (N,D), float32, on the CPU.
+    An image that cannot be read raises an error, or becomes None with "skip". After every batch,
+    `progress` gets the number of images done and that of all images.
     """
     import torch
 

@@ -44,13 +44,7 @@ def restore(
 ) -> dict[str, Any]:
     """Build the parts of a captioner from its saved config and weights.
 
-    Args:
-        folder: The folder that they were read from, for messages.
-        config: The content of `config.json`.
-        weights: The saved tensors, by name.
-        device: The device of the language model and the mapper.
-        dtype: The dtype of the language model; by default that of the training.
-        registry: Where the components are looked up.
+    `folder` is where they were read from, for messages; `dtype` is by default that of the training.
 
     Returns:
         The arguments of `Captioner`.

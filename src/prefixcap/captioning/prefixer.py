@@ -80,13 +80,7 @@ class FeatureNorm(nn.Module):
 
 
 class Prefixer(nn.Module):
-    """Maps features (B,D) or (B,N,D) to prefixes (B,P,E).
-
-    Args:
-        norm: The normalization of the features.
-        mapper: The mapper, built from its config.
-        shape: The sizes that the mapper was built for.
-        gain: The factor that the mapper's output is multiplied by.
+    """Maps features (B,D) or (B,N,D) to prefixes (B,P,E), the mapper's output times `gain`.
 
     Attributes:
         noise: The standard deviation of Gaussian noise, added to normalized features in training

@@ -106,7 +106,8 @@ def decode_rows(
         parents = [*range(len(rows))]
         for number, image in enumerate(new, start=len(rows)):
             parents += [number] * samples
-            rows += _new_rows(task, image, samples)
+            uniforms = task.generator(image).random((samples, task.max_new_tokens))
+            rows += [Row(image, row) for row in uniforms.tolist()]
             ended[image] = []
         index = torch.tensor(parents, device=session.logits.device)
         logits = session.logits[index] if new and samples > 1 else session.logits
@@ -122,11 +123,6 @@ def decode_rows(
             tokens, index = tokens[live], index[live]
         if rows or session.waiting:
             session.advance(tokens, index)
-
-
-def _new_rows(task: DecodingTask, image: int, samples: int) -> list[Row]:
-    uniforms = task.generator(image).random((samples, task.max_new_tokens))
-    return [Row(image, row) for row in uniforms.tolist()]
 
 
 def _extend(task: DecodingTask, rows: Sequence[Row], tokens: Tensor, logits: Tensor) -> list[int]:

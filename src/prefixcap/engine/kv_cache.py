@@ -57,12 +57,7 @@ class KVCache:
         return self.keys[0].shape[1]
 
     def reserve(self, columns: int, ahead: int = 0) -> None:
-        """Allocate at least `columns` columns; a cache that grows grows by half.
-
-        Args:
-            columns: The number of columns needed.
-            ahead: Additional columns for the first allocation.
-        """
+        """Allocate at least `columns` columns, at first `ahead` more; later it grows by half."""
         if columns <= self.columns:
             return
         size = max(columns, self.columns * 3 // 2) if self.columns else columns + ahead

@@ -15,14 +15,10 @@ _VALUES = 1 << 19
 
 
 class LMHead:
-    """The projection to the vocabulary.
+    """The projection to the vocabulary, with a weight (V,E) and a bias (V) or None.
 
     With hundreds of rows, the logits exceed the processor's cache and need new pages from the
     system. Ranking them block by block avoids both.
-
-    Args:
-        weight: (V,E).
-        bias: (V), or None.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:

@@ -63,16 +63,7 @@ class Network(ABC):
 
     @abstractmethod
     def step(self, tokens: Tensor, batch: RaggedBatch, hidden: bool) -> StepOutput:
-        """Run one token per row.
-
-        Args:
-            tokens: (R), in the batch's order of rows.
-            batch: The layout of the rows, and what they see.
-            hidden: Whether hidden states are requested.
-
-        Returns:
-            The rows' output, in the caller's order.
-        """
+        """Run a token per row (R), in the batch's order; return the output in the caller's."""
 
     @abstractmethod
     def logits(self, last: Tensor) -> Tensor:

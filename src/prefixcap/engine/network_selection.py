@@ -1,8 +1,4 @@
-"""`NetworkSelector`: the network that runs a model: native, transformers' code, or none.
-
-A network is tested on a short text before it is used, and rebuilt when the model's weights or
-modules have changed, for instance by training or an adapter.
-"""
+"""`NetworkSelector`: the network that runs a model: native, transformers' code, or none."""
 
 from __future__ import annotations
 
@@ -24,14 +20,11 @@ _LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralF
 
 
 class NetworkSelector:
-    """Chooses the network for a model, and rebuilds it when the weights have changed.
+    """Chooses the network for a model, and rebuilds it when its weights or modules have changed.
 
     A network is used only if its logits agree with the cache session's on a short text whose rows
     are repeated, reordered and dropped. A model that treats its cache, mask or positions in
     another way fails this test, and is left to the cache session.
-
-    Args:
-        model: The causal language model.
     """
 
     def __init__(self, model: Any) -> None:
@@ -51,14 +44,15 @@ class NetworkSelector:
         stamp = (structure, _stamp(self._model))
         if stamp == self._stamp:
             return self._network
-        candidates = _candidates(self._model)
+        kinds: tuple[type[Network] | None, ...] = (_native(self._model), TransformersNetwork)
         if structure == self._structure:  # only the weights changed: no need to test again
-            candidates = [self._kind] if self._kind else []
+            kinds = (self._kind,)
         self._network = next(
             (
                 network
-                for kind in candidates
-                if (network := _try_build(kind, self._model))
+                for kind in kinds
+                if kind
+                and (network := _try_build(kind, self._model))
                 and (structure == self._structure or agrees(network, self._model))
             ),
             None,
@@ -66,11 +60,6 @@ class NetworkSelector:
         self._kind = type(self._network) if self._network else None
         self._stamp, self._structure = stamp, structure
         return self._network
-
-
-def _candidates(model: Any) -> list[type[Network]]:
-    native = _native(model)
-    return [TransformersNetwork] if native is None else [native, TransformersNetwork]
 
 
 def _native(model: Any) -> type[NativeNetwork] | None:

@@ -15,7 +15,6 @@ class RaggedBatch:
     """R rows in a grid of I image slots by G rows, and the columns that each row sees.
 
     Attributes:
-        cache: The keys and values.
         positions: (R) the new tokens' positions, the prefix included.
         targets: (R) where each row's new key and value are written in the cache, in ascending
             order of the rows' image slots.
@@ -48,17 +47,9 @@ class RaggedBatch:
         return flat if self.places is None else flat.index_select(0, self.places)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """Write the rows' keys and values, and attend to all columns that each row sees.
+        """Write the rows' keys and values (R,K,D), and attend to all columns that each row sees.
 
-        Args:
-            layer: The layer's number.
-            query: (R,H,D).
-            key: (R,K,D), where K key-value heads serve H heads.
-            value: (R,K,D).
-            scale: The factor of the attention scores.
-
-        Returns:
-            (R,H*D).
+        Queries are (R,H,D), where K key-value heads serve H heads; the result is (R,H*D).
         """
         self.cache.write(layer, self.targets, key, value)
         images, max_rows = self.shape
@@ -87,7 +78,6 @@ class Prefill:
     """The prefixes of newly admitted images.
 
     Attributes:
-        cache: The keys and values.
         slots: (b) the slot of each new image.
         length: P.
     """

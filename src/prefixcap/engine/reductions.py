@@ -27,14 +27,10 @@ def logsumexp(logits: Tensor) -> Tensor:
 
 
 def top(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Find the largest values of each row; several times as fast as torch's topk on a CPU.
+    """Find the C largest values of each row (R,V); several times as fast as torch's topk on a CPU.
 
     Of equal values the first ones are taken, as in `argmax`, so that the result does not depend on
     `count`: in bfloat16 many logits are equal.
-
-    Args:
-        values: (R,V).
-        count: C, at most V.
 
     Returns:
         The largest values (R,C), descending, and their indices (R,C), ascending among equals.
@@ -59,14 +55,10 @@ def _largest(values: Tensor, count: int) -> Tensor:
 
 
 def shortlist(values: Tensor, count: int) -> tuple[Tensor, Tensor | None]:
-    """Drop most of the values that are not among the `count` largest of their row.
+    """Drop most of the values (R,V) that are not among the `count` largest of their row.
 
     Values are split into groups, and only those in the groups with the `count` largest maxima are
     returned: any other value has at least `count` values above it.
-
-    Args:
-        values: (R,V).
-        count: C, at most V.
 
     Returns:
         Values (R,S) and their indices (R,S), ascending; all values and None if it does not pay.

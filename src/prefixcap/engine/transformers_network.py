@@ -25,9 +25,6 @@ class TransformersNetwork(Network):
     them, so no part of the model is replaced. If images have different numbers of rows, the empty
     places are computed too.
 
-    Args:
-        model: The model.
-
     Raises:
         NotImplementedError: If the model lacks what this requires.
     """

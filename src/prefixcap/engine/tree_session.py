@@ -42,11 +42,7 @@ class TreeSession(BaseSession, RankingSession):
     changes its row of the mask. Columns that no live row attends to are reused first, so an
     image needs no more columns than its live rows.
 
-    Args:
-        network: The language model.
-        prefix: (B,P,E), prepended tokens included.
-        options: How the session is opened; an image may hold more than `rows_per_image` rows.
-        prepended: How many of the P positions are prepended tokens.
+    An image may hold more than the options' `rows_per_image` rows.
     """
 
     def __init__(

@@ -33,7 +33,6 @@ class TrainingCheckpoint:
     once the trained model is saved.
 
     Attributes:
-        path: The file.
         every: The seconds after which the state is written within an epoch.
         share: The maximum share of the time that is spent writing; large models are therefore
             written less often.

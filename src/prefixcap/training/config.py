@@ -13,10 +13,6 @@ from prefixcap.interfaces.validators import above, at_least, between, one_of
 WIDTH_TIMES_RATE = 0.4
 """The default learning rate times the width of the language model."""
 
-_SCHEDULES = ("cosine", "linear", "constant")
-_FORMATS = ("sentence", "plain")
-_KEEP = ("best", "last")
-
 
 @attrs.frozen(kw_only=True)
 class TrainingConfig:
@@ -64,7 +60,9 @@ class TrainingConfig:
     lm_lr_scale: float = attrs.field(default=0.1, validator=above(0))
     warmup: float = attrs.field(default=0.05, validator=between(0, 1))
     warmup_steps: int | None = attrs.field(default=None, validator=at_least(0))
-    schedule: str = attrs.field(default="cosine", validator=one_of(_SCHEDULES))
+    schedule: str = attrs.field(
+        default="cosine", validator=one_of(("cosine", "linear", "constant"))
+    )
     weight_decay: float = attrs.field(default=0.0, validator=at_least(0))
     eps: float = attrs.field(default=1e-8, validator=above(0))
     gradient_clip: float | None = attrs.field(default=1.0, validator=above(0))
@@ -74,11 +72,11 @@ class TrainingConfig:
     feature_rms: float | None = attrs.field(default=0.3, validator=above(0))
     feature_noise: float = attrs.field(default=0.0, validator=at_least(0))
     prefix_scale: float | None = attrs.field(default=1.0, validator=above(0))
-    caption_format: str = attrs.field(default="sentence", validator=one_of(_FORMATS))
+    caption_format: str = attrs.field(default="sentence", validator=one_of(("sentence", "plain")))
     end: str = attrs.field(default="eos", validator=attrs.validators.min_len(1))
     max_tokens: int = attrs.field(default=64, validator=at_least(1))
     patience: int | None = attrs.field(default=2, validator=at_least(1))
-    keep: str = attrs.field(default="best", validator=one_of(_KEEP))
+    keep: str = attrs.field(default="best", validator=one_of(("best", "last")))
     max_train_captions: int | None = attrs.field(default=None, validator=at_least(1))
 
     def to_json(self) -> dict[str, Any]:

@@ -25,12 +25,7 @@ def build_prefixer(
 ) -> Prefixer:
     """Build an untrained prefixer whose normalization and scale fit the training features.
 
-    Args:
-        lm: The language model that reads the prefixes.
-        mapper_config: The mapper; its weights are drawn from torch's global random state.
-        prefix_length: P.
-        features: (B,D) or (B,N,D), the training features.
-        config: The normalization of features, and the initial scale of prefixes.
+    Features are (B,D) or (B,N,D). The mapper's weights are drawn from torch's global random state.
     """
     shape = MapperShape(
         feature_width=features.shape[-1],

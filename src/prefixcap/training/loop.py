@@ -29,14 +29,8 @@ Progress = Callable[[int, int, Mapping[str, Any]], None]
 class TrainingLoop:
     """The epochs of one training, with its history and the best weights so far.
 
-    Args:
-        lm: The language model, with its tuning applied.
-        prefixer: Maps features to prefixes.
-        config: The settings.
-        captions: The tokenized captions.
-        features: (B,D) or (B,N,D).
-        seed: The seed of the batches' order.
-        checkpoint: Stores the state; training resumes from a state that it already holds.
+    The language model has its tuning applied, and features are (B,D) or (B,N,D). Training resumes
+    from a state that the checkpoint already holds.
     """
 
     def __init__(
@@ -83,7 +77,8 @@ class TrainingLoop:
         state = self._checkpoint.read() if self._checkpoint is not None else None
         if state is not None:
             self._resume(state)
-        while self._epoch <= self._config.epochs and not self._should_stop():
+        patience = math.inf if self._config.patience is None else self._config.patience
+        while self._epoch <= self._config.epochs and self._stale < patience:
             self._run_epoch(val, progress)
             if on_epoch is not None:
                 on_epoch(self._epoch - 1)
@@ -93,9 +88,6 @@ class TrainingLoop:
             for parameter, best in zip(self.trainer.parameters, self._best, strict=True):
                 parameter.copy_(best)
 
-    def _should_stop(self) -> bool:
-        return self._config.patience is not None and self._stale >= self._config.patience
-
     def _run_epoch(
         self, val: tuple[Tensor, Sequence[TokenizedCaption]] | None, progress: Progress | None
     ) -> None:
@@ -104,7 +96,8 @@ class TrainingLoop:
         if val is not None:
             self.history["val_loss"].append(self._evaluate(*val))
         self.history["seconds"].append(round(time.perf_counter() - self._begin, 3))
-        self._stale = 0 if self._is_best() else self._stale + 1
+        losses = self.history["val_loss"]
+        self._stale = 0 if not losses or losses[-1] <= min(losses) else self._stale + 1
         if not self._stale or self._config.keep == "last":
             self.history["best_epoch"] = self._epoch
             self._best = [p.detach().clone() for p in self.trainer.parameters]
@@ -183,10 +176,6 @@ class TrainingLoop:
         if not math.isfinite(total):
             raise PrefixcapError("the validation loss is not a number: train in float32")
         return total / count
-
-    def _is_best(self) -> bool:
-        losses = self.history["val_loss"]
-        return not losses or losses[-1] <= min(losses)
 
     def _train_mode(self, mode: bool) -> None:
         module, prefixer = self._modules

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,11 +24,7 @@ _GELUS = ("NewGELUActivation", "FastGELUActivation")
 class Trainer:
     """A model with its optimizer, trained on one batch at a time.
 
-    Args:
-        lm: The language model, with its tuning applied.
-        prefixer: Maps features to prefixes.
-        config: The settings.
-        total_steps: The number of steps, for the learning-rate schedule.
+    The language model has its tuning applied; `total_steps` is for the learning-rate schedule.
     """
 
     def __init__(
@@ -58,26 +54,18 @@ class Trainer:
         )
 
     def loss(self, features: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Compute the mean cross-entropy of the captions' tokens.
+        """Compute the mean cross-entropy (), float32, of the captions' tokens.
 
-        Args:
-            features: (B,D) or (B,N,D).
-            ids: (B,T), padded on the right with any ids.
-            mask: (B,T), True for tokens that are not padding.
-
-        Returns:
-            (), float32.
+        Features are (B,D) or (B,N,D), token ids (B,T) are padded on the right with any ids, and the
+        mask (B,T) is True for tokens that are not padding.
         """
         ids, mask = ids.to(self._device), mask.to(self._device)
         prefix = self._prefixer(features.to(self._device))
-        with self._attention():
-            logits = self._lm.teacher_forced(prefix, ids, mask)
-        return nn.functional.cross_entropy(logits[mask].float(), ids[mask])
-
-    def _attention(self) -> AbstractContextManager[None]:
         # On a CPU, the backward pass of the fused kernel is slower than plain products for texts
         # as short as captions, by a fifth of a step of SmolLM2-135M.
-        return sdpa_kernel(SDPBackend.MATH) if self._device.type == "cpu" else nullcontext()
+        with sdpa_kernel(SDPBackend.MATH) if self._device.type == "cpu" else nullcontext():
+            logits = self._lm.teacher_forced(prefix, ids, mask)
+        return nn.functional.cross_entropy(logits[mask].float(), ids[mask])
 
     def step(self, features: Tensor, ids: Tensor, mask: Tensor) -> float:
         """Take one step on a batch (see `loss`) and return its loss.

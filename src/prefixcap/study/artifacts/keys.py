@@ -17,9 +17,9 @@ from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
-from prefixcap.study.artifacts import models
-from prefixcap.study.artifacts.folder import StudyJob
+from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
 from prefixcap.study.definition.study import FORMAT, Model, Study
+from prefixcap.util.files import read_json
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +60,11 @@ class PlannedModel:
     @property
     def is_trained(self) -> bool:
         """Whether the model exists."""
-        return models.is_trained(self.folder, self.key)
+        return (read_json(self.folder / KEY) or {}).get("key") == self.key
+
+    def discard_training_state(self) -> None:
+        """Delete the state from which a killed training would resume."""
+        (self.folder / TRAINING).unlink(missing_ok=True)
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from prefixcap.evaluation.evaluate import caption_fields, claim_scores, score, unmet_requirement
-from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.interfaces.text_encoder import TextEncoder
+
+_component_key = cache(component_key)
 
 
 @attrs.frozen
@@ -119,10 +120,5 @@ def _missing(
 
 
 def _key(key: str, metric: MetricConfig) -> str:
-    parts = map(_component_key, metric.subcomponents())
+    parts = (_component_key(part, "cpu") for part in metric.subcomponents())
     return specs.digest(key, metric, *parts, *metric.external_digests())
-
-
-@cache
-def _component_key(config: Component) -> str:
-    return component_key(config, "cpu")

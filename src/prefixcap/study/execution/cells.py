@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.study.analysis.results import Results
-from prefixcap.study.artifacts import captions, models
+from prefixcap.study.artifacts import captions
 from prefixcap.study.artifacts.captions import CellCaptions, LoadedModel
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.study.execution.scoring import Scorer
+from prefixcap.study.execution.training import training_summary
 
 if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner
@@ -94,7 +95,7 @@ class CellRunner:
             **scores,
             "captions_per_second": captioned.per_second,
             "decoding_flops": captioned.flops,
-            **models.training_summary(cell.model_folder),
+            **training_summary(cell.model_folder),
             "seed": model.seed,
             "tuning": label(model.tuning),
             "encoder": label(model.encoder),

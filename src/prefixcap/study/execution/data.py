@@ -54,9 +54,9 @@ def load(study: Study) -> StudyData:
     test = _test_split(name, dataset.splits)
     val = "val" if "val" in dataset.splits and test != "val" else ""
     data = StudyData(
-        train=_examples(dataset, "train", study.limit),
-        val=_examples(dataset, val, study.limit) if val else (),
-        test=_examples(dataset, test, study.limit),
+        train=dataset.examples("train")[: study.limit],
+        val=dataset.examples(val)[: study.limit] if val else (),
+        test=dataset.examples(test)[: study.limit],
         dataset=dataset,
         names=("train", val, test),
     )
@@ -83,7 +83,3 @@ def _test_split(dataset: str, splits: Sequence[str]) -> str:
             "images 'test', and some 'val' to stop the training"
         )
     return next((split for split in ("test", "val") if split in others), others[-1])
-
-
-def _examples(dataset: Dataset, split: str, limit: int | None) -> Sequence[Example]:
-    return dataset.examples(split)[:limit]

@@ -13,7 +13,7 @@ from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
-from prefixcap.study.artifacts import captions, models
+from prefixcap.study.artifacts import captions
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.artifacts.locks import shared
@@ -151,7 +151,7 @@ class Runner:
             self._run_cells(group, model.cells)
         trained = [model for model in group.models if model.is_trained]
         for model in trained:
-            models.discard_training_state(model.folder)
+            model.discard_training_state()
         cells = [cell for model in trained for cell in model.cells]
         self._run_cells(group, self._missing(cells), wait=wait)
 

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from prefixcap.captioning.checkpoint import CONFIG
+from prefixcap.captioning.checkpoint import CONFIG, read_config
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
-from prefixcap.study.artifacts import models, timings
+from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, encoding, grid
 from prefixcap.study.execution.encoding import EncodedImages
+from prefixcap.util.files import write_json
 from prefixcap.util.progress import ProgressTask, Reporter
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def train(
 
     with locked(planned.folder):
         if planned.is_trained:
-            models.discard_training_state(planned.folder)
+            planned.discard_training_state()
             return None
         model = planned.model
         with job.reporter.task(title, 1, "steps") as task:
@@ -54,7 +55,10 @@ def train(
             )
         captioner.lm_config, captioner.encoder_config = model.lm, model.encoder
         captioner.encoder_digest = images.features.encoder.digest()
-        models.save(planned.folder, planned.key, captioner)
+        captioner.save(planned.folder)
+        # Last, so that a killed process leaves no incomplete model.
+        write_json(planned.folder / KEY, {"key": planned.key})
+        planned.discard_training_state()
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
         timings.record(job.files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
         return captioner
@@ -93,7 +97,20 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
         reporter.message(encoding.unreadable_message(unreadable))
     planned = plan(images)
     train(job, planned, lm, images, f"training {planned.model.name}")
-    return models.training_summary(folder)
+    return training_summary(folder)
+
+
+def training_summary(folder: Path) -> dict[str, Any]:
+    """Return a trained model's columns of a table: parameters, time, FLOPs and epochs."""
+    config = read_config(folder)
+    history = config["history"]
+    return {
+        "trained_parameters": config["trained_parameters"],
+        "training_seconds": round(sum(history.get("seconds", [])), 3),
+        "training_flops": history.get("flops"),
+        "epochs": len(history.get("train_loss", [])) or None,
+        "best_epoch": history.get("best_epoch"),
+    }
 
 
 def _progress(task: ProgressTask) -> Callable[[int, int, Mapping[str, Any]], None]:
