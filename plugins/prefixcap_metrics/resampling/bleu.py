@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import final
 
 import numpy as np
@@ -29,23 +28,9 @@ class BleuStatistic(Additive):
     """
 
     def __init__(self, references: Captions, predictions: Captions) -> None:
-        self._images = check_captions(references, predictions)
-        self._statistics = _counts(references, [each[0] for each in predictions.values()])
-
-    @property
-    @override
-    def names(self) -> tuple[str, ...]:
-        return tuple(f"Bleu_{n}" for n in range(1, ORDERS + 1))
-
-    @property
-    @override
-    def images(self) -> tuple[Hashable, ...]:
-        return self._images
-
-    @override
-    def sufficient_statistics(self) -> Array:
-        """Return (I,10): 4 counts of matches, 4 of n-grams, the length, the reference length."""
-        return self._statistics
+        images = check_captions(references, predictions)
+        counts = _counts(references, [each[0] for each in predictions.values()])
+        super().__init__((f"Bleu_{n}" for n in range(1, ORDERS + 1)), images, counts)
 
     @override
     def aggregate(self, sums: Array) -> Array:
@@ -59,6 +44,7 @@ class BleuStatistic(Additive):
 
 
 def _counts(references: Captions, predictions: list[str]) -> Array:
+    """Return (I,10): 4 counts of matches, 4 of n-grams, the length, the reference length."""
     image_of = np.repeat(np.arange(len(predictions)), [len(each) for each in references.values()])
     refs, preds = count_grams([text for each in references.values() for text in each], predictions)
     return np.column_stack(

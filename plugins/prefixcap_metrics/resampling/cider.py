@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import final
 
 import numpy as np
@@ -36,18 +35,8 @@ class CiderStatistic(Statistic):
     """
 
     def __init__(self, references: Captions, predictions: Captions) -> None:
-        self._images = check_captions(references, predictions)
+        super().__init__(("CIDEr",), check_captions(references, predictions))
         self._tables = tables(references, predictions)
-
-    @property
-    @override
-    def names(self) -> tuple[str, ...]:
-        return ("CIDEr",)
-
-    @property
-    @override
-    def images(self) -> tuple[Hashable, ...]:
-        return self._images
 
     @override
     def resampled(self, weights: NDArray[np.int64]) -> Array:

@@ -124,7 +124,8 @@ def _count_in(preds: NgramEntries, image: Ints, gram: Ints) -> Ints:
 def _scale(refs: NgramEntries, preds: NgramEntries, image_of: Ints) -> Array:
     """Return each reference's factor: 10 times the length penalty / (orders * references)."""
     # pycocoevalcap uses the number of 2-grams as the length
-    difference = preds.bigrams()[image_of] - refs.bigrams()
+    ref_bigrams, pred_bigrams = (np.maximum(each.lengths - 1, 0) for each in (refs, preds))
+    difference = pred_bigrams[image_of] - ref_bigrams
     penalty = np.exp(-(difference.astype(np.float64) ** 2) / (2 * SIGMA**2))
     factors: Array = penalty * 10 / (ORDERS * np.bincount(image_of)[image_of])
     return factors

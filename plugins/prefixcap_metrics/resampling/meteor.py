@@ -27,26 +27,12 @@ class MeteorStatistic(Additive):
     """
 
     def __init__(self, lines: Sequence[str], images: Sequence[Hashable]) -> None:
-        self._images = tuple(images)
-        self._statistics = np.array([line.split() for line in lines], dtype=np.float64)
+        statistics = np.array([line.split() for line in lines], dtype=np.float64)
         # as METEOR sums them: a prediction that equals a reference has no chunk
-        lengths, chunks = self._statistics[:, 0:2], self._statistics[:, 20]
-        exact = (self._statistics[:, 21:23] == lengths).all(axis=1) & (chunks == 1)
-        self._statistics[exact, 20] = 0.0
-
-    @property
-    @override
-    def names(self) -> tuple[str, ...]:
-        return ("METEOR",)
-
-    @property
-    @override
-    def images(self) -> tuple[Hashable, ...]:
-        return self._images
-
-    @override
-    def sufficient_statistics(self) -> Array:
-        return self._statistics
+        lengths, chunks = statistics[:, 0:2], statistics[:, 20]
+        exact = (statistics[:, 21:23] == lengths).all(axis=1) & (chunks == 1)
+        statistics[exact, 20] = 0.0
+        super().__init__(("METEOR",), images, statistics)
 
     @override
     def aggregate(self, sums: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import attrs
 import numpy as np
@@ -32,10 +33,6 @@ class NgramEntries:
     count: Ints
     lengths: Ints
 
-    def bigrams(self) -> Ints:
-        """Return (captions), the number of 2-grams."""
-        return np.maximum(self.lengths - 1, 0)
-
 
 def count_grams(*corpora: Sequence[str]) -> list[NgramEntries]:
     """Count the 1- to 4-grams of captions whose words are joined by spaces.
@@ -54,12 +51,10 @@ def count_grams(*corpora: Sequence[str]) -> list[NgramEntries]:
     remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))
     owner, gram, order = _all_orders(flat, caption, remaining, len(vocabulary))
     entries = []
-    start = 0
-    for corpus in corpora:
-        end = start + len(corpus)
+    ends = np.cumsum([len(corpus) for corpus in corpora])
+    for start, end in pairwise([0, *ends]):
         own = (owner >= start) & (owner < end)
         entries.append(_entries(owner[own] - start, gram[own], order, lengths[start:end]))
-        start = end
     return entries
 
 

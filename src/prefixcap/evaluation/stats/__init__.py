@@ -9,9 +9,13 @@ from __future__ import annotations
 from prefixcap.evaluation.stats.base import Additive, Array, Mean, Resamplable, Statistic
 from prefixcap.evaluation.stats.correct import benjamini_hochberg, holm
 from prefixcap.evaluation.stats.estimates import Difference, Estimate
-from prefixcap.evaluation.stats.interval import bootstrap_interval
 from prefixcap.evaluation.stats.pairs import CellTable, PairwiseDifferences
-from prefixcap.evaluation.stats.replicates import Replicates, pool_seeds, replicate
+from prefixcap.evaluation.stats.replicates import (
+    Replicates,
+    bootstrap_interval,
+    pool_seeds,
+    replicate,
+)
 from prefixcap.evaluation.stats.seeds import SeedVariance
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import numpy as np
@@ -27,17 +27,14 @@ class Statistic(ABC):
     """K scores of a corpus of I images, for any resample of the images.
 
     A resample is a weight for each image, how often it was drawn, so captions are never copied.
+
+    Attributes:
+        names: The names of the K scores.
+        images: The I images; only statistics of the same images can be compared.
     """
 
-    @property
-    @abstractmethod
-    def names(self) -> tuple[str, ...]:
-        """The names of the K scores."""
-
-    @property
-    @abstractmethod
-    def images(self) -> tuple[Hashable, ...]:
-        """The I images; only statistics of the same images can be compared."""
+    def __init__(self, names: Iterable[str], images: Iterable[Hashable]) -> None:
+        self.names, self.images = tuple(names), tuple(images)
 
     @abstractmethod
     def resampled(self, weights: NDArray[np.int64]) -> Array:
@@ -52,11 +49,21 @@ class Statistic(ABC):
 
 
 class Additive(Statistic):
-    """A statistic that is a function of sums over images, such as a mean or BLEU."""
+    """A statistic that is a function of sums over images, such as a mean or BLEU.
 
-    @abstractmethod
+    Args:
+        names: The names of the K scores.
+        images: The I images.
+        statistics: (I,F), what each image adds to the sums.
+    """
+
+    def __init__(self, names: Iterable[str], images: Iterable[Hashable], statistics: Array) -> None:
+        super().__init__(names, images)
+        self._statistics = statistics
+
     def sufficient_statistics(self) -> Array:
         """Return (I,F), what each image adds to the sums."""
+        return self._statistics
 
     @abstractmethod
     def aggregate(self, sums: Array) -> Array:
@@ -65,7 +72,7 @@ class Additive(Statistic):
     @final
     @override
     def resampled(self, weights: NDArray[np.int64]) -> Array:
-        return self.aggregate(weights @ self.sufficient_statistics())  # (S,I) @ (I,F)
+        return self.aggregate(weights @ self._statistics)  # (S,I) @ (I,F)
 
 
 @final
@@ -85,24 +92,10 @@ class Mean(Additive):
             if len(each) != len(images):
                 raise PrefixcapError(f"{name} has {len(each)} values for {len(images)} images")
         check_images(images)
-        self._names, self._images = tuple(values), tuple(images)
         columns = [np.asarray(each, dtype=np.float64) for each in values.values()]
         # the last column counts the images of a resample
-        self._statistics = np.stack([*columns, np.ones(len(images))], axis=1)  # (I,K+1)
-
-    @property
-    @override
-    def names(self) -> tuple[str, ...]:
-        return self._names
-
-    @property
-    @override
-    def images(self) -> tuple[Hashable, ...]:
-        return self._images
-
-    @override
-    def sufficient_statistics(self) -> Array:
-        return self._statistics
+        statistics = np.stack([*columns, np.ones(len(images))], axis=1)  # (I,K+1)
+        super().__init__(values, images, statistics)
 
     @override
     def aggregate(self, sums: Array) -> Array:
@@ -133,12 +126,9 @@ def check_images(images: Sequence[Hashable]) -> None:
 def check_captions(references: Captions, predictions: Captions) -> tuple[Hashable, ...]:
     """Check that references and predictions are of the same images, and return the images.
 
-    Args:
-        references: The references of each image, at least one.
-        predictions: The prediction of each image, in a list of one.
-
     Raises:
-        PrefixcapError: If the images differ, there are none, or one lacks captions.
+        PrefixcapError: If the images differ, there are none, or one has no reference or not
+            exactly one prediction.
     """
     if list(references) != list(predictions):
         lacking = set(references) ^ set(predictions)

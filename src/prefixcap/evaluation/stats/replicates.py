@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats.base import Array, Statistic
-from prefixcap.evaluation.stats.seeds import SeedVariance, t_draws
+from prefixcap.evaluation.stats.estimates import Estimate
+from prefixcap.evaluation.stats.seeds import SeedVariance, own_seed_variance, t_draws
 
 BLOCK = 128
 """Resamples whose weights are in memory at once."""
@@ -120,8 +121,32 @@ def pool_seeds(replicates: Sequence[Replicates]) -> Replicates:
     )
 
 
+def bootstrap_interval(
+    replicates: Replicates, *, level: float = 0.95, variance: SeedVariance | None = None
+) -> dict[str, Estimate]:
+    """Estimate each score of a cell with a bootstrap confidence interval.
+
+    The replicates are centered on the score itself, see `bootstrap_deviations`. The interval
+    covers the expected score of as many images from the same source and, if the cell has several
+    seeds, of other seeds.
+
+    Without a variance between seeds, it is estimated from the cell's own seeds.
+
+    Raises:
+        PrefixcapError: If the level is not between 0 and 1.
+    """
+    value = replicates.observed.mean(axis=0)  # (K)
+    variance = own_seed_variance(replicates.observed) if variance is None else variance
+    drawn = value + bootstrap_deviations(replicates.drawn, variance, replicates.seed)
+    low, high = percentile_interval(drawn, level)
+    return {
+        name: Estimate(value=float(value[k]), low=float(low[k]), high=float(high[k]))
+        for k, name in enumerate(replicates.names)
+    }
+
+
 def bootstrap_deviations(drawn: Array, variance: SeedVariance | None, seed: int) -> Array:
-    """Return deviations (S,K) of scores, or differences, from their expectation.
+    """Return deviations (S,K) of scores (S,K), or of differences, from their expectation.
 
     The replicates are centered on their own mean, because CIDEr needs it: a resample holds some
     images twice, which changes document frequencies and shifts all replicates to one side, as no
@@ -130,11 +155,6 @@ def bootstrap_deviations(drawn: Array, variance: SeedVariance | None, seed: int)
 
     With several seeds, their standard error times Student's t is added, because a few values
     determine their own variance poorly.
-
-    Args:
-        drawn: (S,K), means over seeds on the resamples.
-        variance: The variance between seeds.
-        seed: The seed of the resamples.
     """
     deviations: Array = drawn - drawn.mean(axis=0)
     if variance is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prefixcap.evaluation.stats.base import Array
 from prefixcap.evaluation.stats.seeds import SeedVariance
@@ -13,17 +12,12 @@ ENOUGH = 10
 _NODES = np.linspace(-10, 10, 201)
 
 
-def count_exceedances(drawn: Array, value: Array) -> NDArray[np.int64]:
-    """Count (M) the draws (M,S) that are at least as far from zero as the value (M)."""
+def exceedance_rate(drawn: Array, value: Array) -> Array:
+    """Return (M), the share of value (M) and draws (M,S) at least as far from 0 as the value."""
     # rounding must not make an equal difference a smaller one
     threshold = np.abs(value) * (1 - 1e-9)
-    counts: NDArray[np.int64] = (np.abs(drawn) >= threshold[..., None]).sum(axis=-1)
-    return counts
-
-
-def exceedance_rate(drawn: Array, value: Array) -> Array:
-    """Return (M), the share of draws (M,S) that exceed the value; the value itself counts too."""
-    rate: Array = (1 + count_exceedances(drawn, value)) / (1 + drawn.shape[-1])
+    counts = (np.abs(drawn) >= threshold[..., None]).sum(axis=-1)
+    rate: Array = (1 + counts) / (1 + drawn.shape[-1])
     return rate
 
 
@@ -48,11 +42,8 @@ def p_values(
         return np.ones_like(value)
     p = exceedance_rate(drawn, value)
     at_most = ENOUGH / (1 + drawn.shape[-1])  # the rate of nine exceedances
-    seeds = (
-        np.zeros_like(error)
-        if variance is None
-        else np.broadcast_to(variance.standard_error, error.shape)
-    )
+    standard_error = 0.0 if variance is None else variance.standard_error
+    seeds = np.broadcast_to(standard_error, error.shape)
     rare = (p <= at_most) & (error + seeds > 0)
     if rare.any():
         dof = 1 if variance is None else variance.dof
