@@ -44,13 +44,13 @@ def evaluate_file(
 ) -> None:
     """Score predicted captions against their references."""
     from prefixcap.cli.progress import reporter
-    from prefixcap.evaluation.evaluate import evaluate, sample_warnings
+    from prefixcap.evaluation.evaluate import FILE_METRICS, evaluate, sample_warnings
     from prefixcap.evaluation.readers import read_records
     from prefixcap.interfaces.metric import MetricConfig
     from prefixcap.plugin.registry import default_registry
 
     registry = default_registry()
-    names = options.split_values(metrics, options.DEFAULT_EVAL_METRICS)
+    names = options.split_values(metrics, FILE_METRICS)
     configs = [registry.parse(MetricConfig, name) for name in names]
     records = read_records(file, references, split=split, common=common)
     for text in sample_warnings(records, configs):

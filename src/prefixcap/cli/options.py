@@ -11,7 +11,6 @@ import typer
 from prefixcap.plugin import specs
 from prefixcap.study.definition.options import EPOCHS, FIELDS, OPTIONS
 
-DEFAULT_EVAL_METRICS = ("bleu", "meteor", "rouge", "cider")
 _MANY = "Repeatable, or a comma list."
 
 

@@ -28,6 +28,8 @@ REQUIREMENTS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
     ),
 }
 """Each possible item of `MetricConfig.requires`: a test of a record, and the error message."""
+FILE_METRICS = ("bleu", "meteor", "rouge", "cider")
+"""The metrics for files of predictions."""
 MAJORITY = 20
 """One image in this many may have more references than the others, as in COCO, without warning."""
 

@@ -20,14 +20,10 @@ class ReportRow:
     Attributes:
         id: Its name in the page, such as "c3".
         label: Its label outside the table.
-        mapper: The mapper.
         prefix_length: P; None for a baseline.
-        decoder: The decoder.
         panel: The mapper and other fields that vary (tuning, encoder, language model); the rows of
             a panel are drawn together.
         columns: The texts of its first columns in the table, by the column's name.
-        seeds: Its seeds.
-        scores: Its scores by name.
         marks: BEST for a score that is the best of its column, TIED for one that does not differ
             significantly from the best, by name.
         facts: Speed, parameters and times by name.
@@ -56,7 +52,6 @@ class Curve:
         id: The name of the model's folder.
         panel: The panel in which it is drawn, as `ReportRow.panel`.
         prefix_length: P.
-        seed: The seed of the training.
         columns: The texts of its first columns in the table, by the column's name.
         steps: The training loss of every step.
         train: The mean training loss of every epoch.
@@ -107,7 +102,6 @@ class Content:
     """Everything in a report.
 
     Attributes:
-        title: The title of the page.
         quality: The main score.
         rows: The rows of the grid with all seeds, and the baselines.
         single: The rows of single seeds, and the baselines; empty if there is one seed.
@@ -116,13 +110,10 @@ class Content:
         pairs: The differences in the main score, by the ids of two rows.
         correction: A description of the tests: how p-values were adjusted, and the level.
         level: The confidence level.
-        curves: The trainings.
         settings: The study's settings as shown, by name.
         config: The study's `config.json`, as text.
         study_file: The study as a file for `bench`; "" if one of its plugins is not installed.
-        folder: The study's folder.
         versions: The versions that the study and the report were made with.
-        date: The date of the report.
         higher_is_better: Whether a higher main score is better.
         diversity: The measure of diversity, if one was scored.
         findings: Sentences about the results.

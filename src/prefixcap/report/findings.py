@@ -13,19 +13,14 @@ def sentences(content: Content, images: int) -> list[str]:
     """Return sentences on the best row, the rows that tie with it, and the baselines.
 
     If a higher score is not better, they name the row with the highest one.
-
-    Args:
-        content: The report's content without findings.
-        images: The number of captioned images.
     """
     score = content.quality
     grid = content.grid
     best = max(grid, key=lambda row: row.scores[score].value)
     seeds = max(len(row.seeds) for row in grid)
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
-    first = f"{best.label} has the highest {score}"
-    if content.higher_is_better:
-        first = f"By {score}, {best.label} is best"
+    highest = f"{best.label} has the highest {score}"
+    first = f"By {score}, {best.label} is best" if content.higher_is_better else highest
     texts = [
         f"{counted(images, 'image')}, {counted(len(grid), 'row')} with a model. "
         f"{first}: {_value(content, best)}{mean}."

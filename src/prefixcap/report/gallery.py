@@ -29,13 +29,13 @@ def collect(
     images: int,
     progress: Callable[[int], None],
 ) -> Gallery:
-    """Read the images, captions and scores of the gallery.
+    """Read the captions and scores of some cells, and the first images.
 
     Args:
         study: The study.
         names: The names of the study's cells, by cell; baselines last.
         order: The cells to show first.
-        images: The maximum number of images, the first of the study.
+        images: The maximum number of images.
         progress: Called with the number of images read.
     """
     cells = [study.cells[name] for name in names]
@@ -68,12 +68,8 @@ def as_json(gallery: Gallery) -> str:
         {**image, "row": row, "captions": [[*map(index, column)] for column in image["captions"]]}
         for row, image in enumerate(gallery.images)
     ]
-    data = {
-        "cells": gallery.names,
-        "scores": gallery.scores,
-        "images": images,
-        "texts": list(texts),
-    }
+    scores, names = gallery.scores, gallery.names
+    data = {"cells": names, "scores": scores, "images": images, "texts": list(texts)}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

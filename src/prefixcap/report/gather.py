@@ -13,7 +13,7 @@ import attrs
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats import Difference
 from prefixcap.plugin.registry import default_registry
-from prefixcap.report import findings, gallery, reproduce, training
+from prefixcap.report import findings, gallery, reproduce
 from prefixcap.report import rows as report_rows
 from prefixcap.report.content import Content, Gallery, ReportRow
 from prefixcap.report.numbers import counted
@@ -51,7 +51,7 @@ def gather(
     rows = report_rows.grouped_rows(analysis, study.rows, correction)
     score = _quality(score, rows, names)
     pairs = _pairs(analysis, rows, score, correction)
-    curves, untracked = training.curves(study)
+    curves, untracked = report_rows.curves(study)
     notes += [f"{model} has no training history." for model in untracked]
     content = Content(
         title=f"Captions of {_dataset(study.config['dataset'])}",
@@ -169,7 +169,7 @@ def _versions(study: SavedStudy) -> dict[str, str]:
     """Return the versions that the study ran with, and this one of prefixcap if it differs."""
     here = versions.versions()
     saved = {name: str(version) for name, version in study.config.get("versions", {}).items()}
-    ran = saved.get("prefixcap", here["prefixcap"])
-    if ran == here["prefixcap"]:
-        return {**here, **saved}
-    return {**here, **saved, "prefixcap": here["prefixcap"], "prefixcap of the study": ran}
+    current = here["prefixcap"]
+    ran = saved.get("prefixcap", current)
+    differs = {} if ran == current else {"prefixcap of the study": ran}
+    return {**here, **saved, "prefixcap": current, **differs}

@@ -29,15 +29,7 @@ LARGE = 10  # megabytes from which the page states the size of the gallery
 
 @attrs.frozen
 class Section:
-    """A section of the page.
-
-    Attributes:
-        id: Its anchor.
-        link: Its name in the navigation.
-        title: Its heading.
-        template: Its template.
-        data: Data for the template besides the report.
-    """
+    """A section of the page: its anchor, name in the navigation, heading, template and its data."""
 
     id: str
     link: str
@@ -62,7 +54,6 @@ def page(content: Content, figures: Mapping[str, Figure]) -> str:
 
 
 def _sections(content: Content, figures: Mapping[str, Figure]) -> list[Section]:
-    score = content.quality
     sections = [Section("table", "Table", "Scores", "table.html.j2")]
     for name, link in (("prefix-length", "Prefix length"), ("frontier", "Frontier")):
         if name in figures:
@@ -70,13 +61,13 @@ def _sections(content: Content, figures: Mapping[str, Figure]) -> list[Section]:
             sections.append(Section(name, link, figures[name].title, "figure.html.j2", data))
     if "differences" in figures:
         data = _matrix(content)
-        title = f"Paired differences in {score}"
+        title = f"Paired differences in {content.quality}"
         sections.append(Section("differences", "Differences", title, "differences.html.j2", data))
     if content.curves:
         data = _training(content.curves, figures.get("training"))
         sections.append(Section("training", "Training", "Training", "training.html.j2", data))
     if content.gallery is not None:
-        data = _gallery(content.gallery, score)
+        data = _gallery(content.gallery, content.quality)
         sections.append(Section("gallery", "Gallery", "Captions", "gallery.html.j2", data))
     sections.append(Section("reproduce", "Reproduce", "How to reproduce it", "reproduce.html.j2"))
     return sections

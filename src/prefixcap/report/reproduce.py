@@ -18,15 +18,7 @@ COMPONENTS = {
 
 
 def study_file(config: Mapping[str, Any], registry: Registry) -> str:
-    """Return a study's config as a study file for `bench`.
-
-    Args:
-        config: The study's `config.json`.
-        registry: The registry of its components.
-
-    Returns:
-        TOML, or "" if a plugin of the study is not installed.
-    """
+    """Return a study's config as a study file for `bench` (TOML); "" if a plugin is missing."""
     try:
         study = Study.from_json(config, registry)
         return "\n".join(options.to_toml(options.from_study(study)))

@@ -1,13 +1,15 @@
-"""The rows of a report's table: the table rows of a study, and single seeds."""
+"""The rows of a report's tables: table rows of a study, single seeds, and trainings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from prefixcap.evaluation.stats import Estimate
-from prefixcap.report.content import BEST, SPEED, TIED, ReportRow
+from prefixcap.report.content import BEST, SPEED, TIED, Curve, ReportRow
 from prefixcap.study.analysis.analysis import Analysis
+from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import TableRow, varied
 
 HIGHER_IS_BETTER = ("Bleu_", "METEOR", "ROUGE", "CIDEr", "SPICE", "CLIPScore", "RefCLIPScore")
@@ -26,13 +28,7 @@ def higher_is_better(score: str) -> bool:
 
 
 def grouped_rows(analysis: Analysis, rows: Rows, correction: str) -> list[ReportRow]:
-    """Return the table rows of a study, baselines last.
-
-    Args:
-        analysis: The study's numbers.
-        rows: The rows of its cells.
-        correction: The correction for multiple comparisons.
-    """
+    """Return the table rows of a study, baselines last."""
     by_cell, more = {row["cell"]: row for row in rows}, varied(rows)
     grouped = []
     for index, entry in enumerate(analysis.entries):
@@ -84,6 +80,16 @@ def contrasting_cells(analysis: Analysis, grouped: Sequence[ReportRow], score: s
     (best, first), *rest = known
     rest.sort(key=lambda each: (each[0].baseline, each[0].decoder == best.decoder))
     return [first, *(name for _, name in rest[:1])]
+
+
+def curves(study: SavedStudy) -> tuple[list[Curve], list[str]]:
+    """Return the trainings in the study's order, and the models without a training history."""
+    more = varied(study.rows)
+    models = {row["model"]: row for row in study.rows}
+    histories = {model: study.histories.get(model, {}) for model in models}
+    known = [model for model, history in histories.items() if history.get("train_loss")]
+    drawn = [_curve(model, models[model], histories[model], more) for model in known]
+    return drawn, [model for model in models if model not in known]
 
 
 def panel(mapper: str, fields: Mapping[str, Any], more: Sequence[str]) -> str:
@@ -147,3 +153,26 @@ def _marks(analysis: Analysis, index: int, correction: str) -> dict[str, str]:
 def _means(facts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     shared = [name for name in (facts[0] if facts else ()) if all(name in each for each in facts)]
     return {name: sum(each[name] for each in facts) / len(facts) for name in shared}
+
+
+def _curve(
+    model: str, row: Mapping[str, Any], history: Mapping[str, Any], more: list[str]
+) -> Curve:
+    numbers = {name: value for name, value in facts(row).items() if name != SPEED}
+    return Curve(
+        id=Path(model).name,
+        panel=panel(row["mapper"], row, more),
+        prefix_length=row["prefix_length"],
+        seed=row["seed"],
+        columns={
+            "mapper": str(row["mapper"]),
+            "P": str(row["prefix_length"]),
+            **{key: str(row[key]) for key in more},
+            "seed": str(row["seed"]),
+        },
+        steps=tuple(history.get("loss", ())),
+        train=tuple(history["train_loss"]),
+        val=tuple(history.get("val_loss", ())),
+        best=history.get("best_epoch", len(history["train_loss"])),
+        facts={"epochs": float(len(history["train_loss"])), **numbers},
+    )

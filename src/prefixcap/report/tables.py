@@ -30,7 +30,9 @@ _LATEX = str.maketrans(
 def as_markdown(content: Content) -> str:
     """Return the table as Markdown, with an explanation of its marks below."""
     marks = {BEST: "**{}**", TIED: "{}†"}
-    texts = _texts(content, content.score_names, content.fact_names, marks, _escape_bars)
+    texts = _texts(
+        content, content.score_names, content.fact_names, marks, lambda s: s.replace("|", r"\|")
+    )
     return f"{markdown(texts)}\n{_note(content, '**bold**', '†')}\n"
 
 
@@ -96,13 +98,7 @@ def differences_as_csv(content: Content) -> str:
 
 
 def explained(content: Content, best: str, tied: str) -> str:
-    """Explain the intervals and marks of the table.
-
-    Args:
-        content: The report's content.
-        best: How the best value is marked.
-        tied: How values that do not differ significantly from the best are marked.
-    """
+    """Explain the intervals of the table, and its marks for the best value and its ties."""
     sentences = []
     if any(each.low is not None for row in content.rows for each in row.scores.values()):
         sentences.append(f"In brackets: {100 * content.level:.0f} % confidence intervals.")
@@ -117,10 +113,6 @@ def explained(content: Content, best: str, tied: str) -> str:
 def latex(text: str) -> str:
     """Escape a text for LaTeX."""
     return text.translate(_LATEX)
-
-
-def _escape_bars(text: str) -> str:
-    return text.replace("|", r"\|")
 
 
 def _note(content: Content, best: str, tied: str) -> str:

@@ -21,12 +21,9 @@ PAGE = "report.html"
 
 @attrs.frozen(kw_only=True)
 class WrittenReport:
-    """The files of a report.
+    """The files of a report; figures for papers and tables are absent if only the page was wanted.
 
     Attributes:
-        page: The page.
-        figures: The figures for papers; none if only the page was wanted.
-        tables: The tables; none if only the page was wanted.
         images: The number of images in the gallery.
         notes: Sentences about what is wrong, missing or left out.
     """
@@ -39,13 +36,11 @@ class WrittenReport:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `report --json` prints."""
-        return {
-            "page": str(self.page),
-            "figures": [str(path) for path in self.figures],
-            "tables": [str(path) for path in self.tables],
-            "images": self.images,
-            "notes": list(self.notes),
-        }
+
+        def text(_: object, __: object, value: object) -> object:
+            return str(value) if isinstance(value, Path) else value
+
+        return attrs.asdict(self, value_serializer=text)
 
 
 def write(

@@ -37,13 +37,7 @@ class Tips:
 
 @attrs.frozen(kw_only=True)
 class Panel:
-    """One set of axes.
-
-    Attributes:
-        title: Its title; "" if the figure has one panel.
-        text: A description for screen readers.
-        draw: Draws into axes and adds the tooltips of artists.
-    """
+    """One set of axes: its title, a description for screen readers, and a function that draws."""
 
     title: str
     text: str
@@ -56,9 +50,7 @@ class Figure:
 
     Attributes:
         name: The name of its files and prefix of its ids.
-        title: Its heading in the page.
         caption: An explanation of how to read it.
-        panels: Its panels.
         size: The size of a panel in inches.
     """
 
@@ -73,7 +65,12 @@ class Figure:
         import matplotlib
 
         with matplotlib.rc_context(dict(RC)):
-            return [self._svg(panel, f"{self.name}{n}") for n, panel in enumerate(self.panels)]
+            svgs = []
+            for n, panel in enumerate(self.panels):
+                tips = Tips()
+                drawn = self._drawn([panel], tips)
+                svgs.append(inline(drawn, f"{self.name}{n}", panel.text, tips.texts))
+            return svgs
 
     def file(self, kind: str) -> bytes:
         """Return all panels in one figure, as the content of a file ("svg" or "pdf")."""
@@ -81,11 +78,6 @@ class Figure:
 
         with matplotlib.rc_context(dict(RC)):
             return file_content(self._drawn(self.panels, Tips()), kind)
-
-    def _svg(self, panel: Panel, name: str) -> str:
-        tips = Tips()
-        drawn = self._drawn([panel], tips)
-        return inline(drawn, name, panel.text, tips.texts)
 
     def _drawn(self, panels: Sequence[Panel], tips: Tips) -> Drawn:
         from matplotlib.figure import Figure as Drawn
@@ -107,12 +99,8 @@ class Figure:
             ncols = _legend_columns(list(handles), width * columns)
             more = LINE * (ceil(len(handles) / ncols) - 1)
             figure.set_size_inches(width * columns, height * rows + more)
-            figure.legend(
-                list(handles.values()),
-                list(handles),
-                loc="outside lower left",
-                ncols=ncols,
-            )
+            artists, names = list(handles.values()), list(handles)
+            figure.legend(artists, names, loc="outside lower left", ncols=ncols)
         return figure
 
 

@@ -146,18 +146,13 @@ def _name_looks(axes: Axes, rows: Sequence[ReportRow], looks: Looks) -> None:
     If decoders outnumber the colors, those of one color have different markers too.
     """
     panels = list(dict.fromkeys(row.panel for row in rows))
+    style: dict[str, Any] = {"linestyle": "", "markersize": 6}
     for decoder in dict.fromkeys(row.decoder for row in rows):
         color, marker = looks.color(decoder), looks.shape(panels[0], decoder)
-        axes.plot(
-            [], [], linestyle="", marker=marker, markersize=6, color=color, label=short(decoder)
-        )
+        axes.plot([], [], marker=marker, color=color, label=short(decoder), **style)
+    style |= {"markerfacecolor": PAPER, "markeredgecolor": MUTED}
     for name in panels if len(panels) > 1 else ():
-        style: dict[str, Any] = {
-            "markerfacecolor": PAPER,
-            "markeredgecolor": MUTED,
-            "markersize": 6,
-        }
-        axes.plot([], [], linestyle="", marker=looks.shape(name), label=short(name), **style)
+        axes.plot([], [], marker=looks.shape(name), label=short(name), **style)
 
 
 def _at(row: ReportRow, measure: Measure) -> str:

@@ -31,16 +31,11 @@ def figure(content: Content) -> Figure | None:
     rows = chosen(content)
     if len(rows) < 2:
         return None
-    score = content.quality
-    panel = Panel(
-        title="",
-        text="",
-        draw=lambda axes, _: _draw(axes, rows, content.pairs),
-    )
+    panel = Panel(title="", text="", draw=lambda axes, _: _draw(axes, rows, content.pairs))
     side = INCH * len(rows) + LETTER * max(len(short(row.label)) for row in rows)
     return Figure(
         name="differences",
-        title=f"Differences in {score}",
+        title=f"Differences in {content.quality}",
         caption=f"Row minus column; a star where the adjusted p is below {1 - content.level:.2g}.",
         panels=[panel],
         size=(side, side),
@@ -67,8 +62,7 @@ def _draw(
     for y, row in enumerate(differences):
         for x, pair in enumerate(row):
             if pair is not None:
-                star = "*" if pair.significant else ""
-                text = f"{pair.value:+.2f}{star}"
+                text = f"{pair.value:+.2f}{'*' if pair.significant else ''}"
                 axes.text(x, y, text, ha="center", va="center", fontsize=6.5, color=INK)
     names = [short(row.label) for row in rows]
     axes.set_xticks(range(len(rows)), names, rotation=60, ha="right", rotation_mode="anchor")

@@ -6,14 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 SERIES = (
-    "#2a6fb0",
-    "#c05f12",
-    "#2f7d4f",
-    "#a8417f",
-    "#7a6a1e",
-    "#6a51a3",
-    "#1b7f87",
-    "#b3322f",
+    *("#2a6fb0", "#c05f12", "#2f7d4f", "#a8417f"),
+    *("#7a6a1e", "#6a51a3", "#1b7f87", "#b3322f"),
 )
 INK = "#1c1e21"
 MUTED = "#5b6370"

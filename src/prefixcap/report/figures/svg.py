@@ -27,12 +27,7 @@ _FONT = re.compile(r"font(?:-family)?:[^;]*sans-serif[^;]*;?\s*")
 
 
 def file_content(figure: Figure, kind: str) -> bytes:
-    """Return a figure as the content of a file.
-
-    Args:
-        figure: The figure.
-        kind: "svg" or "pdf".
-    """
+    """Return a figure as the content of a file, "svg" or "pdf"."""
     buffer = BytesIO()
     # without a date the same study gives the same file
     metadata = {"Date": None} if kind == "svg" else {"CreationDate": None}

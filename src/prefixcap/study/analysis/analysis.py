@@ -51,7 +51,7 @@ class Analysis:
     Attributes:
         key: A digest of what it was computed from.
         level: The confidence level of the intervals.
-        resamples: The number of resamples of the images.
+        resamples: The number of resamples.
         images: The number of captioned images.
         scores: The scores that have intervals.
         entries: The rows of the table, baselines last.
@@ -146,12 +146,8 @@ class Analysis:
 
         Adjusted p-values stay those of the whole table, from which these rows were picked.
         """
-        wanted = {*cells}
-        indices = [
-            n
-            for n, entry in enumerate(self.entries)
-            if entry.baseline or not wanted.isdisjoint(entry.cells)
-        ]
+        rows = enumerate(self.entries)
+        indices = [n for n, row in rows if row.baseline or not {*cells}.isdisjoint(row.cells)]
         pairs = {name: _restrict(columns, indices) for name, columns in self.pairs.items()}
         return attrs.evolve(
             self,
@@ -192,9 +188,11 @@ class Analysis:
         }
 
     def _against_best(self, index: int, score: str | None, correction: str) -> dict[str, Any]:
-        mark = self.mark(index, score, correction) if score else ""
         best = self.best(score) if score else None
-        if score is None or best is None or mark in ("", "best"):
+        if score is None or best is None:
+            return {"mark": ""}
+        mark = self.mark(index, score, correction)
+        if mark in ("", "best"):
             return {"mark": mark}
         difference = self.difference(index, best, score, correction)
         return {"mark": mark, "diff_vs_best": attrs.asdict(difference)}
@@ -202,10 +200,6 @@ class Analysis:
 
 def analyze(study: SavedStudy, *, level: float = LEVEL) -> Analysis:
     """Compute the numbers of a study, or read them if they are stored.
-
-    Args:
-        study: The study.
-        level: The confidence level.
 
     Raises:
         PrefixcapError: If replicates are missing and a metric of the study is not installed or
@@ -228,11 +222,13 @@ def correction_for(*studies: SavedStudy, chosen: str | None = None) -> str:
     names = {str(study.config.get("correction", HOLM)) for study in studies}
     name = chosen or (names.pop() if len(names) == 1 else HOLM)
     if name not in CORRECTIONS:
-        file = "" if chosen else f"{StudyFolder(studies[0].folder).config}: "
-        what = "--correction" if chosen else "'correction'"
-        cure = "" if chosen else "; --correction overrides it"
         hint = nearest(name, CORRECTIONS)
-        raise PrefixcapError(f"{file}{what} cannot be {name!r}{hint}{cure}")
+        if chosen:
+            raise PrefixcapError(f"--correction cannot be {name!r}{hint}")
+        raise PrefixcapError(
+            f"{StudyFolder(studies[0].folder).config}: 'correction' cannot be {name!r}{hint}; "
+            "--correction overrides it"
+        )
     return name
 
 
@@ -273,14 +269,7 @@ def compute(
     *,
     level: float = LEVEL,
 ) -> Analysis:
-    """Compute the intervals and comparisons of a study.
-
-    Args:
-        rows: The row of each cell.
-        baselines: The rows of the baselines.
-        cells: The replicates of each cell.
-        level: The confidence level.
-    """
+    """Compute the intervals and comparisons of a study from its rows and its cells' replicates."""
     entries = table_rows(rows, baselines)
     pooled = {
         index: pool([cells[cell] for cell in entry.cells])

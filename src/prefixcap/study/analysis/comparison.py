@@ -10,20 +10,18 @@ import attrs
 import numpy as np
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.evaluation.evaluate import FILE_METRICS
 from prefixcap.evaluation.stats import Array, CellTable, Difference
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, MAIN, correction_for, metrics_of
 from prefixcap.study.analysis.config_diff import ConfigDiff, diff_rows, diff_studies
-from prefixcap.study.analysis.pairing import match_rows
 from prefixcap.study.analysis.reader import SavedStudy
-from prefixcap.study.analysis.rows import table_rows
+from prefixcap.study.analysis.rows import match_rows, table_rows
 from prefixcap.study.analysis.selectors import SEPARATOR, Selection, select
 from prefixcap.study.analysis.sides import Side, align
 
-FILE_METRICS = ("bleu", "meteor", "rouge", "cider")
-"""The metrics for files of predictions."""
 EQUAL = 1e-12
 """Scores of an image that are this close count as equal."""
 
@@ -32,16 +30,10 @@ Pair = tuple[Side, Side]
 
 @attrs.frozen(kw_only=True, repr=False)
 class ScoreComparison:
-    """The comparison of two sides in one score.
+    """The comparison of two sides in one score: their means over seeds, first minus second.
 
-    Attributes:
-        score: The score's name.
-        first: The first side's score, the mean over seeds.
-        second: The second side's.
-        difference: First minus second.
-        higher: The number of images on which the first is higher; None if images have no score.
-        equal: The number on which both are equal.
-        lower: The number on which the first is lower.
+    `higher`, `equal` and `lower` count the images on which the first side is higher, equal or
+    lower; they are None if images have no score.
     """
 
     score: str
@@ -57,24 +49,15 @@ class ScoreComparison:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON data, the difference's fields included."""
-        difference = attrs.asdict(self.difference)
-        return {
-            **attrs.asdict(self, recurse=False),
-            "difference": difference.pop("value"),
-            **difference,
-            "significant": self.difference.significant,
-        }
+        data = attrs.asdict(self)
+        difference = data.pop("difference")
+        value = {"difference": difference.pop("value"), **difference}
+        return {**data, **value, "significant": self.difference.significant}
 
 
 @attrs.frozen(kw_only=True, repr=False)
 class PairComparison:
-    """The comparison of two sides.
-
-    Attributes:
-        sides: The two sides.
-        scores: The comparison of each score, by name.
-        per_image: The difference (I) of every image, by score.
-    """
+    """The comparison of two sides by score, and the difference (I) of every image by score."""
 
     sides: Pair
     scores: Mapping[str, ScoreComparison]
@@ -97,9 +80,7 @@ class PairComparison:
     def largest(self, count: int) -> list[dict[str, Any]]:
         """Return the images on which the sides differ most, with both captions.
 
-        Args:
-            count: The number of images on which the first is higher, highest first, followed by
-                as many on which it is lower.
+        First up to `count` on which the first side is higher, then as many on which it is lower.
         """
         if self.main is None:
             return []
@@ -143,11 +124,7 @@ class Comparison:
         return f"<Comparison of {self.names[0]} with {self.names[1]}{pairs}>"
 
     def to_json(self, scores: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return everything as JSON data.
-
-        Args:
-            scores: The scores to include; all by default.
-        """
+        """Return everything as JSON data, with some of the scores or all of them."""
         shown = [*self.pairs[0].scores] if scores is None else scores
         a, b = (
             {"name": name, "unmatched": list(labels)}
@@ -219,9 +196,11 @@ def compare(
     aligned = [align(*pair, common=common) for pair in pairs]
     used = _metrics(aligned[0], metrics)
     # scores and replicates in a study's folder are those of its own metrics and images
-    sides, before = ([side for pair in each for side in pair] for each in (aligned, pairs))
-    unchanged = all(s is b and s.row is not None for s, b in zip(sides, before, strict=True))
-    stored = metrics is None and unchanged
+    stored = metrics is None and all(
+        side is aligned_side and side.row is not None
+        for pair, aligned_pair in zip(pairs, aligned, strict=True)
+        for side, aligned_side in zip(pair, aligned_pair, strict=True)
+    )
     labels = (pairs[0][0].label, pairs[0][1].label)
     return Comparison(
         names=labels if len(pairs) == 1 else (one.text, two.text),

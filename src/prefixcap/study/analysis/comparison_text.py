@@ -14,15 +14,10 @@ from prefixcap.study.analysis.tables import Columns, decimals_for, markdown, sco
 def comparison_text(
     comparison: Comparison, scores: Sequence[str] = (), images: int = 3, width: int = 160
 ) -> str:
-    """Render a comparison for a terminal.
+    """Render a comparison for a terminal of some width.
 
-    A single pair has a table of scores, several pairs have a table of pairs for each score.
-
-    Args:
-        comparison: The comparison.
-        scores: The scores to show; by default all of a single pair, the main one of several.
-        images: How many images to show on which each side of a single pair is higher.
-        width: The width of the terminal.
+    A single pair has a table of scores (all by default) and, for each side, some images on which
+    it is higher; several pairs have a table of pairs for each score (by default the main one).
     """
     known = [*comparison.pairs[0].scores]
     only = comparison.pairs[0] if len(comparison.pairs) == 1 else None
@@ -71,10 +66,8 @@ def pick_scores(requested: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def _heading(comparison: Comparison, only: PairComparison | None) -> list[str]:
-    seeds = ["", ""]
-    if only is not None:
-        counts = [len(side.seeds) for side in only.sides]
-        seeds = [f" ({count} seeds)" if count > 1 else "" for count in counts]
+    counts = [len(side.seeds) for side in only.sides] if only else [1, 1]
+    seeds = [f" ({count} seeds)" if count > 1 else "" for count in counts]
     parts = zip("AB", comparison.names, seeds, strict=True)
     return [f"{letter}: {name}{count}" for letter, name, count in parts]
 

@@ -27,12 +27,12 @@ def draw(
     captions: Mapping[str, Sequence[Mapping[str, Any]]],
     labels: Mapping[str, str],
 ) -> bool:
-    """Draw the first images with the caption of each cell and the first reference.
+    """Draw the first images with their first reference and the captions of the first cells.
 
     Args:
         path: The PNG file.
         examples: The captioned examples, in the order of the captions.
-        captions: The lines of each cell, by cell; the first few cells are drawn.
+        captions: The lines of each cell.
         labels: The label of each cell.
 
     Returns:
@@ -56,11 +56,7 @@ def draw(
 
 
 def load_picture(opener: Callable[[], Image.Image]) -> Image.Image | None:
-    """Read a picture as RGB, turned upright; None if it cannot be read.
-
-    Args:
-        opener: Opens (or draws) the picture; its file is closed afterwards.
-    """
+    """Open (or draw) a picture as RGB, turned upright; None if it cannot be read."""
     from PIL import Image, ImageOps
 
     try:

@@ -22,13 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class CaptionedImage:
-    """A captioned image with its references.
-
-    Attributes:
-        id: Its name.
-        references: The reference captions.
-        path: Its file, if it has one; another machine may not have it.
-    """
+    """A captioned image with its references, and its file, which may be on another machine."""
 
     id: str
     references: tuple[str, ...]
@@ -37,13 +31,9 @@ class CaptionedImage:
 
 @attrs.define(kw_only=True, slots=False, repr=False)
 class SavedCell:
-    """The captions of one cell and their scores; files are read on first use.
+    """The captions of one cell and their corpus scores; files are read on first use.
 
-    Attributes:
-        name: The name of its folder, unique in the study.
-        folder: Its folder.
-        scores: The corpus scores by name.
-        baseline: Whether the captions need no model.
+    The name is that of its folder and unique in the study; a baseline's captions need no model.
     """
 
     name: str
@@ -157,8 +147,9 @@ class SavedStudy:
         if path is not None and path.is_file():
             return load_picture(lambda: Image.open(path))
         example = self._examples.get(image)
-        opener = None if example is None else example.image.open
-        return None if opener is None else load_picture(opener)
+        if example is None or example.image.open is None:
+            return None
+        return load_picture(example.image.open)
 
     @cached_property
     def _paths(self) -> dict[str, Path]:
@@ -166,8 +157,12 @@ class SavedStudy:
 
     @cached_property
     def _examples(self) -> dict[str, Example]:
+        from prefixcap.plugin.registry import default_registry
+
         try:
-            return {example.image.id: example for example in _examples(self.config)}
+            dataset = default_registry().from_json(DatasetConfig, self.config["dataset"]).build()
+            splits = [split for split in dataset.splits if split != "train"]
+            return {each.image.id: each for split in splits for each in dataset.examples(split)}
         except (PrefixcapError, OSError):  # the dataset was moved, or its plugin is not installed
             return {}
 
@@ -189,15 +184,28 @@ def load_study(folder: Path | str) -> SavedStudy:
             f"{folder}: no cell of this study is finished: run `prefixcap bench` with --out "
             f"{folder} to resume it"
         )
-    cells = [_cell(files.cells, row) for row in rows]
-    cells += [_cell(files.baselines, row, baseline=True) for row in baselines]
+    groups = ((rows, files.cells, False), (baselines, files.baselines, True))
+    cells = [
+        SavedCell(
+            name=row["cell"], folder=parent / row["cell"], scores=row["scores"], baseline=baseline
+        )
+        for group, parent, baseline in groups
+        for row in group
+    ]
     study = SavedStudy(
         folder=folder,
         config=config,
         rows=rows,
         baselines=baselines,
         cells={cell.name: cell for cell in cells},
-        images=_images(files.test),
+        images=[
+            CaptionedImage(
+                id=line["image"],
+                references=tuple(line["references"]),
+                path=Path(line["path"]) if line.get("path") else None,
+            )
+            for line in read_lines(files.test)
+        ],
         skipped=list(saved.get("skipped_images", [])),
         # metrics may have been added since the scores were written
         complete=bool(saved.get("complete")) and config.get("study") == saved.get("study"),
@@ -209,27 +217,3 @@ def load_study(folder: Path | str) -> SavedStudy:
             f"`prefixcap bench` with --out {folder} to add the missing ones"
         )
     return study
-
-
-def _examples(config: Mapping[str, Any]) -> list[Example]:
-    from prefixcap.plugin.registry import default_registry
-
-    dataset = default_registry().from_json(DatasetConfig, config["dataset"]).build()
-    splits = [split for split in dataset.splits if split != "train"]
-    return [example for split in splits for example in dataset.examples(split)]
-
-
-def _cell(folder: Path, row: Mapping[str, Any], *, baseline: bool = False) -> SavedCell:
-    name = row["cell"]
-    return SavedCell(name=name, folder=folder / name, scores=row["scores"], baseline=baseline)
-
-
-def _images(file: Path) -> list[CaptionedImage]:
-    return [
-        CaptionedImage(
-            id=line["image"],
-            references=tuple(line["references"]),
-            path=Path(line["path"]) if line.get("path") else None,
-        )
-        for line in read_lines(file)
-    ]

@@ -17,6 +17,8 @@ from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
 from prefixcap.util.files import read_json, read_lines, write_json, write_lines, write_text
 from prefixcap.util.progress import Reporter
 
+WORK = ("encoded_images", "trained_models", "mapped_images", "decoded_images", "scored_metrics")
+
 
 @attrs.define(kw_only=True, slots=False, repr=False)
 class Results:
@@ -47,15 +49,7 @@ class Results:
     test: Sequence[Example] = attrs.field(factory=list, repr=False)
     skipped: list[str] = attrs.field(factory=list)
     warnings: list[str] = attrs.field(factory=list)
-    work: dict[str, int] = attrs.field(
-        factory=lambda: {
-            "encoded_images": 0,
-            "trained_models": 0,
-            "mapped_images": 0,
-            "decoded_images": 0,
-            "scored_metrics": 0,
-        }
-    )
+    work: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(WORK, 0))
 
     def __repr__(self) -> str:
         return f"<Results of {self.folder}: {len(self.rows)} cells>"

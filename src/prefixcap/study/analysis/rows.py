@@ -51,8 +51,7 @@ class TableRow:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON data."""
-        intervals = {name: list(bounds) for name, bounds in self.intervals.items()}
-        return {**attrs.asdict(self), "intervals": intervals}
+        return attrs.asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TableRow:
@@ -83,6 +82,36 @@ def label_of(fields: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     """Return the label of a row: mapper, P, decoder and the given other fields."""
     more = "".join(f" {name}={fields[name]}" for name in names)
     return f"{fields['mapper']} P={fields['prefix_length']} {fields['decoder']}{more}"
+
+
+def match_rows(
+    one: Sequence[TableRow], two: Sequence[TableRow]
+) -> tuple[list[tuple[TableRow, TableRow]], tuple[list[str], list[str]]]:
+    """Pair the rows of two studies that are equal except where the studies themselves differ.
+
+    A field is ignored if it has one value in each study and these differ.
+
+    Returns:
+        The pairs, and the labels of the rows of each study without a counterpart.
+    """
+
+    def ignored(field: str) -> bool:
+        first, second = (
+            {str(r.fields[field]) for r in each if not r.baseline} for each in (one, two)
+        )
+        return first != second and len(first) == len(second) == 1
+
+    compared = [field for field in FIELDS if not ignored(field)]
+
+    def key(row: TableRow) -> tuple[str, ...]:
+        return (row.label,) if row.baseline else tuple(str(row.fields[f]) for f in compared)
+
+    counterparts = {key(row): row for row in two}
+    pairs = [(row, counterparts[key(row)]) for row in one if key(row) in counterparts]
+    matched = {row.label for row, _ in pairs}, {row.label for _, row in pairs}
+    first_alone = [row.label for row in one if row.label not in matched[0]]
+    second_alone = [row.label for row in two if row.label not in matched[1]]
+    return pairs, (first_alone, second_alone)
 
 
 def _table_row(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> TableRow:

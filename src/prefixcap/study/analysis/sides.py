@@ -46,11 +46,9 @@ class Side:
 
     @classmethod
     def of(cls, selection: Selection, references: Path | None = None) -> Self:
-        """Return the side of a file of predictions, or of a selection's only row.
+        """Return the side of a selection's only row, or of a file of predictions.
 
-        Args:
-            selection: The selection.
-            references: A file of references, for a file of predictions without them.
+        A file of references is for predictions without them.
 
         Raises:
             PrefixcapError: As `read_records`, or if the selection has several rows.
@@ -86,9 +84,7 @@ class Side:
     def replicates(self, metrics: Sequence[MetricConfig], *, stored: bool) -> Replicates:
         """Return the scores on resampled images, pooled over seeds.
 
-        Args:
-            metrics: The metrics.
-            stored: Whether to use the scores and replicates in the study's folder.
+        They are computed, or `stored` in the study's folder.
         """
         if stored and self.study is not None and self.row is not None:
             cells = [self.study.cells[cell] for cell in self.row.cells]
@@ -138,10 +134,7 @@ class Side:
 def align(one: Side, two: Side, *, common: bool) -> tuple[Side, Side]:
     """Put two sides on the same images with the same references.
 
-    Args:
-        one: A side.
-        two: The other.
-        common: Whether to leave out the images that only one side has.
+    With `common`, the images that only one side has are left out.
 
     Raises:
         PrefixcapError: If the images differ without `common`, no image is shared, or the

@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import Any
 
 from prefixcap.study.analysis.analysis import TITLES, Analysis
-from prefixcap.study.analysis.rows import TableRow, varied
+from prefixcap.study.analysis.rows import SHOWN, TableRow, varied
 
 Columns = dict[str, Sequence[str]]
 """The texts of each column by its name."""
@@ -78,7 +78,7 @@ def seed_table(rows: Sequence[Mapping[str, Any]]) -> Columns:
     """Lay out a row per cell, with intervals over images only."""
     names = list(dict.fromkeys(name for row in rows for name in row["scores"]))
     columns: Columns = {"seed": [str(row["seed"]) for row in rows]}
-    columns |= {_title(key): [str(row[key]) for row in rows] for key in _keys(rows)}
+    columns |= {title: [str(row[key]) for row in rows] for key, title in _titles(rows).items()}
     for name in names:
         values = [row["scores"].get(name) for row in rows]
         columns[name] = _score_column(values, [row.get("intervals", {}).get(name) for row in rows])
@@ -144,20 +144,17 @@ def decimals_for(halves: Sequence[float]) -> int:
     return min(4, max(0, 1 - math.floor(math.log10(sizes[len(sizes) // 2]))))
 
 
-def _keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [*varied(rows), "mapper", "prefix_length", "decoder"]
-
-
-def _title(key: str) -> str:
-    return "P" if key == "prefix_length" else key
+def _titles(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the titles of the fields in a table's first columns."""
+    return {key: "P" if key == "prefix_length" else key for key in (*varied(rows), *SHOWN)}
 
 
 def _fields(entries: Sequence[TableRow], rows: Sequence[Mapping[str, Any]]) -> Columns:
     columns: Columns = {
-        _title(key): [
+        title: [
             str(entry.fields.get(key, entry.label if key == "mapper" else "")) for entry in entries
         ]
-        for key in _keys(rows)
+        for key, title in _titles(rows).items()
     }
     if max(len(entry.seeds) for entry in entries) > 1:
         columns["seeds"] = [str(len(entry.seeds) or "") for entry in entries]
