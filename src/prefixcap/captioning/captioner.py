@@ -128,11 +128,7 @@ class Captioner:
         )
 
     def encode(self, images: Sequence[Picture], *, batch_size: int = ENCODE_BATCH) -> Tensor:
-        """Encode images into features (B,D) or (B,N,D).
-
-        Args:
-            images: Paths, PIL images or items of a data set.
-            batch_size: The number of images that are encoded together.
+        """Encode paths, PIL images or items of a data set into features (B,D) or (B,N,D).
 
         Raises:
             PrefixcapError: If an image cannot be read, or there is no image encoder.

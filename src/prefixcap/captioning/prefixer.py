@@ -44,12 +44,8 @@ class FeatureNorm(nn.Module):
     ) -> FeatureNorm:
         """Fit the mean and the scale to training features.
 
-        Args:
-            features: (B,D) or (B,N,D).
-            normalize: Whether features are divided by their norm first.
-            center: Whether the mean is subtracted.
-            scale: The factor that features are multiplied by; takes precedence over `rms`.
-            rms: The root mean square that the training features are scaled to.
+        `scale` takes precedence over `rms`, the root mean square that the training features
+        (B,D) or (B,N,D) are scaled to; the other arguments are those of `FeatureNorm`.
         """
         flat = features.reshape(-1, features.shape[-1]).float()
         flat = nn.functional.normalize(flat, dim=-1) if normalize else flat

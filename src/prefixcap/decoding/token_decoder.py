@@ -88,10 +88,7 @@ def decode_rows(
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Extend every row until it stops, and admit waiting images as rows leave.
 
-    Args:
-        task: What to decode.
-        samples: The number of captions per image.
-        choose: Maps the logits (R,V) and the R rows to each row's next token (R), int64.
+    `choose` maps the logits (R,V) and the R rows to each row's next token (R), int64.
 
     Yields:
         Each image's number and its hypotheses, most likely first, once all of them have ended.
@@ -113,7 +110,8 @@ def decode_rows(
         logits = session.logits[index] if new and samples > 1 else session.logits
         tokens = choose(logits, rows)
         going = _extend(task, rows, tokens, logits)
-        for row in _ended(rows, going):
+        for number in sorted({*range(len(rows))}.difference(going)):
+            row = rows[number]
             ended[row.image].append(task.hypothesis(row.tokens, row.logprob))
             if len(ended[row.image]) == samples:
                 yield row.image, sorted(ended.pop(row.image), key=lambda h: -h.score)
@@ -141,8 +139,3 @@ def _extend(task: DecodingTask, rows: Sequence[Row], tokens: Tensor, logits: Ten
         if row.tokens[-1] not in task.stop_ids and len(row.tokens) < task.max_new_tokens:
             going.append(number)
     return going
-
-
-def _ended(rows: Sequence[Row], going: Sequence[int]) -> list[Row]:
-    live = set(going)
-    return [row for number, row in enumerate(rows) if number not in live]

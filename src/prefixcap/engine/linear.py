@@ -19,6 +19,7 @@ _GELU = {"gelu_new": ("gelu", "tanh"), "gelu": ("gelu", "none")}
 # In float32, oneDNN's fused GELUs take several times as long as a separate pass over the product.
 _FUSED = {torch.float32: _RELU, torch.bfloat16: _RELU | _GELU}
 _TANH = math.sqrt(8 / math.pi)
+_OPS: Any = torch.ops.mkldnn
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -34,10 +35,11 @@ def can_pack(weight: Tensor) -> bool:
 @cache
 def _packs(dtype: torch.dtype) -> bool:
     # Tried out, because the instructions that bfloat16 requires depend on oneDNN's version.
-    ops: Any = torch.ops.mkldnn
     try:
-        weight = ops._reorder_linear_weight(torch.ones(8, 8, dtype=dtype), 1)
-        product = ops._linear_pointwise(torch.ones(1, 8, dtype=dtype), weight, None, "none", [], "")
+        weight = _OPS._reorder_linear_weight(torch.ones(8, 8, dtype=dtype), 1)
+        product = _OPS._linear_pointwise(
+            torch.ones(1, 8, dtype=dtype), weight, None, "none", [], ""
+        )
     except (AttributeError, RuntimeError):
         return False
     return bool((product == 8).all())
@@ -72,8 +74,7 @@ class PackedLinear:
         self._activation = None if activation is None else activation_function(activation)
         if not self._packed:
             return
-        ops: Any = torch.ops.mkldnn
-        self._weight = ops._reorder_linear_weight(weight.contiguous(), _EXPECTED_ROWS)
+        self._weight = _OPS._reorder_linear_weight(weight.contiguous(), _EXPECTED_ROWS)
         if activation in _FUSED[weight.dtype]:
             self._fused = _FUSED[weight.dtype][activation]
         elif activation == "gelu_new":
@@ -84,16 +85,14 @@ class PackedLinear:
         if not self._packed:
             return self._activated(F.linear(x, self._weight, self._bias))
         kind, algorithm = self._fused
-        ops: Any = torch.ops.mkldnn
-        y: Tensor = ops._linear_pointwise(x, self._weight, self._bias, kind, [], algorithm)
+        y: Tensor = _OPS._linear_pointwise(x, self._weight, self._bias, kind, [], algorithm)
         return y if self._fused != _NONE else self._activated(y)
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """Map x (R,K) to (R,N) and add other (R,N), such as a residual."""
         if not self._packed:
             return F.linear(x, self._weight, self._bias) + other
-        ops: Any = torch.ops.mkldnn
-        y: Tensor = ops._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
+        y: Tensor = _OPS._linear_pointwise.binary(x, other, self._weight, self._bias, "add")
         return y
 
     def _activated(self, x: Tensor) -> Tensor:

@@ -49,11 +49,7 @@ def concatenated(outputs: Sequence[StepOutput]) -> StepOutput:
 
 
 class Network(ABC):
-    """A language model that runs prefixes into a cache, and single steps on it.
-
-    Attributes:
-        shape: The sizes of the cache.
-    """
+    """A language model that runs prefixes into a cache, and single steps on it."""
 
     shape: CacheShape
 

@@ -75,12 +75,7 @@ class RaggedBatch:
 
 @attrs.frozen(kw_only=True)
 class Prefill:
-    """The prefixes of newly admitted images.
-
-    Attributes:
-        slots: (b) the slot of each new image.
-        length: P.
-    """
+    """The prefixes of newly admitted images, `length` P, in `slots` (b)."""
 
     cache: KVCache
     slots: Tensor

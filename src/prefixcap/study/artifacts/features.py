@@ -39,9 +39,7 @@ class Features:
     and its row if the encoder depends on it). Other captions, another limit or more images
     therefore cost nothing but the new images.
 
-    Attributes:
-        dataset: The data set, whose digest replaces that of an image that has none.
-        encoded: The number of images that this process encoded.
+    `encoded` counts the images that this process encoded.
     """
 
     job: StudyJob
@@ -63,18 +61,6 @@ class Features:
     def folder(self) -> Path:
         """The folder of this encoder's features."""
         return self.job.files.features / f"{self.config.name}-{self.key[:8]}"
-
-    def training_key(self, train: Sequence[Example], val: Sequence[Example]) -> str:
-        """Digest what mappers are trained on: encoder, images and captions."""
-        images = [
-            [[self._image_key(e.image), e.references] for e in examples]
-            for examples in (train, val)
-        ]
-        return specs.digest(self.key, images)
-
-    def test_key(self, test: Sequence[Example]) -> str:
-        """Digest what captions are made from: encoder and test images."""
-        return specs.digest(self.key, self._keys(test))
 
     def encode(self, split: str, examples: Sequence[Example]) -> None:
         """Encode the images of a split that have no features yet.
@@ -114,12 +100,12 @@ class Features:
         """Return the examples whose images no process has encoded yet."""
         images, unreadable = self._known()
         done = images | unreadable
-        return [example for example in examples if self._image_key(example.image) not in done]
+        return [example for example in examples if self.image_key(example.image) not in done]
 
     def readable(self, examples: Sequence[Example]) -> list[Example]:
         """Return the examples without those whose image is known to be unreadable."""
         _, unreadable = self._known()
-        return [e for e in examples if self._image_key(e.image) not in unreadable]
+        return [e for e in examples if self.image_key(e.image) not in unreadable]
 
     def shards(self, examples: Iterable[Example]) -> set[Path]:
         """Return the files that hold anything of the examples."""
@@ -143,9 +129,10 @@ class Features:
         return images, unreadable - images
 
     def _keys(self, examples: Iterable[Example]) -> list[str]:
-        return [self._image_key(example.image) for example in examples]
+        return [self.image_key(example.image) for example in examples]
 
-    def _image_key(self, image: ImageItem) -> str:
+    def image_key(self, image: ImageItem) -> str:
+        """Digest an image and where it comes from."""
         if image.id not in self._image_keys:
             content = image.digest() if image.digest is not None else self._dataset_digest
             index = image.index if self.config.depends_on_index else None

@@ -97,11 +97,7 @@ class StudyFolder:
 
 @attrs.frozen
 class StudyJob:
-    """A study in its folder, as one process works on it.
-
-    Attributes:
-        device: The study's device, with "auto" resolved.
-    """
+    """A study in its folder, as one process works on it, on a device that is not "auto"."""
 
     study: Study
     files: StudyFolder = attrs.field(converter=StudyFolder)

@@ -46,11 +46,7 @@ class PlannedCell:
 
 @attrs.frozen(kw_only=True)
 class PlannedModel:
-    """A model to train, with its cells.
-
-    Attributes:
-        key: A digest of everything that the trained model depends on.
-    """
+    """A model to train, with its cells; `key` digests everything that it depends on."""
 
     model: Model
     key: str
@@ -69,14 +65,7 @@ class PlannedModel:
 
 @attrs.frozen(kw_only=True)
 class InputDigests:
-    """Digests of what the models of one encoder and one language model depend on.
-
-    Attributes:
-        training: Of the features and captions to train on.
-        test: Of the test images' features.
-        references: Of the reference captions of the test images.
-        lm: Of the language model.
-    """
+    """Digests of what models depend on: training data, test features, references and LM."""
 
     training: str
     test: str

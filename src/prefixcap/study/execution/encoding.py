@@ -64,12 +64,15 @@ class EncodedImages:
     @cached_property
     def training_key(self) -> str:
         """A digest of the features and captions to train on."""
-        return self.features.training_key(self.train, self.val)
+        key = self.features.image_key
+        splits = [[[key(e.image), e.references] for e in part] for part in (self.train, self.val)]
+        return specs.digest(self.features.key, splits)
 
     @cached_property
     def test_key(self) -> str:
         """A digest of the test images' features."""
-        return self.features.test_key(self.test)
+        images = [self.features.image_key(example.image) for example in self.test]
+        return specs.digest(self.features.key, images)
 
 
 def open_features(job: StudyJob, data: StudyData) -> Iterator[Features]:
