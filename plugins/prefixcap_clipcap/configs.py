@@ -36,7 +36,7 @@ class ClipCapBeam(DecoderConfig):
 
 @attrs.frozen(kw_only=True)
 class ClipCapGenerate2(DecoderConfig):
-    """ClipCap's `generate2`: greedy search, whatever `top_p` is.
+    """ClipCap's `generate2`: greedy search for every `top_p`.
 
     Mokady et al. 2021, "ClipCap: CLIP Prefix for Image Captioning" (arXiv:2111.09734). Its code
     filters the logits by top-p and then takes the most likely token, which the filter never

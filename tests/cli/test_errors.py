@@ -222,7 +222,7 @@ def test_an_unreadable_image_is_an_error_by_default(
     status, out, err = shell(*words, "--skip-unreadable")
     assert status == 0
     assert json.loads(out)["skipped_images"] == ["train-3.png"]
-    assert "left out 1 images that could not be read: train-3.png" in err
+    assert "skipped 1 images that could not be read: train-3.png" in err
 
 
 @pytest.mark.parametrize(

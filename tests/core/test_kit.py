@@ -113,7 +113,7 @@ def test_an_error_without_a_sentence_is_a_problem_too(error: type[Exception]) ->
 def test_a_rule_is_skipped_with_its_reason() -> None:
     case = Case(config=TwistedDecoder(twist="needs stop"), without={"no-stop": "it needs one"})
     result = run_rule(case, "no-stop")
-    assert (result.ok, result.left_out) == (True, "it needs one")
+    assert (result.ok, result.skipped) == (True, "it needs one")
     (mark,) = (
         param.marks[0]
         for param in parametrize([case]).args[1]
@@ -126,7 +126,7 @@ def test_a_rule_is_skipped_with_its_reason() -> None:
     ("without", "sentence"),
     [
         ({"no-stops": "why"}, "without: no rule 'no-stops'; did you mean 'no-stop'?"),
-        ({"no-stop": ""}, "without: give a reason for leaving out the rule 'no-stop'"),
+        ({"no-stop": ""}, "without: give a reason for skipping the rule 'no-stop'"),
     ],
 )
 def test_only_known_rules_are_skipped_and_with_a_reason(
@@ -139,12 +139,12 @@ def test_only_known_rules_are_skipped_and_with_a_reason(
 
 def test_rules_that_do_not_apply_say_why() -> None:
     together = run_rule(Case(config=Together(twist="by batch size")), "batch-alone")
-    assert "depend on the rest of the batch" in together.left_out
+    assert "depend on the rest of the batch" in together.skipped
     greedy = default_registry().parse(DecoderConfig, "greedy")
-    assert "do not change with the seed" in run_rule(Case(config=greedy), "streams").left_out
-    assert run_rule(Case(config=TwistedDecoder()), "streams").left_out == ""
+    assert "do not change with the seed" in run_rule(Case(config=greedy), "streams").skipped
+    assert run_rule(Case(config=TwistedDecoder()), "streams").skipped == ""
     registered = run_rule(Case(config=greedy), "config-registered")
-    assert registered.left_out == "the case has no registry"
+    assert registered.skipped == "the case has no registry"
 
 
 def test_a_config_of_no_kind_is_reported() -> None:
@@ -162,7 +162,7 @@ def test_a_class_of_the_running_script_cannot_be_imported_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(TwistedDecoder, "__module__", "__main__")
-    assert "the running script" in run_rule(Case(config=TwistedDecoder()), "config-light").left_out
+    assert "the running script" in run_rule(Case(config=TwistedDecoder()), "config-light").skipped
 
 
 def test_imports_of_the_interpreter_at_start_do_not_count(

@@ -166,7 +166,7 @@ class BeamSearch:
         state = self.state
         done = ~state.live.any(1)
         full = (state.final_scores > NONE).all(1)
-        # a single beam is greedy search, as in transformers, whatever `early_stopping` says
+        # a single beam is greedy search, as in transformers, for every `early_stopping`
         if self.config.early_stopping == "true" or self.width == self.config.num_beams == 1:
             return done | full
         # as in transformers: bound a live hypothesis by its score if it ended now, or, for "never"

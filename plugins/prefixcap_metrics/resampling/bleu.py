@@ -61,12 +61,12 @@ def _matches(refs: NgramEntries, preds: NgramEntries, image_of: Ints) -> Ints:
     """Return (I,4), the clipped matches of each prediction with its references, by order."""
     width = max(refs.gram.max(initial=0), preds.gram.max(initial=0)) + 1
     keys = preds.caption * width + preds.gram
-    wanted = image_of[refs.caption] * width + refs.gram
-    place = np.searchsorted(keys, wanted)
-    known = keys[np.minimum(place, len(keys) - 1)] == wanted if len(keys) else wanted < 0
+    queries = image_of[refs.caption] * width + refs.gram
+    position = np.searchsorted(keys, queries)
+    known = keys[np.minimum(position, len(keys) - 1)] == queries if len(keys) else queries < 0
     # an n-gram counts at most as often as in the reference that has it most often
     max_counts = np.zeros(len(keys), dtype=np.int64)
-    np.maximum.at(max_counts, place[known], refs.count[known])
+    np.maximum.at(max_counts, position[known], refs.count[known])
     matches = np.zeros((preds.captions, ORDERS), dtype=np.int64)
     np.add.at(matches, (preds.caption, preds.order), np.minimum(preds.count, max_counts))
     return matches

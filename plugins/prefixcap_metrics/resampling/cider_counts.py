@@ -116,9 +116,9 @@ def _count_in(preds: NgramEntries, image: Ints, gram: Ints) -> Ints:
         return np.zeros(len(gram), dtype=np.int64)
     width = max(gram.max(initial=0), preds.gram.max()) + 1
     keys = preds.caption * width + preds.gram  # sorted, as entries are
-    wanted = image * width + gram
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, preds.count[place], 0)
+    queries = image * width + gram
+    position = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return np.where(keys[position] == queries, preds.count[position], 0)
 
 
 def _scale(refs: NgramEntries, preds: NgramEntries, image_of: Ints) -> Array:

@@ -26,15 +26,15 @@ def check(
 
         results = run_checks(config, registry)
     for result in results:
-        mark = "BROKEN" if not result.ok else "left out" if result.left_out else "ok"
-        reason = result.problem or result.left_out
+        mark = "BROKEN" if not result.ok else "skipped" if result.skipped else "ok"
+        reason = result.problem or result.skipped
         detail = f"\n         {reason}" if reason else ""
         typer.echo(f"{mark:8} {result.name}: {result.requirement}{detail}")
     broken = [result.name for result in results if not result.ok]
     if not results:
         raise PrefixcapError(f"the conformance kit has no checks for the {kind} {name!r}")
-    left_out = sum(bool(result.left_out) for result in results)
-    held = f"{len(results) - len(broken) - left_out} of {len(results)} rules hold"
-    typer.echo(f"{held}, {left_out} left out" if left_out else held)
+    skipped = sum(bool(result.skipped) for result in results)
+    summary = f"{len(results) - len(broken) - skipped} of {len(results)} rules hold"
+    typer.echo(f"{summary}, {skipped} skipped" if skipped else summary)
     if broken:
         raise typer.Exit(1)

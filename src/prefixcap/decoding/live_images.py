@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class LiveImages:
-    """The base of a search's state: attrs classes whose tensors have the images (M) in front.
+    """The base of a search's state: attrs classes with the images (M) as first dimension.
 
     Attributes:
         images: Numbers of the M live images.

@@ -109,15 +109,15 @@ def decode_rows(
         index = torch.tensor(parents, device=session.logits.device)
         logits = session.logits[index] if new and samples > 1 else session.logits
         tokens = choose(logits, rows)
-        going = _extend(task, rows, tokens, logits)
-        for number in sorted({*range(len(rows))}.difference(going)):
+        continuing = _extend(task, rows, tokens, logits)
+        for number in sorted({*range(len(rows))}.difference(continuing)):
             row = rows[number]
             ended[row.image].append(task.hypothesis(row.tokens, row.logprob))
             if len(ended[row.image]) == samples:
                 yield row.image, sorted(ended.pop(row.image), key=lambda h: -h.score)
-        if len(going) < len(rows):
-            rows = [rows[number] for number in going]
-            live = torch.tensor(going, dtype=torch.long, device=index.device)
+        if len(continuing) < len(rows):
+            rows = [rows[number] for number in continuing]
+            live = torch.tensor(continuing, dtype=torch.long, device=index.device)
             tokens, index = tokens[live], index[live]
         if rows or session.waiting:
             session.advance(tokens, index)
@@ -132,10 +132,10 @@ def _extend(task: DecodingTask, rows: Sequence[Row], tokens: Tensor, logits: Ten
     chosen = logits.gather(1, tokens[:, None]).squeeze(1) - logsumexp(logits)
     # One transfer from the device for both: float64 represents every token id exactly.
     pairs = torch.stack([tokens.double(), chosen.double()]).tolist()
-    going = []
+    continuing = []
     for number, (row, token, logprob) in enumerate(zip(rows, *pairs, strict=True)):
         row.tokens.append(int(token))
         row.logprob += logprob
         if row.tokens[-1] not in task.stop_ids and len(row.tokens) < task.max_new_tokens:
-            going.append(number)
-    return going
+            continuing.append(number)
+    return continuing

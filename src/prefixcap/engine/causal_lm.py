@@ -37,9 +37,9 @@ def from_transformers(
         PrefixcapError: If one of them is not in the vocabulary.
     """
     lm = CausalLM(model, tokenizer, prepend)
-    if wrong := [token for token in prepend if not 0 <= token < lm.vocab_size]:
+    if unknown := [token for token in prepend if not 0 <= token < lm.vocab_size]:
         raise PrefixcapError(
-            f"prepend: {wrong[0]} is no token of a vocabulary of {lm.vocab_size} (0 to "
+            f"prepend: {unknown[0]} is not in the vocabulary of {lm.vocab_size} tokens (0 to "
             f"{lm.vocab_size - 1})"
         )
     return lm

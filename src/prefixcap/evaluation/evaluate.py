@@ -145,8 +145,8 @@ def _fewer(counts: Mapping[str, int], minimum: int) -> str:
     if not few:
         return ""
     have = "has" if len(few) == 1 else "have"
-    of = f"{len(few)} of {len(counts)} images {have} fewer than {minimum}"
-    return f"{of}, such as {few[0]!r} with {counts[few[0]]}"
+    text = f"{len(few)} of {len(counts)} images {have} fewer than {minimum}"
+    return f"{text}, such as {few[0]!r} with {counts[few[0]]}"
 
 
 def _id(image: Record | Example) -> str:

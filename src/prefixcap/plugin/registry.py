@@ -109,9 +109,10 @@ class Registry:
         if len(claims) == 1:
             return claims[0]
         if claims:
-            both = " and ".join(str(plugin) for plugin, _ in claims)
+            owners = " and ".join(str(plugin) for plugin, _ in claims)
             raise PrefixcapError(
-                f"more than one plugin provides the {kind} {name!r}: {both}; uninstall one of them"
+                f"more than one plugin provides the {kind} {name!r}: {owners}; "
+                "uninstall one of them"
             )
         raise PrefixcapError(f"no {kind} {name!r}{nearest(name, self.names(kind))}{self._failed()}")
 

@@ -30,15 +30,15 @@ def split_top_level(text: str, marks: str = ",") -> list[str]:
     """
     closing: list[str] = []
     cuts = [-1]
-    for place, letter in enumerate(text):
+    for position, letter in enumerate(text):
         if letter in _BRACKETS:
             closing.append(_BRACKETS[letter])
         elif closing and letter == closing[-1]:
             closing.pop()
         elif letter in marks and not closing:
-            cuts.append(place)
+            cuts.append(position)
     if closing:
-        cuts = [-1, *(place for place, letter in enumerate(text) if letter in marks)]
+        cuts = [-1, *(position for position, letter in enumerate(text) if letter in marks)]
     ends = [*cuts[1:], len(text)]
     return [text[cut + 1 : end] for cut, end in zip(cuts, ends, strict=True) if end > cut + 1]
 

@@ -104,10 +104,10 @@ class Case:
             decoder `needs_transformers`.
         images: Builds the images for an encoder; they must differ.
         module: Builds the transformers model for a tuning.
-        shapes: The shapes for a mapper; those refused with a `PrefixcapError` are left out.
+        shapes: The shapes for a mapper; those refused with a `PrefixcapError` are skipped.
         texts: Texts that a language model's tokenizer must restore.
         registry: The registry that should know the component; not checked by default.
-        without: The rules to leave out, by name, each with the reason.
+        without: The rules to skip, by name, each with the reason.
     """
 
     config: Component

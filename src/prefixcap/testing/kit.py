@@ -37,7 +37,7 @@ def checks(case: Case) -> list[Check]:
     """Return the checks of a case; each is called without arguments, and raises if it fails.
 
     Raises:
-        PrefixcapError: If the case leaves out an unknown rule, or gives no reason.
+        PrefixcapError: If the case skips an unknown rule, or gives no reason.
     """
     # config-name reports a config of no kind
     known = rules_for(case.config.kind) if case.config.kind in KINDS else _rules(configs)
@@ -46,7 +46,7 @@ def checks(case: Case) -> list[Check]:
         if name not in names:
             raise PrefixcapError(f"without: no rule {name!r}{nearest(name, names)}")
         if not reason:
-            raise PrefixcapError(f"without: give a reason for leaving out the rule {name!r}")
+            raise PrefixcapError(f"without: give a reason for skipping the rule {name!r}")
     return [Check(rule, case) for rule in known]
 
 
@@ -72,14 +72,14 @@ def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
 
 def run_check(check: Check) -> CheckResult:
     """Run one check, and turn any error into a result."""
-    problem = left_out = ""
+    problem = skipped = ""
     try:
-        left_out = check()
+        skipped = check()
     except (BrokenRule, PrefixcapError) as error:
         problem = str(error) or type(error).__name__
     except Exception as error:  # a component can fail in any way
         problem = f"{type(error).__name__}: {error} ({_place(error, check.case.config)})"
-    return CheckResult(check.name, check.rule.requirement, problem, left_out)
+    return CheckResult(check.name, check.rule.requirement, problem, skipped)
 
 
 def run_checks(

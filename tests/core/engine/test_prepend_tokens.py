@@ -71,6 +71,6 @@ def test_prepended_tokens_use_up_positions() -> None:
 
 def test_an_unknown_token_is_an_error() -> None:
     with pytest.raises(
-        PrefixcapError, match=r"prepend: 37 is no token of a vocabulary of 37 \(0 t"
+        PrefixcapError, match=r"prepend: 37 is not in the vocabulary of 37 tokens \(0 t"
     ):
         from_transformers(made("gpt2"), prepend=(0, VOCABULARY))

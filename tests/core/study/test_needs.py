@@ -57,14 +57,14 @@ def test_a_metric_is_skipped_for_cells_without_its_requirements(
     for row in first.baselines:
         assert "Rep_2" in row["scores"]
         assert not {"Logprob", "Tokens", "Length_oracle"} & row["scores"].keys()
-    expected_message = [line for line in listening.messages if "left out" in line]
+    expected_message = [line for line in listening.messages if "skipped" in line]
     assert any(
-        line.startswith("left out oracle:metric=length of ")
+        line.startswith("skipped oracle:metric=length for ")
         and "and similar captions: it needs at least two captions per image" in line
         for line in expected_message
     )
     assert len(expected_message) == len(set(expected_message)) == 3
-    # what was left out is known, and is not tried again
+    # what was skipped is known, and is not tried again
     assert not any(plan(study, tmp_path / "s")["missing"].values())
     assert run_study(study, tmp_path / "s").work["scored_metrics"] == 0
     # another metric costs its own scoring alone: two cells and four baselines

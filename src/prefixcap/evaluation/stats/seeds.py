@@ -74,7 +74,7 @@ def t_draws(dof: int, resamples: int, seed: int) -> Array:
     """Return (S) quantiles of Student's t in random order: draws without sampling noise."""
     from scipy.special import stdtrit
 
-    places = (np.arange(resamples) + 0.5) / resamples
-    draws: Array = np.random.default_rng([seed, 1]).permutation(stdtrit(dof, places))
+    probabilities = (np.arange(resamples) + 0.5) / resamples
+    draws: Array = np.random.default_rng([seed, 1]).permutation(stdtrit(dof, probabilities))
     draws.setflags(write=False)  # the cache shares it
     return draws

@@ -335,9 +335,9 @@ def _restrict(
     columns: Mapping[str, Sequence[Any]], indices: Sequence[int]
 ) -> dict[str, Sequence[Any]]:
     known = columns["entries"]
-    wanted = {*indices}
-    pairs = [i in wanted and j in wanted for i, j in combinations(known, 2)]
-    places = [indices.index(n) for n in known if n in wanted]
+    selected = {*indices}
+    pairs = [i in selected and j in selected for i, j in combinations(known, 2)]
+    places = [indices.index(n) for n in known if n in selected]
     lists = {key: [*compress(v, pairs)] for key, v in columns.items() if key != "entries"}
     return {"entries": places, **lists}
 

@@ -72,14 +72,14 @@ class Features:
         missing = len(self.missing(examples))
         if missing:
             # complete chunks, so that a resumed encoding has the same batches
-            chunks = [examples[at : at + CHUNK] for at in range(0, len(examples), CHUNK)]
+            chunks = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
             chunks = [chunk for chunk in chunks if self.missing(chunk)]
             done = 0
             with self.job.reporter.task(f"encoding {split} images", missing, "images") as task:
                 for chunk in shared(chunks, self._lock):
-                    left = self.missing(chunk)
-                    self._encode(left, task, done)
-                    done += len(left)
+                    remaining = self.missing(chunk)
+                    self._encode(remaining, task, done)
+                    done += len(remaining)
         if examples and not self.readable(examples):
             raise PrefixcapError(f"no image of the split {split!r} can be read")
 
@@ -89,10 +89,10 @@ class Features:
 
         self._known()
         keys = self._keys(examples)
-        wanted = set(keys)
+        requested = set(keys)
         rows: dict[str, Tensor] = {}
         for file, shard in self._shards.items():
-            if wanted.intersection(shard.images):
+            if requested.intersection(shard.images):
                 rows |= zip(shard.images, _read(file), strict=True)
         return torch.stack([rows[key] for key in keys])
 
@@ -110,11 +110,11 @@ class Features:
     def shards(self, examples: Iterable[Example]) -> set[Path]:
         """Return the files that hold anything of the examples."""
         self._known()
-        wanted = set(self._keys(examples))
+        requested = set(self._keys(examples))
         return {
             file
             for file, shard in self._shards.items()
-            if wanted.intersection((*shard.images, *shard.unreadable))
+            if requested.intersection((*shard.images, *shard.unreadable))
         }
 
     def _known(self) -> tuple[set[str], set[str]]:

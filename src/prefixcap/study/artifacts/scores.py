@@ -36,12 +36,12 @@ class CellScores:
     Attributes:
         values: Corpus scores by name.
         scored: The number of metrics that this process computed.
-        left_out: For each metric whose requirements the captions do not meet, the reason.
+        skipped: For each metric whose requirements the captions do not meet, the reason.
     """
 
     values: dict[str, float]
     scored: int
-    left_out: dict[str, str]
+    skipped: dict[str, str]
 
 
 def records(
@@ -103,14 +103,14 @@ def score_cell(
                 task.update(done)
     values: dict[str, float] = {}
     claimed: dict[str, str] = {}
-    left_out: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     for metric in job.study.metrics:
         entry = stored[name := specs.to_spec(metric)]
         claim_scores(claimed, metric, entry["values"])
         values |= entry["values"]
         if "left_out" in entry:
-            left_out[name] = entry["left_out"]
-    return CellScores(values, len(pending), left_out)
+            skipped[name] = entry["left_out"]
+    return CellScores(values, len(pending), skipped)
 
 
 def _missing(

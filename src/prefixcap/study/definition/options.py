@@ -71,7 +71,7 @@ def study(values: Mapping[str, object], registry: Registry) -> Study:
 
 
 def from_study(study: Study) -> dict[str, Any]:
-    """Return the options that give a study, those left out that would change nothing."""
+    """Return the options that give a study, without those that change nothing."""
     values: dict[str, Any] = {
         name: _value(getattr(study, field.name), study.dataset) for name, field in FIELDS.items()
     }

@@ -110,5 +110,5 @@ def encode_images(features: Features, data: StudyData) -> tuple[EncodedImages, l
 
 
 def unreadable_message(ids: Sequence[str]) -> str:
-    """Return the message that images were left out."""
-    return f"left out {len(ids)} images that could not be read: {', '.join(ids[:5])}"
+    """Return the message that images were skipped."""
+    return f"skipped {len(ids)} images that could not be read: {', '.join(ids[:5])}"

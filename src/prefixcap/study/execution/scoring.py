@@ -57,11 +57,11 @@ class Scorer:
             self._results.warn(warning, self._job.reporter)
         records = scores.records(images.test, lines, images.test_features, images.text_encoder)
         scored = scores.score_cell(self._job, folder, key, records, f"scoring {name}")
-        for metric, reason in scored.left_out.items():
+        for metric, reason in scored.skipped.items():
             if (metric, reason) not in self._reported:
                 self._reported.add((metric, reason))
                 self._job.reporter.message(
-                    f"left out {metric} of {name} and similar captions: it {reason}"
+                    f"skipped {metric} for {name} and similar captions: it {reason}"
                 )
         self._results.work["scored_metrics"] += scored.scored
         drawn = replicates.replicates(folder, records, metrics)
@@ -99,7 +99,7 @@ class Scorer:
         yield "random training caption", baselines.random_training(train, test, seed=0)
         features = images.train_features, images.test_features
         yield NEAREST, baselines.nearest_training(train, test, *features)
-        # another image's captions, as soon as a cell has captions
+        # shuffled captions, once a cell has captions
         first = next(iter(self._results.captions), None)
         if first is not None:
             yield "shuffled images", baselines.shuffled(test, self._results.lines(first))

@@ -45,7 +45,7 @@ class Check:
         return self.rule.name
 
     def __call__(self) -> str:
-        """Apply the rule, and return why it was left out; "" if it was not.
+        """Apply the rule, and return why it was skipped; "" if it was not.
 
         Raises:
             BrokenRule: If the rule is broken; other errors come from the component.
@@ -61,13 +61,13 @@ class CheckResult:
         name: The rule's name.
         requirement: The rule in one sentence.
         problem: How the rule is broken; "" if it is not.
-        left_out: Why the rule was not applied; "" if it was.
+        skipped: Why the rule was skipped; "" if it was.
     """
 
     name: str
     requirement: str
     problem: str = ""
-    left_out: str = ""
+    skipped: str = ""
 
     @property
     def ok(self) -> bool:
