@@ -19,10 +19,6 @@ class BleuStatistic(Additive):
 
     It equals pycocoevalcap's on every resample: counts and lengths add up over images.
 
-    Args:
-        references: The tokenized references of each image.
-        predictions: The tokenized prediction of each image, in a list of one.
-
     Raises:
         PrefixcapError: As `check_captions`.
     """
@@ -67,7 +63,7 @@ def _matches(refs: NgramEntries, preds: NgramEntries, image_of: Ints) -> Ints:
     # an n-gram counts at most as often as in the reference that has it most often
     max_counts = np.zeros(len(keys), dtype=np.int64)
     np.maximum.at(max_counts, position[known], refs.count[known])
-    matches = np.zeros((preds.captions, ORDERS), dtype=np.int64)
+    matches = np.zeros((len(preds.lengths), ORDERS), dtype=np.int64)
     np.add.at(matches, (preds.caption, preds.order), np.minimum(preds.count, max_counts))
     return matches
 

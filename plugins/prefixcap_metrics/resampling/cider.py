@@ -26,10 +26,6 @@ class CiderStatistic(Statistic):
     that is drawn twice counts twice in df. N-grams in the references of the same images have the
     same df in every resample and share a column.
 
-    Args:
-        references: The tokenized references of each image.
-        predictions: The tokenized prediction of each image, in a list of one.
-
     Raises:
         PrefixcapError: As `check_captions`.
     """
@@ -45,12 +41,7 @@ class CiderStatistic(Statistic):
         return np.concatenate(scores)[:, None]
 
     def _block(self, weights: NDArray[np.int64]) -> Array:
-        rows = self._rows(weights) * weights.T[self._tables.image]  # (rows,S)
-        scores: Array = rows.sum(axis=0) / weights.sum(axis=1)
-        return scores
-
-    def _rows(self, weights: NDArray[np.int64]) -> Array:
-        """Return (rows,S), what each row of `CiderTables` adds to its image's score."""
+        """Return the scores (S) of a block of resamples with weights (S,I)."""
         tables = self._tables
         frequencies = tables.documents @ np.ascontiguousarray(weights.T)  # (columns,S)
         sizes = weights.sum(axis=1)
@@ -61,5 +52,7 @@ class CiderStatistic(Statistic):
         norms = (tables.predictions @ q)[tables.prediction] * (tables.references @ q)
         products = tables.products @ q
         cosines = np.divide(products, np.sqrt(norms), out=np.zeros_like(products), where=norms > 0)
-        rows: Array = cosines * tables.scale[:, None]
-        return rows
+        # (rows,S), what each row of the tables adds to the sum over the resample's images
+        rows = cosines * tables.scale[:, None] * weights.T[tables.image]
+        scores: Array = rows.sum(axis=0) / sizes
+        return scores

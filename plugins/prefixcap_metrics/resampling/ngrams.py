@@ -18,7 +18,6 @@ class NgramEntries:
     """How often each n-gram occurs in each caption, sorted by caption and n-gram.
 
     Attributes:
-        captions: The number of captions.
         caption: The caption of each entry.
         gram: Its n-gram, numbered so that order n comes before order n + 1.
         order: The n-gram's order minus one, 0 to 3.
@@ -26,7 +25,6 @@ class NgramEntries:
         lengths: (captions), the number of words.
     """
 
-    captions: int
     caption: Ints
     gram: Ints
     order: Ints
@@ -83,7 +81,6 @@ def _entries(owner: Ints, gram: Ints, order: Ints, lengths: Ints) -> NgramEntrie
     keys, counts = np.unique(owner * width + gram, return_counts=True)
     grams = keys % width
     return NgramEntries(
-        captions=len(lengths),
         caption=keys // width,
         gram=grams,
         order=order[grams],

@@ -29,14 +29,9 @@ def collect(
     images: int,
     progress: Callable[[int], None],
 ) -> Gallery:
-    """Read the captions and scores of some cells, and the first images.
+    """Read the captions and scores of cells on the first images.
 
-    Args:
-        study: The study.
-        names: The names of the study's cells, by cell; baselines last.
-        order: The cells to show first.
-        images: The maximum number of images.
-        progress: Called with the number of images read.
+    `names` has the name of every cell, baselines last; `order` the one or two to show at first.
     """
     cells = [study.cells[name] for name in names]
     shown = study.images[:images]

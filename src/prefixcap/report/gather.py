@@ -13,7 +13,7 @@ import attrs
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats import Difference
 from prefixcap.plugin.registry import default_registry
-from prefixcap.report import findings, gallery, reproduce
+from prefixcap.report import findings, gallery
 from prefixcap.report import rows as report_rows
 from prefixcap.report.content import Content, Gallery, ReportRow
 from prefixcap.report.numbers import counted
@@ -26,10 +26,17 @@ from prefixcap.study.analysis.analysis import (
     correction_for,
 )
 from prefixcap.study.analysis.reader import SavedStudy, load_study
+from prefixcap.study.definition import options
+from prefixcap.study.definition.study import Study
 from prefixcap.util import versions
 from prefixcap.util.progress import Reporter, Silent
 
 DIVERSITY = ("Distinct_2", "Distinct_1", "Vocabulary", "Distinct_captions")
+COMPONENTS = {
+    name: field.name
+    for name, field in options.FIELDS.items()
+    if options.OPTIONS[name].many and name not in ("prefix_len", "seed")
+}
 
 
 def gather(
@@ -69,9 +76,9 @@ def gather(
         ),
         level=analysis.level,
         curves=curves,
-        settings=reproduce.settings(study.config),
+        settings=_settings(study.config),
         config=json.dumps(study.config, indent=1, ensure_ascii=False),
-        study_file=reproduce.study_file(study.config, default_registry()),
+        study_file=_study_file(study.config),
         folder=str(study.folder),
         versions=_versions(study),
         date=time.strftime("%Y-%m-%d"),
@@ -173,3 +180,36 @@ def _versions(study: SavedStudy) -> dict[str, str]:
     ran = saved.get("prefixcap", current)
     differs = {} if ran == current else {"prefixcap of the study": ran}
     return {**here, **saved, "prefixcap": current, **differs}
+
+
+def _study_file(config: Mapping[str, Any]) -> str:
+    """Return a study's config as a study file for `bench` (TOML); "" if a plugin is missing."""
+    try:
+        study = Study.from_json(config, default_registry())
+        return "\n".join(options.to_toml(options.from_study(study)))
+    except PrefixcapError:
+        return ""
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings of a study, by the names that the report shows."""
+
+    def names(key: str) -> str:
+        return ", ".join(each["name"] for each in config[key])
+
+    limit = config.get("limit")
+    return {
+        "data set": _describe(config["dataset"]),
+        "images": "all" if limit is None else f"the first {limit} of every split",
+        **{key: names(plural) for key, plural in COMPONENTS.items()},
+        "prefix length": ", ".join(map(str, config["prefix_lengths"])),
+        "seed": ", ".join(map(str, config["seeds"])),
+        "training": ", ".join(f"{k} {v}" for k, v in config["training"].items() if v is not None),
+        "longest caption": f"{config['max_new_tokens']} tokens",
+        "precision": f"{config['dtype']} on {config['device']}",
+    }
+
+
+def _describe(data: Mapping[str, Any]) -> str:
+    rest = ", ".join(f"{key} {value}" for key, value in data.items() if key != "name")
+    return f"{data['name']} ({rest})" if rest else str(data["name"])

@@ -77,11 +77,7 @@ class Additive(Statistic):
 
 @final
 class Mean(Additive):
-    """Means over images of per-image scores.
-
-    Args:
-        values: The I values of each score.
-        images: The images, in the values' order.
+    """Means over images of per-image scores, I values of each.
 
     Raises:
         PrefixcapError: If there are no images, or not as many as values.

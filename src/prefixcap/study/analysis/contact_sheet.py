@@ -29,11 +29,7 @@ def draw(
 ) -> bool:
     """Draw the first images with their first reference and the captions of the first cells.
 
-    Args:
-        path: The PNG file.
-        examples: The captioned examples, in the order of the captions.
-        captions: The lines of each cell.
-        labels: The label of each cell.
+    Examples are in the order of each cell's lines of captions.
 
     Returns:
         Whether any image could be read; a dataset of features has none.
