@@ -32,7 +32,7 @@ class CacheSession(BaseSession):
     """A session on transformers' own cache, whose rows are copied whenever they move.
 
     Such a cache holds rows of one length only, and not every cache can be cut. Rows that `extend`
-    leaves at different lengths therefore continue in batches of their own, each a separate call of
+    leaves at different lengths therefore continue in separate batches, each with its own call of
     the model.
 
     The first `admit` raises a `PrefixcapError` if the rows of the model's cache cannot move.

@@ -107,10 +107,10 @@ def _coco_annotations(path: Path, split: str | None) -> dict[str, tuple[str, ...
     return references
 
 
-def _coco(entries: Sequence[Any], what: str) -> Iterator[tuple[str, str, str]]:
+def _coco(entries: Sequence[Any], label: str) -> Iterator[tuple[str, str, str]]:
     """Yield the image, the caption and the place of each of COCO's results or annotations."""
     for position, entry in enumerate(entries, 1):
-        place = f"{what} {position}"
+        place = f"{label} {position}"
         if not isinstance(entry, dict):
             raise PrefixcapError(f"{place}: expected an object with 'image_id' and 'caption'")
         image, caption = _get(entry, "image_id", place), _get(entry, "caption", place)

@@ -37,8 +37,8 @@ class FeatureFile:
         is_npy = path.suffix == ".npy"
         self._read, self.shape = _open_npy(path, kinds) if is_npy else _open_tensor(path, key)
         if len(self.shape) not in (2, 3) or 0 in self.shape:
-            right = "features must be of shape (B,D) or (B,N,D)"
-            raise PrefixcapError(f"{path}: {right}, not {self.shape}")
+            expected = "features must be of shape (B,D) or (B,N,D)"
+            raise PrefixcapError(f"{path}: {expected}, not {self.shape}")
 
     def __len__(self) -> int:
         """B, the number of rows."""

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 
 class ProgressTask:
-    """One piece of long work; by itself it shows nothing."""
+    """One piece of long work; shows nothing by default."""
 
     def resume(self, done: int) -> None:
         """Set how much was done before, which counts neither for the rate nor for the time left."""

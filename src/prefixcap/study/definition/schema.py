@@ -146,6 +146,6 @@ def training_config(value: str | Mapping[str, Any] | TrainingConfig) -> Training
 
 
 def components(base: type[C], values: Specs[C]) -> tuple[C, ...]:
-    """Return the components of a kind that specs name, one or several; configs stay as they are."""
+    """Return the components of a kind that specs name, one or several; configs are unchanged."""
     each = [values] if isinstance(values, str | Component) else values
     return tuple(default_registry().parse(base, value) for value in each)

@@ -28,7 +28,7 @@ from prefixcap.util.progress import Reporter, Silent
 
 
 def run_study(study: Study, folder: Path | str, reporter: Reporter | None = None) -> Results:
-    """Run a study, or resume it: whatever it needs of the folder's content is reused.
+    """Run a study, or resume it, reusing the artifacts in the folder.
 
     Returns:
         The results, which are also written into `folder`.

@@ -65,7 +65,7 @@ def train(
 
 
 def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
-    """Train the first model of a study into a folder of its own.
+    """Train the first model of a study into a separate folder.
 
     The folder also stores the features, so that a killed training does not encode them again.
 

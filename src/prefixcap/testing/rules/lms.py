@@ -20,7 +20,7 @@ from prefixcap.testing.rules.rule import BrokenRule, require, rule
 TOLERANCE = 2e-3
 STEPS = 5
 lm_rule = partial(rule, of=Case.built)
-"""Turns a function of the case's language model into a rule."""
+"""Turn a function of the case's language model into a rule."""
 
 
 def prefixes(lm: LanguageModel, images: int = 3, length: int = 4) -> Tensor:
