@@ -6,11 +6,7 @@ from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status.
-
-    Args:
-        argv: The words after `prefixcap`; those of this process by default.
-    """
+    """Run the command `prefixcap` with words, by default this process's; return its exit status."""
     from prefixcap.cli.app import run
 
     return run(argv)

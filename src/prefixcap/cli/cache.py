@@ -74,9 +74,8 @@ def _of_study(folder: Path, file: Path | None) -> list[Artifact]:
     from prefixcap.study.definition import options
     from prefixcap.study.execution import prune
 
-    if file is None:
-        return prune.of_study(folder)
-    return prune.of_study(folder, options.study(options.read_file(file), default_registry()))
+    study = options.study(options.read_file(file), default_registry()) if file else None
+    return prune.of_study(folder, study)
 
 
 def _lines(place: Path, artifacts: Sequence[Artifact]) -> list[str]:

@@ -16,10 +16,10 @@ def check(
 ) -> None:
     """Check a component against the conformance kit; the exit status is 1 if it breaks a rule."""
     from prefixcap.interfaces.kinds import KINDS
-    from prefixcap.plugin.registry import default_registry
+    from prefixcap.plugin.registry import check_kind, default_registry
 
     registry = default_registry()
-    registry.names(kind)  # raises if there is no such kind
+    check_kind(kind)
     config = registry.parse(KINDS[kind], name)
     with quiet_stdout():
         from prefixcap.testing import run_checks

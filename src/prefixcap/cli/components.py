@@ -46,23 +46,21 @@ def plugins(as_json: AsJson = False) -> None:
 
 def _rows(installed: Sequence[Plugin]) -> list[dict[str, Any]]:
     from prefixcap.cli.app import COMMANDS
-    from prefixcap.plugin.commands import plugin_commands
+    from prefixcap.plugin.commands import PluginCommands, plugin_commands
 
     added = {id(each.plugin): each for each in plugin_commands(installed, COMMANDS)}
-    rows = []
-    for plugin in installed:
-        commands = added.get(id(plugin))
-        problems = [plugin.error] if plugin.error else list(commands.problems if commands else ())
-        rows.append(
-            {
-                "name": plugin.name,
-                "distribution": plugin.distribution,
-                "components": [f"{c.kind} {c.name}" for c in plugin.components],
-                "commands": sorted(commands.commands) if commands else [],
-                "error": "; ".join(problems),
-            }
-        )
-    return rows
+
+    def row(plugin: Plugin) -> dict[str, Any]:
+        own = added.get(id(plugin), PluginCommands(plugin))
+        return {
+            "name": plugin.name,
+            "distribution": plugin.distribution,
+            "components": [f"{c.kind} {c.name}" for c in plugin.components],
+            "commands": sorted(own.commands),
+            "error": plugin.error or "; ".join(own.problems),
+        }
+
+    return [row(plugin) for plugin in installed]
 
 
 def list_components(
@@ -143,19 +141,18 @@ def _settings(component: type[Component]) -> list[dict[str, object]]:
     from prefixcap.plugin.specs import default_of
 
     meanings = _meanings(component)
-    rows = []
-    for field in attrs.fields(component):
+
+    def row(field: attrs.Attribute[Any]) -> dict[str, object]:
         default = default_of(field)
-        rows.append(
-            {
-                "name": field.name,
-                "meaning": meanings.get(field.name, ""),
-                "type": _type(field),
-                "default": None if default is attrs.NOTHING else default,
-                "required": default is attrs.NOTHING,
-            }
-        )
-    return rows
+        return {
+            "name": field.name,
+            "meaning": meanings.get(field.name, ""),
+            "type": _type(field),
+            "default": None if default is attrs.NOTHING else default,
+            "required": default is attrs.NOTHING,
+        }
+
+    return [row(field) for field in attrs.fields(component)]
 
 
 def _meanings(component: type[Component]) -> dict[str, str]:

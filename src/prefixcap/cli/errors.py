@@ -28,19 +28,15 @@ def print_error(message: str) -> None:
 
 def status_of(error: BaseException) -> int | None:
     """Print an error's sentence and return the exit status; return None for a bug."""
-    if isinstance(error, Stopped):
-        print_error(str(error))
-        return INTERRUPTED
-    if isinstance(error, KeyboardInterrupt):
-        print_error("stopped")
+    if isinstance(error, Stopped | KeyboardInterrupt):
+        print_error(str(error) or "stopped")
         return INTERRUPTED
     if isinstance(error, BrokenPipeError):
         return 1
-    sentence = sentence_of(error)
-    if sentence is None:
-        return None
-    print_error(sentence)
-    return BAD_INPUT
+    if sentence := sentence_of(error):
+        print_error(sentence)
+        return BAD_INPUT
+    return None
 
 
 def sentence_of(error: BaseException) -> str | None:

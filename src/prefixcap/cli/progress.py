@@ -28,11 +28,7 @@ class _Stderr(Reporter):
 
 
 class Lines(_Stderr):
-    """Prints a line every few seconds during a piece of work, and one at its end.
-
-    Args:
-        every: The seconds between two lines.
-    """
+    """Prints a line every few seconds during a piece of work, and one at its end."""
 
     def __init__(self, every: float = 5.0) -> None:
         self._every = every

@@ -27,12 +27,21 @@ def train(
     **values: Any,
 ) -> None:
     """Train one captioner, into a folder that `prefixcap caption` reads."""
+    from prefixcap.cli.progress import reporter
     from prefixcap.plugin.registry import default_registry
 
     with quiet_stdout():
         study = options.study(options.provided(values), default_registry())
         _check_single(study)
-        answer = _train(study, out)
+        from prefixcap.study.execution.training import train_one  # slow, so after the checks
+
+        try:
+            answer = train_one(study, out, reporter())
+        except KeyboardInterrupt:
+            raise Stopped(
+                f"stopped; features and the training's state are saved in {out}: run the same "
+                "command to continue"
+            ) from None
     if as_json:
         typer.echo(json.dumps({"run": str(out), **answer}))
     else:
@@ -40,19 +49,6 @@ def train(
             f"{out}: {answer['trained_parameters']:,} parameters trained in "
             f"{answer['training_seconds']:.0f} s"
         )
-
-
-def _train(study: Study, out: Path) -> dict[str, Any]:
-    from prefixcap.cli.progress import reporter
-    from prefixcap.study.execution.training import train_one
-
-    try:
-        return train_one(study, out, reporter())
-    except KeyboardInterrupt:
-        raise Stopped(
-            f"stopped; features and the training's state are saved in {out}: run the same command "
-            "to continue"
-        ) from None
 
 
 def _check_single(study: Study) -> None:

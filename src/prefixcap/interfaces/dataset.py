@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-
 NO_INDEX = -1
 """The index of an image that belongs to no data set."""
 

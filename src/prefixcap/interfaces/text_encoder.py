@@ -11,7 +11,6 @@ from prefixcap.interfaces.encoder import Encoder
 if TYPE_CHECKING:
     from torch import Tensor
 
-
 _BATCH = 256
 _MAX_CACHED = 100_000
 

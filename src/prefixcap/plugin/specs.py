@@ -158,7 +158,7 @@ def new_converter(**options: Any) -> Converter:
     for kind, read in ((bool, _boolean), (int, _integer), (float, _number), (str, _string)):
         converter.register_structure_hook(kind, read)
     converter.register_structure_hook_func(_is_optional, _optional)
-    converter.register_structure_hook_func(_is_tuple, _tuple)
+    converter.register_structure_hook_func(is_tuple, _tuple)
     return converter
 
 
@@ -178,7 +178,8 @@ def _optional(value: object, target: Any) -> object:
     return _converter().structure(value, inner)
 
 
-def _is_tuple(target: Any) -> bool:
+def is_tuple(target: Any) -> bool:
+    """Return whether a type is a tuple of any length."""
     return getattr(target, "__origin__", None) is tuple and target.__args__[-1] is Ellipsis
 
 

@@ -44,22 +44,19 @@ def drawn_images() -> Sequence[ImageItem]:
     import numpy as np
     from PIL import Image, ImageDraw
 
-    def drawing(number: int) -> Callable[[], Image.Image]:
+    def item(number: int) -> ImageItem:
         def draw() -> Image.Image:
             image = Image.new("RGB", (48 + 16 * number, 80 - 8 * number), (40 * number, 90, 160))
             box = (8, 8, 24 + 6 * number, 40)
             ImageDraw.Draw(image).ellipse(box, fill=(250, 60 * number, 20))
             return image.convert("L") if number == 3 else image
 
-        return draw
+        def embedding() -> np.ndarray:
+            return np.cos(np.arange(8, dtype=np.float32) * (number + 1))
 
-    def embedding(number: int) -> Callable[[], np.ndarray]:
-        return lambda: np.cos(np.arange(8, dtype=np.float32) * (number + 1))
+        return ImageItem(id=f"drawn {number}", index=number, open=draw, embedding=embedding)
 
-    return [
-        ImageItem(id=f"drawn {i}", index=i, open=drawing(i), embedding=embedding(i))
-        for i in range(4)
-    ]
+    return [item(number) for number in range(4)]
 
 
 def small_gpt2() -> nn.Module:
@@ -67,18 +64,11 @@ def small_gpt2() -> nn.Module:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    sizes = GPT2Config(
-        vocab_size=11,
-        n_positions=32,
-        n_embd=16,
-        n_layer=1,
-        n_head=2,
-        bos_token_id=0,
-        eos_token_id=10,
-    )
+    sizes: dict[str, Any] = {"vocab_size": 11, "n_positions": 32, "n_embd": 16, "n_layer": 1}
+    config = GPT2Config(**sizes, n_head=2, bos_token_id=0, eos_token_id=10)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        module: nn.Module = GPT2LMHeadModel(sizes)
+        module: nn.Module = GPT2LMHeadModel(config)
     return module.eval()
 
 

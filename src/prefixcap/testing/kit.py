@@ -60,14 +60,13 @@ def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
     """
     import pytest
 
-    return pytest.mark.parametrize(
-        "check",
-        [
-            pytest.param(check, id=f"{case.id}-{check.name}", marks=_marks(check))
-            for case in cases
-            for check in checks(case)
-        ],
-    )
+    tests = []
+    for case in cases:
+        for check in checks(case):
+            reason = case.without.get(check.name)
+            marks = [pytest.mark.skip(reason=reason)] if reason else []
+            tests.append(pytest.param(check, id=f"{case.id}-{check.name}", marks=marks))
+    return pytest.mark.parametrize("check", tests)
 
 
 def run_check(check: Check) -> CheckResult:
@@ -92,13 +91,6 @@ def run_checks(
 
 def _rules(module: ModuleType) -> tuple[Rule, ...]:
     return tuple(value for value in vars(module).values() if isinstance(value, Rule))
-
-
-def _marks(check: Check) -> list[pytest.MarkDecorator]:
-    import pytest
-
-    reason = check.case.without.get(check.name)
-    return [pytest.mark.skip(reason=reason)] if reason else []
 
 
 def _place(error: Exception, config: Component) -> str:

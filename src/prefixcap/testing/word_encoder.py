@@ -19,10 +19,7 @@ class WordsEncoder(Encoder):
     """Encodes a text as the counts of its words, and an image as its given embedding.
 
     Texts are similar if they share words. An image is similar to its captions if its embedding is
-    `encode_text` of a description.
-
-    Attributes:
-        width: D; each word adds one to one of D places.
+    `encode_text` of a description. Each word adds one to one of D places, the `width`.
     """
 
     width: int = 64

@@ -42,15 +42,11 @@ def _missing() -> dict[Any, Any]:
     aten: Any = torch.ops.aten
     mkldnn: Any = torch.ops.mkldnn
 
-    def attention(*shapes: Any, **_: Any) -> int:
-        return int(known.sdpa_flop_count(*shapes[:3]))
-
-    def attention_backward(*shapes: Any, **_: Any) -> int:
-        return int(known.sdpa_backward_flop_count(*shapes[:4]))
-
+    attention = aten._scaled_dot_product_flash_attention_for_cpu
+    backward = aten._scaled_dot_product_flash_attention_for_cpu_backward
     formulas: dict[Any, Any] = {
-        aten._scaled_dot_product_flash_attention_for_cpu: attention,
-        aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward,
+        attention: lambda *shapes, **_: int(known.sdpa_flop_count(*shapes[:3])),
+        backward: lambda *shapes, **_: int(known.sdpa_backward_flop_count(*shapes[:4])),
     }
     if hasattr(mkldnn, "_linear_pointwise"):
         formulas[mkldnn._linear_pointwise] = _linear

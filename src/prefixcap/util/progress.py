@@ -16,12 +16,9 @@ class ProgressTask:
         """Set how much was done before, which counts neither for the rate nor for the time left."""
 
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
-        """Set how much is done.
+        """Set how much is done so far, and of how much if that became known only now.
 
-        Args:
-            done: The units done so far.
-            total: The number of all units, if it became known only now.
-            note: Other information, such as the loss.
+        `note` is other information, such as the loss.
         """
 
 

@@ -113,11 +113,11 @@ def converter(
 
     result = specs.new_converter(detailed_validation=False)
     result.register_structure_hook_func(_is_component, component)
-    result.register_structure_hook_func(_is_tuple, many)
+    result.register_structure_hook_func(specs.is_tuple, many)
     result.register_structure_hook(TrainingConfig, lambda value, _: training_config(value))
     result.register_unstructure_hook_func(_is_component, specs.to_json)
     result.register_unstructure_hook_func(
-        _is_tuple, lambda values: [result.unstructure(value) for value in values]
+        specs.is_tuple, lambda values: [result.unstructure(value) for value in values]
     )
     result.register_unstructure_hook(TrainingConfig, TrainingConfig.to_json)
     return result
@@ -125,10 +125,6 @@ def converter(
 
 def _is_component(target: Any) -> bool:
     return isclass(target) and issubclass(target, Component)
-
-
-def _is_tuple(target: Any) -> bool:
-    return getattr(target, "__origin__", None) is tuple
 
 
 def training_config(value: str | Mapping[str, Any] | TrainingConfig) -> TrainingConfig:

@@ -25,11 +25,9 @@ def dataset(case: Case) -> Dataset:
 
 def by_split(case: Case) -> dict[str, Sequence[Example]]:
     """Return the examples of every split, read once."""
-
-    def read() -> dict[str, Sequence[Example]]:
-        return {split: dataset(case).examples(split) for split in dataset(case).splits}
-
-    return cast(dict[str, Sequence[Example]], case.once("splits", read))
+    splits = dataset(case).splits
+    examples = case.once("splits", lambda: {each: dataset(case).examples(each) for each in splits})
+    return cast(dict[str, Sequence[Example]], examples)
 
 
 def images(case: Case) -> list[ImageItem]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -23,6 +24,8 @@ IMAGES = 5
 LIMIT = 6
 EQUAL_IMAGES = 8
 TOLERANCE = 1e-3
+each = chain.from_iterable
+"""Yields the captions of all images."""
 WIDTH = 3
 """D, of the features and of the encoder that compares captions with them."""
 
@@ -78,12 +81,6 @@ def captions(case: Case, numbers: Sequence[int] = range(IMAGES), **changes: Any)
 def default_captions(case: Case) -> Captions:
     """Decode the default images with the default settings, once for all rules."""
     return cast(Captions, case.once("captions", lambda: captions(case)))
-
-
-def each(images: Captions) -> Iterator[Hypothesis]:
-    """Yield the captions of all images."""
-    for hypotheses in images:
-        yield from hypotheses
 
 
 def require_same(actual: Captions, expected: Captions, when: str) -> None:

@@ -208,12 +208,7 @@ def token_trees(lm: LanguageModel) -> None:
 @lm_rule("kept-rows")
 def kept_rows(lm: LanguageModel) -> None:
     """Rows can be kept unchanged while others are extended, and be continued later."""
-    plans: list[tuple[list[int], list[int]]] = [
-        ([1, 0], [2, 0]),
-        ([3, 0, 1], [0]),
-        ([], [2, 1]),
-        ([1], [0, 1]),
-    ]
+    plans = (((1, 0), (2, 0)), ((3, 0, 1), (0,)), ((), (2, 1)), ((1,), (0, 1)))
     with torch.inference_mode():
         tracked = opened(lm, prefixes(lm), rows_per_image=4)
         for plan, kept in plans:

@@ -17,18 +17,17 @@ from prefixcap.testing.rules.rule import BrokenRule, require, rule
 TOLERANCE = 1e-5
 
 
-def shapes(case: Case) -> tuple[MapperShape, ...]:
+def shapes(case: Case) -> list[MapperShape]:
     """Return the case's shapes without those that the mapper refuses.
 
     Raises:
         BrokenRule: If it refuses all of them.
     """
-    return cast(tuple[MapperShape, ...], case.once("shapes", lambda: _accepted_shapes(case)))
+    return cast(list[MapperShape], case.once("shapes", lambda: _accepted_shapes(case)))
 
 
-def _accepted_shapes(case: Case) -> tuple[MapperShape, ...]:
-    accepted = []
-    refusals = []
+def _accepted_shapes(case: Case) -> list[MapperShape]:
+    accepted, refusals = [], []
     for shape in case.shapes:
         try:
             fresh(case, shape)
@@ -41,7 +40,7 @@ def _accepted_shapes(case: Case) -> tuple[MapperShape, ...]:
             f"({refusals[0] if refusals else 'there are none'}); give it others, as in "
             "Case(config=..., shapes=(MapperShape(...),))"
         )
-    return tuple(accepted)
+    return accepted
 
 
 def fresh(case: Case, shape: MapperShape, seed: int = 0) -> nn.Module:

@@ -18,13 +18,10 @@ class BrokenRule(AssertionError):  # noqa: N818  (the component is at fault)
 
 @attrs.frozen
 class Rule:
-    """A requirement for every component of a kind.
+    """A requirement, in one sentence, for every component of a kind.
 
-    Attributes:
-        name: The rule's name, such as "batch-alone".
-        requirement: The rule in one sentence.
-        holds: Raises `BrokenRule`, or an error of the component, if the component breaks the rule;
-            returns the reason if the rule does not apply to it.
+    `holds` raises `BrokenRule`, or an error of the component, if a case breaks the rule; it returns
+    the reason if the rule does not apply.
     """
 
     name: str
@@ -55,14 +52,7 @@ class Check:
 
 @attrs.frozen
 class CheckResult:
-    """The result of a check.
-
-    Attributes:
-        name: The rule's name.
-        requirement: The rule in one sentence.
-        problem: How the rule is broken; "" if it is not.
-        skipped: Why the rule was skipped; "" if it was.
-    """
+    """How a rule is broken (`problem`), or why it was skipped; both "" if it holds."""
 
     name: str
     requirement: str
