@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from prefixcap.errors import PrefixcapError
@@ -28,15 +29,12 @@ class TextEncoder:
         self.name = name
         self.device = device
         self._build = build
-        self._encoder: Encoder | None = None
         self._cached: dict[str, Tensor] = {}
 
-    @property
+    @cached_property
     def encoder(self) -> Encoder:
         """The encoder, built on first use."""
-        if self._encoder is None:
-            self._encoder = self._build()
-        return self._encoder
+        return self._build()
 
     def encode(self, texts: Sequence[str], *, remember: bool = False) -> Tensor:
         """Encode T texts into vectors (T,D) of length 1, on the CPU.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+T = TypeVar("T")
 SHAPES = tuple(
     MapperShape(
         feature_width=width, feature_tokens=count, prefix_length=length, embedding_width=embedding
@@ -120,18 +121,18 @@ class Case:
         build = self.config.build  # type: ignore[attr-defined]  # each kind has its own
         return build(*ARGUMENTS.get(self.config.kind, ()))
 
-    def once(self, key: str, compute: Callable[[], Any]) -> Any:
+    def once(self, key: str, compute: Callable[[], T]) -> T:
         """Compute a value once, and cache it for the case's other checks."""
         if key not in self._cache:
             self._cache[key] = compute()
-        return self._cache[key]
+        return cast(T, self._cache[key])
 
     def language_model(self) -> LanguageModel:
         """Return the language model for a decoder, built once."""
         config = self.config
         on_gpt2 = isinstance(config, DecoderConfig) and config.needs_transformers
         build = self.lm or (gpt2_lm if on_gpt2 else TableLM)
-        return cast(LanguageModel, self.once("lm", build))
+        return self.once("lm", build)
 
     def built(self) -> Any:
         """Return the component, built once."""

@@ -25,9 +25,8 @@ def dataset(case: Case) -> Dataset:
 
 def by_split(case: Case) -> dict[str, Sequence[Example]]:
     """Return the examples of every split, read once."""
-    splits = dataset(case).splits
-    examples = case.once("splits", lambda: {each: dataset(case).examples(each) for each in splits})
-    return cast(dict[str, Sequence[Example]], examples)
+    data = dataset(case)
+    return case.once("splits", lambda: {split: data.examples(split) for split in data.splits})
 
 
 def images(case: Case) -> list[ImageItem]:

@@ -80,7 +80,7 @@ def captions(case: Case, numbers: Sequence[int] = range(IMAGES), **changes: Any)
 
 def default_captions(case: Case) -> Captions:
     """Decode the default images with the default settings, once for all rules."""
-    return cast(Captions, case.once("captions", lambda: captions(case)))
+    return case.once("captions", lambda: captions(case))
 
 
 def require_same(actual: Captions, expected: Captions, when: str) -> None:

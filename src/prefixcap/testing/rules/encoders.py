@@ -28,7 +28,7 @@ def encoder(case: Case) -> Encoder:
 
 def images(case: Case) -> Sequence[ImageItem]:
     """Return the case's images, created once."""
-    return cast(Sequence[ImageItem], case.once("images", case.images))
+    return case.once("images", case.images)
 
 
 def encoded(case: Case, items: Sequence[ImageItem] | None = None) -> Tensor:

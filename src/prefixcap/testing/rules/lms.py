@@ -15,12 +15,17 @@ from prefixcap.interfaces.session import SessionOptions
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules.helpers import digest as digest
 from prefixcap.testing.rules.helpers import max_difference
-from prefixcap.testing.rules.rule import BrokenRule, require, rule
+from prefixcap.testing.rules.rule import BrokenRule, Rule, require, rule
 
 TOLERANCE = 2e-3
 STEPS = 5
 lm_rule = partial(rule, of=Case.built)
 """Turn a function of the case's language model into a rule."""
+
+
+def session_rule(name: str) -> Callable[[Callable[[LanguageModel], None]], Rule]:
+    """Turn a function of the case's language model, run in inference mode, into a rule."""
+    return lambda holds: lm_rule(name)(torch.inference_mode()(holds))
 
 
 def prefixes(lm: LanguageModel, images: int = 3, length: int = 4) -> Tensor:
@@ -174,134 +179,125 @@ def gradient(lm: LanguageModel) -> None:
     require(bool(grad.isfinite().all() and grad.abs().sum() > 0), "the gradient is 0 or not finite")
 
 
-@lm_rule("steps")
+@session_rule("steps")
 def steps(lm: LanguageModel) -> None:
     """A session gives the same logits, token by token, as teacher forcing."""
-    with torch.inference_mode():
-        tracked = opened(lm, prefixes(lm))
-        logits = tracked.session.logits
-        require(logits.dtype == torch.float32, f"the logits are {logits.dtype}")
-        for step in range(STEPS):
-            tracked.check(logits, f"at step {step + 1}")
-            logits = tracked.advance(range(3))
+    tracked = opened(lm, prefixes(lm))
+    logits = tracked.session.logits
+    require(logits.dtype == torch.float32, f"the logits are {logits.dtype}")
+    for step in range(STEPS):
+        tracked.check(logits, f"at step {step + 1}")
+        logits = tracked.advance(range(3))
 
 
-@lm_rule("rows")
+@session_rule("rows")
 def rows(lm: LanguageModel) -> None:
     """Rows can be repeated, dropped and reordered; each keeps its own past."""
-    with torch.inference_mode():
-        tracked = opened(lm, prefixes(lm), rows_per_image=4)
-        for plan in ([0, 0, 1, 2, 2, 2], [5, 0, 3, 3], [1, 1, 0, 2], [3, 1], [1, 0, 0, 1], [2]):
-            tracked.check(tracked.advance(plan), f"after rows {plan}")
+    tracked = opened(lm, prefixes(lm), rows_per_image=4)
+    for plan in ([0, 0, 1, 2, 2, 2], [5, 0, 3, 3], [1, 1, 0, 2], [3, 1], [1, 0, 0, 1], [2]):
+        tracked.check(tracked.advance(plan), f"after rows {plan}")
 
 
-@lm_rule("token-trees")
+@session_rule("token-trees")
 def token_trees(lm: LanguageModel) -> None:
     """Trees of several tokens can be added in one call; every new row gets its own logits."""
-    with torch.inference_mode():
-        tracked = opened(lm, prefixes(lm), rows_per_image=4)
-        # two texts that differ after a token, one of three tokens and one of one; then more
-        for plan in ([0, 3, 3, 1, 6, 7, 2], [1, 7, 8, 4, 0]):
-            tracked.check(tracked.extend(plan), f"after the trees {plan}")
+    tracked = opened(lm, prefixes(lm), rows_per_image=4)
+    # two texts that differ after a token, one of three tokens and one of one; then more
+    for plan in ([0, 3, 3, 1, 6, 7, 2], [1, 7, 8, 4, 0]):
+        tracked.check(tracked.extend(plan), f"after the trees {plan}")
 
 
-@lm_rule("kept-rows")
+@session_rule("kept-rows")
 def kept_rows(lm: LanguageModel) -> None:
     """Rows can be kept unchanged while others are extended, and be continued later."""
     plans = (((1, 0), (2, 0)), ((3, 0, 1), (0,)), ((), (2, 1)), ((1,), (0, 1)))
-    with torch.inference_mode():
-        tracked = opened(lm, prefixes(lm), rows_per_image=4)
-        for plan, kept in plans:
-            tracked.check(tracked.extend(plan, kept), f"with rows {kept} kept")
+    tracked = opened(lm, prefixes(lm), rows_per_image=4)
+    for plan, kept in plans:
+        tracked.check(tracked.extend(plan, kept), f"with rows {kept} kept")
 
 
-@lm_rule("admission")
+@session_rule("admission")
 def admission(lm: LanguageModel) -> None:
     """Images are admitted once each, in order, while their rows fit; all rows keep their logits."""
     prefix = prefixes(lm, 5)
     admitted: list[int] = []
-    with torch.inference_mode():
-        tracked = TrackedSession(lm, prefix, rows_per_image=2, max_rows=4, max_new_tokens=STEPS)
-        session = tracked.session
-        require(session.images == [] and session.waiting == 5, "rows are live at the start")
-        for step in range(3 * len(prefix)):
-            new = tracked.admit()
-            admitted += new
-            live = session.images
-            require(live[len(live) - len(new) :] == new, f"{new} are not the last of {live}")
-            require(2 * len(set(live)) <= 4, f"{live} are too many images for four rows")
-            if not live:
-                break
-            tracked.check(session.logits, f"after {new} were admitted")
-            # drop the oldest row, but not the first time, so that rows of different ages are live
-            logits = tracked.advance(range(1 if step else 0, len(live)))
-            if tracked.rows:
-                tracked.check(logits, f"beside {new}, extended")
+    tracked = TrackedSession(lm, prefix, rows_per_image=2, max_rows=4, max_new_tokens=STEPS)
+    session = tracked.session
+    require(session.images == [] and session.waiting == 5, "rows are live at the start")
+    for step in range(3 * len(prefix)):
+        new = tracked.admit()
+        admitted += new
+        live = session.images
+        require(live[len(live) - len(new) :] == new, f"{new} are not the last of {live}")
+        require(2 * len(set(live)) <= 4, f"{live} are too many images for four rows")
+        if not live:
+            break
+        tracked.check(session.logits, f"after {new} were admitted")
+        # drop the oldest row, but not the first time, so that rows of different ages are live
+        logits = tracked.advance(range(1 if step else 0, len(live)))
+        if tracked.rows:
+            tracked.check(logits, f"beside {new}, extended")
     require(admitted == list(range(5)) and session.waiting == 0, f"the images came as {admitted}")
 
 
-@lm_rule("no-rows")
+@session_rule("no-rows")
 def no_rows(lm: LanguageModel) -> None:
     """All rows can be dropped at once."""
-    with torch.inference_mode():
-        tracked = opened(lm, prefixes(lm))
-        logits = tracked.advance([])
+    tracked = opened(lm, prefixes(lm))
+    logits = tracked.advance([])
     require(logits.shape == (0, lm.vocab_size), f"no rows have logits {tuple(logits.shape)}")
     images = tracked.session.images
     require(images == [], f"after all rows were dropped, {images} are live")
 
 
-@lm_rule("two-sessions")
+@session_rule("two-sessions")
 def two_sessions(lm: LanguageModel) -> None:
     """Two sessions on one model do not affect each other."""
     prefix = prefixes(lm)
-    with torch.inference_mode():
-        pair = [opened(lm, each) for each in (prefix, prefix.flip(0))]
-        for step in range(1, STEPS):
-            for tracked in pair:
-                tracked.check(tracked.advance(range(3)), f"with two sessions, at step {step}")
+    pair = [opened(lm, each) for each in (prefix, prefix.flip(0))]
+    for step in range(1, STEPS):
+        for tracked in pair:
+            tracked.check(tracked.advance(range(3)), f"with two sessions, at step {step}")
 
 
-@lm_rule("hidden-states")
+@session_rule("hidden-states")
 def hidden_states(lm: LanguageModel) -> None:
     """A session gives each row's hidden states (R,E) by layer, only if it was opened for them."""
     prefix = prefixes(lm)
-    with torch.inference_mode():
-        tracked = opened(lm, prefix, rows_per_image=2, hidden_states=True)
-        for plan in ([0, 2], [1, 0, 1]):
-            tracked.advance(plan)
-            layers = tracked.session.hidden()
-            require(len(layers) > 1, f"{len(layers)} layers have hidden states")
-            for layer in layers:
-                shape = tuple(layer.shape)
-                require(shape[:-1] == (len(plan),), f"{len(plan)} rows have hidden states {shape}")
-            for row, (image, text) in enumerate(tracked.rows):
-                alone = _hidden_alone(lm, prefix[image : image + 1], text)
-                require(len(alone) == len(layers), f"{len(layers)} layers, but {len(alone)} alone")
-                for number, (actual, expected) in enumerate(zip(layers, alone, strict=True)):
-                    when = f"for row {row} after rows {plan}, in layer {number}"
-                    require_close(actual[row : row + 1], expected, when, "the hidden states")
-        _require_refused(opened(lm, prefix).session.hidden)
+    tracked = opened(lm, prefix, rows_per_image=2, hidden_states=True)
+    for plan in ([0, 2], [1, 0, 1]):
+        tracked.advance(plan)
+        layers = tracked.session.hidden()
+        require(len(layers) > 1, f"{len(layers)} layers have hidden states")
+        for layer in layers:
+            shape = tuple(layer.shape)
+            require(shape[:-1] == (len(plan),), f"{len(plan)} rows have hidden states {shape}")
+        for row, (image, text) in enumerate(tracked.rows):
+            alone = _hidden_alone(lm, prefix[image : image + 1], text)
+            require(len(alone) == len(layers), f"{len(layers)} layers, but {len(alone)} alone")
+            for number, (actual, expected) in enumerate(zip(layers, alone, strict=True)):
+                when = f"for row {row} after rows {plan}, in layer {number}"
+                require_close(actual[row : row + 1], expected, when, "the hidden states")
+    _require_refused(opened(lm, prefix).session.hidden)
 
 
-@lm_rule("prefix-hidden-states")
+@session_rule("prefix-hidden-states")
 def prefix_hidden_states(lm: LanguageModel) -> None:
     """The prefixes admitted last have hidden states (b,P,E); the last position's are the row's."""
     prefix = prefixes(lm, 4)
-    with torch.inference_mode():
-        together = opened(lm, prefix, hidden_states=True).session.prefix_hidden()
-        expected = (*prefix.shape[:2], together.shape[-1])
-        require(together.shape == expected, f"they are {tuple(together.shape)}, not {expected}")
-        tracked = TrackedSession(lm, prefix, max_rows=2, hidden_states=True)
-        for _ in range(len(prefix)):
-            if not (new := tracked.admit()):
-                break
-            states = tracked.session.prefix_hidden()
-            require_close(states, together[new], f"for images {new}", "the hidden states")
-            last = tracked.session.hidden()[-1][-len(new) :]
-            require_close(states[:, -1], last, "at the last position", "the hidden states")
-            tracked.advance([])
-        _require_refused(opened(lm, prefix).session.prefix_hidden)
+    together = opened(lm, prefix, hidden_states=True).session.prefix_hidden()
+    expected = (*prefix.shape[:2], together.shape[-1])
+    require(together.shape == expected, f"they are {tuple(together.shape)}, not {expected}")
+    tracked = TrackedSession(lm, prefix, max_rows=2, hidden_states=True)
+    for _ in range(len(prefix)):
+        if not (new := tracked.admit()):
+            break
+        states = tracked.session.prefix_hidden()
+        require_close(states, together[new], f"for images {new}", "the hidden states")
+        last = tracked.session.hidden()[-1][-len(new) :]
+        require_close(states[:, -1], last, "at the last position", "the hidden states")
+        tracked.advance([])
+    _require_refused(opened(lm, prefix).session.prefix_hidden)
 
 
 @rule("tokenizer")

@@ -23,7 +23,7 @@ def shapes(case: Case) -> list[MapperShape]:
     Raises:
         BrokenRule: If it refuses all of them.
     """
-    return cast(list[MapperShape], case.once("shapes", lambda: _accepted_shapes(case)))
+    return case.once("shapes", lambda: _accepted_shapes(case))
 
 
 def _accepted_shapes(case: Case) -> list[MapperShape]:

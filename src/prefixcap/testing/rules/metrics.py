@@ -61,7 +61,7 @@ WITHOUT: Mapping[str, Mapping[str, Any]] = {
 def scored(case: Case, records: Sequence[Record]) -> Scores:
     """Score records with the case's metric, once for all rules."""
     metric = cast(Metric, case.built())
-    return cast(Scores, case.once("scores of " + repr(records), lambda: metric.score(records)))
+    return case.once("scores of " + repr(records), lambda: metric.score(records))
 
 
 def on_wrong_images() -> list[Record]:
