@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.util import files
-from prefixcap.util.versions import version_of
+from prefixcap.util.runtime import version_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -83,12 +83,10 @@ def _lines(place: Path, artifacts: Sequence[Artifact]) -> list[str]:
 
 
 def _summary(place: Path, artifacts: Sequence[Artifact]) -> list[str]:
-    sizes: dict[str, int] = dict.fromkeys(("used", "unused", "leftover"), 0)
-    for artifact in artifacts:
-        sizes[artifact.state] += artifact.size
-    states = {artifact.state for artifact in artifacts}
-    parts = [f"{size(count)} {state}" for state, count in sizes.items() if state in states]
-    hint = [] if states == {"used"} else ["delete what is not used with --prune"]
+    states = ("used", "unused", "leftover")
+    by_state = {state: [a for a in artifacts if a.state == state] for state in states}
+    parts = [f"{size(_sum(each))} {state}" for state, each in by_state.items() if each]
+    hint = [] if by_state["used"] == artifacts else ["delete what is not used with --prune"]
     return [f"{place}: {', '.join(parts)}", *hint]
 
 

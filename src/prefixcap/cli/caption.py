@@ -11,6 +11,7 @@ import typer
 from prefixcap.captioning.encode_images import ENCODE_BATCH, read_ids
 from prefixcap.cli import options
 from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.progress import reporter
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig
 from prefixcap.plugin.registry import default_registry
@@ -89,7 +90,6 @@ def caption(
 
 def _load(run: Path, device: str, dtype: str | None) -> Captioner:
     from prefixcap.captioning.captioner import Captioner
-    from prefixcap.cli.progress import reporter
     from prefixcap.study.execution.checks import slow_dtype
 
     captioner = Captioner.load(run, device, dtype)
@@ -100,8 +100,6 @@ def _load(run: Path, device: str, dtype: str | None) -> Captioner:
 
 
 def _caption(captioner: Captioner, features: Tensor, **settings: Any) -> list[list[Hypothesis]]:
-    from prefixcap.cli.progress import reporter
-
     if shift := captioner.check_feature_shift(features):
         reporter().message(f"prefixcap: warning: {shift}")
     captions: list[list[Hypothesis]] = [[] for _ in features]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shutil
+import textwrap
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from prefixcap.plugin.registry import Registry
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
-INDENT = " " * 6
 
 
 def plugins(as_json: AsJson = False) -> None:
@@ -116,15 +117,8 @@ def show(
         shown = "required" if setting["required"] else default
         typer.echo(f"  {setting['name']}: {setting['type']}, {shown}")
         if setting["meaning"]:
-            typer.echo(_wrapped(str(setting["meaning"])))
-
-
-def _wrapped(text: str) -> str:
-    import shutil
-    import textwrap
-
-    width = max(40, shutil.get_terminal_size((100, 24)).columns)
-    return textwrap.fill(text, width=width, initial_indent=INDENT, subsequent_indent=INDENT)
+            width = max(40, shutil.get_terminal_size((100, 24)).columns)
+            typer.echo(textwrap.indent(textwrap.fill(str(setting["meaning"]), width - 6), " " * 6))
 
 
 def _summary(registry: Registry, kind: str, name: str) -> str:

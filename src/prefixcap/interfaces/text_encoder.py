@@ -17,12 +17,10 @@ _MAX_CACHED = 100_000
 
 
 class TextEncoder:
-    """The text tower of an encoder: compares image features with captions.
+    """The text tower of an encoder, built on first use: compares image features with captions.
 
-    Args:
-        name: The encoder's name, for messages and the names of scores.
-        build: Returns the encoder; called when it is first needed.
-        device: The encoder's device, and that of any other encoder used together with it.
+    Its `name` is for messages and the names of scores, and its `device` is also that of any other
+    encoder used together with it.
     """
 
     def __init__(self, name: str, build: Callable[[], Encoder], device: str = "auto") -> None:

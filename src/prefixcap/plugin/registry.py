@@ -114,11 +114,9 @@ class Registry:
                 f"more than one plugin provides the {kind} {name!r}: {owners}; "
                 "uninstall one of them"
             )
-        raise PrefixcapError(f"no {kind} {name!r}{nearest(name, self.names(kind))}{self._failed()}")
-
-    def _failed(self) -> str:
-        failed = [f"{p.name} ({p.error})" for p in self.plugins if p.error]
-        return f"; plugins that failed to load: {'; '.join(failed)}" if failed else ""
+        failed = "; ".join(f"{p.name} ({p.error})" for p in self.plugins if p.error)
+        hint = f"; plugins that failed to load: {failed}" if failed else ""
+        raise PrefixcapError(f"no {kind} {name!r}{nearest(name, self.names(kind))}{hint}")
 
 
 @cache

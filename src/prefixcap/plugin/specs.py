@@ -86,6 +86,7 @@ def structure(config_class: type[C], settings: Mapping[str, object], place: str)
     """
     # imported here, because listing components and commands does not need it
     from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
+    from cattrs.v import transform_error
 
     fields = [field.name for field in attrs.fields(config_class)]
     for key in settings:
@@ -95,7 +96,9 @@ def structure(config_class: type[C], settings: Mapping[str, object], place: str)
     try:
         return _converter().structure(dict(settings), config_class)
     except (BaseValidationError, ForbiddenExtraKeysError) as error:
-        raise PrefixcapError(f"{place}: {_first_reason(error)}") from error
+        reason = transform_error(error, format_exception=lambda inner, _: str(inner))[0]
+        reason = reason.replace(" @ $.", ", at ").replace(" @ $", "")
+        raise PrefixcapError(f"{place}: {reason}") from error
     except (ValueError, TypeError) as error:
         raise PrefixcapError(f"{place}: {error}") from error
 
@@ -222,10 +225,3 @@ def _string(value: object, _: object) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
     return value
-
-
-def _first_reason(error: Exception) -> str:
-    from cattrs.v import transform_error
-
-    reason = transform_error(error, format_exception=lambda inner, _: str(inner))[0]
-    return reason.replace(" @ $.", ", at ").replace(" @ $", "")

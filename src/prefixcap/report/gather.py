@@ -28,7 +28,7 @@ from prefixcap.study.analysis.analysis import (
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
-from prefixcap.util import versions
+from prefixcap.util import runtime
 from prefixcap.util.progress import Reporter, Silent
 
 DIVERSITY = ("Distinct_2", "Distinct_1", "Vocabulary", "Distinct_captions")
@@ -174,7 +174,7 @@ def _dataset(data: Mapping[str, Any]) -> str:
 
 def _versions(study: SavedStudy) -> dict[str, str]:
     """Return the versions that the study ran with, and this one of prefixcap if it differs."""
-    here = versions.versions()
+    here = runtime.versions()
     saved = {name: str(version) for name, version in study.config.get("versions", {}).items()}
     current = here["prefixcap"]
     ran = saved.get("prefixcap", current)

@@ -1,4 +1,4 @@
-"""The devices, dtypes and cache folder of this machine, and its memory allocator."""
+"""This machine and process: devices, dtypes, cache folder, memory allocator, versions."""
 
 from __future__ import annotations
 
@@ -99,3 +99,19 @@ def cache_dir() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "prefixcap"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the distributions that results may depend on."""
+    return {name: version_of(name) for name in ("prefixcap", "torch", "transformers")}
+
+
+def version_of(distribution: str) -> str:
+    """Return the version of an installed distribution, or "unknown"."""
+    # imported here, because most commands do not need it
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

@@ -22,7 +22,7 @@ from prefixcap.study.execution import checks, data, encoding, grid, training
 from prefixcap.study.execution.cells import CellRunner
 from prefixcap.study.execution.grid import ModelGroup
 from prefixcap.study.execution.scoring import Scorer
-from prefixcap.util import versions
+from prefixcap.util import runtime
 from prefixcap.util.files import write_json
 from prefixcap.util.progress import Reporter, Silent
 
@@ -94,7 +94,7 @@ class Runner:
         info = {
             "study": study_digest,
             "data_digest": specs.digest(dataset.digest(), study.limit),
-            "versions": versions.versions() | {f"{c.kind} {c.name}": c.version for c in configs},
+            "versions": runtime.versions() | {f"{c.kind} {c.name}": c.version for c in configs},
             "ran_on": self._job.device,
         }
         write_json(self._job.files.config, {**study.to_json(), **info})

@@ -144,11 +144,9 @@ def device(case: Case) -> None:
     for shape in shapes(case):
         mapper = fresh(case, shape).eval().to("meta")
         for name, tensor in _plain_tensors(mapper):
-            require(
-                tensor.device.type == "meta",
-                f"{shape}: {name!r} stays on the {tensor.device.type} when the mapper moves: make "
-                "it a parameter or a buffer",
-            )
+            place = tensor.device.type
+            problem = f"{shape}: {name!r} stays on the {place} when the mapper moves"
+            require(place == "meta", f"{problem}: make it a parameter or a buffer")
         try:
             mapper(features(shape).to("meta"))
         except (RuntimeError, NotImplementedError) as error:
