@@ -30,10 +30,10 @@ def written_out(model: object, prefix: Tensor) -> Tensor:
 )
 def test_captions_equal_those_of_manually_extended_prefixes(name: str, decoder: str) -> None:
     model, prefix = made(name), prefixes(3)
-    plain, led = from_transformers(model), from_transformers(model, prepend=BEFORE)
+    plain, prepended = from_transformers(model), from_transformers(model, prepend=BEFORE)
     options = {"max_new_tokens": 6, "stop_ids": (0,), "seed": 3}
     expected = decode(plain, written_out(model, prefix), decoder, **options)
-    for ours, theirs in zip(decode(led, prefix, decoder, **options), expected, strict=True):
+    for ours, theirs in zip(decode(prepended, prefix, decoder, **options), expected, strict=True):
         assert [h.ids for h in ours] == [h.ids for h in theirs]
         assert [h.logprob for h in ours] == pytest.approx([h.logprob for h in theirs], abs=1e-4)
     without = decode(plain, prefix, decoder, **options)
@@ -43,15 +43,15 @@ def test_captions_equal_those_of_manually_extended_prefixes(name: str, decoder: 
 @pytest.mark.parametrize(("name", "kind"), [("llama", TreeSession), ("bloom", CacheSession)])
 def test_logits_and_states_exclude_prepended_positions(name: str, kind: type) -> None:
     model, prefix = made(name), prefixes(3)
-    plain, led = from_transformers(model), from_transformers(model, prepend=BEFORE)
+    plain, prepended = from_transformers(model), from_transformers(model, prepend=BEFORE)
     ids = torch.randint(VOCABULARY, (3, 4), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(ids, dtype=torch.bool)
     with torch.no_grad():
         torch.testing.assert_close(
-            led.teacher_forced(prefix, ids, mask),
+            prepended.teacher_forced(prefix, ids, mask),
             plain.teacher_forced(written_out(model, prefix), ids, mask),
         )
-    session = led.start(prefix, SessionOptions(hidden_states=True))
+    session = prepended.start(prefix, SessionOptions(hidden_states=True))
     assert isinstance(session, kind)
     session.admit()
     whole = plain.start(written_out(model, prefix), SessionOptions(hidden_states=True))
@@ -59,13 +59,16 @@ def test_logits_and_states_exclude_prepended_positions(name: str, kind: type) ->
     states = session.prefix_hidden()
     assert states.shape[1] == PREFIX
     torch.testing.assert_close(states, whole.prefix_hidden()[:, len(BEFORE) :])
-    assert led.digest() != plain.digest()
+    assert prepended.digest() != plain.digest()
 
 
 def test_prepended_tokens_use_up_positions() -> None:
-    plain, led = from_transformers(made("gpt2")), from_transformers(made("gpt2"), prepend=BEFORE)
+    plain, prepended = (
+        from_transformers(made("gpt2")),
+        from_transformers(made("gpt2"), prepend=BEFORE),
+    )
     assert plain.max_positions == 64
-    assert led.max_positions == 62
+    assert prepended.max_positions == 62
     assert torch.equal(plain.prepend_tokens(prefixes(1)), prefixes(1))
 
 

@@ -84,5 +84,5 @@ def test_a_size_out_of_range_is_an_error() -> None:
 
 
 def test_the_recommended_components_are_those_of_the_drawn_world() -> None:
-    companions = {"encoder": "scenes-clip", "lm": "scenes-gpt2", "training": "epochs=3"}
-    assert Scenes.recommended == companions
+    recommended = {"encoder": "scenes-clip", "lm": "scenes-gpt2", "training": "epochs=3"}
+    assert Scenes.recommended == recommended
