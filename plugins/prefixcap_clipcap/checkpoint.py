@@ -28,30 +28,20 @@ _MASKS = re.compile(r"\.attn\.(masked_)?bias$")
 
 @attrs.frozen(kw_only=True)
 class ClipCapCheckpoint:
-    """A checkpoint of ClipCap, with the sizes that its shapes show.
-
-    Attributes:
-        path: File it was read from.
-        mapping_type: Type of the mapper.
-        prefix_length: P.
-        feature_width: D.
-        embedding_width: E.
-        hidden: Width of the mapper's hidden layer (of each layer's MLP, in the transformer).
-        clip_length: Number of feature tokens of the transformer mapper; None for the MLP.
-        num_layers: Number of layers of the transformer mapper; None for the MLP.
-        mapper: Its weights, by ClipCap's names without "clip_project.".
-        lm: Language model's weights, by transformers' names; empty if there are none.
-    """
+    """A checkpoint of ClipCap, with the sizes that its shapes show."""
 
     path: Path
     mapping_type: MappingType
-    prefix_length: int
-    feature_width: int
-    embedding_width: int
-    hidden: int
+    prefix_length: int  # P
+    feature_width: int  # D
+    embedding_width: int  # E
+    hidden: int  # width of the mapper's hidden layer (of each layer's MLP, in the transformer)
+    # number of feature tokens of the transformer mapper; None for the MLP
     clip_length: int | None = None
-    num_layers: int | None = None
+    num_layers: int | None = None  # number of layers of the transformer mapper; None for the MLP
+    # its weights, by ClipCap's names without "clip_project."
     mapper: Mapping[str, Tensor] = attrs.field(repr=False, eq=False)
+    # language model's weights, by transformers' names; empty if there are none
     lm: Mapping[str, Tensor] = attrs.field(repr=False, eq=False)
 
 

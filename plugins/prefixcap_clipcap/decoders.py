@@ -70,22 +70,14 @@ class ClipCapBeams(LiveImages):
 
     Ended beams have no row of the session: their continuation is known, which is token 0 with
     log-probability 0.
-
-    Attributes:
-        scores: (M,K), sums of log-probabilities; -inf for an empty beam.
-        lengths: (M,K), numbers of tokens up to the stop token.
-        stopped: (M,K), True for ended and empty beams.
-        tokens: (M,K,T), of which the first `steps` are set.
-        steps: (M), number of steps so far.
-        rows: (M,K), session row of each beam; arbitrary if it has none.
     """
 
-    scores: Tensor
-    lengths: Tensor
-    stopped: Tensor
-    tokens: Tensor
-    steps: Tensor
-    rows: Tensor
+    scores: Tensor  # (M,K), sums of log-probabilities; -inf for an empty beam
+    lengths: Tensor  # (M,K), numbers of tokens up to the stop token
+    stopped: Tensor  # (M,K), True for ended and empty beams
+    tokens: Tensor  # (M,K,T), of which the first `steps` are set
+    steps: Tensor  # (M), number of steps so far
+    rows: Tensor  # (M,K), session row of each beam; arbitrary if it has none
 
     @classmethod
     def start(

@@ -26,26 +26,6 @@ def prefixcap_components() -> Iterable[type[Component]]:
     from prefixcap_decoders.stochastic_beam.config import StochasticBeam
 
     return [
-        Beam,
-        DiverseBeam,
-        Constrained,
-        ContrastiveDecoding,
-        DoLa,
-        Guidance,
-        Contrastive,
-        Greedy,
-        HFGenerate,
-        MBR,
-        BestOf,
-        sampling.Epsilon,
-        sampling.Eta,
-        sampling.MinP,
-        sampling.Mirostat,
-        sampling.Sample,
-        sampling.TopH,
-        sampling.TopK,
-        sampling.TopP,
-        sampling.Typical,
-        Speculative,
-        StochasticBeam,
-    ]
+        Beam, DiverseBeam, Constrained, ContrastiveDecoding, DoLa, Guidance, Contrastive, Greedy,
+        HFGenerate, MBR, BestOf, *sampling.DECODERS, Speculative, StochasticBeam,
+    ]  # fmt: skip

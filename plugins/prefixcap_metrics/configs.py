@@ -17,18 +17,25 @@ from prefixcap.plugin.registry import default_registry
 
 
 @attrs.frozen(kw_only=True)
-class Bleu(MetricConfig):
-    """Corpus BLEU-1 to BLEU-4 (Papineni et al. 2002), as in pycocoevalcap."""
-
-    name: ClassVar[str] = "bleu"
+class _Overlap(MetricConfig):
+    _metric: ClassVar[str]  # name of the class in `overlap`
 
     @override
     def build(self) -> Metric:
+        from prefixcap_metrics import overlap
         from prefixcap_metrics.java import check
-        from prefixcap_metrics.overlap import BleuMetric
 
         check()
-        return BleuMetric()
+        metric: Metric = getattr(overlap, self._metric)()
+        return metric
+
+
+@attrs.frozen(kw_only=True)
+class Bleu(_Overlap):
+    """Corpus BLEU-1 to BLEU-4 (Papineni et al. 2002), as in pycocoevalcap."""
+
+    name: ClassVar[str] = "bleu"
+    _metric: ClassVar[str] = "BleuMetric"
 
 
 @attrs.frozen(kw_only=True)
@@ -48,37 +55,23 @@ class Meteor(MetricConfig):
 
 
 @attrs.frozen(kw_only=True)
-class Rouge(MetricConfig):
+class Rouge(_Overlap):
     """ROUGE-L with beta 1.2 (Lin 2004), as in pycocoevalcap."""
 
     name: ClassVar[str] = "rouge"
-
-    @override
-    def build(self) -> Metric:
-        from prefixcap_metrics.java import check
-        from prefixcap_metrics.overlap import RougeMetric
-
-        check()
-        return RougeMetric()
+    _metric: ClassVar[str] = "RougeMetric"
 
 
 @attrs.frozen(kw_only=True)
-class Cider(MetricConfig):
+class Cider(_Overlap):
     """CIDEr-D (Vedantam et al. 2015, arXiv:1411.5726), as in pycocoevalcap.
 
     Document frequencies come from the given references, so a single image always scores 0.
     """
 
     name: ClassVar[str] = "cider"
+    _metric: ClassVar[str] = "CiderMetric"
     min_samples: ClassVar[Mapping[str, int]] = {"images": 2, "references": 2}
-
-    @override
-    def build(self) -> Metric:
-        from prefixcap_metrics.java import check
-        from prefixcap_metrics.overlap import CiderMetric
-
-        check()
-        return CiderMetric()
 
 
 @attrs.frozen(kw_only=True)

@@ -32,7 +32,12 @@ class LengthMetric(Metric):
         )
 
 
-class DistinctMetric(Metric):
+class _NgramMetric(Metric):
+    def __init__(self, max_n: int) -> None:
+        self._max_n = max_n  # length of the longest n-grams
+
+
+class DistinctMetric(_NgramMetric):
     """Differences between the predictions.
 
     `Distinct_n` is the number of distinct n-grams divided by the number of all n-grams of all
@@ -40,13 +45,7 @@ class DistinctMetric(Metric):
     distinct predictions. The shares fall as the corpus grows: compare equal numbers of images.
     Li et al. 2016 divide by the number of words, which is lower by the factor
     1 - (n - 1) / mean length if no caption is shorter than n - 1 words.
-
-    Args:
-        max_n: Length of the longest n-grams.
     """
-
-    def __init__(self, max_n: int) -> None:
-        self._max_n = max_n
 
     @override
     def score(self, records: Sequence[Record]) -> Scores:
@@ -57,19 +56,13 @@ class DistinctMetric(Metric):
         return Scores(values=values)
 
 
-class RepetitionMetric(Metric):
+class RepetitionMetric(_NgramMetric):
     """Repetition within a prediction, as means over images.
 
     `Rep_n` is 1 minus the number of distinct n-grams divided by the number of all n-grams of a
     prediction. `Rep_consecutive` is 1 if a word or a phrase of up to `max_n` words is immediately
     repeated, otherwise 0.
-
-    Args:
-        max_n: Length of the longest n-grams.
     """
-
-    def __init__(self, max_n: int) -> None:
-        self._max_n = max_n
 
     @override
     def score(self, records: Sequence[Record]) -> Scores:

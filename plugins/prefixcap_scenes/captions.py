@@ -15,17 +15,11 @@ _MAX_ROUNDS = 20  # rounds through all plans without a new caption before giving
 
 @attrs.frozen
 class SentencePlan:
-    """A kind of sentence.
+    """A kind of sentence."""
 
-    Attributes:
-        weight: Plans with larger weights tend to be used first.
-        parts: Names of the parts in the order in which they are drawn, on which captions depend.
-        template: The sentence with its parts.
-    """
-
-    weight: float
-    parts: str
-    template: str
+    weight: float  # plans with larger weights tend to be used first
+    parts: str  # names of the parts in the order in which they are drawn, on which captions depend
+    template: str  # the sentence with its parts
 
     def sentence(self, scene: Scene, rng: Random) -> str | None:
         """Return a sentence about a scene, or None if it would be unnatural."""

@@ -14,23 +14,14 @@ _ROOFS = {"box": 1.0, "table": 1.7, "car": 0.95}
 
 @attrs.frozen
 class PlacedObject:
-    """One object in the picture; lengths are fractions of the picture's width.
-
-    Attributes:
-        group: Its group.
-        x: Middle of its base.
-        base: Distance of its base from the top of the picture.
-        height: Its height.
-        flip: Whether it faces left.
-        stands: Whether it stands on the ground and casts a shadow.
-    """
+    """One object in the picture; lengths are fractions of the picture's width."""
 
     group: ObjectGroup
-    x: float
-    base: float
+    x: float  # middle of its base
+    base: float  # distance of its base from the top of the picture
     height: float
-    flip: bool
-    stands: bool
+    flip: bool  # whether it faces left
+    stands: bool  # whether it stands on the ground and casts a shadow
 
     @property
     def top(self) -> float:

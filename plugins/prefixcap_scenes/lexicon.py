@@ -12,39 +12,22 @@ SKIES = ("day", "sunset", "night")
 
 @attrs.frozen
 class ObjectKind:
-    """A kind of object.
-
-    Attributes:
-        noun: The usual noun.
-        plural: Plural of the noun.
-        colours: Possible colours.
-        height: Height at plain size, as a fraction of the picture's height.
-        aspect: Width divided by height.
-        max_count: Maximum number of objects in a group.
-        verbs: What it does, as "singular/plural".
-        place: "ground", "air" or "water".
-        also: Other nouns, each with its plural.
-        support: Whether small objects may be on it.
-        top: Whether it may be on a support.
-        shelter: Whether objects may be under it.
-        screen: Whether objects may be in front of it.
-        clothed: Whether the colour is that of its clothes.
-    """
+    """A kind of object."""
 
     noun: str
     plural: str
     colours: tuple[str, ...]
-    height: float
-    aspect: float
-    max_count: int
-    verbs: tuple[str, ...]
-    place: str = "ground"
-    also: tuple[tuple[str, str], ...] = ()
-    support: bool = False
-    top: bool = False
-    shelter: bool = False
-    screen: bool = False
-    clothed: bool = False
+    height: float  # height at plain size, as a fraction of the picture's height
+    aspect: float  # width divided by height
+    max_count: int  # maximum number of objects in a group
+    verbs: tuple[str, ...]  # what it does, as "singular/plural"
+    place: str = "ground"  # "ground", "air" or "water"
+    also: tuple[tuple[str, str], ...] = ()  # other nouns, each with its plural
+    support: bool = False  # whether small objects may be on it
+    top: bool = False  # whether it may be on a support
+    shelter: bool = False  # whether objects may be under it
+    screen: bool = False  # whether objects may be in front of it
+    clothed: bool = False  # whether the colour is that of its clothes
 
 
 _FURS = ("brown", "black", "white", "grey")
@@ -113,21 +96,13 @@ CLOTHES = {"man": ("shirt", "T-shirt"), "woman": ("dress",), "snowman": ("scarf"
 
 @attrs.frozen
 class Place:
-    """A place that a scene can be in.
+    """A place that a scene can be in."""
 
-    Attributes:
-        weight: Relative frequency.
-        ground: Kinds that may be on its ground or water.
-        air: Kinds that may fly in it.
-        phrases: Where an object in it is, such as "on the grass".
-        names: The place itself, as in "a picture of ...".
-    """
-
-    weight: int
-    ground: tuple[str, ...]
-    air: tuple[str, ...]
-    phrases: tuple[str, ...]
-    names: tuple[str, ...]
+    weight: int  # relative frequency
+    ground: tuple[str, ...]  # kinds that may be on its ground or water
+    air: tuple[str, ...]  # kinds that may fly in it
+    phrases: tuple[str, ...]  # where an object in it is, such as "on the grass"
+    names: tuple[str, ...]  # the place itself, as in "a picture of ..."
 
 
 PLACES: dict[str, Place] = {

@@ -19,18 +19,11 @@ RELATIONS = ("left of", "right of", "above", "on", "under", "in front of")
 
 @attrs.frozen
 class ObjectGroup:
-    """Objects of the same kind, colour and size.
+    """Objects of the same kind, colour and size."""
 
-    Attributes:
-        kind: A key of `lexicon.OBJECTS`.
-        colour: Their colour.
-        size: "small", "plain" or "big".
-        count: Number of objects.
-    """
-
-    kind: str
+    kind: str  # a key of `lexicon.OBJECTS`
     colour: str
-    size: str
+    size: str  # "small", "plain" or "big"
     count: int
 
     @property
@@ -41,23 +34,14 @@ class ObjectGroup:
 
 @attrs.frozen(slots=False)
 class Scene:
-    """Everything that a caption can say about a scene, and a seed for the rest.
+    """Everything that a caption can say about a scene, and a seed for the rest."""
 
-    Attributes:
-        place: A key of `lexicon.PLACES`.
-        sky: "day", "sunset" or "night".
-        main: The main group.
-        other: The second group, if any.
-        relation: Position of the main group relative to the other, such as "left of".
-        seed: Seed of positions, shades and the words of the captions.
-    """
-
-    place: str
-    sky: str
+    place: str  # a key of `lexicon.PLACES`
+    sky: str  # "day", "sunset" or "night"
     main: ObjectGroup
     other: ObjectGroup | None
-    relation: str | None
-    seed: int
+    relation: str | None  # position of the main group relative to the other, such as "left of"
+    seed: int  # seed of positions, shades and the words of the captions
 
     @cached_property
     def content(self) -> str:

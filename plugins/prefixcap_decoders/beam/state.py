@@ -16,31 +16,19 @@ NONE = float("-inf")
 
 @attrs.define(eq=False)
 class BeamState(LiveImages):
-    """Live and ended hypotheses of M images in K slots each; an empty slot has the score -inf.
+    """Live and ended hypotheses of M images in K slots each; an empty slot has the score -inf."""
 
-    Attributes:
-        lengths: (M) int64, number of tokens of each image's live hypotheses.
-        scores: (M,K), scores of live hypotheses, descending.
-        logprobs: (M,K), their log-probabilities by the model itself.
-        rows: (M,K) int64, session row of each live hypothesis, or of its parent until `number`.
-        tokens: (M,K) int64, last token of each.
-        texts: (M,K,T) int64, all tokens, padded to the limit T.
-        final_scores: (M,K), scores of ended hypotheses, descending.
-        final_logprobs: (M,K), their log-probabilities by the model itself.
-        final_texts: (M,K,T) int64, their tokens.
-        final_lengths: (M,K) int64, their numbers of tokens.
-    """
-
-    lengths: Tensor
-    scores: Tensor
-    logprobs: Tensor
+    lengths: Tensor  # (M) int64, number of tokens of each image's live hypotheses
+    scores: Tensor  # (M,K), scores of live hypotheses, descending
+    logprobs: Tensor  # (M,K), their log-probabilities by the model itself
+    # (M,K) int64, session row of each live hypothesis, or of its parent until `number`
     rows: Tensor
-    tokens: Tensor
-    texts: Tensor
-    final_scores: Tensor
-    final_logprobs: Tensor
-    final_texts: Tensor
-    final_lengths: Tensor
+    tokens: Tensor  # (M,K) int64, last token of each
+    texts: Tensor  # (M,K,T) int64, all tokens, padded to the limit T
+    final_scores: Tensor  # (M,K), scores of ended hypotheses, descending
+    final_logprobs: Tensor  # (M,K), their log-probabilities by the model itself
+    final_texts: Tensor  # (M,K,T) int64, their tokens
+    final_lengths: Tensor  # (M,K) int64, their numbers of tokens
 
     @classmethod
     def start(

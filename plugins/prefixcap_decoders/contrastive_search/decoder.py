@@ -74,21 +74,13 @@ class ContrastiveSearch(Decoder):
 
 @attrs.define(eq=False)
 class ContrastiveState(LiveImages):
-    """The captions of the M live images.
+    """The captions of the M live images."""
 
-    Attributes:
-        rows: (M), session row of each image.
-        lengths: (M), number of tokens of each caption.
-        logprobs: (M), log-probability by the model itself.
-        texts: (M,T), tokens.
-        context: (M,K+T,E), unit hidden states of K prefix positions and of the tokens.
-    """
-
-    rows: Tensor
-    lengths: Tensor
-    logprobs: Tensor
-    texts: Tensor
-    context: Tensor
+    rows: Tensor  # (M), session row of each image
+    lengths: Tensor  # (M), number of tokens of each caption
+    logprobs: Tensor  # (M), log-probability by the model itself
+    texts: Tensor  # (M,T), tokens
+    context: Tensor  # (M,K+T,E), unit hidden states of K prefix positions and of the tokens
 
     @classmethod
     def start(

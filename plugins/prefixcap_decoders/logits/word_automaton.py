@@ -29,18 +29,12 @@ class Automaton:
     Character automata are mapped onto the vocabulary (Willard and Louf 2023, "Efficient Guided
     Generation for Large Language Models", arXiv:2307.09702), so that words count however they are
     tokenized. S states; V tokens in C classes, whose members have the same transitions.
-
-    Attributes:
-        classes: (V) int64, class of each token; stop tokens have one of their own.
-        next: (S,C) int64, state after a token; 0, the start, after a stop token or a bad word.
-        needed: (S) int64, minimum number of tokens until a caption may end; `FAR` for never.
-        cost: (S,C) int64, `needed` after a token; `FAR` if the token is not allowed.
     """
 
-    classes: Tensor
-    next: Tensor
-    needed: Tensor
-    cost: Tensor
+    classes: Tensor  # (V) int64, class of each token; stop tokens have one of their own
+    next: Tensor  # (S,C) int64, state after a token; 0, the start, after a stop token or a bad word
+    needed: Tensor  # (S) int64, minimum number of tokens until a caption may end; `FAR` for never
+    cost: Tensor  # (S,C) int64, `needed` after a token; `FAR` if the token is not allowed
 
     def to(self, device: torch.device) -> Automaton:
         """Return the automaton on a device."""

@@ -236,3 +236,6 @@ class Mirostat(Controlled):
         from prefixcap_decoders.sampling.decoder import MirostatSampler
 
         return MirostatSampler(self)
+
+
+DECODERS = (Epsilon, Eta, MinP, Mirostat, Sample, TopH, TopK, TopP, Typical)

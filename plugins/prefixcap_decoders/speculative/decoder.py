@@ -29,21 +29,13 @@ from prefixcap_decoders.speculative.sources import Source, load, open_drafter
 
 @attrs.define
 class SpeculationStats:
-    """Counts over all captions that a decoder has decoded.
+    """Counts over all captions that a decoder has decoded."""
 
-    Attributes:
-        runs: Runs of the language model, excluding prefixes.
-        rounds: Rounds of drafting and verification, summed over captions.
-        drafted: Proposed tokens.
-        accepted: Accepted tokens among these.
-        tokens: Tokens of the captions, including stop tokens.
-    """
-
-    runs: int = 0
-    rounds: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    tokens: int = 0
+    runs: int = 0  # runs of the language model, excluding prefixes
+    rounds: int = 0  # rounds of drafting and verification, summed over captions
+    drafted: int = 0  # proposed tokens
+    accepted: int = 0  # accepted tokens among these
+    tokens: int = 0  # tokens of the captions, including stop tokens
 
 
 class SpeculativeDecoder(Decoder):
@@ -94,21 +86,13 @@ class SpeculativeDecoder(Decoder):
 
 @attrs.define(eq=False)
 class SpeculativeSearch:
-    """The rounds of drafting and verification of one task.
-
-    Attributes:
-        task: Task.
-        target: The language model's session.
-        drafter: Proposes tokens.
-        rule: Verifies them.
-        stats: Counts, which are updated.
-    """
+    """The rounds of drafting and verification of one task."""
 
     task: DecodingTask
-    target: LockstepSession
+    target: LockstepSession  # the language model's session
     drafter: Drafter
     rule: AcceptanceRule
-    stats: SpeculationStats
+    stats: SpeculationStats  # counts, which are updated
 
     def start(self, images: Sequence[int], samples: int) -> list[DraftState]:
         """Choose the first token of each caption of new images, whose rows are the last ones."""

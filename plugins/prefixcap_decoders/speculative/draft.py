@@ -9,28 +9,18 @@ from prefixcap.interfaces.decoder import DecodingTask
 
 @attrs.define(eq=False)
 class DraftState:
-    """An unfinished caption and its draft.
+    """An unfinished caption and its draft."""
 
-    Attributes:
-        image: Number of its image.
-        uniforms: Three random numbers in [0,1) for each position.
-        row: The language model's row, which holds all tokens but the last.
-        tokens: Tokens so far; the last one has not been run.
-        drafted: Proposed next tokens.
-        logprob: Log-probability by the language model.
-        draft_rows: The draft model's rows, after the tokens and after each drafted one; the first
-            may lack the last tokens.
-        draft_length: Number of tokens in the first of these rows.
-    """
-
-    image: int
-    uniforms: list[list[float]]
-    row: int
-    tokens: list[int] = attrs.field(factory=list)
-    drafted: list[int] = attrs.field(factory=list)
-    logprob: float = 0.0
+    image: int  # number of its image
+    uniforms: list[list[float]]  # three random numbers in [0,1) for each position
+    row: int  # the language model's row, which holds all tokens but the last
+    tokens: list[int] = attrs.field(factory=list)  # tokens so far; the last one has not been run
+    drafted: list[int] = attrs.field(factory=list)  # proposed next tokens
+    logprob: float = 0.0  # log-probability by the language model
+    # the draft model's rows, after the tokens and after each drafted one; the first may
+    # lack the last tokens
     draft_rows: list[int] = attrs.field(factory=list)
-    draft_length: int = 0
+    draft_length: int = 0  # number of tokens in the first of these rows
 
     def uniform(self, ahead: int, use: int) -> float:
         """Return a random number of the position `ahead` tokens after the last one."""

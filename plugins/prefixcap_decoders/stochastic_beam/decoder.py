@@ -101,25 +101,15 @@ def top_children(
 
 @attrs.define(eq=False)
 class StochasticState(LiveImages):
-    """Hypotheses of M images in K slots; an empty slot's perturbed log-probability is -inf.
+    """Hypotheses of M images in K slots; an empty slot's perturbed log-probability is -inf."""
 
-    Attributes:
-        phi: (M,K) float64, log-probabilities under the sampled distribution.
-        perturbed: (M,K) float64, with Gumbel noise, descending.
-        logprobs: (M,K) float64, log-probabilities by the model itself.
-        ended: (M,K), whether the caption has ended.
-        lengths: (M,K) int64.
-        texts: (M,K,T) int64.
-        uniforms: (M,T,K,K,2) float64, random numbers of each image.
-    """
-
-    phi: Tensor
-    perturbed: Tensor
-    logprobs: Tensor
-    ended: Tensor
-    lengths: Tensor
-    texts: Tensor
-    uniforms: Tensor
+    phi: Tensor  # (M,K) float64, log-probabilities under the sampled distribution
+    perturbed: Tensor  # (M,K) float64, with Gumbel noise, descending
+    logprobs: Tensor  # (M,K) float64, log-probabilities by the model itself
+    ended: Tensor  # (M,K), whether the caption has ended
+    lengths: Tensor  # (M,K) int64
+    texts: Tensor  # (M,K,T) int64
+    uniforms: Tensor  # (M,T,K,K,2) float64, random numbers of each image
 
     @classmethod
     def start(cls, task: DecodingTask, images: Sequence[int], width: int) -> StochasticState:
