@@ -65,10 +65,7 @@ class Looks:
     """The color, dash and marker of each name, the same in all figures.
 
     The first eight names differ by color; the next ones have the same colors with other dashes.
-
-    Args:
-        names: The names that differ by color.
-        kinds: The names that differ by marker, in figures without lines.
+    Kinds differ by marker, in figures without lines.
     """
 
     def __init__(self, names: Iterable[str], kinds: Iterable[str] = ()) -> None:
