@@ -21,10 +21,8 @@ ORDER = 4
 class Drafter(ABC):
     """Proposes tokens."""
 
-    @property
-    @abstractmethod
-    def sessions(self) -> Sequence[LockstepSession]:
-        """The sessions that must have admitted an image before it starts."""
+    # the sessions that must have admitted an image before it starts
+    sessions: Sequence[LockstepSession] = ()
 
     @abstractmethod
     def start(self, captions: Sequence[DraftState], images: int) -> None:
@@ -59,11 +57,7 @@ class ModelDrafter(Drafter):
         self._session = session
         self._rule = rule
         self._stop_ids = stop_ids
-
-    @property
-    @override
-    def sessions(self) -> Sequence[LockstepSession]:
-        return (self._session,)
+        self.sessions = (session,)
 
     @override
     def start(self, captions: Sequence[DraftState], images: int) -> None:
@@ -140,11 +134,6 @@ class ModelDrafter(Drafter):
 
 class TextDrafter(Drafter):
     """The base of drafters that need no model."""
-
-    @property
-    @override
-    def sessions(self) -> Sequence[LockstepSession]:
-        return ()
 
     @override
     def start(self, captions: Sequence[DraftState], images: int) -> None: ...
