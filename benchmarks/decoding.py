@@ -142,7 +142,7 @@ def limit(early: bool) -> int:
 class Ceiling:
     """The rate of the model's own matrix products with the fastest kernel.
 
-    A machine's speed may change within minutes, so it is measured next to each row, as the mean of
+    A machine's speed may change within minutes. It is measured next to each row, as the mean of
     some hundred products; a single product may be faster.
 
     Args:

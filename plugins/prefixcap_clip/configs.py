@@ -15,7 +15,7 @@ from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 class CLIP(EncoderConfig):
     """OpenAI's CLIP (Radford et al. 2021, arXiv:2103.00020), loaded by clip-anytorch.
 
-    Features are image embeddings (B,D), not normalised.
+    Features are image embeddings (B,D), not normalized.
 
     Attributes:
         model: Name of one of OpenAI's models, such as ViT-B/32, or a checkpoint file in OpenAI's

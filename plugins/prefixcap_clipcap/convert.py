@@ -99,7 +99,7 @@ def import_checkpoint(
     mapper_config = registry.from_json(MapperConfig, _mapper_settings(checkpoint))
     mean = torch.zeros(checkpoint.feature_width)
     norm = FeatureNorm(mean, feature_scale, normalize=normalize_prefix)
-    # features that were scaled without being normalised are not an encoder's own
+    # features that were scaled without being normalized are not an encoder's own
     own = normalize_prefix or feature_scale == 1.0
     encoder = _ENCODERS.get(checkpoint.feature_width) if own else None
     return Captioner(

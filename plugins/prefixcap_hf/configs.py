@@ -21,7 +21,7 @@ class HF(LMConfig):
         gguf_file: The .gguf file of a folder or hub repository. It is converted once, and the
             result is cached.
         tokenizer: Name or folder of the tokenizer; default: that of the model.
-        init: "pretrained", or "random" for randomly initialised weights.
+        init: "pretrained", or "random" for randomly initialized weights.
         seed: Seed of random weights.
         revision: Branch, tag or commit on the hub.
         prepend: Text whose tokens precede every prefix, with special tokens by name, such as

@@ -74,7 +74,7 @@ def _convert(file: Path, folder: Path) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         model = loader.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
-        # transformers refuses to save a model marked as quantised, although the weights are float
+        # transformers refuses to save a model marked as quantized, although the weights are float
         settings = copy.deepcopy(model.config)
         if hasattr(settings, "quantization_config"):
             del settings.quantization_config

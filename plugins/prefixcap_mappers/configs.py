@@ -65,7 +65,7 @@ class Transformer(MapperConfig):
     """ClipCap's transformer (Mokady et al. 2021, arXiv:2111.09734).
 
     A feature (B,D) is projected to `clip_length` tokens, feature tokens (B,N,D) one by one. P
-    learnt constants follow them, and their states after the last layer are the prefix.
+    learned constants follow them, and their states after the last layer are the prefix.
 
     Attributes:
         clip_length: Number of tokens that a single feature vector becomes.

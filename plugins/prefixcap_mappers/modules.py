@@ -47,9 +47,9 @@ class LinearMapper(nn.Module):
 
 
 class TransformerMapper(nn.Module):
-    """A pre-norm transformer over feature tokens and P learnt constants.
+    """A pre-norm transformer over feature tokens and P learned constants.
 
-    As in ClipCap's code, it has no positions, no final normalisation and no dropout.
+    As in ClipCap's code, it has no positions, no final normalization and no dropout.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from prefixcap_metrics.java import executable, jars, running
 from prefixcap_metrics.ptb_tokenizer import tokenise_records
 from prefixcap_metrics.resampling.meteor import MeteorStatistic
 
-Pairs = list[tuple[str, Sequence[str]]]  # tokenised predictions with their references
+Pairs = list[tuple[str, Sequence[str]]]  # tokenized predictions with their references
 SEPARATOR = " ||| "
 TIMEOUT = 300.0  # seconds to wait for an answer; loading takes about ten
 IDLE_TIMEOUT = 60.0  # seconds that an idle process stays alive for the next score

@@ -19,7 +19,7 @@ JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"
 
 @attrs.frozen
 class Tokens:
-    """Tokenised texts of records: words joined by spaces, lower case, without punctuation.
+    """Tokenized texts of records: words joined by spaces, lower case, without punctuation.
 
     Keys are indices of records, because an image can appear in more than one record.
     """
@@ -29,7 +29,7 @@ class Tokens:
 
 
 def tokenise_records(records: Sequence[Record]) -> Tokens:
-    """Tokenise all references and predictions.
+    """Tokenize all references and predictions.
 
     These are two runs of the tokenizer, as in pycocoevalcap, because a word at the end of a line
     can depend on the next line. Both are cached, so that all metrics of the same records, and the
@@ -54,7 +54,7 @@ def tokenise_records(records: Sequence[Record]) -> Tokens:
 def by_image(
     records: Sequence[Record],
 ) -> tuple[dict[Hashable, list[str]], dict[Hashable, list[str]]]:
-    """Return the tokenised references and predictions by image.
+    """Return the tokenized references and predictions by image.
 
     Raises:
         PrefixcapError: As for `tokenise_records`, or if an image appears in two records.
@@ -72,7 +72,7 @@ def by_image(
 
 @lru_cache(maxsize=8)
 def tokenise(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Tokenise texts; line breaks count as spaces.
+    """Tokenize texts; line breaks count as spaces.
 
     Raises:
         PrefixcapError: If Java is missing, the temporary file cannot be written, or the tokenizer

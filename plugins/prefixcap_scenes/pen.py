@@ -1,4 +1,4 @@
-"""A pen that draws shapes in an object's own coordinates, and its colours."""
+"""A pen that draws shapes in an object's own coordinates, and its colors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Pen:
         return max(1, round(width * self._scale))
 
     def oval(self, x: float, y: float, rx: float, ry: float, fill: Shade) -> None:
-        """Fill an ellipse centred on (x, y)."""
+        """Fill an ellipse centered on (x, y)."""
         self._draw.ellipse(self._box(x - rx, y - ry, x + rx, y + ry), fill=fill)
 
     def ring(self, x: float, y: float, radius: float, width: float, fill: Shade) -> None:

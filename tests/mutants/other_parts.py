@@ -70,7 +70,7 @@ class TwistedEncoder(Encoder):
 
 
 class TwistedDataset(Dataset):
-    """Six images of one colour each."""
+    """Six images of one color each."""
 
     def __init__(self, twist: str) -> None:
         self.twist = twist

@@ -1,7 +1,7 @@
 """Pre-training of the small CLIP on pictures and captions of train scenes.
 
 CLIP's contrastive loss (Radford et al. 2021, arXiv:2103.00020) plus two auxiliary losses that save
-data and time: linear heads predict the scene's facts (kinds, colours, sizes, counts, relations)
+data and time: linear heads predict the scene's facts (kinds, colors, sizes, counts, relations)
 from the embedding, and each patch's labels from its last state. The heads are not saved.
 """
 

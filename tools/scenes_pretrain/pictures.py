@@ -69,7 +69,7 @@ def fact_table(scenes: Sequence[Scene]) -> NDArray[np.bool_]:
 
 
 def patch_labels(scene: Scene) -> NDArray[np.bool_]:
-    """Return the kinds and colours in each patch (N,S), by the objects' bounding boxes."""
+    """Return the kinds and colors in each patch (N,S), by the objects' bounding boxes."""
     labels = np.zeros((GRID, GRID, len(PATCH_LABELS)), dtype=bool)
     for item in place_objects(scene):
         half = item.height * item.group.properties.aspect / 2

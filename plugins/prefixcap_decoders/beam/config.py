@@ -34,7 +34,7 @@ class BeamBase(Controlled):
     Attributes:
         num_beams: Number of hypotheses kept at each step.
         length_penalty: Exponent of the length T (stop token included) in the score
-            log-probability / T**length_penalty: 0 is the sum, 1 the mean, more favours length.
+            log-probability / T**length_penalty: 0 is the sum, 1 the mean, more favors length.
         length_norm: "power" as above, "gnmt" for ((5 + T) / 6)**length_penalty (Wu et al. 2016,
             who recommend 0.6 to 0.7), "none" for the sum.
         early_stopping: When a search ends: "true" once `num_beams` hypotheses have ended, "false"
@@ -88,7 +88,7 @@ class Beam(BeamBase):
 
 @attrs.frozen(kw_only=True)
 class DiverseBeam(BeamBase):
-    """Diverse beam search: groups of beams, each penalised for tokens that earlier groups chose.
+    """Diverse beam search: groups of beams, each penalized for tokens that earlier groups chose.
 
     Vijayakumar et al. 2016, "Diverse Beam Search" (arXiv:1610.02424), with Hamming diversity. The
     `score` includes the penalties, `logprob` does not. Groups may end in the same caption:

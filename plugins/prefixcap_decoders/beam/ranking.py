@@ -18,7 +18,7 @@ def divisor(length: float, penalty: float, norm: str) -> float:
 
     Args:
         length: Number of tokens, including the stop token.
-        penalty: Exponent; higher favours longer captions, 0 leaves the sum.
+        penalty: Exponent; higher favors longer captions, 0 leaves the sum.
         norm: "power" for length**penalty (as transformers; 1 gives the mean), "gnmt" for
             ((5 + length) / 6)**penalty (Wu et al. 2016, equation 14), "none" for 1.
     """

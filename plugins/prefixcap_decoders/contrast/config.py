@@ -34,7 +34,7 @@ class Guidance(DecoderConfig):
 
     Kornblith et al. 2023, "Guiding Image Captioning Models Toward More Specific Captions"
     (arXiv:2307.16686). Decodes with `scale` log p(token | image) + (1 - scale) log p(token),
-    normalised. Costs two runs of the model per step.
+    normalized. Costs two runs of the model per step.
 
     Attributes:
         scale: 1 is the model itself; higher values make captions more specific to the image.
@@ -71,7 +71,7 @@ class ContrastiveDecoding(DecoderConfig):
 
     Li et al. 2023, "Contrastive Decoding: Open-ended Text Generation as Optimization"
     (arXiv:2210.15097). Tokens at least `alpha` times as likely as the most likely one score
-    log p(token) - `weight` log q(token), where q is the amateur. Scores are normalised at each
+    log p(token) - `weight` log q(token), where q is the amateur. Scores are normalized at each
     step, so that beams and samplers can use them; the paper's five beams use unnormalised scores.
 
     Attributes:

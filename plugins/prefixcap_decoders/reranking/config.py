@@ -30,7 +30,7 @@ class BestOf(Truncated):
 
     Attributes:
         samples: Number of samples per image.
-        by: "model" for the length-normalised log-probability, "clip" for the cosine similarity of
+        by: "model" for the length-normalized log-probability, "clip" for the cosine similarity of
             the image's feature and the caption.
         text: For "clip": the encoder whose text tower is used, such as `clip:model=ViT-B/32` (";"
             for ","); by default the encoder of the features.

@@ -46,7 +46,7 @@ class Reranker(Decoder):
 def by_model(
     config: BestOf, task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]
 ) -> list[float]:
-    """Score by length-normalised log-probability."""
+    """Score by length-normalized log-probability."""
     penalty, norm = config.length_penalty, config.length_norm
     return [
         h.logprob / divisor(len(h.ids) + (h.finish_reason == "stop"), penalty, norm)

@@ -22,7 +22,7 @@ from prefixcap.report.numbers import columns, counted, facts, interval, number, 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-STRONGEST = 45  # percent of colour for the largest difference
+STRONGEST = 45  # percent of color for the largest difference
 NUMERIC = ("P", "seed")
 LARGE = 10  # megabytes from which the page states the size of the gallery
 
@@ -89,7 +89,7 @@ def _matrix(content: Content) -> dict[str, Any]:
             return None
         title = f"{one.label} − {two.label}: {pair.value:+.4f}"
         title += f" {interval(pair)}, adjusted p {probability(pair.adjusted)}"
-        # grey numbers need a paler background to be readable
+        # gray numbers need a paler background to be readable
         strongest = STRONGEST if pair.significant else STRONGEST / 3
         share = round(strongest * (abs(pair.value) / most) ** 0.5)
         return {"pair": pair, "share": share, "title": title, "text": f"{pair.value:+.{decimals}f}"}

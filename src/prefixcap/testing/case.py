@@ -38,9 +38,9 @@ ARGUMENTS: Mapping[str, tuple[str, ...]] = {"encoder": ("cpu",), "lm": ("cpu", "
 
 
 def drawn_images() -> Sequence[ImageItem]:
-    """Draw four small images of different colours and sizes, each with an embedding (8).
+    """Draw four small images of different colors and sizes, each with an embedding (8).
 
-    The last one is greyscale, like some photographs in data sets.
+    The last one is grayscale, like some photographs in data sets.
     """
     import numpy as np
     from PIL import Image, ImageDraw

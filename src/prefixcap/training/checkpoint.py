@@ -29,7 +29,7 @@ MAX_SHARE = 0.01
 class TrainingCheckpoint:
     """The file of a training's state, written at the end of epochs and at intervals between.
 
-    It is written under another name and renamed, so it is never incomplete. The caller removes it
+    It is never incomplete: it is written under another name and renamed. The caller removes it
     once the trained model is saved.
 
     Attributes:

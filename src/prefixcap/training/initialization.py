@@ -59,7 +59,7 @@ def _scale_output_to(prefixer: Prefixer, features: Tensor, target: float) -> Non
         return
     factor = target / deviation
     # The mapper's last linear layer is scaled if that scales the output by the same factor. A gain
-    # after the mapper would multiply Adam's steps too, so it is only set for other mappers.
+    # after the mapper would multiply Adam's steps too, and is only set for other mappers.
     if linear:
         for parameter in linear[-1].parameters():
             parameter.mul_(factor)

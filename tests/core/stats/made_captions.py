@@ -1,4 +1,4 @@
-"""Made-up corpora of tokenised captions, and the published code's scores of them."""
+"""Made-up corpora of tokenized captions, and the published code's scores of them."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def cases() -> Iterator[dict[str, Any]]:
     for num_beams in (1, 3):
         yield {"num_beams": num_beams, "min_new_tokens": 4}
         yield {"num_beams": num_beams, "no_repeat_ngram_size": 2}
-    # a single beam is greedy search in transformers, which penalises logits, not log-probabilities
+    # a single beam is greedy search in transformers, which penalizes logits, not log-probabilities
     yield {"num_beams": 3, "repetition_penalty": 1.7}
     yield {"num_beams": 3, "no_repeat_ngram_size": 2, "repetition_penalty": 0.8}
 

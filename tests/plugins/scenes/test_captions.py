@@ -124,7 +124,7 @@ def test_sides_are_true(left: bool, relation: str) -> None:
 
 
 def test_the_captions_mention_different_things() -> None:
-    """Some captions mention the colour, the time or the place, and some do not."""
+    """Some captions mention the color, the time or the place, and some do not."""
     differ = 0
     for scene in SCENES:
         counts = {len(re.findall(rf"\b({_any(COLOURS)})\b", text)) for text in captions(scene)}

@@ -61,7 +61,7 @@ class PairwiseDifferences:
 class CellTable:
     """The cells of a table, with the variance between seeds pooled over all of them.
 
-    Two or three seeds determine their own variance poorly, so it is pooled. If a cell's (or a
+    The variance is pooled because two or three seeds determine their own poorly. If a cell's (or a
     pair's) own variance is larger, it is used instead, so that the variance of an unstable training
     is not underestimated. The degrees of freedom are always those of the pooled variance.
 

@@ -43,7 +43,7 @@ def figure(content: Content) -> Figure | None:
 
 
 def between(pairs: Mapping[tuple[str, str], Difference], one: str, two: str) -> Difference | None:
-    """Return the difference of two rows, whichever of them comes first in `pairs`."""
+    """Return the difference of two rows; `pairs` may have them in the other order."""
     if (one, two) in pairs:
         return pairs[one, two]
     return -pairs[two, one] if (two, one) in pairs else None

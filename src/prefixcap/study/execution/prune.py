@@ -133,7 +133,7 @@ def _used(job: StudyJob, config: dict[str, Any] | None) -> set[Path]:
 def _baselines(files: StudyFolder, *, exact: bool) -> set[Path]:
     """Return the baselines that the folder's results name; all of them for another study.
 
-    The key of a baseline depends on captions, so it is unknown before these exist.
+    The key of a baseline depends on captions and is unknown before these exist.
     """
     rows = (read_json(files.scores) or {}).get("baselines", [])
     if not exact or not rows:

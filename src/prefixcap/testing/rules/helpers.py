@@ -18,8 +18,8 @@ from prefixcap.testing.rules.rule import require, rule
 def max_difference(actual: Tensor, expected: Tensor) -> float:
     """Return the largest difference between two tensors of one shape.
 
-    It is relative to the largest number in `expected` or to 1, whichever is larger, because float32
-    rounds large numbers more coarsely.
+    If `expected` has numbers above 1, the difference is relative to the largest of them, because
+    float32 rounds large numbers more coarsely.
     """
     if not expected.numel():
         return 0.0
