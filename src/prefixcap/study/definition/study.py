@@ -284,7 +284,9 @@ class Study:
 
     def to_json(self) -> dict[str, Any]:
         """Return the study as JSON data, without its labels."""
-        return {"format": FORMAT, "kind": "study", **converter().unstructure(self)}
+        data = converter().unstructure(self)
+        del data["labels"]
+        return {"format": FORMAT, "kind": "study", **data}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], registry: Registry | None = None) -> Study:
