@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from cli_world import World
 
+from prefixcap.study.artifacts.features import FeatureShard
+
 Shell = Callable[..., tuple[int, str, str]]
 
 
@@ -57,6 +59,10 @@ def test_images_through_an_encoder(shell: Shell, world: World, tmp_path: Path) -
     status, out, _ = shell("train", *options, "--json")
     assert status == 0
     assert json.loads(out)["run"] == str(run)
+    folders = {path.name for path in run.iterdir()}
+    assert folders == {"config.json", "weights.safetensors", "key.json", "features"}
+    shards = (FeatureShard.read(file) for file in run.glob("features/*/*.safetensors"))
+    assert sum(len(shard.images) for shard in shards) == 30 + 6  # no test images
     images = [data / "images" / f"test-{i}.png" for i in range(2)]
     words = ["caption", *images, "--run", run, "--decoder", "greedy", "--json"]
     _, out, _ = shell(*words, "--max-new-tokens", "5")

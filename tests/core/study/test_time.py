@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.locks import locked, shared
 from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
@@ -23,8 +23,6 @@ from prefixcap.util.progress import duration
 HOLD = """
 import sys
 from pathlib import Path
-from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.artifacts.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
@@ -82,25 +80,25 @@ def test_a_lock_is_free_after_its_outermost_use(tmp_path: Path) -> None:
 
 
 def test_missing_measurements_come_from_neighbouring_studies(tmp_path: Path) -> None:
-    old, new = StudyFolder(tmp_path / "old"), StudyFolder(tmp_path / "new")
-    assert timings.seconds_per_unit(new) == ({}, set())
+    old, new = (StudyJob(Study(), tmp_path / name) for name in ("old", "new"))
+    assert timings.seconds_per_unit(new.files) == ({}, set())
     timings.record(old, timings.SCORING, "bleu", 10, 20.0)
     timings.record(old, timings.TRAINING, "mlp", 10, 90.0)
     timings.record(new, timings.TRAINING, "mlp", 10, 10.0)
-    means, borrowed = timings.seconds_per_unit(new)
+    means, borrowed = timings.seconds_per_unit(new.files)
     assert means == {"training": 1.0, "scoring": 2.0}
     assert borrowed == {"scoring"}
-    assert timings.seconds_per_unit(old) == ({"training": 9.0, "scoring": 2.0}, set())
+    assert timings.seconds_per_unit(old.files) == ({"training": 9.0, "scoring": 2.0}, set())
 
 
 def test_times_are_means_of_their_kind_of_work(tmp_path: Path) -> None:
-    files = StudyFolder(tmp_path / "alone" / "study")
+    job = StudyJob(Study(), tmp_path / "alone" / "study")
     for mapper, units, seconds in (("mlp", 10, 10.0), ("mlp", 20, 80.0), ("linear", 10, 10.0)):
-        timings.record(files, timings.TRAINING, mapper, units, seconds)
-    timings.record(files, timings.SCORING, "bleu", 0, 9.0)
-    with files.timings.open("a") as file:
+        timings.record(job, timings.TRAINING, mapper, units, seconds)
+    timings.record(job, timings.SCORING, "bleu", 0, 9.0)
+    with job.files.timings.open("a") as file:
         file.write('{"work": "training", "units": 3')  # a process was killed here
-    assert timings.seconds_per_unit(files) == ({"training": 2.5}, set())
+    assert timings.seconds_per_unit(job.files) == ({"training": 2.5}, set())
 
 
 @pytest.mark.parametrize(

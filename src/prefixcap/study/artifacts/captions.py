@@ -136,7 +136,7 @@ def caption_cell(
         write_json(cell.folder / CELL, info)
         seconds = time.perf_counter() - begin
         decoder = specs.to_spec(cell.decoder)
-        timings.record(job.files, timings.CAPTIONING, decoder, decoded, seconds)
+        timings.record(job, timings.CAPTIONING, decoder, decoded, seconds)
         return CellCaptions(lines, per_second, flops), decoded
 
 

@@ -168,7 +168,7 @@ class Features:
         file = self.folder / f"{specs.digest(keys)}.safetensors"
         FeatureShard.write(file, dict(zip(keys, rows, strict=True)))
         encoder, seconds = specs.to_spec(self.config), time.perf_counter() - begin
-        timings.record(self.job.files, timings.ENCODING, encoder, len(examples), seconds)
+        timings.record(self.job, timings.ENCODING, encoder, len(examples), seconds)
 
 
 @attrs.frozen

@@ -97,11 +97,15 @@ class StudyFolder:
 
 @attrs.frozen
 class StudyJob:
-    """A study in its folder, as one process works on it, on a device that is not "auto"."""
+    """A study in its folder, as one process works on it, on a device that is not "auto".
+
+    `timed` is whether the folder records the times of work, for estimates.
+    """
 
     study: Study
     files: StudyFolder = attrs.field(converter=StudyFolder)
     reporter: Reporter = attrs.field(factory=Silent)
+    timed: bool = True
     device: str = attrs.field(init=False)
 
     @device.default

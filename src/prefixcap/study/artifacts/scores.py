@@ -99,7 +99,7 @@ def score_cell(
                     **({"left_out": reason} if reason else {}),
                 }
                 write_json(folder / SCORES, stored)
-                timings.record(job.files, timings.SCORING, name, len(captions), seconds)
+                timings.record(job, timings.SCORING, name, len(captions), seconds)
                 task.update(done)
     values: dict[str, float] = {}
     claimed: dict[str, str] = {}

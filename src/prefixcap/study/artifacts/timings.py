@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.folder import StudyFolder, StudyJob
 
 NEWEST = 10
 """The number of other studies in the same folder whose measurements are used."""
@@ -17,16 +17,16 @@ ENCODING, TRAINING, CAPTIONING, SCORING = "encoding", "training", "captioning", 
 WORKS = (ENCODING, TRAINING, CAPTIONING, SCORING)
 
 
-def record(files: StudyFolder, work: str, component: str, units: int, seconds: float) -> None:
+def record(job: StudyJob, work: str, component: str, units: int, seconds: float) -> None:
     """Append to the study's `timings.jsonl` how long units of one of the `WORKS` took.
 
     `what` names the component that did the work, for people who read the file.
     """
-    if not units:
+    if not units or not job.timed:
         return
     line = {"work": work, "what": component, "units": units, "seconds": round(seconds, 3)}
-    files.path.mkdir(parents=True, exist_ok=True)
-    with files.timings.open("a", encoding="utf-8") as file:
+    job.files.path.mkdir(parents=True, exist_ok=True)
+    with job.files.timings.open("a", encoding="utf-8") as file:
         # a single write, so that the lines of two processes do not mix
         file.write(f"{json.dumps(line, ensure_ascii=False)}\n")
 

@@ -18,7 +18,7 @@ class StudyData:
 
     Attributes:
         val: The examples that stop the training; empty if the data set has no such split.
-        names: The names of the three splits, for messages.
+        names: The names of the three splits; "" for one that is not used.
     """
 
     train: Sequence[Example]
@@ -32,6 +32,10 @@ class StudyData:
         """The examples of each split that exists, by its name."""
         parts = zip(self.names, (self.train, self.val, self.test), strict=True)
         return {name: examples for name, examples in parts if name}
+
+    def without_test(self) -> StudyData:
+        """Return the splits for training alone."""
+        return attrs.evolve(self, test=(), names=(*self.names[:2], ""))
 
     @property
     def warning(self) -> str | None:

@@ -60,7 +60,7 @@ def train(
         write_json(planned.folder / KEY, {"key": planned.key})
         planned.discard_training_state()
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
-        timings.record(job.files, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
+        timings.record(job, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
         return captioner
 
 
@@ -68,6 +68,7 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     """Train the first model of a study into a separate folder.
 
     The folder also stores the features, so that a killed training does not encode them again.
+    Test images are not encoded, since nothing is captioned.
 
     Returns:
         The model's columns of a table.
@@ -75,10 +76,10 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     Raises:
         PrefixcapError: If the folder holds another model or a study, or something does not fit.
     """
-    job = StudyJob(study, folder, reporter)
+    job = StudyJob(study, folder, reporter, timed=False)
     if slow := checks.slow_dtype(job.device, study.dtype):
         reporter.message(slow)
-    splits = data.load(study)
+    splits = data.load(study).without_test()
     features = next(encoding.open_features(job, splits))
     lm = study.lms[0].build(job.device, study.dtype)
 
