@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, NativeNetwork, OPTNetwork
 from prefixcap.engine.cache_session import CacheSession
@@ -16,6 +15,11 @@ from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.interfaces.session import Session, SessionOptions
 
+# Where the modules of transformers' models are defined.
+_ORIGINAL = (
+    *("torch.nn.modules.", "transformers.models."),
+    *("transformers.activations", "transformers.pytorch_utils"),
+)
 _LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM")
 
 
@@ -65,18 +69,10 @@ class NetworkSelector:
 def _native(model: Any) -> type[NativeNetwork] | None:
     """Return the network written out for exactly this model's modules, if there is one."""
     name, config = type(model).__name__, model.config
-    if not type(model).__module__.startswith("transformers.models."):
+    # The written-out layers read weights and call no modules, so hooks would be ignored, and so
+    # would modules in place of transformers' own, such as adapters.
+    if any(_hooked(part) or not _original(part) for part in model.modules()):
         return None
-    # The written-out layers do not call the modules, so hooks on these would be ignored.
-    if any(_hooked(part) for part in model.modules()):
-        return None
-    # Adapters replace linear layers by modules of their own.
-    weights = (nn.Linear, Conv1D, nn.Embedding)
-    if any(isinstance(part, weights) and type(part) not in weights for part in model.modules()):
-        positions = "OPTLearnedPositionalEmbedding"
-        names = {type(p).__name__ for p in model.modules() if isinstance(p, weights)}
-        if names - {"Linear", "Conv1D", "Embedding", positions}:
-            return None
     if name == "GPT2LMHeadModel":
         return None if config.add_cross_attention else GPT2Network
     if name in _LLAMAS:
@@ -139,6 +135,10 @@ def _hooked(module: nn.Module) -> bool:
     hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
     # transformers' own hooks only collect hidden states on request.
     return any(not getattr(h, "__module__", "").startswith("transformers.") for h in hooks)
+
+
+def _original(module: nn.Module) -> bool:
+    return type(module).__module__.startswith(_ORIGINAL)
 
 
 def _stamp(model: Any) -> object:

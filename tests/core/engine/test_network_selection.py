@@ -131,17 +131,41 @@ def test_a_network_with_other_logits_fails_the_test() -> None:
     assert not agrees(network, model)
 
 
-class Louder(nn.Linear):
+class Adapted(nn.Module):
+    """A linear layer with an adapter, which like those of PEFT has no effect at first."""
+
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base, self.scale = base, 1.0
+        self.weight, self.bias = base.weight, base.bias
+
     def forward(self, x: Tensor) -> Tensor:
-        return 2 * super().forward(x)
+        return self.scale * self.base(x)
 
 
-def test_a_model_with_custom_modules_gets_no_native_network() -> None:
-    model = made("llama")
-    layer = model.model.layers[0].mlp
-    louder = Louder(layer.down_proj.in_features, layer.down_proj.out_features, bias=False)
-    layer.down_proj = louder
+class Louder(nn.Linear):
+    scale = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * super().forward(x)
+
+
+@pytest.mark.parametrize("kind", [Adapted, Louder])
+def test_a_model_with_custom_modules_gets_no_native_network(kind: type[nn.Module]) -> None:
+    model, prefix = made("llama"), prefixes(2)
+    mlp = model.model.layers[0].mlp
+    if kind is Adapted:
+        mlp.down_proj = Adapted(mlp.down_proj)
+    else:
+        mlp.down_proj = Louder(mlp.down_proj.in_features, mlp.down_proj.out_features, bias=False)
     assert type(NetworkSelector(model).network()) is TransformersNetwork
+    lm = from_transformers(model)
+    before = _first_logits(lm, prefix)
+    mlp.down_proj.scale = 3.0
+    after = _first_logits(lm, prefix)
+    assert (after - before).abs().max() > 1e-2
+    wanted = model(inputs_embeds=prefix).logits[:, -1].detach()
+    torch.testing.assert_close(after, wanted, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("how", ["in place", "behind the version counter", "loaded", "replaced"])
