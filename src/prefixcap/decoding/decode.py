@@ -78,7 +78,23 @@ def decode(
     Raises:
         PrefixcapError: If the decoder is unknown or the arguments do not fit each other.
     """
-    return collect(iter_decode(**locals()), len(prefix))
+    captions = iter_decode(
+        model,
+        prefix,
+        decoder,
+        tokenizer=tokenizer,
+        max_new_tokens=max_new_tokens,
+        stop_ids=stop_ids,
+        image_ids=image_ids,
+        seed=seed,
+        n=n,
+        stop_visible=stop_visible,
+        max_rows=max_rows,
+        features=features,
+        encoder=encoder,
+        registry=registry,
+    )
+    return collect(captions, len(prefix))
 
 
 def iter_decode(
