@@ -63,6 +63,7 @@ def encode(
     *,
     batch_size: int = ENCODE_BATCH,
     on_error: Literal["raise", "skip"] = "raise",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Encode images into features (B,D) or (B,N,D), float32, on the CPU.
 
@@ -71,6 +72,7 @@ def encode(
         images: B paths, PIL images or items of a data set.
         batch_size: The number of images that are encoded together.
         on_error: "skip" gives an image that cannot be read a row of NaN.
+        progress: Called after every batch with the number of images done and that of all images.
 
     Raises:
         PrefixcapError: If the encoder is unknown, there is no image, none can be read, or (without
@@ -81,7 +83,7 @@ def encode(
     if not isinstance(encoder, Encoder):
         encoder = default_registry().parse(EncoderConfig, encoder).build()
     items = [as_item(image, number) for number, image in enumerate(images)]
-    rows = encode_each(encoder, items, batch_size=batch_size, on_error=on_error)
+    rows = encode_each(encoder, items, batch_size=batch_size, on_error=on_error, progress=progress)
     example = next((row for row in rows if row is not None), None)
     if example is None:
         reason = "could be read" if items else "was given"
@@ -100,8 +102,8 @@ def encode_each(
 ) -> list[Tensor | None]:
     """Encode B images batch by batch; return a feature (D) or (N,D), float32, on the CPU for each.
 
-    An image that cannot be read raises an error, or becomes None with "skip". After every batch,
-    `progress` gets the number of images done and that of all images.
+    An image that cannot be read raises an error, or becomes None with "skip"; `progress` is that
+    of `encode`.
     """
     import torch
 

@@ -135,6 +135,11 @@ def test_unreadable_images_are_skipped_only_when_asked() -> None:
     first, second = encode_each(encoder, items, on_error="skip")
     assert first is not None
     assert second is None
-    assert encode(encoder, items, on_error="skip").isnan().all(1).tolist() == [False, True]
+    done: list[tuple[int, int]] = []
+    features = encode(
+        encoder, items, batch_size=1, on_error="skip", progress=lambda *counts: done.append(counts)
+    )
+    assert features.isnan().all(1).tolist() == [False, True]
+    assert done == [(1, 2), (2, 2)]
     with pytest.raises(PrefixcapError, match="no image could be read"):
         encode(encoder, items[1:], on_error="skip")
