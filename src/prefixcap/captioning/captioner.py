@@ -193,8 +193,9 @@ class Captioner:
         if images is not None:
             one = isinstance(images, (str, Path, ImageItem)) or not isinstance(images, Sequence)
             pictures: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
-            inputs = self.encode(pictures)
-            image_ids = image_ids or [as_item(p, n).id for n, p in enumerate(pictures)]
+            items = [as_item(picture, number) for number, picture in enumerate(pictures)]
+            inputs = self.encode(items)
+            image_ids = image_ids or [item.id for item in items]
         else:
             inputs = torch.as_tensor(features).float()
         if shift := self.check_feature_shift(inputs):

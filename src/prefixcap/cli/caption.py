@@ -83,7 +83,7 @@ def caption(
             max_rows=max_rows or DEFAULT_ROWS,
             image_ids=[path.name for path in paths] or names,
         )
-    labels: list[Any] = names or paths or [*range(len(captions))]
+    labels = names or list(map(str, paths)) or [*range(len(captions))]
     for label, hypotheses in zip(labels, captions, strict=True):
         typer.echo(_line(label, hypotheses, as_json))
 
@@ -128,8 +128,8 @@ def _read_features(path: Path) -> Tensor:
     return torch.from_numpy(features)
 
 
-def _line(label: str | int | Path, hypotheses: list[Hypothesis], as_json: bool) -> str:
+def _line(label: str | int, hypotheses: list[Hypothesis], as_json: bool) -> str:
     if as_json:
         captions = [hypothesis.to_json() for hypothesis in hypotheses]
-        return json.dumps({"image": label, "captions": captions}, default=str)
+        return json.dumps({"image": label, "captions": captions})
     return "\n".join(f"{label}: {hypothesis.text}" for hypothesis in hypotheses)
