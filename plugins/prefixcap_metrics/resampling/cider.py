@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import final
 
 import numpy as np
@@ -31,8 +32,18 @@ class CiderStatistic(Statistic):
     """
 
     def __init__(self, references: Captions, predictions: Captions) -> None:
-        super().__init__(("CIDEr",), check_captions(references, predictions))
+        self._images = check_captions(references, predictions)
         self._tables = tables(references, predictions)
+
+    @property
+    @override
+    def names(self) -> tuple[str, ...]:
+        return ("CIDEr",)
+
+    @property
+    @override
+    def images(self) -> tuple[Hashable, ...]:
+        return self._images
 
     @override
     def resampled(self, weights: NDArray[np.int64]) -> Array:

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_captions import corpus, published_bleu, published_cider, repeated
+from made_captions import corpus, mean_cider, published_bleu, published_cider, repeated
+from numpy.typing import NDArray
 from prefixcap_metrics.resampling.bleu import BleuStatistic
 from prefixcap_metrics.resampling.cider import CiderStatistic
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.evaluation.stats import Mean, Statistic
+from prefixcap.evaluation.stats import Array, Mean, Statistic
 
 captions = st.lists(st.sampled_from(["a", "b", "c", "dog", "é"]), max_size=7).map(" ".join)
 
@@ -60,6 +62,24 @@ def test_sufficient_statistics_aggregate_into_the_corpus_score() -> None:
     ):
         sums = statistic.sufficient_statistics().sum(axis=0, keepdims=True)
         assert statistic.aggregate(sums) == pytest.approx(statistic.resampled(ones), abs=1e-12)
+
+
+def test_corpus_cider_is_the_mean_of_the_published_scores_of_its_images() -> None:
+    references, predictions = corpus(40, 1)
+    ones = np.ones((1, 40), dtype=np.int64)
+    expected = mean_cider(references, predictions).resampled(ones)
+    result = CiderStatistic(references, predictions).resampled(ones)
+    assert result == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_statistic_without_names_or_images_cannot_be_built() -> None:
+    class Unnamed(Statistic):
+        @override
+        def resampled(self, weights: NDArray[np.int64]) -> Array:
+            return np.zeros((len(weights), 1))
+
+    with pytest.raises(TypeError, match="abstract class"):
+        Unnamed()  # type: ignore[abstract]
 
 
 def test_a_resample_s_score_does_not_depend_on_other_resamples() -> None:

@@ -27,14 +27,17 @@ class Statistic(ABC):
     """K scores of a corpus of I images, for any resample of the images.
 
     A resample is a weight for each image, how often it was drawn, so captions are never copied.
-
-    Attributes:
-        names: The names of the K scores.
-        images: The I images; only statistics of the same images can be compared.
     """
 
-    def __init__(self, names: Iterable[str], images: Iterable[Hashable]) -> None:
-        self.names, self.images = tuple(names), tuple(images)
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """The names of the K scores."""
+
+    @property
+    @abstractmethod
+    def images(self) -> tuple[Hashable, ...]:
+        """The I images; only statistics of the same images can be compared."""
 
     @abstractmethod
     def resampled(self, weights: NDArray[np.int64]) -> Array:
@@ -58,8 +61,17 @@ class Additive(Statistic):
     """
 
     def __init__(self, names: Iterable[str], images: Iterable[Hashable], statistics: Array) -> None:
-        super().__init__(names, images)
-        self._statistics = statistics
+        self._names, self._images, self._statistics = tuple(names), tuple(images), statistics
+
+    @property
+    @override
+    def names(self) -> tuple[str, ...]:
+        return self._names
+
+    @property
+    @override
+    def images(self) -> tuple[Hashable, ...]:
+        return self._images
 
     def sufficient_statistics(self) -> Array:
         """Return (I,F), what each image adds to the sums."""
@@ -72,7 +84,7 @@ class Additive(Statistic):
     @final
     @override
     def resampled(self, weights: NDArray[np.int64]) -> Array:
-        return self.aggregate(weights @ self._statistics)  # (S,I) @ (I,F)
+        return self.aggregate(weights @ self.sufficient_statistics())  # (S,I) @ (I,F)
 
 
 @final
