@@ -11,6 +11,11 @@ import pytest
 from cli_world import World
 
 from prefixcap.cli import main
+from prefixcap.evaluation.stats import holm
+from prefixcap.study.analysis import comparison
+from prefixcap.study.analysis.analysis import analyze
+from prefixcap.study.analysis.reader import load_study
+from prefixcap.study.analysis.selectors import select
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -89,6 +94,15 @@ def test_two_rows_of_a_study(shell: Shell, seeds: Path) -> None:
     assert score["p"] == pytest.approx(kept["p"][0], rel=1e-5)
 
 
+def test_other_rows_of_the_study_contribute_the_variance_between_their_seeds(seeds: Path) -> None:
+    model, baseline = f"{seeds}::greedy", f"{seeds}::constant"
+    together = comparison.compare(model, baseline)["Length"]
+    assert comparison.compare(select(model), select(baseline))["Length"] == together
+    result = analyze(load_study(seeds))
+    there = result.difference(0, 2, "Length", "holm")
+    assert (together.low, together.p) == pytest.approx((there.low, there.p), rel=1e-5)
+
+
 def test_one_seed_and_a_baseline_are_rows_too(shell: Shell, seeds: Path) -> None:
     status, out, _ = shell("compare", f"{seeds}::greedy seed=1", "::constant", "--images", "1")
     assert status == 0
@@ -108,6 +122,12 @@ def test_two_studies_are_compared_row_by_row(
     assert [line[0] for line in rows(out)[2:]] == ["Length"]
     assert "only in A: linear P=2 top-p seed 0" in out
     assert "only in B: linear P=2 beam:num_beams=2" in out
+    # a single pair is adjusted over its scores
+    words = ["--metrics", "length,repetition", "--json"]
+    (pair,) = json.loads(shell("compare", f"{seeds}::seed=0", study, *words)[1])["pairs"]
+    assert len(pair["scores"]) > 1
+    expected = holm([score["p"] for score in pair["scores"]])
+    assert [score["adjusted"] for score in pair["scores"]] == expected
     _, out, _ = shell("compare", seeds, study, "--json")
     result = json.loads(out)
     assert result["config_diff"]["seed"] == ["0, 1", "0"]

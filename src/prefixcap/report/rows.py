@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from prefixcap.evaluation.stats import Estimate
 from prefixcap.report.content import BEST, SPEED, TIED, Curve, ReportRow
 from prefixcap.study.analysis.analysis import Analysis
@@ -48,11 +50,8 @@ def single_rows(analysis: Analysis, rows: Rows, grouped: Sequence[ReportRow]) ->
     for entry in analysis.entries:
         for name in () if entry.baseline else entry.cells:
             row = by_cell[name]
-            intervals = row.get("intervals", {})
-            scores = {}
-            for score, value in row["scores"].items():
-                low, high = intervals.get(score, (None, None))
-                scores[score] = Estimate(value=value, low=low, high=high)
+            one = attrs.evolve(entry, scores=row["scores"], intervals=row.get("intervals", {}))
+            scores = {score: one.estimate(score) for score in one.scores}
             single.append(_row(f"s{len(single)}", entry, [row], scores, more, seed=row["seed"]))
     return [*single, *(row for row in grouped if row.baseline)]
 

@@ -232,10 +232,8 @@ def _metrics(pair: Pair, metrics: Sequence[str | MetricConfig] | None) -> list[M
                 f"{pair[0].label} and {pair[1].label} share no metric: choose some with --metrics"
             )
         return shared
-    return [
-        default_registry().parse(MetricConfig, metric) if isinstance(metric, str) else metric
-        for metric in (FILE_METRICS if metrics is None else metrics)
-    ]
+    chosen = FILE_METRICS if metrics is None else metrics
+    return [default_registry().parse(MetricConfig, metric) for metric in chosen]
 
 
 def _compare(
@@ -282,7 +280,9 @@ def _compare(
 def _others(one: Side, two: Side) -> list[Side]:
     """Return the other rows of the study, if both sides are of one."""
     study = one.study
-    if study is None or two.study is not study or one.row is None or two.row is None:
+    if study is None or two.study is None or one.row is None or two.row is None:
+        return []
+    if study.folder != two.study.folder:
         return []
     cells = {*one.row.cells, *two.row.cells}
     rows = table_rows(study.rows, study.baselines)
