@@ -23,7 +23,6 @@ SENTENCES = (
 
 def clip(config: type[Component], folder: Path) -> Case:
     """A CLIP of one layer with random weights, in OpenAI's checkpoint format."""
-
     import torch
     from clip.model import CLIP
 
@@ -47,7 +46,6 @@ def clip(config: type[Component], folder: Path) -> Case:
 
 def hf(config: type[Component], folder: Path) -> Case:
     """A GPT-2 of one layer with random weights and a tokenizer of bytes, saved by transformers."""
-
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
