@@ -8,8 +8,8 @@ from hypothesis import settings
 
 import prefixcap  # noqa: F401  # before transformers, so that it can be imported here
 
-# no deadline, because a busy machine is slow; CI tests the same examples each time, and runs by hand
-# search for new ones
+# no deadline, because a busy machine is slow; CI repeats the same examples, and runs by hand search
+# for new ones
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
