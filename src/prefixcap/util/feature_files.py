@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES = (".npy", ".safetensors")
+# the first bytes of a .npy file, whatever its name
+NPY_MAGIC = b"\x93NUMPY"
 
 
 class FeatureFile:
     """Features (B,D) or (B,N,D) in a .npy or .safetensors file, which is not loaded into memory.
 
     Args:
-        path: The file.
+        path: The file; one in numpy's format may have any name.
         key: Name of the tensor in a .safetensors file, or "" for its only one.
         kinds: numpy's kinds of the types that a .npy file may have.
 
@@ -28,13 +30,13 @@ class FeatureFile:
     """
 
     def __init__(self, path: Path, key: str = "", kinds: str = "fiu") -> None:
-        if path.suffix not in SUFFIXES:
-            raise PrefixcapError(f"{path}: features must be a .npy or .safetensors file")
         if not path.is_file():
             near = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
             raise PrefixcapError(f"{path} does not exist{nearest(path.name, near)}")
         self.path = path
         is_npy = path.suffix == ".npy"
+        if path.suffix not in SUFFIXES and not (is_npy := _begins_as_npy(path)):
+            raise PrefixcapError(f"{path}: features must be a .npy or .safetensors file")
         self._read, self.shape = _open_npy(path, kinds) if is_npy else _open_tensor(path, key)
         if len(self.shape) not in (2, 3) or 0 in self.shape:
             expected = "features must be of shape (B,D) or (B,N,D)"
@@ -53,6 +55,11 @@ class FeatureFile:
     def digest(self, index: int) -> str:
         """Return a hash of a row."""
         return sha256(self.row(index).tobytes()).hexdigest()
+
+
+def _begins_as_npy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(NPY_MAGIC)) == NPY_MAGIC
 
 
 def _open_npy(path: Path, kinds: str) -> tuple[Callable[[int], Any], tuple[int, ...]]:
@@ -78,8 +85,8 @@ def _open_tensor(path: Path, key: str) -> tuple[Callable[[int], Any], tuple[int,
     names = sorted(file.keys())
     if not key and len(names) != 1:
         raise PrefixcapError(
-            f"{path} has {len(names)} tensors: choose one with the key of the encoder "
-            f"'precomputed', which is one of {', '.join(names)}"
+            f"{path} has {len(names)} tensors ({', '.join(names)}), not one; the encoder "
+            "'precomputed' takes one of several by its setting 'key'"
         )
     if key and key not in names:
         raise PrefixcapError(f"{path}: no tensor {key!r}{nearest(key, names)}")

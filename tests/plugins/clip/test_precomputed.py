@@ -93,7 +93,7 @@ def test_one_of_several_tensors(tmp_path: Path) -> None:
     assert Precomputed(path=str(path), key="dino").build().preprocess(item(0))[0] == 1
     with pytest.raises(
         PrefixcapError,
-        match=r"has 2 tensors: choose one .* 'precomputed', which is one of clip, dino",
+        match=r"has 2 tensors \(clip, dino\), not one; .* 'precomputed' .* by its setting 'key'",
     ):
         Precomputed(path=str(path)).build()
     with pytest.raises(PrefixcapError, match="no tensor 'dyno'; did you mean 'dino'"):

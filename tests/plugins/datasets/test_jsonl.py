@@ -219,7 +219,7 @@ def test_broken_embeddings_are_errors(folder: Path) -> None:
     )
     save_file({"a": torch.zeros(3, 1), "b": torch.zeros(1)}, folder / "features.safetensors")
     assert (
-        "has 2 tensors: choose one with the key of the encoder 'precomputed', which is"
+        "has 2 tensors (a, b), not one; the encoder 'precomputed' takes one of several by its"
         in sentence(folder, embeddings="features.safetensors")
     )
 
