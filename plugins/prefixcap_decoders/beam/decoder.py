@@ -113,11 +113,12 @@ class BeamSearch:
         self.candidates = max(2, 1 + len(task.stop_ids)) * width
         self.state = BeamState.start([], width, task.max_new_tokens, 0, task.prefix.device)
         self.transforms = Transforms(build_processors(config, task))
-        # by length; length 0 is never looked up
-        self.divisors = [
-            divisor(max(length, 1), config.length_penalty, config.length_norm)
-            for length in range(task.max_new_tokens + 1)
-        ]
+        # (T + 1), the divisor of the score of a caption of each length; 0 is never looked up
+        lengths = range(task.max_new_tokens + 1)
+        self.divisors = torch.tensor(
+            [divisor(max(n, 1), config.length_penalty, config.length_norm) for n in lengths],
+            device=task.prefix.device,
+        )
 
     def join(self, images: Sequence[int], first_row: int) -> None:
         """Add new images, whose rows (one each) begin at `first_row`."""
@@ -157,7 +158,7 @@ class BeamSearch:
         ended |= (state.lengths >= self.task.max_new_tokens)[:, None]
         head = slice(None), slice(self.width)
         final = scores[head].masked_fill(~ended[head], NONE)
-        final = final / self.divisor(state.lengths)[:, None]
+        final = final / self.divisors[state.lengths][:, None]
         state.add_ended(final, logprobs[head], texts[head])
         state.advance(scores.masked_fill(ended, NONE), logprobs, texts, tokens, slots)
 
@@ -174,7 +175,7 @@ class BeamSearch:
         lengths = state.lengths
         if self.config.early_stopping == "never" and self.config.length_penalty > 0:
             lengths = torch.full_like(lengths, self.task.max_new_tokens)
-        bound = state.scores[:, 0] / self.divisor(lengths)
+        bound = state.scores[:, 0] / self.divisors[lengths]
         return done | full & (bound <= state.final_scores[:, -1])
 
     def best(self, slot: int) -> list[Hypothesis]:
@@ -188,10 +189,6 @@ class BeamSearch:
             )
             if score > NONE
         ]
-
-    def divisor(self, lengths: Tensor) -> Tensor:
-        """Return the divisor of the scores of captions of some lengths (...)."""
-        return torch.tensor(self.divisors, device=lengths.device)[lengths]
 
     def _transform(self, scores: Tensor) -> Tensor:
         # a hypothesis without an allowed token ends, unless its image would get no caption at all

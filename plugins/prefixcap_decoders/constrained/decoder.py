@@ -93,7 +93,7 @@ class ConstrainedSearch:
         texts = state.append(slots, tokens)
         ended |= (state.lengths >= limit)[:, None]
         best = ended & (self._ranks(banks, scores > NONE) < self.beam.width)
-        final = scores.masked_fill(~best, NONE) / self.beam.divisor(state.lengths)[:, None]
+        final = scores.masked_fill(~best, NONE) / self.beam.divisors[state.lengths][:, None]
         state.add_ended(final, logprobs, texts)
         live = self._allocate(banks, (scores > NONE) & ~ended)
         order = state.advance(scores.masked_fill(~live, NONE), logprobs, texts, tokens, slots)
