@@ -78,7 +78,7 @@ class ImageFiles:
 
     The contents are hashed if all files together are small, so that a copy counts as the same
     data set. Otherwise (COCO has 20 GB) the size and modification time are hashed: a copy with
-    new times then counts as different, but a changed image is never missed.
+    new times then counts as different, and a changed image is missed only if both stay the same.
 
     Args:
         paths: All image files of the data set.

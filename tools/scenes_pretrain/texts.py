@@ -11,6 +11,6 @@ SEED = 7
 """Seed of the pre-training scenes; evaluation scenes of any seed are in other splits."""
 
 
-def caption_sets(split: str, count: int, per_scene: int = 5) -> list[tuple[str, ...]]:
+def caption_sets(split: str, count: int) -> list[tuple[str, ...]]:
     """Return the captions of the first scenes of a split."""
-    return [captions(scene, per_scene) for scene in islice(scenes(split, SEED), count)]
+    return [captions(scene) for scene in islice(scenes(split, SEED), count)]
