@@ -301,7 +301,8 @@ def test_the_table_is_sorted_by_the_keyboard_and_shows_single_seeds(opened: Any)
     opened.execute_script("arguments[0].focus()", heading)
 
     def column() -> list[float]:
-        script = """return [...document.querySelectorAll("#table tbody:not([hidden]) tr")].map(
+        script = """return [...document.querySelectorAll("#table tbody tr")].filter(
+            (row) => row.checkVisibility()).map(
             (row) => Number(row.querySelector("td.number:not(.wide)").dataset.value))"""
         return list(opened.execute_script(script))
 

@@ -7,29 +7,16 @@ const make = (tag, attributes = {}, ...children) => {
   return node;
 };
 
-// a page that is opened as a file may have no storage
-const remember = (key, value) => {
-  try {
-    if (value === undefined) return localStorage.getItem(key);
-    localStorage.setItem(key, value);
-  } catch {}
-  return null;
-};
-
 // ---- light and dark
 
+const page = document.documentElement.dataset; // its theme was restored in the head
 for (const input of document.querySelectorAll("input[name=theme]")) {
-  const apply = () => {
-    if (input.value === "auto") delete document.documentElement.dataset.theme;
-    else document.documentElement.dataset.theme = input.value;
-  };
-  if (input.value === (remember("prefixcap-theme") ?? "auto")) {
-    input.checked = true;
-    apply();
-  }
+  input.checked = input.value === (page.theme ?? "auto");
   input.addEventListener("change", () => {
-    apply();
-    remember("prefixcap-theme", input.value);
+    page.theme = input.value;
+    try {
+      localStorage.setItem("prefixcap-theme", input.value);
+    } catch {} // a page that is opened as a file may have no storage
   });
 }
 
@@ -68,17 +55,6 @@ for (const button of document.querySelectorAll("th[aria-sort] > button")) {
   });
 }
 
-// ---- all seeds together, or single seeds
-
-for (const input of document.querySelectorAll("input[name=seeds]")) {
-  input.addEventListener("change", () => {
-    for (const body of document.querySelectorAll("[data-seeds]")) {
-      body.hidden = body.dataset.seeds !== input.value;
-      body.parentElement.dataset.shown = input.value;
-    }
-  });
-}
-
 // ---- the gallery
 
 const PAGE = 24;
@@ -96,13 +72,13 @@ const openGallery = (root, data) => {
     const [a, b] = chosen().map((cell) => score(image, cell));
     return a === null || b === null || b === undefined ? null : a - b;
   };
-  const negative = (number) => number === null ? null : -number;
-  const keys = {
-    difference: (image) => difference(image) === null ? null : -Math.abs(difference(image)),
-    first: (image) => negative(difference(image)),
-    second: difference,
-    highest: (image) => negative(score(image, chosen()[0])),
-    lowest: (image) => score(image, chosen()[0]),
+  const first = (image) => score(image, chosen()[0]);
+  const orders = {
+    difference: [(image) => difference(image) && Math.abs(difference(image)), -1],
+    first: [difference, -1],
+    second: [difference],
+    highest: [first, -1],
+    lowest: [first],
   };
   let images = [];
   let shown = 0;
@@ -124,39 +100,36 @@ const openGallery = (root, data) => {
     return data.cells[cell] + (number && ` \u00b7 ${value("score")} ${number}`);
   };
 
-  const allCaptions = (image) => {
-    const details = make("details", {}, make("summary", {}, `all ${data.cells.length} captions`));
-    // built on demand: there may be a thousand cells
-    details.addEventListener("toggle", () => {
-      const rows = data.cells.map((label, cell) => make(
-        "tr",
-        {},
-        make("th", { scope: "row", ...AUTO }, label),
-        make("td", {}, ...caption(image, cell)),
-        make("td", { class: "number" }, formatted(image, cell)),
-      ));
-      const head = ["cell", "caption", value("score")].map((text) => make("th", { scope: "col" }, text));
-      const table = make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
-      const region = { class: "scroll", tabindex: "0", role: "region", "aria-label": `all captions of ${image.id}` };
-      details.append(make("div", region, table));
-    }, { once: true });
-    return details;
-  };
+  const row = (image, label, cell) => make(
+    "tr",
+    {},
+    make("th", { scope: "row", ...AUTO }, label),
+    make("td", {}, ...caption(image, cell)),
+    make("td", { class: "number" }, formatted(image, cell)),
+  );
 
   const item = (image) => {
+    const node = root.querySelector("template").content.firstElementChild.cloneNode(true);
+    const find = (selector) => node.querySelector(selector);
+    if (image.picture) {
+      const [width, height] = image.size;
+      Object.assign(find("img"), { src: image.picture, alt: image.references[0] ?? image.id, width, height });
+    } else {
+      find("img").remove();
+      node.classList.add("bare");
+    }
+    find("h3").append(image.id);
     const entries = [...new Set(chosen())].flatMap((cell) => [
       make("dt", AUTO, name(image, cell)),
       make("dd", {}, ...caption(image, cell)),
     ]);
-    const references = make("ul", {}, ...image.references.map((text) => make("li", AUTO, text)));
-    entries.push(make("dt", {}, "references"), make("dd", { class: "references" }, references));
-    const node = make("li", image.picture ? {} : { class: "bare" });
-    if (image.picture) {
-      const [width, height] = image.size;
-      const alt = image.references[0] ?? image.id;
-      node.append(make("img", { src: image.picture, alt, width, height, decoding: "async" }));
-    }
-    node.append(make("div", {}, make("h3", AUTO, image.id), make("dl", {}, ...entries)), allCaptions(image));
+    find("dl").prepend(...entries);
+    find(".references ul").append(...image.references.map((text) => make("li", AUTO, text)));
+    Object.assign(find(".scroll"), { role: "region", ariaLabel: `all captions of ${image.id}` });
+    find("th.number").append(value("score"));
+    // filled on demand: there may be a thousand cells
+    const fill = () => find("tbody").append(...data.cells.map((label, cell) => row(image, label, cell)));
+    find(":scope > details").addEventListener("toggle", fill, { once: true });
     return node;
   };
 
@@ -169,12 +142,11 @@ const openGallery = (root, data) => {
     root.querySelector("[role=status]").textContent = status + all;
   };
 
-  form.addEventListener("submit", (event) => event.preventDefault());
   const restart = () => {
     const words = value("text").trim().toLowerCase();
     const texts = (image) => [image.id, ...image.references, ...chosen().flatMap((cell) => captions(image, cell))];
     const matching = data.images.filter((image) => texts(image).some((text) => text.toLowerCase().includes(words)));
-    images = value("sort") ? sorted(matching, keys[value("sort")]) : matching;
+    images = value("sort") ? sorted(matching, ...orders[value("sort")]) : matching;
     list.replaceChildren();
     shown = 0;
     more();
