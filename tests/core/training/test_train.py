@@ -1,0 +1,205 @@
+"""`train` as a whole: what it learns, leaves unchanged and refuses."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from core.training.world import COLOURS, gpt2, trained, weights, world
+from torch import Tensor, nn
+
+from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
+from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.plugin.registry import default_registry
+from prefixcap.training.config import TrainingConfig
+from prefixcap.training.train import train
+
+
+def test_a_trained_model_describes_the_image() -> None:
+    model = trained(epochs=60)
+    features, _ = world()
+    captions = model.caption(features=features[:6], decoder="greedy")
+    for number, result in enumerate(captions):
+        assert COLOURS[number % 2] in result[0].text
+        assert COLOURS[1 - number % 2] not in result[0].text
+        assert result[0].finish_reason == "stop"
+    assert model.history["train_loss"][-1] < 0.3 * model.history["train_loss"][0]
+
+
+def test_a_frozen_model_is_not_copied_and_not_changed() -> None:
+    lm = gpt2()
+    before = [p.detach().clone() for p in lm.module.parameters()]
+    model = trained(lm, "frozen")
+    assert model.lm is lm
+    assert all(torch.equal(a, b) for a, b in zip(before, lm.module.parameters(), strict=True))
+    assert not any(p.requires_grad or p.grad is not None for p in lm.module.parameters())
+    assert model.trained_parameters == sum(p.numel() for p in model.prefixer.parameters())
+    assert model.history["train_loss"][-1] < model.history["train_loss"][0]
+
+
+def test_a_tuned_model_is_a_copy() -> None:
+    lm = gpt2()
+    before = [p.detach().clone() for p in lm.module.parameters()]
+    model = trained(lm)
+    assert all(torch.equal(a, b) for a, b in zip(before, lm.module.parameters(), strict=True))
+    assert not torch.equal(before[0], next(iter(model.lm.module.parameters())))
+    every = [*model.prefixer.parameters(), *lm.module.parameters()]
+    assert model.trained_parameters == sum(p.numel() for p in every)
+
+
+def test_training_depends_on_the_seed_and_not_on_global_states() -> None:
+    def states() -> str:
+        return repr(
+            (torch.random.get_rng_state().tolist(), random.getstate(), np.random.get_state())
+        )
+
+    torch.manual_seed(1)
+    one = trained(gpt2(dropout=0.1))
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(5)
+    before = states()
+    two = trained(gpt2(dropout=0.1))
+    assert states() == before
+    assert one.history["loss"] == two.history["loss"]
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True))
+    three = trained(gpt2(dropout=0.1), seed=1)
+    assert three.history["loss"] != one.history["loss"]
+
+
+def test_a_bfloat16_model_trains_a_float32_mapper() -> None:
+    lm = gpt2()
+    lm.module.to(torch.bfloat16)
+    model = trained(lm, "frozen")
+    assert {p.dtype for p in model.prefixer.parameters()} == {torch.float32}
+    assert model.history["train_loss"][-1] < model.history["train_loss"][0]
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_training_stops_early_and_keeps_an_epochs_weights(keep: str) -> None:
+    features, captions = world()
+    wrong = [captions[1], captions[0]] * 12  # gets worse as the training split is learned
+    kept: list[list[Tensor]] = []
+    model = train(
+        gpt2(),
+        "mlp",
+        3,
+        "full",
+        features,
+        captions,
+        config=TrainingConfig(
+            epochs=40, batch_size=8, learning_rate=1e-2, lm_lr_scale=1.0, patience=2, keep=keep
+        ),
+        val_features=features,
+        val_captions=wrong,
+        on_epoch=lambda _, m: kept.append([p.detach().clone() for p in m.prefixer.parameters()]),
+    )
+    losses = model.history["val_loss"]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 3 < 40
+    index = best if keep == "best" else len(losses) - 1
+    assert model.history["best_epoch"] == index + 1
+    result = list(model.prefixer.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(kept[index], result, strict=True))
+    assert not torch.equal(kept[best][0], kept[-1][0])
+
+
+def test_noise_is_added_in_training_only() -> None:
+    one, two, quiet = (
+        trained(gpt2(), "frozen", feature_noise=noise, epochs=1) for noise in (0.5, 0.5, 0.0)
+    )
+    assert one.history["loss"] == two.history["loss"] != quiet.history["loss"]
+    features = torch.zeros(1, 4000)
+    shape = MapperShape(
+        feature_width=4000, feature_tokens=None, prefix_length=1, embedding_width=4000
+    )
+    prefixer = Prefixer(FeatureNorm(features[0]), nn.Unflatten(1, (1, -1)), shape)
+    prefixer.noise = one.prefixer.noise
+    assert prefixer.train()(features).std().item() == pytest.approx(0.5, rel=0.1)
+    assert prefixer.eval()(features).std() == 0
+
+
+def test_progress_counts_every_step() -> None:
+    seen: list[tuple[int, int, int]] = []
+    trained(progress=lambda done, total, info: seen.append((done, total, info["epoch"])))
+    assert [done for done, _, _ in seen] == list(range(1, 19))
+    assert {total for _, total, _ in seen} == {18}
+    assert [epoch for _, _, epoch in seen] == [1] * 6 + [2] * 6 + [3] * 6
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+TOO_LONG = [["a dog runs"]] * 23 + [["a dog runs on grass " * 13]]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"features": torch.zeros(3, 6)}, "train: 3 features were given for the captions of 24"),
+        ({"features": torch.zeros(24)}, r"must be of shape \(B,D\) or \(B,N,D\), not \(24,\)"),
+        ({"features": torch.full((24, 6), math.nan)}, "train: the feature in row 0 is not finite"),
+        ({"val_features": torch.zeros(2, 6)}, "validation needs both features and captions"),
+        ({"captions": [[""]] * 24}, "there is no caption to train on"),
+        ({"captions": TOO_LONG}, "train: a prefix of 2 and a caption of 65 tokens do not fit"),
+        (
+            {"val_features": torch.zeros(24, 6), "val_captions": TOO_LONG},
+            "a prefix of 2 and a caption of 65 tokens do not fit",
+        ),
+    ],
+)
+def test_invalid_arguments_are_errors_before_the_first_step(
+    change: dict[str, Any], reason: str
+) -> None:
+    def progress(*_: object) -> None:
+        pytest.fail("a step was taken")
+
+    features, captions = world()
+    arguments: dict[str, Any] = {"features": features, "captions": captions, **change}
+    with pytest.raises(PrefixcapError, match=reason):
+        train(gpt2(), "linear", 2, "frozen", progress=progress, **arguments)
+
+
+def test_a_half_precision_model_is_not_tuned() -> None:
+    lm = gpt2()
+    lm.module.to(torch.bfloat16)
+    with pytest.raises(PrefixcapError, match="lost in bfloat16: use dtype float32"):
+        trained(lm, "full")
+
+
+def test_a_loss_that_is_not_finite_is_an_error() -> None:
+    @attrs.frozen(kw_only=True)
+    class Broken(MapperConfig):
+        name: ClassVar[str] = "broken"
+
+        def build(self, shape: MapperShape) -> nn.Module:
+            module = default_registry().parse(MapperConfig, "linear").build(shape)
+            next(iter(module.parameters())).data.fill_(math.nan)
+            return module
+
+    features, captions = world()
+    with pytest.raises(PrefixcapError, match="the loss became nan: lower the learning rate"):
+        train(gpt2(), Broken(), 2, "frozen", features, captions, config=TrainingConfig(epochs=1))
+
+
+def test_a_validation_loss_that_is_not_finite_is_an_error() -> None:
+    lm = gpt2()
+    with torch.no_grad():
+        lm.module.get_parameter("transformer.wpe.weight")[8:] = torch.nan
+    features, captions = world()
+    with pytest.raises(PrefixcapError, match="the validation loss is not a number"):
+        train(
+            lm,
+            "linear",
+            3,
+            "frozen",
+            features,
+            [["a dog"] for _ in captions],
+            config=TrainingConfig(epochs=1),
+            val_features=features,
+            val_captions=[["a dog runs on grass two dog"] for _ in captions],
+        )
