@@ -22,8 +22,27 @@ if TYPE_CHECKING:
     from prefixcap.errors import PrefixcapError as PrefixcapError
     from prefixcap.evaluation.evaluate import evaluate as evaluate
     from prefixcap.interfaces.component import Component as Component
+    from prefixcap.interfaces.dataset import Dataset as Dataset
+    from prefixcap.interfaces.dataset import DatasetConfig as DatasetConfig
+    from prefixcap.interfaces.dataset import Example as Example
+    from prefixcap.interfaces.dataset import ImageItem as ImageItem
+    from prefixcap.interfaces.decoder import Decoder as Decoder
     from prefixcap.interfaces.decoder import DecoderConfig as DecoderConfig
+    from prefixcap.interfaces.decoder import DecodingTask as DecodingTask
     from prefixcap.interfaces.decoder import Hypothesis as Hypothesis
+    from prefixcap.interfaces.encoder import Encoder as Encoder
+    from prefixcap.interfaces.encoder import EncoderConfig as EncoderConfig
+    from prefixcap.interfaces.language_model import LanguageModel as LanguageModel
+    from prefixcap.interfaces.language_model import LMConfig as LMConfig
+    from prefixcap.interfaces.mapper import MapperConfig as MapperConfig
+    from prefixcap.interfaces.mapper import MapperShape as MapperShape
+    from prefixcap.interfaces.metric import Metric as Metric
+    from prefixcap.interfaces.metric import MetricConfig as MetricConfig
+    from prefixcap.interfaces.metric import Record as Record
+    from prefixcap.interfaces.metric import Scores as Scores
+    from prefixcap.interfaces.text_encoder import TextEncoder as TextEncoder
+    from prefixcap.interfaces.tuning import Tuning as Tuning
+    from prefixcap.interfaces.tuning import TuningConfig as TuningConfig
     from prefixcap.plugin.hookspecs import hookimpl as hookimpl
     from prefixcap.plugin.registry import Registry as Registry
     from prefixcap.study.analysis.comparison import compare as compare
@@ -75,7 +94,6 @@ _HOMES = {
     "run_study": "study.execution.runner",
     "train": "training.train",
 }
-
 
 patch_torchvision()
 

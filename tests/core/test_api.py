@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,12 @@ def test_every_public_name_exists_and_is_listed() -> None:
     for name in prefixcap._HOMES:
         assert getattr(prefixcap, name) is not None
         assert name in dir(prefixcap)
+
+
+def test_type_checkers_know_every_public_name() -> None:
+    tree = ast.parse(Path(prefixcap.__file__).read_text("utf-8"))
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert {alias.asname: node.module for node in imports for alias in node.names} == {
+        name: f"prefixcap.{module}" for name, module in prefixcap._HOMES.items()
+    }

@@ -159,10 +159,10 @@ def test_captions_do_not_depend_on_the_batch(run: Path) -> None:
 
 
 def test_images_are_encoded_before_captioning(lm: Path, tmp_path: Path) -> None:
-    class Brightness(prefixcap.Encoder):  # type: ignore[misc, name-defined]
+    class Brightness(prefixcap.Encoder):
         width, tokens = 4, None
 
-        def preprocess(self, image: prefixcap.ImageItem) -> Tensor:  # type: ignore[name-defined]
+        def preprocess(self, image: prefixcap.ImageItem) -> Tensor:
             return torch.from_numpy(np.asarray(image.open().convert("RGB"), dtype=np.float32))
 
         def encode(self, inputs: Tensor) -> Tensor:
