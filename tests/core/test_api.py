@@ -82,6 +82,18 @@ def test_reprs_are_short() -> None:
     assert repr(study).endswith("decoders=[greedy], metrics=[cider], seeds=[0], 1 cells)")
 
 
+def test_a_study_keeps_equal_configs_once_and_the_recommended_training() -> None:
+    study = prefixcap.Study(
+        dataset=SCENES,
+        decoders=["beam", "beam:num_beams=5", prefixcap.Beam()],
+        seeds=[1, 0, 1],
+        training="learning_rate=1e-3",
+    )
+    assert study.decoders == (prefixcap.Beam(),)
+    assert study.seeds == (1, 0)
+    assert study.training == prefixcap.TrainingConfig(epochs=3, learning_rate=1e-3)
+
+
 def test_an_unknown_spec_is_named() -> None:
     with pytest.raises(prefixcap.PrefixcapError, match="no mapper 'lineal'; did you mean 'linear'"):
         prefixcap.Study(mappers=["lineal"])

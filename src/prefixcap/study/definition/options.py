@@ -64,7 +64,9 @@ def study(values: Mapping[str, object], registry: Registry) -> Study:
 
     values = provided(values)
     dataset = structure("dataset", values.pop("dataset", "scenes"))
-    values["training"] = _training_text(values, dataset.recommended)
+    if "epochs" in values:
+        settings = specs.split(f"training:{values.get('training', '')}")[1]
+        values["training"] = _joined(settings | {"epochs": values["epochs"]})
     fields = {FIELDS[k].name: structure(k, v) for k, v in values.items() if k in FIELDS}
     fields["baselines"] = not fields.get("baselines", False)
     return Study(dataset=dataset, **fields, labels=labels)
@@ -135,14 +137,5 @@ def _changed(training: TrainingConfig, dataset: DatasetConfig) -> str:
     return _joined(changed)
 
 
-def _training_text(values: Mapping[str, object], recommended: Mapping[str, str]) -> str:
-    settings: dict[str, str] = {}
-    for text in (recommended.get("training", ""), values.get("training") or ""):
-        settings |= specs.split(f"training:{text}")[1]
-    if "epochs" in values:
-        settings["epochs"] = str(values["epochs"])
-    return _joined(settings)
-
-
-def _joined(settings: Mapping[str, str]) -> str:
+def _joined(settings: Mapping[str, object]) -> str:
     return ",".join(f"{key}={value}" for key, value in settings.items())

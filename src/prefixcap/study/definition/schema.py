@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prefixcap.plugin.registry import Registry
 
 C = TypeVar("C", bound=Component)
+T = TypeVar("T")
 Specs: TypeAlias = str | C | Iterable[str | C]
 
 
@@ -88,8 +89,8 @@ def converter(
     """Build a converter for the components of a registry, by default the installed ones.
 
     A component is a spec or JSON data; a tuple is a list, whose texts may be comma lists, or one
-    value, and keeps each value once; numbers and truth values may be texts. `labels` receives the
-    text that each component was given as, by the component's digest.
+    value; numbers and truth values may be texts; training settings that are text stay as they are.
+    `labels` receives the text that each component was given as, by the component's digest.
     """
 
     def component(value: object, base: type[Component]) -> Component:
@@ -104,17 +105,15 @@ def converter(
     def many(value: object, target: Any) -> tuple[object, ...]:
         values = value if isinstance(value, list | tuple) else [value]
         parts = [p for v in values for p in (specs.split_list(v) if isinstance(v, str) else [v])]
-        items: list[object] = []
-        for part in parts:
-            item = result.structure(part, target.__args__[0])
-            if item not in items:
-                items.append(item)
-        return tuple(items)
+        return tuple(result.structure(part, target.__args__[0]) for part in parts)
+
+    def training(value: str | Mapping[str, Any], _: object) -> str | TrainingConfig:
+        return value if isinstance(value, str) else TrainingConfig.from_json(value)
 
     result = specs.new_converter(detailed_validation=False)
     result.register_structure_hook_func(_is_component, component)
     result.register_structure_hook_func(specs.is_tuple, many)
-    result.register_structure_hook(TrainingConfig, lambda value, _: training_config(value))
+    result.register_structure_hook(TrainingConfig, training)
     result.register_unstructure_hook_func(_is_component, specs.to_json)
     result.register_unstructure_hook_func(
         specs.is_tuple, lambda values: [result.unstructure(value) for value in values]
@@ -127,21 +126,26 @@ def _is_component(target: Any) -> bool:
     return isclass(target) and issubclass(target, Component)
 
 
-def training_config(value: str | Mapping[str, Any] | TrainingConfig) -> TrainingConfig:
-    """Return training settings from a text, such as `epochs=3,learning_rate=1e-3`, or from JSON.
+def training_config(value: str | TrainingConfig, study: Any) -> TrainingConfig:
+    """Return training settings; a text, such as `epochs=3`, changes those of the study's data set.
 
     Raises:
         PrefixcapError: If a setting is unknown, or its value is out of range.
     """
     if isinstance(value, TrainingConfig):
         return value
-    if not isinstance(value, str):
-        return TrainingConfig.from_json(value)
-    settings = specs.split(f"training:{value}")[1]
+    settings: dict[str, str] = {}
+    for text in (study.dataset.recommended.get("training", ""), value):
+        settings |= specs.split(f"training:{text}")[1]
     return cast(TrainingConfig, specs.structure(cast(Any, TrainingConfig), settings, "--training"))
 
 
 def components(base: type[C], values: Specs[C]) -> tuple[C, ...]:
-    """Return the components of a kind that specs name, one or several; configs are unchanged."""
+    """Return the components of a kind that specs name, one or several, each once."""
     each = [values] if isinstance(values, str | Component) else values
-    return tuple(default_registry().parse(base, value) for value in each)
+    return unique(default_registry().parse(base, value) for value in each)
+
+
+def unique(values: Iterable[T]) -> tuple[T, ...]:
+    """Return each value once, in order; two equal cells would write the same folder."""
+    return tuple(dict.fromkeys(values))

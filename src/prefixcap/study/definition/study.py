@@ -33,6 +33,7 @@ from prefixcap.study.definition.schema import (
     option,
     recommended,
     training_config,
+    unique,
 )
 from prefixcap.training.config import TrainingConfig
 from prefixcap.util.runtime import DTYPES
@@ -44,6 +45,7 @@ FORMAT = 2
 HOLM = "holm"
 CORRECTIONS = (HOLM, "benjamini-hochberg")
 DATASET: Any = "scenes"
+TRAINING: Any = ""
 METRICS: Any = ("bleu", "meteor", "rouge", "cider", "length", "distinct")
 
 
@@ -93,7 +95,7 @@ def _metrics(values: Specs[MetricConfig]) -> tuple[MetricConfig, ...]:
 
 
 def _integers(values: int | Iterable[int]) -> tuple[int, ...]:
-    return (values,) if isinstance(values, int) else tuple(values)
+    return (values,) if isinstance(values, int) else unique(values)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,7 +103,7 @@ class Study:
     """The product of its configs, on one data set.
 
     Components may be given as specs, such as `decoders=["greedy", "beam:num_beams=3"]`. Encoder,
-    language model and training default to those that the data set recommends.
+    language model and each training setting default to those that the data set recommends.
 
     Attributes:
         dataset: The data set: `train` is trained on, `val` stops training, `test` is captioned.
@@ -176,8 +178,8 @@ class Study:
         validator=at_least(0),
     )
     training: TrainingConfig = attrs.field(
-        default=recommended("training", ""),
-        converter=training_config,
+        default=TRAINING,
+        converter=attrs.Converter(training_config, takes_self=True),  # type: ignore[misc]
         metadata=option("training", "Training settings, such as learning_rate=1e-3,patience=3."),
     )
     limit: int | None = attrs.field(
