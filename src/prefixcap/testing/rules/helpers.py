@@ -18,8 +18,8 @@ from prefixcap.testing.rules.rule import require, rule
 def max_difference(actual: Tensor, expected: Tensor) -> float:
     """Return the largest difference between two tensors of one shape.
 
-    If a magnitude in `expected` exceeds 1, it is relative to the largest one, because float32 rounds
-    large numbers more coarsely.
+    If a magnitude in `expected` exceeds 1, it is relative to the largest one, because float32
+    rounds large numbers more coarsely.
     """
     if not expected.numel():
         return 0.0
