@@ -219,7 +219,7 @@ def test_an_encoder_with_other_weights_is_an_error(lm: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": 99}, "is of format 99, and this version of prefixcap reads format 1"),
+        ({"format": 1}, "is of format 1, and this version of prefixcap reads format 2"),
         ({"format": None}, "has no format number"),
         ({"weights_sha256": "0"}, "these are not the weights"),
         ({"lm_digest": "0"}, "is not the one that this run was trained with"),

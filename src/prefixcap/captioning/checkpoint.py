@@ -19,7 +19,7 @@ from prefixcap.util.runtime import version_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 MODELS, MODEL_KEY = "models", "key.json"
