@@ -13,8 +13,8 @@ import attrs
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap_datasets.image_files import (
+    FileDataset,
     ImageFiles,
-    SplitDataset,
     check_unicode,
     existing_folder,
     open_image,
@@ -36,7 +36,7 @@ class Photo:
     split: str
 
 
-def read_coco(path: str, splits: str, restval: str) -> SplitDataset:
+def read_coco(path: str, splits: str, restval: str) -> FileDataset:
     """Open the data set; see `Coco` for the arguments.
 
     Raises:
@@ -57,7 +57,7 @@ def read_coco(path: str, splits: str, restval: str) -> SplitDataset:
         files.append(_first_existing(paths, "Karpathy's split file is missing", hint))
         photos = list(_karpathy_photos(_load(files[-1], ("images",))["images"], files[-1]))
     examples = _examples(root, list(_assign_restval(photos, restval)), captions)
-    return SplitDataset(str(root), examples, files, settings=("coco", restval))
+    return FileDataset(str(root), examples, files, settings=("coco", restval))
 
 
 def _examples(

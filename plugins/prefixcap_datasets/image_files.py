@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, final
 
 from typing_extensions import override
 
-from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.interfaces.dataset import Dataset, Example
+from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.dataset import Example, InMemoryDataset
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,12 +21,12 @@ MAX_HASHED_BYTES = 2**30
 
 
 @final
-class SplitDataset(Dataset):
-    """Examples in memory, by split.
+class FileDataset(InMemoryDataset):
+    """Examples from files.
 
     Args:
-        place: Name of the data set in error messages.
-        examples: Examples of each split.
+        place: As in the base.
+        examples: As in the base.
         contents: Files whose contents are part of the digest.
         settings: Anything else that is part of the digest.
     """
@@ -38,22 +38,9 @@ class SplitDataset(Dataset):
         contents: Iterable[Path],
         settings: object,
     ) -> None:
-        self._place = place
-        self._examples = {split: tuple(each) for split, each in examples.items()}
+        super().__init__(place, examples)
         self._contents = tuple(contents)
         self._settings = settings
-
-    @property
-    @override
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self._examples)
-
-    @override
-    def examples(self, split: str) -> Sequence[Example]:
-        if not self._examples.get(split):
-            known = [name for name, examples in self._examples.items() if examples]
-            raise PrefixcapError(f"{self._place} has no split {split!r}{nearest(split, known)}")
-        return self._examples[split]
 
     @override
     def digest(self) -> str:

@@ -14,8 +14,8 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.util.feature_files import SUFFIXES, FeatureFile
 from prefixcap_datasets.image_files import (
+    FileDataset,
     ImageFiles,
-    SplitDataset,
     check_unicode,
     existing_folder,
     open_image,
@@ -36,7 +36,7 @@ class CaptionLine:
     captions: tuple[str, ...]
 
 
-def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) -> SplitDataset:
+def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) -> FileDataset:
     """Open the data set; see `Jsonl` for the arguments.
 
     Raises:
@@ -68,7 +68,7 @@ def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) ->
         )
         example = Example(image=item, references=line.captions)
         examples.setdefault(line.split, []).append(example)
-    return SplitDataset(str(folder), examples, [caption_file], settings="jsonl")
+    return FileDataset(str(folder), examples, [caption_file], settings="jsonl")
 
 
 def _finite_row(features: FeatureFile, index: int) -> np.ndarray:

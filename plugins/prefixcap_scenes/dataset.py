@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property, partial
 from hashlib import sha256
+from itertools import count
 
 from typing_extensions import override
 
-from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.interfaces.dataset import Dataset, Example, ImageItem
+from prefixcap.interfaces.dataset import Example, ImageItem, InMemoryDataset
 from prefixcap_scenes.captions import captions
 from prefixcap_scenes.render import render
-from prefixcap_scenes.world import SPLITS, Scene, split_scenes
+from prefixcap_scenes.world import Scene, split_scenes
 
 
-class ScenesDataset(Dataset):
+class ScenesDataset(InMemoryDataset):
     """Scenes with their captions; a picture is drawn when it is opened.
 
     Args:
@@ -28,25 +28,15 @@ class ScenesDataset(Dataset):
     def __init__(self, sizes: Mapping[str, int], seed: int, version: str) -> None:
         self._version = version
         self._scenes = split_scenes(sizes, seed)
-        self._examples: dict[str, list[Example]] = {}
-        start = 0
-        for split, scenes in self._scenes.items():
-            self._examples[split] = [
-                _example(scene, f"{split}-{number:06d}", start + number, version)
+        index = count()
+        examples = {
+            split: [
+                _example(scene, f"{split}-{number:06d}", next(index), version)
                 for number, scene in enumerate(scenes)
             ]
-            start += len(scenes)
-
-    @property
-    @override
-    def splits(self) -> tuple[str, ...]:
-        return SPLITS
-
-    @override
-    def examples(self, split: str) -> Sequence[Example]:
-        if split not in self._examples:
-            raise PrefixcapError(f"scenes: no split {split!r}{nearest(split, SPLITS)}")
-        return self._examples[split]
+            for split, scenes in self._scenes.items()
+        }
+        super().__init__("scenes", examples)
 
     @override
     def digest(self) -> str:
@@ -55,8 +45,8 @@ class ScenesDataset(Dataset):
     @cached_property
     def _digest(self) -> str:
         digest = sha256(self._version.encode())
-        for split in SPLITS:
-            for scene, example in zip(self._scenes[split], self._examples[split], strict=True):
+        for split, scenes in self._scenes.items():
+            for scene, example in zip(scenes, self.examples(split), strict=True):
                 parts = [example.image.id, scene.content, scene.seed, example.references]
                 digest.update(json.dumps(parts).encode())
         return digest.hexdigest()[:16]

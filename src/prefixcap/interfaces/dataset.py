@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
+from typing_extensions import override
 
+from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
 
 if TYPE_CHECKING:
@@ -67,6 +69,31 @@ class Dataset(ABC):
     @abstractmethod
     def digest(self) -> str:
         """Return a hash of the entire content, which addresses a study's artifacts."""
+
+
+class InMemoryDataset(Dataset):
+    """The base of data sets whose examples are in memory; subclasses add the digest.
+
+    Args:
+        place: Name of the data set in error messages.
+        examples: Examples of each split.
+    """
+
+    def __init__(self, place: str, examples: Mapping[str, Sequence[Example]]) -> None:
+        self._place = place
+        self._examples = {split: tuple(each) for split, each in examples.items()}
+
+    @property
+    @override
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._examples)
+
+    @override
+    def examples(self, split: str) -> Sequence[Example]:
+        if not self._examples.get(split):
+            known = [name for name, examples in self._examples.items() if examples]
+            raise PrefixcapError(f"{self._place}: no split {split!r}{nearest(split, known)}")
+        return self._examples[split]
 
 
 @attrs.frozen(kw_only=True)
