@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import prefixcap_clipcap
+import prefixcap_decoders
 import pytest
 from decoder_models import prefixes
-from prefixcap_decoders import prefixcap_components
 from prefixcap_decoders.greedy.config import Greedy
 from prefixcap_decoders.sampling.config import Sample
 
@@ -17,7 +18,8 @@ from prefixcap.testing.table_lm import TableLM
 
 FLOATS = [
     (config, field.name)
-    for config in prefixcap_components()
+    for plugin in (prefixcap_decoders, prefixcap_clipcap)
+    for config in plugin.prefixcap_components()
     for field in attrs.fields(config)
     if field.type == "float"
 ]
@@ -29,7 +31,7 @@ def test_a_number_is_a_finite_float(config: Any, setting: str) -> None:
         with pytest.raises(ValueError, match=f"{setting} must be a finite number, not -?(nan|inf)"):
             config(**{setting: wrong})
     if setting in ("epsilon", "eta") and config.name not in ("mirostat",):
-        return  # no whole number is in their range but the one that turns them off
+        return  # the only integer in their range is 0, which turns them off
     result = getattr(config(**{setting: 1}), setting)
     assert isinstance(result, float)
     assert result == 1.0
