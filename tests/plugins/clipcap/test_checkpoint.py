@@ -379,8 +379,8 @@ def test_any_change_of_any_weight_ends_in_a_sentence(
     weights = MAPPERS[kind]() if alone else whole(MAPPERS[kind]())
     name = sorted(weights)[number % len(weights)]
     shape = list(weights[name].shape)
-    # a causal mask counts for nothing, nor does the lack of an output layer, which is the embedding
-    # once more; and features of another width are as good
+    # valid changes: of a causal mask, which is ignored; of the features' width; and the lack of the
+    # output layer, which is the embedding
     assume((name, change) != ("gpt.lm_head.weight", "drop"))
     widened = name.endswith(("model.0.weight", "linear.weight")) and change[:1] == shape[:1]
     assume(not re.search(r"masked_bias|attn\.bias", name) and change != shape)
@@ -439,8 +439,8 @@ def test_bad_input_ends_with_a_sentence_and_status_2(
     out = [] if "--out" in words else ["--out", "run"]
     mapper = ["--mapping-type", "mlp", "--prefix-length", "10"]
     assert main(["import-clipcap", *words, *mapper, *out]) == 2
-    message = capsys.readouterr()
-    assert sentence in message.err
-    assert message.err.count("\n") == 1
-    assert not message.out
+    output = capsys.readouterr()
+    assert sentence in output.err
+    assert output.err.count("\n") == 1
+    assert not output.out
     assert not Path("run").exists()

@@ -78,7 +78,7 @@ def _likeliest_first(result: Sequence[float]) -> list[int]:
 
 
 def _at_least(result: Sequence[float], least: float) -> set[int]:
-    # the likeliest token always stays
+    # the most likely token is always kept
     return {t for t, p in enumerate(result) if p >= least or p == max(result)}
 
 

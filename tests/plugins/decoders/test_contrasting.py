@@ -108,7 +108,7 @@ def test_guidance_of_scale_one_is_the_decoder_itself(ended: CausalLM) -> None:
 @pytest.mark.parametrize("inner", ["greedy", "beam:num_beams=2;n=2", "sample:n=2", "contrastive"])
 @pytest.mark.parametrize("amateur", ["itself", "gpt2", "bloom"])
 def test_refilling_two_sessions_changes_nothing(ended: CausalLM, amateur: str, inner: str) -> None:
-    # bloom is served by the general session, which takes new images in at other times
+    # bloom runs in a `CacheSession`, which admits images at other times
     other = {"itself": ended, "gpt2": CausalLM(small_model("gpt2", 9)), "bloom": bloom()}[amateur]
     decoder = default_registry().parse(DecoderConfig, inner.replace(";", ","))
     config = ContrastiveDecoding(alpha=0.02, against="zero")
@@ -238,7 +238,7 @@ def test_dola_is_its_formula(deep: CausalLM, which: str) -> None:
             return torch.where(last >= alpha * last.max(), (last / contrast).log(), -math.inf)
 
         assert tokens_of(hypotheses[0]) == greedy(step)
-    # the choice between layers is put to the test where there is one
+    # with several candidates, more than one must have been chosen
     assert len(chosen) > 1 or len(known[setting]) == 1
 
 

@@ -97,7 +97,7 @@ BARRED = "no_repeat_ngram_size=1,min_new_tokens=6"
     ],
 )  # fmt: skip
 def test_settings_that_exclude_every_token_are_ignored(decoder: str) -> None:
-    # after four letters nothing is left: a fifth would stand twice, and the stop token comes early
+    # after four letters nothing is left: a fifth would be a repetition, and it is too early to stop
     lm, prefix = TableLM(vocab_size=5, seed=1), prefixes(4, width=4)
     spec = decoder.format(BARRED.replace(",", ";") if "decoder=" in decoder else BARRED)
     result = prefixcap.decode(lm, prefix, spec, max_new_tokens=8)

@@ -136,14 +136,14 @@ def test_a_plain_name_is_sample_with_one_setting(
         image_ids=["a", "b", "c"], max_new_tokens=8, stop_ids=frozenset({3}), stream="the same",
     )  # fmt: skip
 
-    def made(config: DecoderConfig) -> list[list[Hypothesis]]:
+    def decoded(config: DecoderConfig) -> list[list[Hypothesis]]:
         with torch.inference_mode():
             return collect(config.build().decode(task), 3)
 
-    own = made(plain(temperature=1.3, n=20, **settings))
-    assert own == made(Sample(temperature=1.3, n=20, **settings))
-    assert made(plain(n=20)) == made(Sample(n=20, **usual))
-    assert own != made(Sample(temperature=1.3, n=20))
+    own = decoded(plain(temperature=1.3, n=20, **settings))
+    assert own == decoded(Sample(temperature=1.3, n=20, **settings))
+    assert decoded(plain(n=20)) == decoded(Sample(n=20, **usual))
+    assert own != decoded(Sample(temperature=1.3, n=20))
 
 
 def test_the_test_of_a_distribution_can_fail() -> None:
@@ -181,16 +181,16 @@ def test_a_seed_gives_the_same_captions_in_any_batch(lm: CausalLM, spec: str) ->
     prefix, ids = prefixes(7), [f"image {i}" for i in range(7)]
     settings = {"max_new_tokens": 8, "stop_ids": [5], "seed": 4}
 
-    def made(order: list[int], max_rows: int) -> dict[str, list[tuple[int, ...]]]:
+    def decoded(order: list[int], max_rows: int) -> dict[str, list[tuple[int, ...]]]:
         names = [ids[i] for i in order]
         result = prefixcap.decode(
             lm, prefix[order], spec, image_ids=names, max_rows=max_rows, **settings
         )
         return {name: [h.ids for h in hs] for name, hs in zip(names, result, strict=True)}
 
-    usual = made(list(range(7)), 320)
-    assert made([6, 2, 4, 0, 1, 5, 3], 7) == usual
-    assert {k: v for i in range(7) for k, v in made([i], 1).items()} == usual
+    usual = decoded(list(range(7)), 320)
+    assert decoded([6, 2, 4, 0, 1, 5, 3], 7) == usual
+    assert {k: v for i in range(7) for k, v in decoded([i], 1).items()} == usual
     assert len({tuple(v) for v in usual.values()}) > 1
 
 

@@ -32,12 +32,12 @@ MODELS = {
     "gpt2": small_model("gpt2"),
     "llama": small_model("llama"),
     "other gpt2": small_model("gpt2", 4),
-    # served by the general session, whose rows go on in batches of their own
+    # runs in a `CacheSession`, which groups its rows into batches of equal lengths
     "bloom": small_model("bloom"),
 }
 FAMILIES = {name: CausalLM(model) for name, model in MODELS.items()}
-for made in MODELS.values():
-    made.config.eos_token_id = 0
+for model in MODELS.values():
+    model.config.eos_token_id = 0
 
 
 def run(

@@ -90,13 +90,13 @@ def test_a_folder_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_prepended_tokens_precede_every_prefix(tmp_path: Path) -> None:
     save_model(tmp_path, "GPT2")
-    plain, led = (HF(model=str(tmp_path), prepend=b).build() for b in ("", "<end>a dog"))
+    plain, prepended = (HF(model=str(tmp_path), prepend=b).build() for b in ("", "<end>a dog"))
     prefix = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(0))
-    assert led.tokenizer is not None
-    tokens = torch.tensor([EOS, *led.tokenizer.encode("a dog")])
+    assert prepended.tokenizer is not None
+    tokens = torch.tensor([EOS, *prepended.tokenizer.encode("a dog")])
     first = plain.embed(tokens).expand(2, -1, -1)
-    torch.testing.assert_close(led.prepend_tokens(prefix), torch.cat([first, prefix], 1))
-    assert led.max_positions == 64 - len(tokens)
+    torch.testing.assert_close(prepended.prepend_tokens(prefix), torch.cat([first, prefix], 1))
+    assert prepended.max_positions == 64 - len(tokens)
     with pytest.raises(PrefixcapError, match="this tokenizer has no beginning-of-text token"):
         HF(model=str(tmp_path), prepend="bos").build()
 

@@ -76,7 +76,7 @@ def test_captions_are_sentences() -> None:
 
 
 def test_every_number_size_and_colour_in_a_caption_is_true() -> None:
-    message = 0
+    checked = 0
     for scene in SCENES:
         for text in captions(scene):
             for number, size, colour, noun, clothes in PHRASE.findall(text[0].lower() + text[1:]):
@@ -85,8 +85,8 @@ def test_every_number_size_and_colour_in_a_caption_is_true() -> None:
                 assert not size or SIZES[size] == group.size, (text, scene)
                 for shade in filter(None, (colour, clothes)):
                     assert shade == group.colour, (text, scene)
-                message += 1
-    assert message > 3 * len(SCENES)
+                checked += 1
+    assert checked > 3 * len(SCENES)
 
 
 def test_every_colour_word_belongs_to_an_object_of_that_colour() -> None:

@@ -71,8 +71,8 @@ def test_a_linear_probe_reads_places_and_times() -> None:
     )
     solved = torch.linalg.solve(gram, train.t() @ (target - target.mean(0)))
     test = features["test"] - features["train"].mean(0)
-    message = [names[row] for row in (test @ solved + target.mean(0)).argmax(-1)]
-    assert sum(a == b for a, b in zip(message, labels["test"], strict=True)) > 85
+    predicted = [names[row] for row in (test @ solved + target.mean(0)).argmax(-1)]
+    assert sum(a == b for a, b in zip(predicted, labels["test"], strict=True)) > 85
 
 
 def test_gpt2_has_a_low_perplexity_on_captions() -> None:
