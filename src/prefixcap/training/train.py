@@ -72,6 +72,7 @@ def train(
         PrefixcapError: If a component is unknown, arguments do not fit each other, or the loss is
             not finite.
     """
+    _check(features, captions, val_features, val_captions)
     registry, config = default_registry(), config or TrainingConfig()
     mapper_config = registry.parse(MapperConfig, mapper)
     tuning_config = registry.parse(TuningConfig, tuning)
@@ -79,7 +80,6 @@ def train(
     if not isinstance(lm, LanguageModel):
         lm_config = registry.parse(LMConfig, lm)
         lm = lm_config.build()
-    _check(features, captions, val_features, val_captions)
     device = next(lm.module.parameters()).device
     with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
