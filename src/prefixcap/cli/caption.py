@@ -100,15 +100,16 @@ def _load(run: Path, device: str, dtype: str | None) -> Captioner:
 
 
 def _caption(captioner: Captioner, features: Tensor, **settings: Any) -> list[list[Hypothesis]]:
+    from prefixcap.decoding.decode import collect
+
     if shift := captioner.check_feature_shift(features):
         reporter().message(f"prefixcap: warning: {shift}")
-    captions: list[list[Hypothesis]] = [[] for _ in features]
+    captions = []
     with reporter().task("captioning", len(features), "images") as task:
-        finished = captioner.iter_caption(features, **settings)
-        for count, (number, hypotheses) in enumerate(finished, 1):
-            captions[number] = hypotheses
-            task.update(count)
-    return captions
+        for caption in captioner.iter_caption(features, **settings):
+            captions.append(caption)
+            task.update(len(captions))
+    return collect(captions, len(features))
 
 
 def _read_features(path: Path) -> Tensor:

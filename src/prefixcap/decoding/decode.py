@@ -6,7 +6,7 @@ chooses tokens; the engine runs the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.decoding.token_decoder import Row, TokenDecoder, decode_rows
@@ -149,7 +149,7 @@ def iter_decode(
 
 
 def collect(
-    captions: Iterator[tuple[int, list[Hypothesis]]], images: int
+    captions: Iterable[tuple[int, list[Hypothesis]]], images: int
 ) -> list[list[Hypothesis]]:
     """Return what a decoder yields, in the order of the images.
 
