@@ -20,6 +20,13 @@ def test_benjamini_hochberg_by_hand() -> None:
 
 
 @given(values)
+def test_benjamini_hochberg_is_its_definition(ps: list[float]) -> None:
+    ranked = [(rank, p) for rank, p in enumerate(sorted(ps), 1)]
+    expected = [min(len(ps) * q / rank for rank, q in ranked if q >= p) for p in ps]
+    assert benjamini_hochberg(ps) == pytest.approx(expected)
+
+
+@given(values)
 def test_corrections_only_raise_and_keep_the_order(result: list[float]) -> None:
     for adjusted in (holm(result), benjamini_hochberg(result)):
         assert all(p <= q + 1e-12 and q <= 1 for p, q in zip(result, adjusted, strict=True))
