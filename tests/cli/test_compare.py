@@ -13,7 +13,7 @@ from cli_world import World
 from prefixcap.cli import main
 from prefixcap.evaluation.stats import holm
 from prefixcap.study.analysis import comparison
-from prefixcap.study.analysis.analysis import analyze
+from prefixcap.study.analysis.analyze import analyze
 from prefixcap.study.analysis.reader import load_study
 from prefixcap.study.analysis.selectors import select
 

@@ -85,7 +85,8 @@ def _table(
     selection: Selection, scores: list[str] | None, correction: str | None, width: int
 ) -> tuple[dict[str, Any], str]:
     from prefixcap.cli.table import fitting
-    from prefixcap.study.analysis.analysis import analyze, correction_for
+    from prefixcap.study.analysis.analysis import correction_for
+    from prefixcap.study.analysis.analyze import analyze
     from prefixcap.study.analysis.comparison_text import pick_scores
     from prefixcap.study.analysis.tables import legend, markdown, table, wrapped
 

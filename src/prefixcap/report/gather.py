@@ -17,14 +17,8 @@ from prefixcap.report import findings, gallery
 from prefixcap.report import rows as report_rows
 from prefixcap.report.content import Content, Gallery, ReportRow
 from prefixcap.report.numbers import counted
-from prefixcap.study.analysis.analysis import (
-    MAIN,
-    TITLES,
-    Analysis,
-    analyze,
-    compute,
-    correction_for,
-)
+from prefixcap.study.analysis.analysis import MAIN, TITLES, Analysis, correction_for
+from prefixcap.study.analysis.analyze import analyze, compute
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study

@@ -21,7 +21,8 @@ from prefixcap.evaluation.stats import (
     holm,
     replicate,
 )
-from prefixcap.study.analysis.analysis import Analysis, analyze, compute, replicates
+from prefixcap.study.analysis.analysis import Analysis
+from prefixcap.study.analysis.analyze import analyze, compute, replicates
 from prefixcap.study.analysis.reader import load_study
 from prefixcap.study.analysis.tables import (
     decimals_for,

@@ -16,7 +16,7 @@ from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.report.rows import curves
-from prefixcap.study.analysis.analysis import analyze
+from prefixcap.study.analysis.analyze import analyze
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scoring

@@ -15,7 +15,8 @@ from prefixcap.evaluation.stats import Array, CellTable, Difference
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
-from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, MAIN, correction_for, metrics_of
+from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, MAIN, correction_for
+from prefixcap.study.analysis.analyze import metrics_of
 from prefixcap.study.analysis.config_diff import ConfigDiff, diff_rows, diff_studies
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import match_rows, table_rows

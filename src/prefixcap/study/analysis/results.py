@@ -11,7 +11,8 @@ import attrs
 
 from prefixcap.evaluation.stats import Replicates
 from prefixcap.interfaces.dataset import Example
-from prefixcap.study.analysis.analysis import Analysis, compute
+from prefixcap.study.analysis.analysis import Analysis
+from prefixcap.study.analysis.analyze import compute
 from prefixcap.study.analysis.tables import page
 from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
 from prefixcap.util.files import read_json, read_lines, write_json, write_lines, write_text

@@ -15,7 +15,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Array, Replicates, replicate
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
-from prefixcap.study.analysis.analysis import pool, records
+from prefixcap.study.analysis.analyze import pool, records
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import TableRow
 from prefixcap.study.analysis.selectors import SEPARATOR, Selection
