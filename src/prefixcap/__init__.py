@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.tuning import TuningConfig as TuningConfig
     from prefixcap.plugin.hookspecs import hookimpl as hookimpl
     from prefixcap.plugin.registry import Registry as Registry
-    from prefixcap.study.analysis.comparison import compare as compare
+    from prefixcap.study.analysis.compare import compare as compare
     from prefixcap.study.analysis.reader import load_study as load_study
     from prefixcap.study.definition.study import Study as Study
     from prefixcap.study.execution.runner import run_study as run_study
@@ -83,7 +83,7 @@ _HOMES = {
     "TrainingConfig": "training.config",
     "Tuning": "interfaces.tuning",
     "TuningConfig": "interfaces.tuning",
-    "compare": "study.analysis.comparison",
+    "compare": "study.analysis.compare",
     "decode": "decoding.decode",
     "encode": "captioning.encode_images",
     "evaluate": "evaluation.evaluate",

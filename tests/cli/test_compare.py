@@ -12,8 +12,8 @@ from cli_world import World
 
 from prefixcap.cli import main
 from prefixcap.evaluation.stats import holm
-from prefixcap.study.analysis import comparison
 from prefixcap.study.analysis.analyze import analyze
+from prefixcap.study.analysis.compare import compare
 from prefixcap.study.analysis.reader import load_study
 from prefixcap.study.analysis.selectors import select
 
@@ -96,8 +96,8 @@ def test_two_rows_of_a_study(shell: Shell, seeds: Path) -> None:
 
 def test_other_rows_of_the_study_contribute_the_variance_between_their_seeds(seeds: Path) -> None:
     model, baseline = f"{seeds}::greedy", f"{seeds}::constant"
-    together = comparison.compare(model, baseline)["Length"]
-    assert comparison.compare(select(model), select(baseline))["Length"] == together
+    together = compare(model, baseline)["Length"]
+    assert compare(select(model), select(baseline))["Length"] == together
     result = analyze(load_study(seeds))
     there = result.difference(0, 2, "Length", "holm")
     assert (together.low, together.p) == pytest.approx((there.low, there.p), rel=1e-5)

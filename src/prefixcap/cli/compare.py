@@ -56,7 +56,7 @@ def compare(
                 raise PrefixcapError(f"{option} needs two sides: name the second one too")
     width = shutil.get_terminal_size((160, 24)).columns
     with quiet_stdout():
-        from prefixcap.study.analysis import comparison
+        from prefixcap.study.analysis.compare import compare as compare_sides
         from prefixcap.study.analysis.comparison_text import comparison_text, pick_scores
         from prefixcap.study.analysis.selectors import select
 
@@ -67,7 +67,7 @@ def compare(
         if two is None:
             answer, text = _table(one, scores, correction, width)
         else:
-            result = comparison.compare(
+            result = compare_sides(
                 one,
                 two,
                 metrics=options.split_values(metrics, ()) or None,

@@ -6,7 +6,7 @@ import pytest
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Difference, Estimate
-from prefixcap.study.analysis.comparison import compare
+from prefixcap.study.analysis.compare import compare
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.analysis.rows import FIELDS, TableRow, match_rows
 from prefixcap.study.definition.study import Study
