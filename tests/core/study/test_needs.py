@@ -13,6 +13,7 @@ from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.definition.study import Study
+from prefixcap.study.execution import checks, data
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.runner import run_study
 from prefixcap.util.progress import ProgressTask, Reporter, Silent
@@ -73,6 +74,11 @@ def test_a_metric_is_skipped_for_cells_without_its_requirements(
     )
     work = run_study(more, tmp_path / "s").work
     assert (work["trained_models"], work["decoded_images"], work["scored_metrics"]) == (0, 0, 6)
+
+
+def test_metrics_of_decoder_outputs_can_be_tried_out(small: Study) -> None:
+    specs = ["logprob", "finish", "oracle:metric=length"]
+    checks.try_out(parsed(small, ["greedy"], specs).metrics, data.load(small).test[:2])
 
 
 def test_features_without_a_text_tower_are_an_error(small: Study, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin import specs
 from prefixcap.study.definition.schema import Option, converter
-from prefixcap.study.definition.study import Study
+from prefixcap.study.definition.study import DATASET, Study
 from prefixcap.training.config import TrainingConfig
 from prefixcap.util.files import write_text
 
@@ -63,7 +63,7 @@ def study(values: Mapping[str, object], registry: Registry) -> Study:
             raise PrefixcapError(f"{OPTIONS[name].flag}: {error}") from error
 
     values = provided(values)
-    dataset = structure("dataset", values.pop("dataset", "scenes"))
+    dataset = structure("dataset", values.pop("dataset", DATASET))
     if "epochs" in values:
         settings = specs.split(f"training:{values.get('training', '')}")[1]
         values["training"] = _joined(settings | {"epochs": values["epochs"]})
