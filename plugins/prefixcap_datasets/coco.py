@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,7 +54,7 @@ def read_coco(path: str, splits: str, restval: str) -> FileDataset:
     if splits == "karpathy":
         paths = [root / SPLIT_FILE, root / "annotations" / SPLIT_FILE]
         hint = "; splits=official does not need it"
-        files.append(_first_existing(paths, "Karpathy's split file is missing", hint))
+        files.append(_first(paths, Path.is_file, "Karpathy's split file is missing", hint))
         photos = list(_karpathy_photos(_load(files[-1], ("images",))["images"], files[-1]))
     examples = _examples(root, list(_assign_restval(photos, restval)), captions)
     return FileDataset(str(root), examples, files, settings=("coco", restval))
@@ -64,7 +64,9 @@ def _examples(
     root: Path, photos: list[tuple[int, Photo]], captions: Mapping[int, list[str]]
 ) -> dict[str, list[Example]]:
     folders = {
-        name: _first_existing([root / name, root / "images" / name], "COCO's images are missing")
+        name: _first(
+            [root / name, root / "images" / name], Path.is_dir, "COCO's images are missing"
+        )
         for name in FOLDERS
     }
     examples: dict[str, list[Example]] = {}
@@ -153,8 +155,9 @@ def _load(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     return dict(data)
 
 
-def _first_existing(paths: Sequence[Path], problem: str, hint: str = "") -> Path:
-    for path in paths:
-        if path.exists():
-            return path
+def _first(
+    paths: Sequence[Path], exists: Callable[[Path], bool], problem: str, hint: str = ""
+) -> Path:
+    for path in filter(exists, paths):
+        return path
     raise PrefixcapError(f"{problem}: neither {paths[0]} nor {paths[1]} exists{hint}")

@@ -131,6 +131,8 @@ def test_other_common_folder_layouts_are_accepted(root: Path) -> None:
     for folder in ("train2014", "val2014"):
         (root / folder).rename(root / "images" / folder)
     (root / "dataset_coco.json").rename(root / "annotations" / "dataset_coco.json")
+    (root / "train2014").touch()  # no folder
+    (root / "dataset_coco.json").mkdir()  # no file
     assert numbers(root)["test"] == [42]
 
 
