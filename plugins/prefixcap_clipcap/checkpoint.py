@@ -186,7 +186,8 @@ def _sizes(
         sizes = {
             "prefix_length": _shape(path, mapper, "prefix_const")[0],
             "clip_length": rows // width,
-            "num_layers": 1 + max(int(match[1]) for match in layers if match),
+            # their count, not their highest number, which a broken file may have far too high
+            "num_layers": len({match[1] for match in layers if match}),
         }
     if len(mapper[last]) % width:
         raise PrefixcapError(

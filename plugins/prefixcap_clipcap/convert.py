@@ -144,7 +144,8 @@ def _prefixer(checkpoint: ClipCapCheckpoint, config: MapperConfig, norm: Feature
         embedding_width=checkpoint.embedding_width,
     )
     try:
-        with torch.random.fork_rng(devices=[]):
+        # without memory and values, which are the checkpoint's
+        with torch.device("meta"):
             mapper = config.build(shape)
     except (PrefixcapError, ValueError) as error:
         raise PrefixcapError(f"{checkpoint.path}: {error}") from error
@@ -164,9 +165,8 @@ def _prefixer(checkpoint: ClipCapCheckpoint, config: MapperConfig, norm: Feature
                 f"{checkpoint.path}: clip_project.{clipcap_name} has shape {actual}, but the other "
                 f"weights require {expected}"
             )
-    mapper.load_state_dict(
-        {name: checkpoint.mapper[clipcap_name] for name, clipcap_name in names.items()}
-    )
+    weights = {name: checkpoint.mapper[clipcap_name] for name, clipcap_name in names.items()}
+    mapper.load_state_dict(weights, assign=True)
     return Prefixer(norm, mapper, shape).eval()
 
 

@@ -263,6 +263,11 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
         {"mapping_type": "transformer"},
         f"its mapper lacks {LAYER}.mlp.fc2.weight",
     ),
+    "a layer far from the others": (
+        lambda: {**transformer(), f"{LAYER}000000.norm1.bias": torch.ones(E)},
+        {"mapping_type": "transformer"},
+        f"its mapper has an unknown {LAYER}000000.norm1.bias",
+    ),
     "an unknown key": (
         lambda: {**mlp(), "clip_project.model.4.bias": torch.ones(3)},
         {},
