@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prefixcap.cli.table import LINES, SHOWN, _captions
+from prefixcap.cli.table import IMAGES, LINES, _captions
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.analysis.rows import FIELDS
@@ -23,12 +23,12 @@ def results(lines: int) -> Results:
 
 def test_captions_of_a_few_lines_are_all_shown() -> None:
     shown = _captions(results(LINES))
-    assert len(shown) == SHOWN * (1 + LINES + 2) + 1
+    assert len(shown) == IMAGES * (1 + LINES + 2) + 1
     assert shown[:2] == ["image-0", "  same P=0 same: word"]
     assert shown[1 + LINES : 3 + LINES] == ["  reference: a", "  reference: b"]
 
 
 def test_captions_of_a_large_grid_do_not_fill_the_terminal() -> None:
     shown = _captions(results(1188))
-    assert len(shown) == SHOWN * (1 + LINES + 2) + 2
+    assert len(shown) == IMAGES * (1 + LINES + 2) + 2
     assert shown[-2].startswith("(captions of 1164 more cells: captions.jsonl")

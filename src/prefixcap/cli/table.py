@@ -14,10 +14,11 @@ if TYPE_CHECKING:
     from prefixcap.study.analysis.analysis import Analysis
     from prefixcap.study.analysis.results import Results
 
-SHOWN = 5
+IMAGES = 5
 LINES = 24
 WIDE = 160
-MAIN = ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
+USUAL = ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
+"""The scores of a table that is too narrow for all."""
 
 
 def text(results: Results, width: int = WIDE) -> str:
@@ -45,7 +46,7 @@ def fitting(
     Returns:
         The table, and whether it has every score.
     """
-    some = [name for name in MAIN if any(name in line.scores for line in analysis.entries)]
+    some = [name for name in USUAL if any(name in line.scores for line in analysis.entries)]
     main = [analysis.main] if analysis.main else some[:1]
     choices: list[tuple[Sequence[str] | None, bool]] = [(None, True), (None, False)]
     if some:
@@ -65,7 +66,7 @@ def _captions(results: Results) -> list[str]:
     several = len({row["seed"] for row in results.rows}) > 1
     shown, more = results.rows[:LINES], len(results.rows) - LINES
     lines = []
-    for row, example in enumerate(results.test[:SHOWN]):
+    for row, example in enumerate(results.test[:IMAGES]):
         lines.append(example.image.id)
         for result in shown:
             caption = results.captions[result["cell"]][row]["captions"][0]["text"]

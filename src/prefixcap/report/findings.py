@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from prefixcap.report.content import BEST, TIED, Content, ReportRow
 from prefixcap.report.figures.matrix import between
-from prefixcap.report.numbers import columns, counted, interval, number
+from prefixcap.report.numbers import counted, interval, number, table_decimals
 
 
 def sentences(content: Content, images: int) -> list[str]:
@@ -66,6 +66,6 @@ def _baselines(content: Content, grid: Sequence[ReportRow]) -> list[str]:
 
 def _value(content: Content, row: ReportRow) -> str:
     score = content.quality
-    decimals = columns(content.rows)[score]
+    decimals = table_decimals(content.rows)[score]
     estimate = row.scores[score]
     return f"{number(estimate.value, decimals)} {interval(estimate, decimals)}".strip()

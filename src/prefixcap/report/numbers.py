@@ -17,14 +17,14 @@ def digits(values: Iterable[float]) -> int:
     return 3 if largest < 10 else 2 if largest < 100 else 1
 
 
-def columns(rows: Sequence[ReportRow]) -> dict[str, int]:
+def table_decimals(rows: Sequence[ReportRow]) -> dict[str, int]:
     """Return the number of decimals of every score and fact of a table."""
-    return facts(
+    return column_decimals(
         {**{name: each.value for name, each in row.scores.items()}, **row.facts} for row in rows
     )
 
 
-def facts(rows: Iterable[Mapping[str, float]]) -> dict[str, int]:
+def column_decimals(rows: Iterable[Mapping[str, float]]) -> dict[str, int]:
     """Return the number of decimals of every column of numbers."""
     by_name: dict[str, list[float]] = {}
     for row in rows:

@@ -17,7 +17,14 @@ from prefixcap.report.figures import matrix
 from prefixcap.report.figures.base import Figure
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.gallery import as_json
-from prefixcap.report.numbers import columns, counted, facts, interval, number, probability
+from prefixcap.report.numbers import (
+    column_decimals,
+    counted,
+    interval,
+    number,
+    probability,
+    table_decimals,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -44,7 +51,7 @@ def page(content: Content, figures: Mapping[str, Figure]) -> str:
         "report": content,
         "sections": _sections(content, figures),
         "numeric": NUMERIC,
-        "decimals": columns([*content.rows, *content.single]),
+        "decimals": table_decimals([*content.rows, *content.single]),
         "explained": tables.explained(content, "Bold", "underlined"),
         "seeds": max(len(row.seeds) for row in content.rows),
         "css": _static("report.css"),
@@ -81,7 +88,7 @@ def _matrix(content: Content) -> dict[str, Any]:
     rows = matrix.chosen(content)
     compared = {name for pair in content.pairs for name in pair}
     most = max(abs(pair.value) for pair in content.pairs.values()) or 1.0
-    decimals = max(1, columns(rows)[content.quality] - 1)
+    decimals = max(1, table_decimals(rows)[content.quality] - 1)
 
     def cell(one: ReportRow, two: ReportRow) -> dict[str, Any] | None:
         pair = matrix.between(content.pairs, one.id, two.id)
@@ -133,7 +140,7 @@ def _training(curves: Sequence[Curve], figure: Figure | None) -> dict[str, Any]:
         "figure": None if figure is None else _drawn(figure),
         "columns": list(curves[0].columns),
         "numbers": list(dict.fromkeys(name for each in lines for name in each["numbers"])),
-        "decimals": facts(each["numbers"] for each in lines),
+        "decimals": column_decimals(each["numbers"] for each in lines),
         "lines": lines,
     }
 

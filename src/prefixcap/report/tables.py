@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefixcap.report.content import BEST, TIED, Content, ReportRow
-from prefixcap.report.numbers import columns, interval, number
+from prefixcap.report.numbers import interval, number, table_decimals
 from prefixcap.study.analysis.tables import markdown
 
 PAPER = (
@@ -135,7 +135,7 @@ def _texts(
     escape: Callable[[str], str],
 ) -> dict[str, list[str]]:
     """Return the columns of the table, by title."""
-    decimals = columns(content.rows)
+    decimals = table_decimals(content.rows)
 
     def score_text(row: ReportRow, name: str) -> str:
         if name not in row.scores:

@@ -18,7 +18,7 @@ from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
 from prefixcap.util.files import read_json, read_lines, write_json, write_lines, write_text
 from prefixcap.util.progress import Reporter
 
-WORK = ("encoded_images", "trained_models", "mapped_images", "decoded_images", "scored_metrics")
+COUNTERS = ("encoded_images", "trained_models", "mapped_images", "decoded_images", "scored_metrics")
 
 
 @attrs.define(kw_only=True, slots=False, repr=False)
@@ -50,7 +50,7 @@ class Results:
     test: Sequence[Example] = attrs.field(factory=list, repr=False)
     skipped: list[str] = attrs.field(factory=list)
     warnings: list[str] = attrs.field(factory=list)
-    work: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(WORK, 0))
+    work: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTERS, 0))
 
     def __repr__(self) -> str:
         return f"<Results of {self.folder}: {len(self.rows)} cells>"
