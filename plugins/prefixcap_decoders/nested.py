@@ -9,6 +9,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin.registry import default_registry
+from prefixcap.util.runtime import dtype_of
 
 C = TypeVar("C", bound=Component)
 
@@ -30,7 +31,7 @@ def parse_nested(kind: type[C], spec: str, setting: str) -> C:
 
 def device_and_dtype(task: DecodingTask) -> tuple[str, str]:
     """Return the language model's device and dtype, for building a second one."""
-    return str(task.prefix.device), str(next(task.lm.module.parameters()).dtype)[6:]
+    return str(task.prefix.device), dtype_of(task.lm.module)
 
 
 def check_shared_vocabulary(lm: LanguageModel, task: DecodingTask, length: int, name: str) -> None:

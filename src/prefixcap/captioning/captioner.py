@@ -30,7 +30,7 @@ from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.plugin.specs import to_json, to_spec
-from prefixcap.util.runtime import device_named, dtype_named
+from prefixcap.util.runtime import device_named, dtype_named, dtype_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -276,7 +276,7 @@ class Captioner:
             "shape": attrs.asdict(self.prefixer.shape),
             "stop_ids": list(self.stop_ids),
             "stop_visible": self.stop_visible,
-            "dtype": str(next(self.lm.module.parameters()).dtype).removeprefix("torch."),
+            "dtype": dtype_of(self.lm.module),
             "lm_digest": None if complete else self.lm_digest,
             "lm_probe": probe(self.lm),
             "encoder_digest": self.encoder_digest,

@@ -15,6 +15,7 @@ from prefixcap.cli.progress import reporter
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig
 from prefixcap.plugin.registry import default_registry
+from prefixcap.util.runtime import dtype_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,8 +94,7 @@ def _load(run: Path, device: str, dtype: str | None) -> Captioner:
     from prefixcap.study.execution.checks import slow_dtype
 
     captioner = Captioner.load(run, device, dtype)
-    number_format = str(next(captioner.lm.module.parameters()).dtype).removeprefix("torch.")
-    if slow := slow_dtype(str(captioner.device), number_format):
+    if slow := slow_dtype(str(captioner.device), dtype_of(captioner.lm.module)):
         reporter().message(f"prefixcap: {slow}")
     return captioner
 

@@ -47,6 +47,11 @@ def dtype_named(name: str) -> torch.dtype:
     return dtype
 
 
+def dtype_of(module: torch.nn.Module) -> str:
+    """Return the name of the dtype of a module's parameters, such as "float32"."""
+    return str(next(module.parameters()).dtype).removeprefix("torch.")
+
+
 @cache
 def dtype_slowdown(name: str) -> float:
     """Measure how much slower this processor's matrix products are than in float32.
