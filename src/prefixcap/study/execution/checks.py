@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from prefixcap.evaluation.evaluate import check_references, evaluate, sample_warnings
 from prefixcap.interfaces.dataset import Example
-from prefixcap.interfaces.decoder import Hypothesis
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.study.artifacts.scores import records
 from prefixcap.util.runtime import dtype_slowdown
@@ -61,11 +60,10 @@ def try_out(
     Raises:
         PrefixcapError: If a metric lacks what it needs, or two metrics return the same score.
     """
-    captions = (
-        Hypothesis(ids=(), text=e.references[0], logprob=-1.0, score=-1.0, finish_reason="stop")
-        for e in examples
-    )
-    lines = [{"captions": [caption.to_json()] * 2} for caption in captions]
+    lines = [
+        {"captions": [{"text": text, "logprob": -1.0, "tokens": 1, "finish": "stop"}] * 2}
+        for text in (example.references[0] for example in examples)
+    ]
     evaluate(records(examples, lines, features, text_encoder), metrics)
 
 
