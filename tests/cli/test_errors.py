@@ -150,6 +150,25 @@ def test_a_run_of_another_version(shell: Shell, study: Path, tmp_path: Path) -> 
     assert "is of format 99" in refused(shell, *words)
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("mapper = 3", "no mapper '3'; known: linear, mlp, transformer"),
+        (
+            'dataset = ["scenes", "coco"]',
+            "no dataset \"['scenes', 'coco']\"; did you mean 'scenes'?",
+        ),
+        ("training = 3", "'training:3': '3' is not of the form key=value"),
+        ("limit = [1, 2]", "--limit: [1, 2] is not an integer"),
+    ],
+)
+def test_a_study_file_with_a_wrong_type(
+    shell: Shell, tmp_path: Path, line: str, sentence: str
+) -> None:
+    (tmp_path / "study.toml").write_text(line)
+    assert refused(shell, "bench", tmp_path / "study.toml").startswith(sentence)
+
+
 def test_a_study_of_another_version(shell: Shell, world: World, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"kind": "study", "format": 99}')
     sentence = refused(shell, *world.bench, "--out", tmp_path)

@@ -95,11 +95,11 @@ def converter(
 
     def component(value: object, base: type[Component]) -> Component:
         known = registry or default_registry()
-        if not isinstance(value, str):
-            return known.from_json(base, cast(dict[str, object], value))
-        config = known.parse(base, value)
+        if isinstance(value, Mapping):
+            return known.from_json(base, dict(value))
+        config = known.parse(base, text := str(value))
         if labels is not None:
-            labels.setdefault(specs.digest(config), value)
+            labels.setdefault(specs.digest(config), text)
         return config
 
     def many(value: object, target: Any) -> tuple[object, ...]:
@@ -107,8 +107,8 @@ def converter(
         parts = [p for v in values for p in (specs.split_list(v) if isinstance(v, str) else [v])]
         return tuple(result.structure(part, target.__args__[0]) for part in parts)
 
-    def training(value: str | Mapping[str, Any], _: object) -> str | TrainingConfig:
-        return value if isinstance(value, str) else TrainingConfig.from_json(value)
+    def training(value: object, _: object) -> str | TrainingConfig:
+        return TrainingConfig.from_json(value) if isinstance(value, Mapping) else str(value)
 
     result = specs.new_converter(detailed_validation=False)
     result.register_structure_hook_func(_is_component, component)
