@@ -95,7 +95,7 @@ def score_cell(
                 stored[name] = {
                     "key": _key(key, metric),
                     "values": dict(scores.values),
-                    "per_image": {name: list(each) for name, each in scores.per_image.items()},
+                    "per_image": {k: list(each) for k, each in scores.per_image.items()},
                     **({"left_out": reason} if reason else {}),
                 }
                 write_json(folder / SCORES, stored)

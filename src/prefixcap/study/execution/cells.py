@@ -102,6 +102,6 @@ class CellRunner:
             "lm": label(model.lm),
             "dataset": label(self._job.study.dataset),
             "images": len(images.test),
-            "model": f"models/{cell.model_folder.name}",
+            "model": cell.model_folder.relative_to(self._job.files.path).as_posix(),
             "cell": cell.name,
         }

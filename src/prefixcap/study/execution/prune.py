@@ -16,6 +16,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.study.artifacts.folder import (
     CELL,
     KEY,
+    LOCKS,
     PARTIAL_CAPTIONS,
     TRAINING,
     StudyFolder,
@@ -86,7 +87,7 @@ def of_user() -> list[Artifact]:
     artifacts = []
     for folder in sorted(path for path in cache_dir().glob("*") if path.is_dir()):
         for path in sorted(folder.iterdir()):
-            if path.name != ".locks":
+            if path.name != LOCKS:
                 state = LEFTOVER if _is_abandoned(path) else USED
                 artifacts.append(Artifact.of(folder.name, path, state))
     return artifacts
