@@ -1,1 +1,1 @@
-"""Reading a study's results: tables, and comparisons of rows."""
+"""Read a study's results. Types are nouns (`analysis.py`), what computes them verbs (`analyze.py`)."""
