@@ -49,16 +49,21 @@ def split(spec: str) -> tuple[str, dict[str, str]]:
     Raises:
         PrefixcapError: If a setting has no "=" or appears twice.
     """
-    name, _, rest = spec.partition(":")
+    name, _, settings = spec.partition(":")
+    return name.strip(), split_settings(settings, spec)
+
+
+def split_settings(text: str, place: str) -> dict[str, str]:
+    """Split `key=value,key=value`; `place` is what it is part of, for the errors of `split`."""
     settings: dict[str, str] = {}
-    for part in split_top_level(rest):
+    for part in split_top_level(text):
         key, equals, value = part.partition("=")
         if not equals:
-            raise PrefixcapError(f"{spec!r}: {part!r} is not of the form key=value")
+            raise PrefixcapError(f"{place!r}: {part!r} is not of the form key=value")
         if key in settings:
-            raise PrefixcapError(f"{spec!r}: {key!r} appears twice")
+            raise PrefixcapError(f"{place!r}: {key!r} appears twice")
         settings[key.strip().replace("-", "_")] = value
-    return name.strip(), settings
+    return settings
 
 
 def split_list(text: str) -> list[str]:

@@ -1,1 +1,1 @@
-"""Read a study's results. Types are nouns (`analysis.py`), what computes them verbs (`analyze.py`)."""
+"""Read a study's results. `analysis.py` has the types that `analyze.py` computes, and so on."""

@@ -65,7 +65,7 @@ def study(values: Mapping[str, object], registry: Registry) -> Study:
     values = provided(values)
     dataset = structure("dataset", values.pop("dataset", DATASET))
     if "epochs" in values:
-        settings = specs.split(f"training:{values.get('training', '')}")[1]
+        settings = specs.split_settings(str(values.get("training", "")), "training")
         values["training"] = _joined(settings | {"epochs": values["epochs"]})
     fields = {FIELDS[k].name: structure(k, v) for k, v in values.items() if k in FIELDS}
     fields["baselines"] = not fields.get("baselines", False)
@@ -127,7 +127,7 @@ def _value(value: object, dataset: DatasetConfig) -> object:
 
 def _changed(training: TrainingConfig, dataset: DatasetConfig) -> str:
     """Return the settings that differ from their defaults or that the data set recommends."""
-    recommended = specs.split(f"training:{dataset.recommended.get('training', '')}")[1]
+    recommended = specs.split_settings(dataset.recommended.get("training", ""), "training")
     defaults = attrs.asdict(TrainingConfig())
     changed = {
         key: "none" if value is None else specs.to_text(value)

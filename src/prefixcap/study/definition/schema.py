@@ -136,7 +136,7 @@ def training_config(value: str | TrainingConfig, study: Any) -> TrainingConfig:
         return value
     settings: dict[str, str] = {}
     for text in (study.dataset.recommended.get("training", ""), value):
-        settings |= specs.split(f"training:{text}")[1]
+        settings |= specs.split_settings(text, "training")
     return cast(TrainingConfig, specs.structure(cast(Any, TrainingConfig), settings, "--training"))
 
 

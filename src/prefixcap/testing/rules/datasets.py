@@ -133,7 +133,7 @@ def recommended(case: Case) -> str | None:
         return "the case has no registry"
     for kind, spec in specs_by_kind.items():
         if kind == "training":
-            specs.split(f"training:{spec}")
+            specs.split_settings(spec, "training")
             continue
         known = f"training, {', '.join(KINDS)}"
         require(kind in KINDS, f"recommended: no kind {kind!r}; known: {known}")
