@@ -158,7 +158,7 @@ def test_a_run_of_another_version(shell: Shell, study: Path, tmp_path: Path) -> 
             'dataset = ["scenes", "coco"]',
             "no dataset \"['scenes', 'coco']\"; did you mean 'scenes'?",
         ),
-        ("training = 3", "'training:3': '3' is not of the form key=value"),
+        ("training = 3", "'training': '3' is not of the form key=value"),
         ("limit = [1, 2]", "--limit: [1, 2] is not an integer"),
     ],
 )
