@@ -1,1 +1,5 @@
-"""Read a study's results. `analysis.py` has the types that `analyze.py` computes, and so on."""
+"""Read the results of studies.
+
+A module named by a noun has the types that its verb computes: `analyze` gives an `Analysis`,
+`compare` a `Comparison`.
+"""
