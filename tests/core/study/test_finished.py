@@ -42,7 +42,7 @@ def test_everything_is_read_back(results: Results, world: World) -> None:
     assert result.baselines == results.baselines
     assert [image.id for image in result.images] == [f"test-{i}.png" for i in range(8)]
     assert [image.references for image in result.images] == [e.references for e in results.test]
-    assert result.images[0].path == world.data.resolve() / "images" / "test-0.png"
+    assert str(world.data.resolve()) not in (results.folder / "test.jsonl").read_text()
     for row in result.rows:
         cell = result.cells[row["cell"]]
         assert cell.lines == results.captions[row["cell"]]
@@ -57,15 +57,13 @@ def test_everything_is_read_back(results: Results, world: World) -> None:
     assert result.config["data_digest"]
 
 
-def test_pictures_come_from_files_or_from_the_data_set(results: Results, tmp_path: Path) -> None:
+def test_pictures_come_from_the_data_set(results: Results, tmp_path: Path) -> None:
     result = load_study(results.folder)
     picture = result.picture("test-0.png")
     assert picture is not None
     assert picture.size == (40, 40)
     copy = tmp_path / "copy"
     shutil.copytree(results.folder, copy)
-    moved = (copy / "test.jsonl").read_text().replace("images/", "elsewhere/")
-    (copy / "test.jsonl").write_text(moved)
     again = load_study(copy).picture("test-0.png")
     assert again is not None
     assert again.convert("RGB").tobytes() == picture.convert("RGB").tobytes()

@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class CaptionedImage:
-    """A captioned image with its references, and its file, which may be on another machine."""
+    """A captioned image with its references; its picture is the data set's."""
 
     id: str
     references: tuple[str, ...]
-    path: Path | None = None
 
 
 @attrs.define(kw_only=True, slots=False, repr=False)
@@ -138,22 +137,13 @@ class SavedStudy:
         return {name: read_json(self.folder / name / CONFIG) or {} for name in names}
 
     def picture(self, image: str) -> Image.Image | None:
-        """Read (or draw) a test image as RGB; None if it cannot be read."""
-        from PIL import Image
-
+        """Read (or draw) a test image as RGB; None if the data set is gone or cannot read it."""
         from prefixcap.study.analysis.contact_sheet import load_picture
 
-        path = self._paths.get(image)
-        if path is not None and path.is_file():
-            return load_picture(lambda: Image.open(path))
         example = self._examples.get(image)
         if example is None or example.image.open is None:
             return None
         return load_picture(example.image.open)
-
-    @cached_property
-    def _paths(self) -> dict[str, Path]:
-        return {image.id: image.path for image in self.images if image.path is not None}
 
     @cached_property
     def _examples(self) -> dict[str, Example]:
@@ -199,11 +189,7 @@ def load_study(folder: Path | str) -> SavedStudy:
         baselines=baselines,
         cells={cell.name: cell for cell in cells},
         images=[
-            CaptionedImage(
-                id=line["image"],
-                references=tuple(line["references"]),
-                path=Path(line["path"]) if line.get("path") else None,
-            )
+            CaptionedImage(id=line["image"], references=tuple(line["references"]))
             for line in read_lines(files.test)
         ],
         skipped=list(saved.get("skipped_images", [])),

@@ -97,15 +97,11 @@ class Results:
             self._write_scores(complete=False)
 
     def write_test(self) -> None:
-        """Write `test.jsonl`: the captioned images, their files and references."""
-        lines = [
-            {
-                "image": example.image.id,
-                "path": str(example.image.path.resolve()) if example.image.path else None,
-                "references": list(example.references),
-            }
+        """Write `test.jsonl`: the captioned images and references, no paths of this machine."""
+        lines = (
+            {"image": example.image.id, "references": list(example.references)}
             for example in self.test
-        ]
+        )
         write_lines(self._files.test, lines)
 
     def _write_scores(self, *, complete: bool) -> None:
