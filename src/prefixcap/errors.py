@@ -5,10 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 MOST_SHOWN = 10
+MOST_COMPARED = 100_000
+LONGEST_NAME = 80
+LONGEST_SENTENCE = 2000
 
 
 class PrefixcapError(Exception):
-    """Bad input, described in one sentence; the shell prints it and exits with status 2."""
+    """Bad input, described in one sentence; the shell prints it and exits with status 2.
+
+    A longer text than `LONGEST_SENTENCE` characters is shortened in its middle.
+    """
+
+    def __init__(self, sentence: object = "") -> None:
+        super().__init__(shortened(str(sentence), LONGEST_SENTENCE))
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most `length` characters, the middle of a longer one replaced."""
+    if len(text) <= length:
+        return text
+    end = length // 4
+    return f"{text[: length - end - 5]} ... {text[len(text) - end :]}"
+
+
+def shown(value: object, length: int = LONGEST_NAME) -> str:
+    """Return how a value of any size is written in an error, in at most `length` characters."""
+    try:
+        if isinstance(value, str):
+            value = shortened(value, length)
+        return shortened(repr(value), length)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        return f"a {type(value).__name__} that is too large to show"
 
 
 def nearest(value: str, known: Iterable[str]) -> str:
@@ -26,7 +53,11 @@ def nearest(value: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if not names:
         return ""
-    close = get_close_matches(value, names, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    # what can reach the cutoff, as the comparison takes time
+    length = min(len(value), 2 * LONGEST_NAME)
+    similar = [name for name in names if length <= 3 * len(name) and len(name) <= 3 * length]
+    close = get_close_matches(value[:length], similar[:MOST_COMPARED], n=1, cutoff=0.5)
+    hint = f"; did you mean {shown(close[0])}?" if close else ";"
     more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    return f"{hint} known: {', '.join(names[:MOST_SHOWN])}{more}"
+    listed = ", ".join(shortened(name, LONGEST_NAME) for name in names[:MOST_SHOWN])
+    return f"{hint} known: {listed}{more}"

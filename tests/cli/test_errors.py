@@ -66,7 +66,7 @@ def refused(shell: Shell, *words: object) -> str:
         (["caption", "no.png", "--run", "x"], "no.png: there is no such image file"),
         (["caption", "--run", "x", "--features", "f.npy", "--n", "0"], "--n must be at least 1, "),
         (["eval", "no.jsonl"], "cannot read no.jsonl: "),
-        (["bench", "no.toml"], "cannot read the study no.toml: No such file or directory"),
+        (["bench", "no.toml"], "the study no.toml does not exist"),
     ],
     ids=" ".join,
 )

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefixcap.errors import nearest
+from prefixcap.errors import LONGEST_SENTENCE, PrefixcapError, nearest, shown
 
 
 def test_the_nearest_name_comes_before_the_known_ones() -> None:
@@ -24,6 +24,26 @@ def test_at_most_ten_known_names_are_listed() -> None:
     hint = nearest("name-12", known)
     assert hint.startswith("; did you mean 'name-12'? known: name-00, ")
     assert hint.endswith("name-09 and 3 more")
+
+
+def test_no_sentence_is_longer_than_a_page() -> None:
+    names = [f"{number}.jpg" for number in range(40_000)]
+    assert len(str(PrefixcapError(f"one of {names}"))) == LONGEST_SENTENCE
+    sentence = str(PrefixcapError(f"begin {'x' * 5000} end"))
+    assert (sentence[:6], sentence[-4:]) == ("begin ", " end")
+    assert len(nearest("7.jpeg", ["x" * 10**6, "7.jpg"])) < 200
+    assert "did you mean '39999.jpg'" in nearest("39999.jpg", names)
+
+
+def test_a_value_is_shown_whatever_its_size() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert shown(deep) == "a list that is too large to show"
+    assert shown(1 << 20_000) == "a int that is too large to show"
+    for value in ("'" * 10**7, list(range(1000)), {"a": "b" * 1000}):
+        assert len(shown(value)) <= 80
+    assert shown("it's") == repr("it's")
 
 
 @given(st.lists(st.text("abcdef-", min_size=1), min_size=1), st.data())

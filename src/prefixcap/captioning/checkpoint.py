@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.errors import PrefixcapError
 from prefixcap.util import files
 from prefixcap.util.runtime import version_of
+from prefixcap.util.text_files import decode, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +79,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read only the config of a model's folder; raises like `read`."""
     path = folder / CONFIG
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(decode(path.read_bytes()), finite=False)
     except FileNotFoundError:
         reason = f"has no {CONFIG}" if folder.is_dir() else "does not exist"
         raise PrefixcapError(f"{folder}: the run {reason}") from None
@@ -106,7 +107,7 @@ def model_folder(run: Path) -> Path:
         PrefixcapError: If it is a study without a model or with several.
     """
     try:
-        config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        config = parse_json(decode((run / CONFIG).read_bytes()), finite=False)
     except (OSError, ValueError):
         return run  # reading the model reports what is wrong
     if not is_study(config):

@@ -11,6 +11,7 @@ from secrets import token_hex
 from typing import IO, Any
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.text_files import decode, parse_json
 
 
 def write_text(path: Path, text: str) -> None:
@@ -37,7 +38,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
         PrefixcapError: If the file cannot be read or has no JSON object.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = parse_json(decode(path.read_bytes()), finite=False)
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
@@ -51,17 +52,27 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Read JSON lines, without an incomplete last line; return [] if there is no such file.
 
     Raises:
-        PrefixcapError: If a line is not JSON.
+        PrefixcapError: If the file cannot be read, or a line is no JSON object.
     """
     try:
-        text = path.read_text("utf-8", errors="replace")
+        content = path.read_bytes()
     except FileNotFoundError:
         return []
-    complete, _, _ = text.rpartition("\n")
-    try:
-        return [json.loads(line) for line in complete.split("\n") if line]
-    except ValueError as error:
+    except OSError as error:
         raise broken_file(path, error) from error
+    complete, _, _ = content.rpartition(b"\n")
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(complete.split(b"\n"), 1):
+        try:
+            text = decode(line).strip()
+            row = parse_json(text, finite=False) if text else {}
+        except ValueError as error:
+            raise broken_file(path, f"line {number}: {error}") from error
+        if not isinstance(row, dict):
+            raise broken_file(path, f"line {number}: no JSON object")
+        if text:
+            rows.append(row)
+    return rows
 
 
 def broken_file(path: Path, reason: object) -> PrefixcapError:

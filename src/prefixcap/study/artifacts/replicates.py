@@ -21,6 +21,7 @@ from prefixcap.study.artifacts.folder import REPLICATES, SCORES
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.util import files
 from prefixcap.util.files import broken_file, read_json
+from prefixcap.util.text_files import parse_json
 
 FORMAT = 1
 RESAMPLES = 1000
@@ -150,7 +151,7 @@ def _read(folder: Path) -> dict[str, StoredReplicates]:
                     file.get_tensor(f"{name}/observed"),
                     file.get_tensor(f"{name}/drawn"),
                 )
-                for name, info in json.loads(file.metadata()["metrics"]).items()
+                for name, info in parse_json(file.metadata()["metrics"]).items()
             }
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise broken_file(path, error) from error

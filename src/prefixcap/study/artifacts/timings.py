@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.study.artifacts.folder import StudyFolder, StudyJob
+from prefixcap.util.text_files import parse_json
 
 NEWEST = 10
 """The number of other studies in the same folder whose measurements are used."""
@@ -55,9 +56,14 @@ def _means(files: list[Path]) -> dict[str, float]:
 
 
 def _read(file: Path) -> Iterator[dict[str, Any]]:
-    for line in file.read_text("utf-8").splitlines() if file.exists() else ():
+    for line in file.read_text("utf-8", errors="replace").splitlines() if file.exists() else ():
         try:
-            data = json.loads(line)
+            data = parse_json(line)
             yield {**data, "units": int(data["units"]), "seconds": float(data["seconds"])}
-        except (ValueError, KeyError, TypeError):  # the last line of a killed process
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+        ):  # the last line of a killed process
             continue

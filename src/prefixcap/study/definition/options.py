@@ -7,20 +7,20 @@ setting of that name in `training`.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import PrefixcapError, nearest, shown
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin import specs
 from prefixcap.study.definition.schema import Option, converter
 from prefixcap.study.definition.study import DATASET, Study
 from prefixcap.training.config import TrainingConfig
 from prefixcap.util.files import write_text
+from prefixcap.util.text_files import load_toml
 
 if TYPE_CHECKING:
     from prefixcap.interfaces.dataset import DatasetConfig
@@ -87,12 +87,7 @@ def read_file(path: Path) -> dict[str, Any]:
     Raises:
         PrefixcapError: If the file is missing or not TOML, or a key is unknown.
     """
-    try:
-        data = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise PrefixcapError(f"cannot read the study {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise PrefixcapError(f"the study {path} is not TOML: {error}") from error
+    data = load_toml(path, "the study")
     for key, value in data.items():
         if key not in OPTIONS:
             raise PrefixcapError(f"the study {path}: no key {key!r}{nearest(key, OPTIONS)}")
@@ -100,7 +95,7 @@ def read_file(path: Path) -> dict[str, Any]:
         if not all(isinstance(v, str | int) for v in each):
             raise PrefixcapError(
                 f"the study {path}: {key!r} must be a text, a number or a list of these, not "
-                f"{value!r}"
+                f"{shown(value)}"
             )
     return data
 
