@@ -8,6 +8,7 @@ import attrs
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 
 
@@ -25,8 +26,10 @@ class CLIP(EncoderConfig):
 
     name: ClassVar[str] = "clip"
 
-    model: str = attrs.field(default="ViT-B/32", validator=attrs.validators.min_len(1))
-    download_root: str = ""
+    model: str = attrs.field(
+        default="ViT-B/32", validator=attrs.validators.min_len(1), metadata=PATH
+    )
+    download_root: str = attrs.field(default="", metadata=PART)
 
     @property
     @override
@@ -54,9 +57,9 @@ class Precomputed(EncoderConfig):
 
     name: ClassVar[str] = "precomputed"
 
-    path: str = ""
-    key: str = ""
-    ids: str = attrs.field(default="")
+    path: str = attrs.field(default="", metadata=PATH)
+    key: str = attrs.field(default="", metadata=PART)
+    ids: str = attrs.field(default="", metadata=PATH)
 
     @ids.validator
     def _needs_path(self, _: object, value: str) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import attrs
 from typing_extensions import override
 
+from prefixcap.interfaces.component import PATH
 from prefixcap.interfaces.dataset import Dataset, DatasetConfig
 from prefixcap.interfaces.validators import one_of
 
@@ -29,7 +30,7 @@ class Jsonl(DatasetConfig):
 
     name: ClassVar[str] = "jsonl"
 
-    path: str
+    path: str = attrs.field(metadata=PATH)
     captions: str = "captions.jsonl"
     images: str = "images"
     embeddings: str | None = None
@@ -65,7 +66,7 @@ class Coco(DatasetConfig):
     name: ClassVar[str] = "coco"
     recommended: ClassVar[Mapping[str, str]] = {"encoder": "clip"}
 
-    path: str
+    path: str = attrs.field(metadata=PATH)
     splits: str = attrs.field(default="karpathy", validator=one_of(("karpathy", "official")))
     restval: str = attrs.field(default="train", validator=one_of(("train", "keep", "drop")))
 

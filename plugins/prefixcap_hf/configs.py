@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import ClassVar
 
 import attrs
 from typing_extensions import override
 
+from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.validators import one_of
+
+_TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken")
 
 
 @attrs.frozen(kw_only=True)
@@ -31,13 +37,22 @@ class HF(LMConfig):
 
     name: ClassVar[str] = "hf"
 
-    model: str = attrs.field(default="gpt2", validator=attrs.validators.min_len(1))
-    gguf_file: str = ""
-    tokenizer: str = ""
+    model: str = attrs.field(default="gpt2", validator=attrs.validators.min_len(1), metadata=PATH)
+    gguf_file: str = attrs.field(default="", metadata=PART)
+    tokenizer: str = attrs.field(default="", metadata=PATH)
     init: str = attrs.field(default="pretrained", validator=one_of(("pretrained", "random")))
     seed: int = 0
     revision: str = ""
     prepend: str = ""
+
+    @override
+    def external_digests(self) -> Sequence[str]:
+        """Digest the tokenizer's files: the model's own digest covers only its vocabulary."""
+        folder, digest = Path(self.tokenizer or self.model).expanduser(), sha256()
+        files = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
+        for file in sorted(files):
+            digest.update(repr((file.name, file.read_bytes())).encode())
+        return [digest.hexdigest()[:16]] if files else []
 
     @override
     def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:

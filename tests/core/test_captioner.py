@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import prefixcap
 from prefixcap.captioning import checkpoint
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
@@ -272,3 +274,30 @@ def test_a_failed_save_leaves_the_old_files(
     with pytest.raises(PrefixcapError, match="cannot be saved: No space left on device"):
         make(lm, "full").save(run)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_a_run_is_usable_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm_folder(tmp_path / "here" / "lm")
+    monkeypatch.chdir(tmp_path / "here")
+    first = make(Path("lm"))
+    wanted = first.caption(features=features())
+    assert "'hf:model=lm'" in repr(first)
+    run = first.save(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    loaded = Captioner.load(run, device="cpu")
+    assert loaded.caption(features=features()) == wanted
+    item = ImageItem(id="x", index=3)
+    assert torch.equal(loaded.encode([item])[0], features()[3])
+    (tmp_path / "here").rename(tmp_path / "there")
+    place = re.escape(str(tmp_path / "here" / "lm"))
+    with pytest.raises(PrefixcapError, match=rf"{place}' does not exist.*--lm hf:model=FOLDER"):
+        Captioner.load(run, device="cpu")
+    moved = Captioner.load(run, device="cpu", lm="hf:model=there/lm")
+    assert moved.caption(features=features()) == wanted
+    again = moved.save(tmp_path / "again")
+    assert Captioner.load(again, device="cpu").caption(features=features()) == wanted
+    other = lm_folder(tmp_path / "other", seed=1)
+    with pytest.raises(PrefixcapError, match="is not the one that this run was trained with"):
+        Captioner.load(run, device="cpu", lm=f"hf:model={other}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import ClassVar
 
 import attrs
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.decoder import Decoder, DecoderConfig
 from prefixcap.interfaces.validators import between
 from prefixcap.plugin import specs
@@ -29,6 +31,12 @@ class Every(DecoderConfig):
 
     def build(self) -> Decoder:
         raise NotImplementedError
+
+
+@attrs.frozen(kw_only=True)
+class Placed(Every):
+    path: str = attrs.field(default="", metadata=PATH)
+    part: str = attrs.field(default="", metadata=PART)
 
 
 @attrs.frozen(kw_only=True)
@@ -182,3 +190,28 @@ def test_an_object_that_is_not_data_has_no_digest() -> None:
 )
 def test_a_mark_in_brackets_does_not_split(text: str, marks: str, result: list[str]) -> None:
     assert split_top_level(text, marks) == result
+
+
+def test_paths_are_absolute_in_what_is_saved_and_absent_from_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "blob").touch()
+    (tmp_path / "link.npy").symlink_to("blob")
+    monkeypatch.chdir(tmp_path / "weights")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spellings = (".", "../weights", "~/weights", str(tmp_path / "weights"))
+    configs = [Placed(path=path, part=path, count=3) for path in spellings]
+    for config in configs:
+        saved = specs.absolute(config)
+        assert saved == attrs.evolve(config, path=str(tmp_path.resolve() / "weights"))
+        assert specs.identity(config) == specs.identity(configs[0])
+        assert "path" not in specs.identity(config)
+    # a link keeps its name, whose suffix may say how to read it
+    link = specs.absolute(Placed(path="../link.npy"))
+    assert link.path == str(tmp_path.resolve() / "link.npy")
+    # what does not exist is a name, such as a hub's, and names are part of keys
+    for name in ("gpt2", "", "x" * 9000, "a\0b", "~nobody/x"):
+        assert specs.absolute(Placed(path=name)).path == name
+        assert specs.identity(Placed(path=name))["path"] == name
+    assert specs.identity(Placed(count=4)) != specs.identity(Placed(count=3))

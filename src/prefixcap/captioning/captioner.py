@@ -29,7 +29,7 @@ from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry, default_registry
-from prefixcap.plugin.specs import to_json, to_spec
+from prefixcap.plugin.specs import absolute, to_json, to_spec
 from prefixcap.util.runtime import device_named, dtype_named, dtype_of
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Captioner:
             "lm": self.lm_config,
         }
         return {
-            **{kind: None if c is None else to_json(c) for kind, c in configs.items()},
+            **{kind: None if c is None else to_json(absolute(c)) for kind, c in configs.items()},
             "component_versions": {kind: c.version for kind, c in configs.items() if c},
             "shape": attrs.asdict(self.prefixer.shape),
             "stop_ids": list(self.stop_ids),
@@ -293,6 +293,7 @@ class Captioner:
         device: str = "auto",
         dtype: str | None = None,
         *,
+        lm: str | LMConfig | None = None,
         registry: Registry | None = None,
     ) -> Captioner:
         """Load a captioner that `save` wrote.
@@ -301,6 +302,8 @@ class Captioner:
             run: Its folder, or that of a study with one model.
             device: "auto" is the GPU if there is one.
             dtype: The dtype of the language model; by default that of the training.
+            lm: Where the language model is now, such as "hf:model=FOLDER", if it is no longer where
+                it was in the training; its weights have to be the same.
             registry: Where the components are looked up; by default the installed plugins.
 
         Raises:
@@ -313,7 +316,10 @@ class Captioner:
             dtype_named(dtype)
         try:
             registry = registry or default_registry()
-            parts = restore(folder, config, weights, device_named(device), dtype, registry)
+            lm_config = None if lm is None else registry.parse(LMConfig, lm)
+            parts = restore(
+                folder, config, weights, device_named(device), dtype, registry, lm_config=lm_config
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise PrefixcapError(
                 f"{folder / checkpoint.CONFIG}: the run's config is broken: {error!r}"

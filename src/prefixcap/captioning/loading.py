@@ -41,10 +41,13 @@ def restore(
     device: str,
     dtype: str | None,
     registry: Registry,
+    *,
+    lm_config: LMConfig | None = None,
 ) -> dict[str, Any]:
     """Build the parts of a captioner from its saved config and weights.
 
-    `folder` is where they were read from, for messages; `dtype` is by default that of the training.
+    `folder` is where they were read from, for messages; `dtype` and `lm_config` are by default
+    those of the training.
 
     Returns:
         The arguments of `Captioner`.
@@ -53,10 +56,10 @@ def restore(
         PrefixcapError: If the parts do not fit each other, or differ from those of the training.
     """
     encoder = config["encoder"]
-    lm_config = registry.from_json(LMConfig, config["lm"])
+    lm_config = lm_config or registry.from_json(LMConfig, config["lm"])
     tuning_config = registry.from_json(TuningConfig, config["tuning"])
     mapper_config = registry.from_json(MapperConfig, config["mapper"])
-    lm = lm_config.build(device, config["dtype"])
+    lm = _build_lm(folder, lm_config, device, config["dtype"])
     _check_lm(folder, lm, config)
     tuning_config.build().apply(lm.module)
     trained = [name for name, p in lm.module.named_parameters() if p.requires_grad]
@@ -91,6 +94,17 @@ def _prefixer(
         reason = str(error).splitlines()[-1].strip()
         raise PrefixcapError(f"{folder}: the weights do not fit the mapper: {reason}") from error
     return prefixer
+
+
+def _build_lm(folder: Path, config: LMConfig, device: str, dtype: str) -> LanguageModel:
+    try:
+        return config.build(device, dtype)
+    except PrefixcapError as error:
+        raise PrefixcapError(
+            f"{folder}: the language model of this run cannot be loaded: {error}; if it is "
+            f"elsewhere now, say where: --lm {config.name}:model=FOLDER, in Python "
+            f"Captioner.load(..., lm={config.name + ':model=FOLDER'!r})"
+        ) from error
 
 
 def _check_lm(folder: Path, lm: LanguageModel, config: dict[str, Any]) -> None:

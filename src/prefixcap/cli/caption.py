@@ -36,6 +36,10 @@ def caption(
         Path | None,
         typer.Option(help="A text file with the id of each feature's image, one per line."),
     ] = None,
+    lm: Annotated[
+        str | None,
+        typer.Option(help="Where the run's language model is now, such as hf:model=FOLDER."),
+    ] = None,
     decoder: Annotated[str, typer.Option(help="The decoder, such as beam:num_beams=5.")] = "beam",
     n: Annotated[int | None, typer.Option("--n", help="Captions per image.")] = None,
     max_new_tokens: options.MaxNewTokens = None,
@@ -70,7 +74,7 @@ def caption(
     array = None if features is None else _read_features(features)
     names = None if ids is None or array is None else read_ids(ids, len(array))
     with quiet_stdout():
-        captioner = _load(run, device or "auto", dtype)
+        captioner = _load(run, device or "auto", dtype, lm)
         inputs = array
         if inputs is None:
             inputs = captioner.encode(paths, batch_size=encode_batch or ENCODE_BATCH)
@@ -89,11 +93,11 @@ def caption(
         typer.echo(_line(label, hypotheses, as_json))
 
 
-def _load(run: Path, device: str, dtype: str | None) -> Captioner:
+def _load(run: Path, device: str, dtype: str | None, lm: str | None) -> Captioner:
     from prefixcap.captioning.captioner import Captioner
     from prefixcap.study.execution.checks import slow_dtype
 
-    captioner = Captioner.load(run, device, dtype)
+    captioner = Captioner.load(run, device, dtype, lm=lm)
     if slow := slow_dtype(str(captioner.device), dtype_of(captioner.lm.module)):
         reporter().message(f"prefixcap: {slow}")
     return captioner

@@ -7,10 +7,20 @@ heavy libraries are imported.
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import attrs
+
+LOCATION = "location"
+PATH: Mapping[str, Any] = {LOCATION: "path"}
+"""Metadata of a setting that is the path of weights or data, or a name such as a hub's.
+
+It is for encoders, language models and data sets, whose digests cover the content. An existing path
+is saved as an absolute one, so that a run can be used from any folder, and is not part of keys.
+"""
+PART: Mapping[str, Any] = {LOCATION: "part"}
+"""Metadata of a setting that says which part of such a place is meant, or where copies are kept."""
 
 
 @attrs.frozen(kw_only=True)

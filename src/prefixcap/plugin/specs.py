@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.component import LOCATION, PART, PATH, Component
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -142,10 +144,47 @@ def digest(*parts: object) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
+def absolute(config: C) -> C:
+    """Return a config with its existing paths made absolute, for use in another folder."""
+    return attrs.evolve(config, **{name: str(path) for name, path in _paths(config).items()})
+
+
+def identity(config: Component) -> dict[str, Any]:
+    """Return what keys need of a config besides the digest of what it builds, as JSON data.
+
+    That is everything but where its weights or data are, if they are on this machine.
+    """
+    parts = {
+        field.name
+        for field in attrs.fields(type(config))
+        if field.metadata.get(LOCATION) == PART[LOCATION]
+    }
+    settings = {k: v for k, v in to_json(config).items() if k not in parts | _paths(config).keys()}
+    return {"kind": config.kind, "version": config.version, **settings}
+
+
+def _paths(config: Component) -> dict[str, Path]:
+    """Return the paths among a config's settings that exist, by the setting's name."""
+    paths = {}
+    for field in attrs.fields(type(config)):
+        value = getattr(config, field.name)
+        if field.metadata.get(LOCATION) == PATH[LOCATION] and value:
+            with contextlib.suppress(OSError, RuntimeError, ValueError):  # too long, no home, NUL
+                path = Path(value).expanduser()
+                if path.exists():
+                    # a file that is a link keeps its own name, whose suffix may have a meaning
+                    folder, name = (path, "") if path.is_dir() else (path.parent, path.name)
+                    paths[field.name] = folder.resolve() / name
+    return paths
+
+
 def fingerprint_inputs(config: Component) -> list[object]:
-    """Return a config and everything that its settings refer to, as input for `digest`."""
+    """Return a config and everything that its settings refer to, as input for `digest`.
+
+    The digest of what is built from the config has to be another input.
+    """
     return [
-        config,
+        identity(config),
         *(each for part in config.subcomponents() for each in fingerprint_inputs(part)),
         *config.external_digests(),
     ]

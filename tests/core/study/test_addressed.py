@@ -13,6 +13,7 @@ import pytest
 import torch
 from cli_world import draw, make_world
 
+from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.plugin.registry import default_registry
@@ -213,6 +214,29 @@ def test_a_change_recomputes_exactly_what_depends_on_it(
     for more, expected in settings:
         assert work(**more) == expected, more
     assert work() == NOTHING
+
+    # the same weights by another spelling of their paths, and somewhere else
+    monkeypatch.chdir(base.lm)
+    relative: dict[str, object] = {
+        "dataset": "jsonl:path=../data",
+        "encoder": "clip:model=../weights/../clip.pt",
+        "lm": "hf:model=.",
+    }
+    assert work(**relative) == NOTHING
+    monkeypatch.chdir(tmp_path)
+    # ... and what is not used is still known from anywhere
+    assert {artifact.path for artifact in of_study(folder) if artifact.state == USED}
+    base.clip, base.lm = base.clip.rename("other.pt"), base.lm.rename("moved")
+    assert work() == NOTHING
+    assert work(decoder="beam") == ONE_DECODER  # loads the model that was trained before the move
+
+
+def test_two_places_of_the_same_weights_are_no_comparison(tmp_path: Path) -> None:
+    base = Base(tmp_path)
+    shutil.copytree(base.lm, tmp_path / "copy")
+    study = base.study(lm=[f"hf:model={base.lm}", f"hf:model={tmp_path / 'copy'}"])
+    with pytest.raises(PrefixcapError, match=r"weights and hf:model=\S+copy have the same weights"):
+        run_study(study, tmp_path / "study")
 
 
 def test_subcomponents_of_a_decoder_are_part_of_its_key(

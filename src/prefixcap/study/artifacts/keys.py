@@ -155,7 +155,8 @@ def component_key(config: Component, device: str) -> str:
         content = config.build().digest()
     elif isinstance(config, DecoderConfig):
         return decoder_key(config, device)
-    return specs.digest(config, content, *config.external_digests())
+    plain = specs.identity(config) if content else config
+    return specs.digest(plain, content, *config.external_digests())
 
 
 def scores_key(captions_key: str, references_key: str) -> str:

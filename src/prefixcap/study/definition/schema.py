@@ -114,7 +114,9 @@ def converter(
     result.register_structure_hook_func(_is_component, component)
     result.register_structure_hook_func(specs.is_tuple, many)
     result.register_structure_hook(TrainingConfig, training)
-    result.register_unstructure_hook_func(_is_component, specs.to_json)
+    result.register_unstructure_hook_func(
+        _is_component, lambda config: specs.to_json(specs.absolute(config))
+    )
     result.register_unstructure_hook_func(
         specs.is_tuple, lambda values: [result.unstructure(value) for value in values]
     )

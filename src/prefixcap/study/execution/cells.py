@@ -44,7 +44,7 @@ class CellRunner:
         name = cell.name[:-9]  # without its hash
         captioned = captions.load(cell, images.ids)
         if captioned is None:
-            model = self._load(cell.model_folder, images)
+            model = self._load(cell, images)
             captioned, decoded = captions.caption_cell(
                 self._job, cell, model, title(f"captioning {name}")
             )
@@ -55,17 +55,20 @@ class CellRunner:
         )
         return self._row(cell, images, captioned, scores), captioned.lines
 
-    def _load(self, folder: Path, images: EncodedImages) -> LoadedModel:
-        """Load a model and map the test images to prefixes, unless that was done last."""
+    def _load(self, cell: PlannedCell, images: EncodedImages) -> LoadedModel:
+        """Load a cell's model and map the test images to prefixes, unless that was done last."""
         from prefixcap.captioning.captioner import Captioner
 
+        folder = cell.model_folder
         if self._model is not None and self._model[0] == folder:
             return self._model[1]
         self._model = None  # free the memory of one model before the next is loaded
         if self._captioner is None or self._captioner[0] != folder:
             self._captioner = None
             device, dtype = self._job.device, self._job.study.dtype
-            self._captioner = folder, Captioner.load(folder, device, dtype)
+            # the language model of the training may be elsewhere now
+            captioner = Captioner.load(folder, device, dtype, lm=cell.model.lm)
+            self._captioner = folder, captioner
         captioner, features = self._captioner[1], images.test_features
         if shift := captioner.check_feature_shift(features):
             self._results.warn(f"warning: {folder.name}: {shift}", self._job.reporter)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
+from prefixcap.plugin import specs
 from prefixcap.study.artifacts import keys
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import InputDigests, PlannedCell, PlannedModel
@@ -51,4 +53,20 @@ def resolve(
             )
             models = keys.planned_models(job, each.encoder, lm, inputs, decoded_on=decoded_on)
             groups[row, column] = ModelGroup(images=each, lm=lm, models=models)
-    return [groups[place] for place in sorted(groups)]
+    planned = [groups[place] for place in sorted(groups)]
+    _check_distinct(planned)
+    return planned
+
+
+def _check_distinct(groups: Sequence[ModelGroup]) -> None:
+    """Raise if two models are the same: their parts differ only in where their weights are."""
+    known: dict[str, PlannedModel] = {}
+    for planned in (planned for group in groups for planned in group.models):
+        other = known.setdefault(planned.key, planned).model
+        for kind in ("encoder", "lm"):
+            one, two = getattr(other, kind), getattr(planned.model, kind)
+            if one != two:
+                raise PrefixcapError(
+                    f"--{kind} {specs.to_spec(one)} and {specs.to_spec(two)} have the same "
+                    "weights: give one of them"
+                )
