@@ -19,13 +19,23 @@ define install
 	@touch $@
 endef
 
-.PHONY: bench test lint docs format clean
+.PHONY: bench test coverage mutants lint docs format clean
 
 bench: $(VENV)/.run ## train the default captioner on drawn scenes, caption, score, draw a grid
 	$(BIN)/prefixcap bench --mapper mlp --prefix-len 10 --decoder beam
 
 test: $(VENV)/.test ## run every test
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
+coverage: $(VENV)/.reliability ## run every test and print the branch coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort miss
+
+mutants: $(VENV)/.reliability ## mutate the engine, the statistics and the artifact keys (hours)
+	PYTHONPATH=plugins:tests $(BIN)/mutmut run
+	$(BIN)/mutmut results
 
 lint: $(VENV)/.lint ## format, lint, spelling, types, import contracts
 	$(BIN)/ruff format --check
@@ -50,5 +60,7 @@ $(VENV)/.test: pyproject.toml constraints.txt
 	$(call install,[test])
 $(VENV)/.lint: pyproject.toml constraints.txt
 	$(call install,[lint$(comma)test])
+$(VENV)/.reliability: pyproject.toml constraints.txt
+	$(call install,[reliability$(comma)test])
 $(VENV)/.docs: pyproject.toml constraints.txt
 	$(call install,[docs])
