@@ -45,7 +45,7 @@ def import_clipcap(
         raise PrefixcapError(f"--feature-scale must be greater than 0, not {feature_scale}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PrefixcapError(f"--out {out} already exists: give a new or empty folder")
-    from prefixcap.cli.output import quiet_stdout
+    from prefixcap.cli.output import echo, quiet_stdout
 
     with quiet_stdout():
         from prefixcap_clipcap.convert import import_checkpoint
@@ -62,7 +62,7 @@ def import_clipcap(
         )
         captioner.save(out)
     shape = captioner.prefixer.shape
-    typer.echo(
+    echo(
         f"{out}: mapper {captioner.mapper_config.name}, features of width {shape.feature_width}, "
         f"prefix length {shape.prefix_length}, embeddings of width {shape.embedding_width}"
     )

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from prefixcap.cli.errors import print_error, status_of
+from prefixcap.cli.output import echo, visible_output
 from prefixcap.util.runtime import tune_allocator
 
 COMMANDS = {
@@ -35,7 +36,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from prefixcap import __version__
 
-        typer.echo(f"prefixcap {__version__}")
+        echo(f"prefixcap {__version__}")
         raise typer.Exit
 
 
@@ -47,7 +48,7 @@ def root(
 ) -> None:
     """Image captioning with a prefix: train mappers, decode, score, compare."""
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        echo(context.get_help())
 
 
 def build_app(command: str = "") -> typer.Typer:
@@ -89,8 +90,13 @@ def _add_plugin_commands(app: typer.Typer) -> None:
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run one command; an error of the input ends as a sentence and status 2."""
+    with visible_output():
+        return _run(sys.argv[1:] if argv is None else argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     tune_allocator()
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = list(argv)
     if words[:1] == ["--"]:
         del words[0]
     try:

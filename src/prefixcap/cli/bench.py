@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from prefixcap.cli.errors import Stopped
 from prefixcap.cli.options import takes_study
-from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
 
@@ -53,7 +52,7 @@ def bench(
             options.write_file(save_study, options.from_study(plan))
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
         answer, text = _plan(plan, folder) if dry_run else _run(plan, folder)
-    typer.echo(json.dumps(answer) if as_json else text)
+    echo_json(answer) if as_json else echo(text)
 
 
 def _name(study: Study) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
@@ -58,15 +57,15 @@ def cache(
             "deleted_bytes": _sum(deleted),
             "dry_run": dry_run,
         }
-        typer.echo(json.dumps(answer))
+        echo_json(answer)
     elif not artifacts:
-        typer.echo(f"{place} holds nothing")
+        echo(f"{place} holds nothing")
     elif prune:
         what = "would be deleted" if dry_run else "deleted"
         total = f"{size(_sum(deleted))} of {size(_sum(artifacts))} {what}"
-        typer.echo("\n".join([*_lines(place, deleted), total]))
+        echo("\n".join([*_lines(place, deleted), total]))
     else:
-        typer.echo("\n".join([*_lines(place, artifacts), *_summary(place, artifacts)]))
+        echo("\n".join([*_lines(place, artifacts), *_summary(place, artifacts)]))
 
 
 def _of_study(folder: Path, file: Path | None) -> list[Artifact]:

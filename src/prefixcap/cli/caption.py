@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +9,13 @@ import typer
 
 from prefixcap.captioning.encode_images import ENCODE_BATCH, read_ids
 from prefixcap.cli import options
-from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.cli.progress import reporter
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.util.runtime import dtype_of
+from prefixcap.util.text import visible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,7 +90,11 @@ def caption(
         )
     labels = names or list(map(str, paths)) or [*range(len(captions))]
     for label, hypotheses in zip(labels, captions, strict=True):
-        typer.echo(_line(label, hypotheses, as_json))
+        if as_json:
+            echo_json({"image": label, "captions": [each.to_json() for each in hypotheses]})
+        else:
+            for hypothesis in hypotheses:
+                echo(f"{visible(label)}: {visible(hypothesis.text)}")
 
 
 def _load(run: Path, device: str, dtype: str | None, lm: str | None) -> Captioner:
@@ -131,10 +135,3 @@ def _read_features(path: Path) -> Tensor:
         rows = np.flatnonzero(~np.isfinite(features).reshape(len(features), -1).all(1))
         raise PrefixcapError(f"--features {path}: row {rows[0]} is not finite")
     return torch.from_numpy(features)
-
-
-def _line(label: str | int, hypotheses: list[Hypothesis], as_json: bool) -> str:
-    if as_json:
-        captions = [hypothesis.to_json() for hypothesis in hypotheses]
-        return json.dumps({"image": label, "captions": captions})
-    return "\n".join(f"{label}: {hypothesis.text}" for hypothesis in hypotheses)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.output import echo, quiet_stdout
 from prefixcap.errors import PrefixcapError
 
 
@@ -29,12 +29,12 @@ def check(
         mark = "BROKEN" if not result.ok else "skipped" if result.skipped else "ok"
         reason = result.problem or result.skipped
         detail = f"\n         {reason}" if reason else ""
-        typer.echo(f"{mark:8} {result.name}: {result.requirement}{detail}")
+        echo(f"{mark:8} {result.name}: {result.requirement}{detail}")
     broken = [result.name for result in results if not result.ok]
     if not results:
         raise PrefixcapError(f"the conformance kit has no checks for the {kind} {name!r}")
     skipped = sum(bool(result.skipped) for result in results)
     summary = f"{len(results) - len(broken) - skipped} of {len(results)} rules hold"
-    typer.echo(f"{summary}, {skipped} skipped" if skipped else summary)
+    echo(f"{summary}, {skipped} skipped" if skipped else summary)
     if broken:
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefixcap.cli import options
-from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def compare(
             shown = pick_scores(scores or (), [*result.pairs[0].scores])
             answer = result.to_json(shown)
             text = comparison_text(result, scores or (), images, width)
-    typer.echo(json.dumps(answer) if as_json else text)
+    echo_json(answer) if as_json else echo(text)
 
 
 def _table(

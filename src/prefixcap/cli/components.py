@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from prefixcap.cli.output import echo, echo_json
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.text import visible
 
 if TYPE_CHECKING:
     import attrs
@@ -31,18 +33,18 @@ def plugins(as_json: AsJson = False) -> None:
 
     rows = _rows(default_registry().plugins)
     if as_json:
-        typer.echo(json.dumps(rows))
+        echo_json(rows)
         return
     for row in rows:
-        typer.echo(f"{row['name']} ({row['distribution']})")
+        echo(f"{row['name']} ({row['distribution']})")
         names = defaultdict(list)
         for kind, name in (text.split(" ") for text in row["components"]):
             names[kind].append(name)
         for kind, known in {**names, "commands": row["commands"]}.items():
             if known:
-                typer.echo(f"  {kind}: {', '.join(sorted(known))}")
+                echo(f"  {kind}: {', '.join(sorted(known))}")
         if row["error"]:
-            typer.echo(f"  failed: {row['error']}")
+            echo(f"  failed: {visible(row['error'])}")
 
 
 def _rows(installed: Sequence[Plugin]) -> list[dict[str, Any]]:
@@ -75,13 +77,13 @@ def list_components(
     registry = default_registry()
     names = {each: registry.names(each) for each in ([kind] if kind else KINDS)}
     if as_json:
-        typer.echo(json.dumps(names))
+        echo_json(names)
         return
     width = max((len(name) for each in names.values() for name in each), default=0)
     for each, known in names.items():
-        typer.echo(f"{each}:")
+        echo(f"{each}:")
         for name in known:
-            typer.echo(f"  {name:{width}}  {_summary(registry, each, name)}")
+            echo(f"  {name:{width}}  {_summary(registry, each, name)}")
 
 
 def show(
@@ -106,19 +108,19 @@ def show(
             "settings": settings,
             "doc": inspect.getdoc(component) or "",
         }
-        typer.echo(json.dumps(data))
+        echo_json(data)
         return
-    typer.echo(f"{kind} {name}: {component.__qualname__} of {plugin.name} ({plugin.distribution})")
+    echo(f"{kind} {name}: {component.__qualname__} of {plugin.name} ({plugin.distribution})")
     about = (inspect.getdoc(component) or "").partition("\nAttributes:")[0].strip()
-    typer.echo(f"\n{about}\n")
-    typer.echo("settings:" if settings else "no settings")
+    echo(f"\n{about}\n")
+    echo("settings:" if settings else "no settings")
     for setting in settings:
         default = f"default {json.dumps(setting['default'])}"
         shown = "required" if setting["required"] else default
-        typer.echo(f"  {setting['name']}: {setting['type']}, {shown}")
+        echo(f"  {setting['name']}: {setting['type']}, {shown}")
         if setting["meaning"]:
             width = max(40, shutil.get_terminal_size((100, 24)).columns)
-            typer.echo(textwrap.indent(textwrap.fill(str(setting["meaning"]), width - 6), " " * 6))
+            echo(textwrap.indent(textwrap.fill(str(setting["meaning"]), width - 6), " " * 6))
 
 
 def _summary(registry: Registry, kind: str, name: str) -> str:

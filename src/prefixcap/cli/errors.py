@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.util.text import visible
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -22,8 +23,8 @@ class Stopped(Exception):  # noqa: N818  (stopping is no error)
 
 
 def print_error(message: str) -> None:
-    """Print a sentence to standard error."""
-    print(f"prefixcap: {message}", file=sys.stderr)
+    """Print a sentence to standard error, in one line whatever values it contains."""
+    print(f"prefixcap: {visible(message)}", file=sys.stderr)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -56,6 +57,11 @@ def sentence_of(error: BaseException) -> str | None:
             "there is not enough memory; finished work is saved: run the same command again with "
             "the same --out and a smaller batch (--encode-batch for encoding, --max-rows for "
             "captioning, --training batch_size= for training), or with --dtype bfloat16"
+        )
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # of pathlib
+        return (
+            "the home folder is unknown: set the environment variable HOME, or PREFIXCAP_CACHE to "
+            "a folder for cached files"
         )
     if isinstance(error, OSError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}"

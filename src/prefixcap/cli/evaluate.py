@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prefixcap.cli import options
-from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.output import echo, echo_json, quiet_stdout
 
 if TYPE_CHECKING:
     from prefixcap.interfaces.metric import MetricConfig, Record, Scores
@@ -67,11 +66,11 @@ def evaluate_file(
         ranges = _intervals(records, scored) if intervals else {}
     if as_json:
         values = dict(scores.values)
-        typer.echo(json.dumps({"scores": values, "intervals": ranges} if intervals else values))
+        echo_json({"scores": values, "intervals": ranges} if intervals else values)
         return
     for name, value in scores.values.items():
         interval = "  {:.4f} to {:.4f}".format(*ranges[name]) if name in ranges else ""
-        typer.echo(f"{name:12} {value:.4f}{interval}")
+        echo(f"{name:12} {value:.4f}{interval}")
 
 
 def _intervals(

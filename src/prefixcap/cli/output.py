@@ -1,11 +1,51 @@
-"""Reserve standard output for a command's result."""
+"""Standard output and standard error: a command's result, and text that no terminal obeys."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import warnings
 from collections.abc import Iterator
+from typing import Any, TextIO, cast
+
+from prefixcap.util.text import visible_lines
+
+
+class VisibleStream:
+    r"""A text stream on which control characters are escaped, such as `\x1b`.
+
+    Characters that the stream's encoding lacks are escaped as well, instead of being an error.
+
+    Args:
+        stream: The stream that is written to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, visibly; return its length."""
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
+        encoded = visible_lines(text).encode(encoding, "backslashreplace")
+        self.stream.write(encoded.decode(encoding))
+        return len(text)
+
+
+def unfiltered(stream: TextIO) -> TextIO:
+    """Return the stream below a `VisibleStream`, for programs that draw with control characters."""
+    return stream.stream if isinstance(stream, VisibleStream) else stream
+
+
+@contextlib.contextmanager
+def visible_output() -> Iterator[None]:
+    """Escape control characters in everything that is printed, by whomever."""
+    out, err = (cast(TextIO, VisibleStream(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield
 
 
 @contextlib.contextmanager
@@ -15,3 +55,13 @@ def quiet_stdout() -> Iterator[None]:
         # clip-anytorch imports it; the user cannot change that
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         yield
+
+
+def echo(text: str) -> None:
+    """Print a text to standard output at once, so that a closed pipe is noticed here."""
+    print(text, flush=True)
+
+
+def echo_json(data: object) -> None:
+    """Print an object as JSON in ASCII, which is exact and has no control characters."""
+    echo(json.dumps(data).replace("\x7f", "\\u007f"))

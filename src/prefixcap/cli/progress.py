@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from prefixcap.cli.output import unfiltered, visible_output
 from prefixcap.util.progress import ProgressTask, Reporter, duration
+from prefixcap.util.text import visible
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -24,7 +26,7 @@ def reporter() -> Reporter:
 class _Stderr(Reporter):
     @override
     def message(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(visible(text), file=sys.stderr, flush=True)
 
 
 class Lines(_Stderr):
@@ -51,17 +53,19 @@ class Bars(_Stderr):
         from rich.console import Console
 
         columns = (
-            rich.TextColumn("{task.description}"),
+            rich.TextColumn("{task.description}", markup=False),
             rich.BarColumn(),
             rich.MofNCompleteColumn(),
             rich.TextColumn("{task.fields[rate]}"),
             rich.TimeElapsedColumn(),
             rich.TextColumn("left"),
             rich.TimeRemainingColumn(),
-            rich.TextColumn("{task.fields[note]}"),
+            rich.TextColumn("{task.fields[note]}", markup=False),
         )
-        with rich.Progress(*columns, console=Console(stderr=True)) as progress:
-            task_id = progress.add_task(title, total=total, rate="", note="")
+        console = Console(file=unfiltered(sys.stderr))
+        # what is printed meanwhile goes through the console
+        with rich.Progress(*columns, console=console) as progress, visible_output():
+            task_id = progress.add_task(visible(title), total=total, rate="", note="")
             yield _BarTask(total, unit, progress, task_id)
 
 
@@ -119,7 +123,7 @@ class _LinesTask(_PacedTask):
     def _print(self, end: str) -> None:
         parts = (f"{self._done}/{self._total} {self._unit}", self._rate(), self._note)
         text = ", ".join(part for part in parts if part)
-        print(f"{self._title}: {text}{end}", file=sys.stderr, flush=True)
+        print(visible(f"{self._title}: {text}{end}"), file=sys.stderr, flush=True)
 
 
 class _BarTask(_PacedTask):
@@ -136,4 +140,6 @@ class _BarTask(_PacedTask):
     def update(self, done: int, total: int | None = None, note: str = "") -> None:
         super().update(done, total)
         rate = self._rate()
-        self._progress.update(self._task_id, completed=done, total=total, rate=rate, note=note)
+        self._progress.update(
+            self._task_id, completed=done, total=total, rate=rate, note=visible(note)
+        )

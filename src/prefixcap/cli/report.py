@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prefixcap.cli import options
-from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.output import echo, echo_json, quiet_stdout
 
 if TYPE_CHECKING:
     from prefixcap.report.writing import WrittenReport
@@ -48,7 +47,7 @@ def report(
             correction=correction,
             reporter=reporter(),
         )
-    typer.echo(json.dumps(written.to_json()) if as_json else _text(written))
+    echo_json(written.to_json()) if as_json else echo(_text(written))
 
 
 def _text(written: WrittenReport) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.study.analysis.rows import label_of, varied
 from prefixcap.study.analysis.tables import WORK, legend, markdown, table, wrapped
 from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.util.text import visible
 
 if TYPE_CHECKING:
     from prefixcap.study.analysis.analysis import Analysis
@@ -67,12 +68,12 @@ def _captions(results: Results) -> list[str]:
     shown, more = results.rows[:LINES], len(results.rows) - LINES
     lines = []
     for row, example in enumerate(results.test[:IMAGES]):
-        lines.append(example.image.id)
+        lines.append(visible(example.image.id))
         for result in shown:
             caption = results.captions[result["cell"]][row]["captions"][0]["text"]
             seed = f" seed {result['seed']}" if several else ""
-            lines.append(f"  {label_of(result, names)}{seed}: {caption}")
-        lines += [f"  reference: {text}" for text in example.references[:2]]
+            lines.append(f"  {label_of(result, names)}{seed}: {visible(caption)}")
+        lines += [f"  reference: {visible(text)}" for text in example.references[:2]]
     if more > 0:
         lines.append(f"(captions of {more} more cells: captions.jsonl, or the report)")
     return [*lines, ""]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from prefixcap.cli.errors import Stopped
 from prefixcap.cli.options import takes_study
-from prefixcap.cli.output import quiet_stdout
+from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
 
@@ -43,9 +42,9 @@ def train(
                 "command to continue"
             ) from None
     if as_json:
-        typer.echo(json.dumps({"run": str(out), **answer}))
+        echo_json({"run": str(out), **answer})
     else:
-        typer.echo(
+        echo(
             f"{out}: {answer['trained_parameters']:,} parameters trained in "
             f"{answer['training_seconds']:.0f} s"
         )

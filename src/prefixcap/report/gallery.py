@@ -10,6 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.report.content import Gallery
+from prefixcap.util.text import visible_lines
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,17 +54,26 @@ def collect(
 
 
 def as_json(gallery: Gallery) -> str:
-    """Return the data of the page's script; no text in it can end the script element."""
+    """Return the data of the page's script.
+
+    No text in it can end the script element, or has control characters that are not visible.
+    """
     texts: dict[str, int] = {}  # captions repeat, so each text is stored once
 
     def index(text: str) -> int:
-        return texts.setdefault(text, len(texts))
+        return texts.setdefault(visible_lines(text), len(texts))
 
     images = [
-        {**image, "row": row, "captions": [[*map(index, column)] for column in image["captions"]]}
+        {
+            **image,
+            "id": visible_lines(image["id"]),
+            "references": [*map(visible_lines, image["references"])],
+            "row": row,
+            "captions": [[*map(index, column)] for column in image["captions"]],
+        }
         for row, image in enumerate(gallery.images)
     ]
-    scores, names = gallery.scores, gallery.names
+    scores, names = gallery.scores, [*map(visible_lines, gallery.names)]
     data = {"cells": names, "scores": scores, "images": images, "texts": list(texts)}
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 

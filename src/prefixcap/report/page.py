@@ -25,6 +25,7 @@ from prefixcap.report.numbers import (
     probability,
     table_decimals,
 )
+from prefixcap.util.text import visible_lines
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -183,8 +184,13 @@ def _breakable(text: str) -> Any:
     """Allow line breaks in a spec such as `beam:num_beams=5,n=2` after its punctuation."""
     from markupsafe import Markup, escape
 
-    parts = re.split(r"(?<=[:,/])", text)
+    parts = re.split(r"(?<=[:,/])", visible_lines(text))
     return Markup("<wbr>").join(escape(part) for part in parts)
+
+
+def _shown(value: Any) -> Any:
+    """Make control characters of a text visible; markup is the page's own."""
+    return visible_lines(value) if type(value) is str else value
 
 
 @cache
@@ -194,6 +200,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("prefixcap.report", "templates"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

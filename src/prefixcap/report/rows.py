@@ -13,6 +13,7 @@ from prefixcap.report.content import BEST, SPEED, TIED, Curve, ReportRow
 from prefixcap.study.analysis.analysis import Analysis
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import TableRow, varied
+from prefixcap.util.text import visible
 
 HIGHER_IS_BETTER = ("Bleu_", "METEOR", "ROUGE", "CIDEr", "SPICE", "CLIPScore", "RefCLIPScore")
 FACTS = {
@@ -93,7 +94,7 @@ def curves(study: SavedStudy) -> tuple[list[Curve], list[str]]:
 
 def panel(mapper: str, fields: Mapping[str, Any], more: Sequence[str]) -> str:
     """Return the name of the panel in which a row is drawn."""
-    return " ".join([mapper, *(f"{name}={fields[name]}" for name in more)])
+    return visible(" ".join([mapper, *(f"{name}={fields[name]}" for name in more)]))
 
 
 def facts(row: Mapping[str, Any]) -> dict[str, float]:
@@ -117,7 +118,9 @@ def _row(
     seed: int | None = None,
 ) -> ReportRow:
     label = entry.label.strip("()") if entry.baseline else entry.label
-    fields = {key: str(entry.fields.get(key, "")) for key in ("prefix_length", "decoder", *more)}
+    fields = {
+        key: visible(entry.fields.get(key, "")) for key in ("prefix_length", "decoder", *more)
+    }
     mapper = label if entry.baseline else str(entry.fields["mapper"])
     columns = {"mapper": mapper, "P": fields["prefix_length"], "decoder": fields["decoder"]}
     columns |= {key: fields[key] for key in more}

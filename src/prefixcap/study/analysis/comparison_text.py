@@ -9,6 +9,7 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.study.analysis.analysis import LEVEL, MAIN, TITLES
 from prefixcap.study.analysis.comparison import Comparison, PairComparison, ScoreComparison
 from prefixcap.study.analysis.tables import Columns, decimals_for, markdown, score_text, wrapped
+from prefixcap.util.text import visible
 
 
 def comparison_text(
@@ -42,7 +43,7 @@ def comparison_text(
     lines += wrapped(_notes(comparison.pairs[0]), width)
     for name, alone in zip("AB", comparison.unmatched, strict=True):
         if alone:
-            lines += wrapped([f"only in {name}: {', '.join(alone)}"], width)
+            lines += wrapped([f"only in {name}: {', '.join(map(visible, alone))}"], width)
     if only is not None and images:
         lines += _images(only, images)
     return "\n".join(lines)
@@ -69,7 +70,7 @@ def _heading(comparison: Comparison, only: PairComparison | None) -> list[str]:
     counts = [len(side.seeds) for side in only.sides] if only else [1, 1]
     seeds = [f" ({count} seeds)" if count > 1 else "" for count in counts]
     parts = zip("AB", comparison.names, seeds, strict=True)
-    return [f"{letter}: {name}{count}" for letter, name, count in parts]
+    return [f"{letter}: {visible(name)}{count}" for letter, name, count in parts]
 
 
 def _verdict(
@@ -133,9 +134,9 @@ def _images(pair: PairComparison, count: int) -> list[str]:
     first = " (captions are the first seed's)" if len(pair.sides[0].seeds) > 1 else ""
     lines = ["", f"largest differences, by the image's {pair.main}{first}:"]
     for each in images:
-        lines.append(f"{each['image']}  A - B {each['difference']:+.3f}")
-        lines += [f"  {side.upper()}: {each[side] or '(empty)'}" for side in "ab"]
-        lines.append(f"  reference: {each['references'][0]}")
+        lines.append(f"{visible(each['image'])}  A - B {each['difference']:+.3f}")
+        lines += [f"  {side.upper()}: {visible(each[side]) or '(empty)'}" for side in "ab"]
+        lines.append(f"  reference: {visible(each['references'][0])}")
     return lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from prefixcap.evaluation.stats import Estimate
+from prefixcap.util.text import visible
 
 FIELDS = ("encoder", "lm", "tuning", "mapper", "prefix_length", "decoder")
 """The fields that distinguish table rows; the seed does not."""
@@ -81,7 +82,7 @@ def varied(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def label_of(fields: Mapping[str, Any], names: Sequence[str] = ()) -> str:
     """Return the label of a row: mapper, P, decoder and the given other fields."""
     more = "".join(f" {name}={fields[name]}" for name in names)
-    return f"{fields['mapper']} P={fields['prefix_length']} {fields['decoder']}{more}"
+    return visible(f"{fields['mapper']} P={fields['prefix_length']} {fields['decoder']}{more}")
 
 
 def match_rows(

@@ -9,6 +9,7 @@ from typing import Any
 
 from prefixcap.study.analysis.analysis import TITLES, Analysis
 from prefixcap.study.analysis.rows import SHOWN, TableRow, varied
+from prefixcap.util.text import visible
 
 Columns = dict[str, Sequence[str]]
 """The texts of each column by its name."""
@@ -111,7 +112,8 @@ def legend(analysis: Analysis, correction: str) -> list[str]:
 
 def markdown(columns: Mapping[str, Sequence[str]]) -> str:
     """Render a table as Markdown with aligned columns."""
-    lines = [[*columns], *map(list, zip(*columns.values(), strict=True))]
+    texts = [[*columns], *map(list, zip(*columns.values(), strict=True))]
+    lines = [[visible(text) for text in line] for line in texts]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     padded = (
