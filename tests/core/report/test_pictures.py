@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -38,16 +39,21 @@ def refuses() -> Image.Image:
 
 
 def study(folder: Path, *paths: Path) -> SavedStudy:
-    images = [CaptionedImage(id=p.name, references=("A dog.",), path=p) for p in paths]
+    lines = [{"image": p.name, "split": "test", "captions": ["A dog."]} for p in paths]
+    (folder / "captions.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    images = [CaptionedImage(id=p.name, references=("A dog.",)) for p in paths]
     rest = {"rows": [], "baselines": [], "cells": {}, "skipped": [], "complete": True}
-    config = {"dataset": {"name": "no such data set"}}
+    config = {"dataset": {"name": "jsonl", "path": str(folder)}}
     return SavedStudy(folder=folder, config=config, images=images, **rest)  # type: ignore[arg-type]
 
 
 def test_a_study_has_no_picture_of_a_file_that_is_truncated_or_missing(tmp_path: Path) -> None:
-    good, bad, gone = turned(tmp_path / "a.jpg"), truncated(tmp_path / "b.jpg"), tmp_path / "c.jpg"
+    (folder := tmp_path / "images").mkdir()
+    good, bad, gone = turned(folder / "a.jpg"), truncated(folder / "b.jpg"), folder / "c.jpg"
+    NOISE.save(gone)
     result = study(tmp_path, good, bad, gone)
     picture = result.picture("a.jpg")
+    gone.unlink()
     assert picture is not None
     assert (picture.mode, picture.size) == ("RGB", (60, 80))
     assert result.picture("b.jpg") is None
