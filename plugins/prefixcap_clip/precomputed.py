@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,10 +10,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from prefixcap.captioning.encode_images import read_ids
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import PrefixcapError, nearest, shown
 from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.util.feature_files import FeatureFile
+from prefixcap.util.text_files import expanded
 
 
 class PrecomputedEncoder(Encoder):
@@ -30,11 +30,11 @@ class PrecomputedEncoder(Encoder):
     """
 
     def __init__(self, path: str, key: str = "", ids: str = "") -> None:
-        self._file = FeatureFile(Path(path).expanduser(), key, kinds="f") if path else None
+        self._file = FeatureFile(expanded(path), key, kinds="f") if path else None
         self._shape = None if self._file is None else self._file.shape[1:]
         self._row_of_id: dict[str, int] | None = None
         if self._file is not None and ids:
-            names = read_ids(Path(ids).expanduser(), len(self._file))
+            names = read_ids(expanded(ids), len(self._file))
             self._row_of_id = {name: row for row, name in enumerate(names)}
 
     @property
@@ -79,7 +79,9 @@ class PrecomputedEncoder(Encoder):
         if self._row_of_id is not None:
             if image.id not in self._row_of_id:
                 hint = nearest(image.id, self._row_of_id)
-                raise PrefixcapError(f"{file.path}: no row belongs to the image {image.id!r}{hint}")
+                raise PrefixcapError(
+                    f"{file.path}: no row belongs to the image {shown(image.id)}{hint}"
+                )
             return self._row_of_id[image.id]
         if image.index == NO_INDEX:
             raise PrefixcapError(

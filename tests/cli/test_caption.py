@@ -80,7 +80,8 @@ def test_rows_can_have_ids(shell: Shell, study: Path, world: World, tmp_path: Pa
     assert result == [f"{number}.jpg" for number in range(count)]
     ids.write_text("0.jpg\n")
     assert f"there are 1 ids for {count} rows of features" in shell(*words, "--ids", ids)[2]
-    assert "cannot be read" in shell(*words, "--ids", tmp_path / "no")[2]
+    assert "the image ids" in (missing := shell(*words, "--ids", tmp_path / "no")[2])
+    assert "does not exist" in missing
     assert "needs --features too" in shell("caption", "x.png", "--run", study, "--ids", ids)[2]
 
 

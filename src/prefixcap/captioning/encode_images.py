@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Union
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin.registry import default_registry
+from prefixcap.util.text_files import read_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,17 +43,22 @@ def read_ids(path: Path, rows: int) -> list[str]:
     """Read the ids of the images of a file of features: a text file of one id per row.
 
     Raises:
-        PrefixcapError: If the file cannot be read, has another number of lines, or repeats an id.
+        PrefixcapError: If the file cannot be read, has another number of lines, or a line has no
+            id or that of another line.
     """
-    try:
-        ids = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PrefixcapError(f"{path}: cannot be read as image ids: {error}") from error
+    lines = read_text(path, "the image ids").removesuffix("\n").split("\n")
+    ids = [line.removesuffix("\r") for line in lines]
     if len(ids) != rows:
         raise PrefixcapError(f"{path}: there are {len(ids)} ids for {rows} rows of features")
-    repeated, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
-    if count > 1:
-        raise PrefixcapError(f"{path}: the image {repeated!r} is named twice")
+    seen: dict[str, int] = {}
+    for number, image in enumerate(ids, 1):
+        if not image.strip():
+            raise PrefixcapError(f"{path}, line {number}: there is no id")
+        if seen.setdefault(image, number) != number:
+            raise PrefixcapError(
+                f"{path}, line {number}: the image {shown(image)} is named twice, also in line "
+                f"{seen[image]}"
+            )
     return ids
 
 

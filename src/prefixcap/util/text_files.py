@@ -194,6 +194,18 @@ def open_file(path: Path, what: str = "") -> IO[bytes]:
         raise _unreadable(path, what, error) from error
 
 
+def expanded(path: str) -> Path:
+    """Return a path with `~` replaced by the user's folder.
+
+    Raises:
+        PrefixcapError: If there is no such user, or the user has no folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise PrefixcapError(f"{shown(path)}: the folder that ~ names is not known") from error
+
+
 def check_file(path: Path, what: str = "") -> None:
     """Raise like `open_file` if there is no regular file of this name."""
     named = _named(path, what)

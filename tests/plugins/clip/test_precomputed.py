@@ -38,7 +38,8 @@ def test_rows_follow_the_data_sets_order(suffix: str, rows: np.ndarray, tmp_path
 def test_rows_are_found_by_image_id(tmp_path: Path) -> None:
     path, ids = tmp_path / "x.npy", tmp_path / "ids.txt"
     np.save(path, ROWS)
-    ids.write_text("".join(f"image{n}\n" for n in (4, 2, 0, 1, 3)))
+    # with a byte order mark and the line ends of Windows
+    ids.write_text("\ufeff" + "".join(f"image{n}\r\n" for n in (4, 2, 0, 1, 3)), newline="")
     encoder = default_registry().parse(EncoderConfig, f"precomputed:path={path},ids={ids}").build()
     result = encode(encoder, [item(3), item(0)])
     assert torch.equal(result, torch.from_numpy(ROWS[[4, 2]]).float())
@@ -54,13 +55,15 @@ def test_rows_are_found_by_image_id(tmp_path: Path) -> None:
     [
         ("image0\n", "there are 1 ids for 5 rows of features"),
         ("a\nb\na\nc\nd\n", "the image 'a' is named twice"),
-        (None, "cannot be read as image ids"),
+        ("a\nb\n\nc\nd\n", "line 3: there is no id"),
+        ("a\nb\nc\nd\n\xe9", "ids.txt cannot be read as text: the byte 0xe9 in line 5 is not UTF"),
+        (None, "ids.txt does not exist"),
     ],
 )
 def test_ids_that_do_not_fit_are_errors(text: str | None, message: str, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", ROWS)
     if text is not None:
-        (tmp_path / "ids.txt").write_text(text)
+        (tmp_path / "ids.txt").write_text(text, "latin-1")
     config = Precomputed(path=str(tmp_path / "x.npy"), ids=str(tmp_path / "ids.txt"))
     with pytest.raises(PrefixcapError, match=message):
         config.build()
@@ -109,12 +112,13 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
     for name, reason in {
         "feature.npy": "does not exist; did you mean 'features.npy'",
         "flat.npy": r"must be of shape \(B,D\) or \(B,N,D\), not \(4,\)",
-        "whole.npy": "must be floating-point numbers, not int64",
-        "broken.npy": "cannot be read as features",
+        "whole.npy": "must be floating-point numbers, not 'int64'",
+        "broken.npy": "must be a .npy or .safetensors file, and this is neither: it begins",
+        "~no-such-user/x.npy": "the folder that ~ names is not known",
         "features.txt": "must be a .npy or .safetensors file",
     }.items():
         with pytest.raises(PrefixcapError, match=reason):
-            Precomputed(path=str(tmp_path / name)).build()
+            Precomputed(path=name if name[0] == "~" else str(tmp_path / name)).build()
     encoder = Precomputed(path=str(tmp_path / "features.npy")).build()
     with pytest.raises(
         PrefixcapError, match="has 5 embeddings, but the image 'image5' is number 6 in"
