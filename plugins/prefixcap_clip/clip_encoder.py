@@ -15,6 +15,7 @@ from typing_extensions import override
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
+from prefixcap.util.images import read_image
 from prefixcap.util.runtime import device_named
 
 
@@ -48,8 +49,7 @@ class CLIPEncoder(Encoder):
                 f"{image.id}: the encoder 'clip' needs the image, and the data set has none: "
                 "use the encoder 'precomputed'"
             )
-        with image.open() as picture:
-            pixels: Tensor = self._transform(picture.convert("RGB"))
+        pixels: Tensor = self._transform(read_image(image.open, str(image.path or image.id)))
         return pixels
 
     @override

@@ -25,6 +25,7 @@ class CLIP(EncoderConfig):
     """
 
     name: ClassVar[str] = "clip"
+    version: ClassVar[str] = "2"  # 2: images are turned upright, on white, grays scaled
 
     model: str = attrs.field(
         default="ViT-B/32", validator=attrs.validators.min_len(1), metadata=PATH

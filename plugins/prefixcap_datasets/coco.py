@@ -12,12 +12,12 @@ import attrs
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example, ImageItem
+from prefixcap.util.images import open_image
 from prefixcap_datasets.image_files import (
     FileDataset,
     ImageFiles,
     check_unicode,
     existing_folder,
-    open_image,
 )
 
 SPLIT_FILE = "dataset_coco.json"

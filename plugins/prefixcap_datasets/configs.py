@@ -29,6 +29,7 @@ class Jsonl(DatasetConfig):
     """
 
     name: ClassVar[str] = "jsonl"
+    version: ClassVar[str] = "2"  # 2: images are turned upright, on white, grays scaled
 
     path: str = attrs.field(metadata=PATH)
     captions: str = "captions.jsonl"
@@ -64,6 +65,7 @@ class Coco(DatasetConfig):
     """
 
     name: ClassVar[str] = "coco"
+    version: ClassVar[str] = "2"  # 2: images are turned upright, on white, grays scaled
     recommended: ClassVar[Mapping[str, str]] = {"encoder": "clip"}
 
     path: str = attrs.field(metadata=PATH)

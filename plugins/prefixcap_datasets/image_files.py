@@ -7,15 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example, InMemoryDataset
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 MAX_HASHED_BYTES = 2**30
 
@@ -108,23 +105,6 @@ def _state(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return state.st_size, state.st_mtime_ns
-
-
-def open_image(path: Path) -> Image.Image:
-    """Read an image file as RGB.
-
-    Raises:
-        PrefixcapError: If the file is missing or broken.
-    """
-    from PIL import Image
-
-    if not path.is_file():
-        raise PrefixcapError(f"the image {path} does not exist")
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PrefixcapError(f"the image {path} cannot be read: {error}") from error
 
 
 def existing_folder(path: str, owner: str) -> Path:

@@ -13,12 +13,12 @@ import attrs
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.util.feature_files import SUFFIXES, FeatureFile
+from prefixcap.util.images import open_image
 from prefixcap_datasets.image_files import (
     FileDataset,
     ImageFiles,
     check_unicode,
     existing_folder,
-    open_image,
 )
 
 if TYPE_CHECKING:

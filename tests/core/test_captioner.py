@@ -186,7 +186,7 @@ def test_images_are_encoded_before_captioning(lm: Path, tmp_path: Path) -> None:
     captioner.encoder.encode = lambda inputs: Brightness.encode(captioner.encoder, inputs) / 0  # type: ignore[method-assign]
     with pytest.raises(PrefixcapError, match=r"white\.png: its feature is not finite"):
         captioner.caption(tmp_path / "white.png")
-    with pytest.raises(PrefixcapError, match=r"gone\.png: the image cannot be read: .*No such"):
+    with pytest.raises(PrefixcapError, match=r"gone\.png: the image does not exist"):
         captioner.caption(tmp_path / "gone.png")
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Union
 
+import attrs
+
 from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin.registry import default_registry
+from prefixcap.util.images import open_image, read_image
 from prefixcap.util.text_files import read_text
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 ENCODE_BATCH = 64
 """The default number of images that are encoded together."""
 
+Failed = Callable[[ImageItem, PrefixcapError], None]
+"""Gets an image that cannot be read, and the error."""
+OnError = Literal["raise", "skip"] | Failed
 Picture = Union[str, Path, "Image.Image", ImageItem]
 
 
@@ -29,14 +35,11 @@ def as_item(image: Picture, number: int) -> ImageItem:
         return image
     if isinstance(image, (str, Path)):
         path = Path(image)
-        return ImageItem(id=path.name, index=NO_INDEX, path=path, open=lambda: _open(path))
+        return ImageItem(id=path.name, index=NO_INDEX, path=path, open=lambda: open_image(path))
+    if not hasattr(image, "convert"):  # a PIL image, which is not imported for this
+        kind = type(image).__name__
+        raise PrefixcapError(f"image {number} must be a path or a PIL image, not {kind}")
     return ImageItem(id=str(number), index=NO_INDEX, open=lambda: image)
-
-
-def _open(path: Path) -> Image.Image:
-    from PIL import Image
-
-    return Image.open(path)
 
 
 def read_ids(path: Path, rows: int) -> list[str]:
@@ -102,20 +105,21 @@ def encode_each(
     items: Sequence[ImageItem],
     *,
     batch_size: int = ENCODE_BATCH,
-    on_error: Literal["raise", "skip"] = "raise",
+    on_error: OnError = "raise",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Tensor | None]:
     """Encode B images batch by batch; return a feature (D) or (N,D), float32, on the CPU for each.
 
-    An image that cannot be read raises an error, or becomes None with "skip"; `progress` is that
-    of `encode`.
+    An image that cannot be read raises an error; with "skip", or a function that gets the error
+    and returns, it becomes None. `progress` is that of `encode`.
     """
     import torch
 
+    fail = _HANDLERS[on_error] if isinstance(on_error, str) else on_error
     features: list[Tensor | None] = []
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
-        inputs = [_read(encoder, item, on_error) for item in batch]
+        inputs = [_read(encoder, item, fail) for item in batch]
         readable = [tensor for tensor in inputs if tensor is not None]
         with torch.inference_mode():
             encoded = encoder.encode(_stack(readable)).float().cpu() if readable else torch.empty(0)
@@ -124,8 +128,8 @@ def encode_each(
         for item, tensor in zip(batch, inputs, strict=True):
             row = None if tensor is None else next(rows)
             if row is not None and not torch.isfinite(row).all():
-                if on_error == "raise":
-                    raise PrefixcapError(f"{item.path or item.id}: its feature is not finite")
+                place = item.path or item.id
+                fail(item, PrefixcapError(f"{place}: its feature is not finite"))
                 row = None
             features.append(row)
         if progress is not None:
@@ -133,18 +137,29 @@ def encode_each(
     return features
 
 
-def _read(encoder: Encoder, item: ImageItem, on_error: str) -> Tensor | None:
+def _read(encoder: Encoder, item: ImageItem, fail: Failed) -> Tensor | None:
+    opener, place = item.open, str(item.path or item.id)
+    if opener is not None:  # a plugin's data set or encoder may open images in its own way
+        item = attrs.evolve(item, open=lambda: read_image(opener, place))
     try:
         return encoder.preprocess(item)
-    except (OSError, ValueError, SyntaxError, PrefixcapError) as error:
-        if on_error == "skip":
-            return None
-        if isinstance(error, PrefixcapError):
-            raise
-        place = item.path or item.id
-        raise PrefixcapError(
-            f"{place}: the image cannot be read: {str(error) or type(error).__name__}"
-        ) from error
+    except PrefixcapError as error:
+        fail(item, error)
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = str(error) or type(error).__name__
+        fail(item, PrefixcapError(f"{place}: the image cannot be read: {reason}"))
+    return None
+
+
+def _raise(item: ImageItem, error: PrefixcapError) -> None:
+    raise error
+
+
+def _skip(item: ImageItem, error: PrefixcapError) -> None:
+    pass
+
+
+_HANDLERS: dict[str, Failed] = {"raise": _raise, "skip": _skip}
 
 
 def _stack(tensors: Sequence[Tensor]) -> Tensor:

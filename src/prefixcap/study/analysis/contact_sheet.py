@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example
 from prefixcap.util import files
+from prefixcap.util.images import read_image
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -52,13 +53,10 @@ def draw(
 
 
 def load_picture(opener: Callable[[], Image.Image]) -> Image.Image | None:
-    """Open (or draw) a picture as RGB, turned upright; None if it cannot be read."""
-    from PIL import Image, ImageOps
-
+    """Open (or draw) a picture as it is encoded; None if it cannot be read."""
     try:
-        with opener() as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, SyntaxError, ValueError, PrefixcapError, Image.DecompressionBombError):
+        return read_image(opener, "picture")
+    except PrefixcapError:
         return None
 
 
