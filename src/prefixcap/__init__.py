@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefixcap.decoding.decode import iter_decode as iter_decode
     from prefixcap.decoding.token_decoder import TokenDecoder as TokenDecoder
     from prefixcap.engine.causal_lm import from_transformers as from_transformers
+    from prefixcap.errors import NonFiniteError as NonFiniteError
     from prefixcap.errors import PrefixcapError as PrefixcapError
     from prefixcap.evaluation.evaluate import evaluate as evaluate
     from prefixcap.interfaces.component import Component as Component
@@ -73,6 +74,7 @@ _HOMES = {
     "MapperShape": "interfaces.mapper",
     "Metric": "interfaces.metric",
     "MetricConfig": "interfaces.metric",
+    "NonFiniteError": "errors",
     "PrefixcapError": "errors",
     "Record": "interfaces.metric",
     "Registry": "plugin.registry",

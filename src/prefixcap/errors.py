@@ -1,8 +1,9 @@
-"""The error for bad input, and hints for unknown names."""
+"""The errors for bad input, and hints for unknown names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 MOST_SHOWN = 10
 MOST_COMPARED = 100_000
@@ -36,6 +37,32 @@ def shown(value: object, length: int = LONGEST_NAME) -> str:
         return shortened(repr(value), length)
     except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
         return f"a {type(value).__name__} that is too large to show"
+
+
+class NonFiniteError(PrefixcapError):
+    """Numbers that are NaN or infinite, so that some images have no captions.
+
+    Attributes:
+        images: The ids of these images by their number, from 0 to B-1.
+        found: What was not finite, such as "the language model's logits".
+        captions: The hypotheses of the other images by their number; complete when `iter_decode`
+            or `decode` raises the error.
+    """
+
+    def __init__(
+        self, images: Mapping[int, str], found: str, captions: Mapping[int, list[Any]] | None = None
+    ) -> None:
+        self.images = dict(images)
+        self.found = found
+        self.captions = dict(captions or {})
+        names = [repr(name) for name in self.images.values()]
+        more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+        which = "the image" if len(names) == 1 else f"{len(names)} images:"
+        super().__init__(
+            f"{found} are not finite for {which} {', '.join(names[:MOST_SHOWN])}{more}: if the "
+            "model runs in float16, use bfloat16 or float32; otherwise check the weights and the "
+            "image's feature"
+        )
 
 
 def nearest(value: str, known: Iterable[str]) -> str:

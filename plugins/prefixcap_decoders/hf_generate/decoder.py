@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -11,7 +11,7 @@ import attrs
 import torch
 from typing_extensions import override
 
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import NonFiniteError, PrefixcapError, nearest
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.hf_generate.config import HFGenerate
 from prefixcap_decoders.logits.by_name import key_value
@@ -23,6 +23,7 @@ RESERVED = {
     "inputs",
     "inputs_embeds",
     "kwargs",
+    "logits_processor",
     "num_return_sequences",
     "output_scores",
     "return_dict_in_generate",
@@ -70,12 +71,14 @@ class HFDecoder(Decoder):
             "pad_token_id": stops[0] if stops else 0,
             **self.options,
         }
+        check = _FiniteScores({image: task.image_ids[image] for image in images})
         try:
             out = module.generate(
                 inputs_embeds=prefix,
                 attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
                 return_dict_in_generate=True,
                 output_scores=True,
+                logits_processor=[check],
                 **settings,
             )
         except (ValueError, TypeError) as error:
@@ -92,6 +95,28 @@ class HFDecoder(Decoder):
         for image, h, logprob, score in zip(owners, plain, logprobs, ranks, strict=True):
             captions[image].append(attrs.evolve(h, logprob=logprob, score=score))
         return [(image, sorted(hs, key=lambda h: -h.score)) for image, hs in captions.items()]
+
+
+class _FiniteScores:
+    """A logits processor that changes nothing; it refuses scores that are NaN or infinite.
+
+    Args:
+        images: The ids of the images of a call by their number; `generate` holds the rows of an
+            image side by side.
+    """
+
+    def __init__(self, images: Mapping[int, str]) -> None:
+        self.images = images
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        finite = scores.amax(-1).isfinite()
+        if not bool(finite.all()):
+            numbers, share = list(self.images), max(1, len(scores) // len(self.images))
+            rows = (~finite).nonzero().flatten().tolist()
+            broken = sorted({numbers[row // share] for row in rows})
+            names = {image: self.images[image] for image in broken}
+            raise NonFiniteError(names, "the language model's logits")
+        return scores
 
 
 def options_of(config: HFGenerate) -> dict[str, Any]:

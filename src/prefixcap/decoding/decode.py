@@ -6,11 +6,12 @@ chooses tokens; the engine runs the rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.decoding.token_decoder import Row, TokenDecoder, decode_rows
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import NonFiniteError, PrefixcapError
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, DecodingTask, Hypothesis
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel
@@ -22,6 +23,8 @@ from prefixcap.plugin.text_encoders import text_encoder
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+Search = Callable[[DecodingTask], Iterator[tuple[int, list[Hypothesis]]]]
 
 __all__ = [
     "DEFAULT_ROWS",
@@ -76,6 +79,8 @@ def decode(
         B lists of hypotheses, best first.
 
     Raises:
+        NonFiniteError: If the prefix, the logits or the scores of some images are NaN or infinite;
+            its `captions` are those of the other images.
         PrefixcapError: If the decoder is unknown or the arguments do not fit each other.
     """
     captions = iter_decode(
@@ -114,7 +119,10 @@ def iter_decode(
     encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
     registry: Registry | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
-    """Decode as `decode` does; yield each image's number and hypotheses as they finish."""
+    """Decode as `decode` does; yield each image's number and hypotheses as they finish.
+
+    A `NonFiniteError` is raised after the captions of all other images.
+    """
     import torch
 
     lm = _language_model(model, tokenizer)
@@ -137,15 +145,48 @@ def iter_decode(
         n=n,
     )
     _check(task)
-    search = config.build().decode
+    search, together = config.build().decode, config.batch_dependent()
 
     # The decorator enters inference mode for each step only, so the caller's code between two
     # yields runs in the caller's own mode.
     @torch.inference_mode()
     def run() -> Iterator[tuple[int, list[Hypothesis]]]:
-        yield from search(task)
+        yield from _decode_finite(task, search, together=together)
 
     yield from run()
+
+
+def _decode_finite(
+    task: DecodingTask, search: Search, *, together: bool
+) -> Iterator[tuple[int, list[Hypothesis]]]:
+    """Decode; start again without the images whose numbers are not finite, and raise at the end.
+
+    Captions do not depend on the batch, so what is decoded again is the same. `together` says that
+    they do: then an image that is done stays in the batch.
+    """
+    captions: dict[int, list[Hypothesis]] = {}
+    finite = task.prefix.isfinite().flatten(1).all(1).tolist()
+    failed = {image: "the values of the prefix" for image, good in enumerate(finite) if not good}
+    while rows := [
+        image
+        for image in range(len(task.prefix))
+        if image not in failed and (together or image not in captions)
+    ]:
+        try:
+            for row, hypotheses in search(task.part(rows)):
+                image = rows[row]
+                scores = [number for h in hypotheses for number in (h.logprob, h.score)]
+                if not all(map(math.isfinite, scores)):
+                    failed[image] = "the scores of the captions"
+                elif image not in captions:
+                    captions[image] = hypotheses
+                    yield image, hypotheses
+            break
+        except NonFiniteError as error:
+            failed |= {rows[row]: error.found for row in error.images}
+    if failed:
+        images = {image: task.image_ids[image] for image in sorted(failed)}
+        raise NonFiniteError(images, failed[min(failed)], captions)
 
 
 def collect(

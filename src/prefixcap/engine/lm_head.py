@@ -7,7 +7,8 @@ from torch import Tensor
 
 from prefixcap.engine.linear import PackedLinear
 from prefixcap.engine.reductions import logsumexp, shortlist, top
-from prefixcap.engine.top_tokens import TopTokens, top_tokens_of
+from prefixcap.engine.top_tokens import top_tokens_of
+from prefixcap.interfaces.ranking_session import TopTokens
 
 _BLOCK = 4096
 # Below this many logits, writing all of them is as fast.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prefixcap.engine.kv_cache import CacheShape
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
-from prefixcap.engine.top_tokens import TopTokens
+from prefixcap.interfaces.ranking_session import TopTokens
 
 
 @attrs.frozen

@@ -13,7 +13,8 @@ from typing_extensions import override
 from prefixcap.engine.kv_cache import CacheShape
 from prefixcap.engine.network import Network, StepOutput, eval_mode
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
-from prefixcap.engine.top_tokens import TopTokens, top_tokens_of
+from prefixcap.engine.top_tokens import top_tokens_of
+from prefixcap.interfaces.ranking_session import TopTokens
 
 _NEEDED = ("inputs_embeds", "past_key_values", "attention_mask", "position_ids", "use_cache")
 

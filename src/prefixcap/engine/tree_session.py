@@ -19,7 +19,8 @@ from prefixcap.engine.base_session import BaseSession, generations
 from prefixcap.engine.kv_cache import KVCache
 from prefixcap.engine.network import Network, StepOutput, concatenated
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch, additive_mask
-from prefixcap.engine.top_tokens import RankingSession, TopTokens, top_tokens_of
+from prefixcap.engine.top_tokens import top_tokens_of
+from prefixcap.interfaces.ranking_session import RankingSession, TopTokens
 from prefixcap.interfaces.session import SessionOptions
 
 Ints = NDArray[np.int64]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.finite_session import finite_session
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.session import Session, SessionOptions
 
@@ -121,14 +122,30 @@ class DecodingTask:
     n: int | None = None
 
     def start(self, rows_per_image: int = 1, *, hidden_states: bool = False) -> Session:
-        """Open a session on all images, which are admitted as they fit."""
+        """Open a session on all images, which are admitted as they fit.
+
+        Reading its logits raises a `NonFiniteError` if they are NaN or infinite; `iter_decode`
+        catches it, and decodes the other images.
+        """
         options = SessionOptions(
             rows_per_image=rows_per_image,
             max_rows=self.max_rows,
             max_new_tokens=self.max_new_tokens,
             hidden_states=hidden_states,
         )
-        return self.lm.start(self.prefix, options)
+        return finite_session(self.lm.start(self.prefix, options), self.image_ids)
+
+    def part(self, images: Sequence[int]) -> DecodingTask:
+        """Return the task for some of the images (numbers from 0 to B-1), numbered anew."""
+        if len(images) == len(self.prefix):
+            return self
+        rows = list(images)
+        return attrs.evolve(
+            self,
+            prefix=self.prefix[rows],
+            image_ids=[self.image_ids[image] for image in rows],
+            features=None if self.features is None else self.features[rows],
+        )
 
     def generator(self, image: int) -> np.random.Generator:
         """Return an image's own stream of random numbers, the same in every batch and order."""

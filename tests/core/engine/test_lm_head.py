@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from prefixcap import from_transformers
 from prefixcap.engine.lm_head import LMHead
-from prefixcap.engine.top_tokens import RankingSession, advance_lazily, top_tokens, top_tokens_of
+from prefixcap.engine.top_tokens import advance_lazily, top_tokens, top_tokens_of
+from prefixcap.interfaces.ranking_session import RankingSession
 from prefixcap.interfaces.session import SessionOptions
 from prefixcap.testing.table_lm import TableLM
 

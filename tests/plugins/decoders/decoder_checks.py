@@ -13,7 +13,17 @@ from torch import Tensor
 
 from prefixcap import Hypothesis
 from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.plugin.registry import default_registry
 from prefixcap.testing.table_lm import TableLM
+
+# every decoder that is registered by prefixcap itself
+DECODERS = sorted(
+    component.name
+    for plugin in default_registry().plugins
+    if plugin.distribution.startswith("prefixcap ")
+    for component in plugin.components
+    if component.kind == "decoder"
+)
 
 # probability that a test of a distribution rejects a correct sampler; seeds are fixed
 ERROR_RATE = 1e-4
