@@ -92,7 +92,7 @@ def write_lm(folder: Path, texts: list[str]) -> None:
 
 
 def outcome(folder: Path) -> dict[str, object]:
-    """Return everything that a study computed, without measured times.
+    """Return everything that a study computed, without measured times and hashes that cover them.
 
     Log-probabilities are rounded: the last bits of a sum depend on how many rows stand in a batch,
     and a study that goes on has fewer left.
@@ -101,6 +101,7 @@ def outcome(folder: Path) -> dict[str, object]:
     def timeless(value: object) -> object:
         if isinstance(value, dict):
             clocked = ("captions_per_second", "training_seconds", "seconds")
+            clocked += ("sha256", "captions_sha256", "digests")
             rounded = {key: round(value[key], 2) for key in ("logprob", "score") if key in value}
             kept = {key: timeless(v) for key, v in value.items() if key not in clocked}
             return kept | rounded if "logprob" in value else kept

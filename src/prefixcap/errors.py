@@ -65,6 +65,10 @@ class NonFiniteError(PrefixcapError):
         )
 
 
+class PrefixcapWarning(UserWarning):
+    """Something that the user should know, in one sentence; the shell prints it."""
+
+
 def nearest(value: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown name: the closest known name, and up to ten known names.
 

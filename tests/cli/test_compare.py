@@ -16,6 +16,7 @@ from prefixcap.study.analysis.analyze import analyze
 from prefixcap.study.analysis.compare import compare
 from prefixcap.study.analysis.reader import load_study
 from prefixcap.study.analysis.selectors import select
+from prefixcap.util.files import read_json, write_json
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -248,7 +249,7 @@ def test_an_unfinished_study_has_a_note(shell: Shell, seeds: Path, tmp_path: Pat
 
     copy = tmp_path / "copy"
     shutil.copytree(seeds, copy)
-    data = json.loads((copy / "scores.json").read_text())
-    (copy / "scores.json").write_text(json.dumps({**data, "complete": False}))
+    data = read_json(copy / "scores.json") or {}
+    write_json(copy / "scores.json", {**data, "complete": False})
     _, out, _ = shell("compare", copy)
     assert f"{copy} is not finished: only finished cells are shown" in out

@@ -15,6 +15,7 @@ from cli_world import World
 from prefixcap.cli.errors import sentence_of
 from prefixcap.study.execution import runner
 from prefixcap.util import files as files_module
+from prefixcap.util.files import read_json, write_json
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -143,8 +144,8 @@ def test_a_missing_run(shell: Shell, tmp_path: Path) -> None:
 def test_a_run_of_another_version(shell: Shell, study: Path, tmp_path: Path) -> None:
     (model,) = [path.parent for path in study.glob("models/*/config.json")]
     shutil.copytree(model, tmp_path / "model")
-    config = json.loads((model / "config.json").read_text())
-    (tmp_path / "model" / "config.json").write_text(json.dumps({**config, "format": 99}))
+    config = read_json(model / "config.json") or {}
+    write_json(tmp_path / "model" / "config.json", {**config, "format": 99})
     np.save(tmp_path / "f.npy", np.zeros((3, 7), np.float32))
     words = ["caption", "--features", tmp_path / "f.npy", "--run", tmp_path / "model"]
     assert "is of format 99" in refused(shell, *words)

@@ -14,6 +14,7 @@ from cli_world import World
 from report_world import HOSTILE, gallery_data
 
 from prefixcap.cli import main
+from prefixcap.util.files import read_json, write_json
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -145,9 +146,9 @@ def edited(graded: Path, tmp_path: Path) -> Callable[..., Path]:
     def edit(name: str, change: Callable[[dict[str, Any]], object]) -> Path:
         copy = tmp_path / "study"
         shutil.copytree(graded, copy)
-        data = json.loads((copy / name).read_text())
+        data = read_json(copy / name) or {}
         change(data)
-        (copy / name).write_text(json.dumps(data))
+        write_json(copy / name, data)
         return copy
 
     return edit

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.train import train
+from prefixcap.util.files import read_json, write_json
 
 CAPTIONS = [["a red dog runs."], ["two blue cats sit."]] * 4
 
@@ -221,7 +221,7 @@ def test_an_encoder_with_other_weights_is_an_error(lm: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"format": 1}, "is of format 1, and this version of prefixcap reads format 2"),
+        ({"format": 1}, "is of format 1, and this version of prefixcap reads format 3"),
         ({"format": None}, "has no format number"),
         ({"weights_sha256": "0"}, "these are not the weights"),
         ({"lm_digest": "0"}, "is not the one that this run was trained with"),
@@ -233,17 +233,17 @@ def test_an_encoder_with_other_weights_is_an_error(lm: Path, tmp_path: Path) -> 
 )
 def test_invalid_configs_are_errors(change: dict[str, Any], reason: str, run: Path) -> None:
     path = run / checkpoint.CONFIG
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    write_json(path, {**(read_json(path) or {}), **change})
     with pytest.raises(PrefixcapError, match=reason):
         Captioner.load(run)
 
 
 def test_another_language_model_is_an_error(lm: Path, run: Path, tmp_path: Path) -> None:
     path = run / checkpoint.CONFIG
-    config = json.loads(path.read_text())
+    config = read_json(path) or {}
     for changes, reason in (({"seed": 1}, "is not the one"), ({"n_embd": 8}, "has width 8")):
         config["lm"]["model"] = str(lm_folder(tmp_path / reason.replace(" ", ""), **changes))
-        path.write_text(json.dumps(config))
+        write_json(path, config)
         with pytest.raises(PrefixcapError, match=reason):
             Captioner.load(run)
 
@@ -257,7 +257,7 @@ def test_missing_and_broken_files(run: Path, tmp_path: Path) -> None:
     with pytest.raises(PrefixcapError, match=r"the run has no weights\.safetensors"):
         Captioner.load(run)
     (run / checkpoint.CONFIG).write_text("{")
-    with pytest.raises(PrefixcapError, match=r"config\.json: cannot be read"):
+    with pytest.raises(PrefixcapError, match=r"config\.json was altered .*: copy the run again"):
         Captioner.load(run)
 
 

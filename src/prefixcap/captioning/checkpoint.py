@@ -1,26 +1,29 @@
 """A model's folder: `config.json` and `weights.safetensors`.
 
 Each file is written under another name and renamed, the config last. The config holds the hash of
-the weights, so an interrupted copy and two files that do not belong together are noticed.
+the weights and of itself, so altered files, an interrupted copy and two files that do not belong
+together are noticed.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from hashlib import sha256
+from functools import cache
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.util import files
+from prefixcap.util.files import AlteredError
 from prefixcap.util.runtime import version_of
 from prefixcap.util.text_files import decode, parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 2
+FORMAT = 3
+CURE = "copy the run again from where it was trained, or train it again"
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 MODELS, MODEL_KEY = "models", "key.json"
@@ -43,11 +46,10 @@ def write(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]
         "weights_sha256": sha256(content).hexdigest(),
         "versions": {name: version_of(name) for name in ("torch", "transformers")},
     }
-    text = json.dumps(full, indent=1, ensure_ascii=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         files.atomic_write(folder / WEIGHTS, content)
-        files.atomic_write(folder / CONFIG, text.encode())
+        files.write_json(folder / CONFIG, full)
     except OSError as error:
         raise PrefixcapError(f"{folder}: the model cannot be saved: {error.strerror}") from error
 
@@ -56,7 +58,8 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read a model's folder; return the config and the tensors by name.
 
     Raises:
-        PrefixcapError: If a file is missing or broken, or the folder has another format.
+        AlteredError: If a file is not as it was written.
+        PrefixcapError: If a file is missing, or the folder has another format.
     """
     from safetensors.torch import load
 
@@ -68,31 +71,54 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise PrefixcapError(f"{folder}: {reason}") from None
     except OSError as error:
         raise PrefixcapError(f"{folder / WEIGHTS}: cannot be read: {error.strerror}") from error
-    if sha256(content).hexdigest() != config.get("weights_sha256"):
-        raise PrefixcapError(
-            f"{folder / WEIGHTS}: these are not the weights that {CONFIG} was written with"
-        )
+    _check_weights(folder, config, sha256(content).hexdigest())
     return config, load(content)
+
+
+def check(folder: Path) -> None:
+    """Check that a model's files are as they were written; its weights may have been deleted.
+
+    Raises:
+        AlteredError: If one is not.
+        PrefixcapError: If there is no config, or the folder has another format.
+    """
+    config, path = read_config(folder), folder / WEIGHTS
+    if path.exists():
+        _check_weights(folder, config, _hash_of(path, path.stat().st_mtime_ns))
+
+
+@cache
+def _hash_of(path: Path, _changed: int) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _check_weights(folder: Path, config: Mapping[str, Any], digest: str) -> None:
+    if digest != config.get("weights_sha256"):
+        reason = f"these are not the weights that {CONFIG} was written with"
+        raise AlteredError(folder / WEIGHTS, reason, CURE)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Read only the config of a model's folder; raises like `read`."""
     path = folder / CONFIG
     try:
-        data = parse_json(decode(path.read_bytes()), finite=False)
-    except FileNotFoundError:
+        data = files.read_json(path)
+    except AlteredError as error:
+        data = files.read_before_seals(path, FORMAT)
+        if data is None:
+            raise AlteredError(path, error.reason, CURE) from None
+    if data is None:
         reason = f"has no {CONFIG}" if folder.is_dir() else "does not exist"
-        raise PrefixcapError(f"{folder}: the run {reason}") from None
-    except (OSError, ValueError) as error:
-        raise PrefixcapError(f"{path}: cannot be read: {error}") from error
-    number = data.get("format") if isinstance(data, dict) else None
+        raise PrefixcapError(f"{folder}: the run {reason}")
+    number = data.get("format")
     if number != FORMAT:
         reason = "has no format number" if number is None else f"is of format {number!r}"
         raise PrefixcapError(
             f"{path}: the run {reason}, and this version of prefixcap reads format {FORMAT}: "
             "train it again, or use the version that wrote it"
         )
-    return dict(data)
+    return data
 
 
 def is_study(config: object) -> bool:

@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO, cast
 
+from prefixcap.cli.errors import print_error
+from prefixcap.errors import PrefixcapWarning
 from prefixcap.util.text import visible_lines
 
 
@@ -51,9 +53,20 @@ def visible_output() -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
     """Redirect what libraries print to standard error, so that `--json` prints one object."""
+    show = warnings.showwarning
+
+    def as_sentence(
+        message: Warning | str, category: type[Warning], *place: Any, **named: Any
+    ) -> None:
+        if issubclass(category, PrefixcapWarning):
+            print_error(f"warning: {message}")
+        else:
+            show(message, category, *place, **named)
+
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         # clip-anytorch imports it; the user cannot change that
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
+        warnings.showwarning = as_sentence
         yield
 
 

@@ -1,17 +1,79 @@
-"""Atomic writes, JSON, and JSON lines that can be appended to after an interruption."""
+"""Atomic writes, and JSON and JSON lines that show whether they were altered later.
+
+A sealed file holds the SHA-256 of its own content (in which the place of the hash counts as zeros),
+so that file and hash cannot be written apart: see `seal` and `check_seal`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.util.text_files import decode, parse_json
+
+SEAL = "sha256"
+NO_SEAL = "0" * 64
+"""Holds the place of the hash until `seal` fills it in."""
+_SEAL_PLACE = re.compile(rb"sha256\W{1,6}([0-9a-f]{64})")
+_CHECK = ', "check": "'
+IN_STUDY = "run `prefixcap bench` on the study to make it again"
+
+
+class AlteredError(PrefixcapError):
+    """A file of a study does not have the content that it was written with.
+
+    Attributes:
+        path: The file.
+        reason: How this was noticed.
+        remade: The message that it is made again, for where that is possible.
+    """
+
+    def __init__(self, path: Path, reason: object, cure: str = IN_STUDY) -> None:
+        self.path, self.reason = path, reason
+        what = f"{path} was altered after it was written ({reason})"
+        self.remade = f"{what}: it is made again"
+        super().__init__(f"{what}: {cure}")
+
+
+def seal(content: bytes) -> list[bytes]:
+    """Fill in the hash where the content has `"sha256": NO_SEAL` first; return the parts to write.
+
+    The place may be anywhere in JSON text, such as the header of a .safetensors file.
+    """
+    start, end = _seal_place(content) or (0, 0)
+    if content[start:end] != NO_SEAL.encode():
+        raise ValueError("the content has no place for its hash")
+    return [content[:start], sha256(content).hexdigest().encode(), content[end:]]
+
+
+def check_seal(path: Path, content: bytes) -> None:
+    """Check the hash that `seal` wrote into a file's content.
+
+    Raises:
+        AlteredError: If the hash is missing or does not belong to the content.
+    """
+    start, end = _seal_place(content) or (0, 0)
+    view = memoryview(content)
+    actual = sha256(view[:start])
+    actual.update(NO_SEAL.encode())
+    actual.update(view[end:])
+    if not end:
+        raise AlteredError(path, "its SHA-256 is missing")
+    if actual.hexdigest().encode() != content[start:end]:
+        raise AlteredError(path, "its SHA-256 is another")
+
+
+def _seal_place(content: bytes) -> tuple[int, int] | None:
+    place = _SEAL_PLACE.search(content)
+    return place and place.span(1)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -20,46 +82,79 @@ def write_text(path: Path, text: str) -> None:
     atomic_write(path, text.encode())
 
 
-def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write JSON like `write_text`."""
-    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON lines like `write_text`, one after another."""
+def write_json(path: Path, data: Mapping[str, Any], *, indent: int | None = 1) -> None:
+    """Write sealed JSON like `write_text`."""
+    text = json.dumps({SEAL: NO_SEAL, **data}, indent=indent, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, ((json.dumps(row, ensure_ascii=False) + "\n").encode() for row in rows))
+    atomic_write(path, seal(text.encode()))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write JSON lines like `write_text`, one after another; return the SHA-256 of the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = sha256()
+
+    def lines() -> Iterator[bytes]:
+        for row in rows:
+            line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+            content.update(line)
+            yield line
+
+    atomic_write(path, lines())
+    return content.hexdigest()
+
+
+def read_json(path: Path, *, sealed: bool = True) -> dict[str, Any] | None:
     """Read the output of `write_json`; return None if there is no such file.
 
     Raises:
-        PrefixcapError: If the file cannot be read or has no JSON object.
+        AlteredError: If the file is not as it was written.
+        PrefixcapError: If the file cannot be read.
     """
-    try:
-        data = parse_json(decode(path.read_bytes()), finite=False)
-    except FileNotFoundError:
+    content = read_bytes(path)
+    if content is None:
         return None
-    except (ValueError, OSError) as error:
-        raise broken_file(path, error) from error
+    if sealed:
+        check_seal(path, content)
+    try:
+        data = parse_json(decode(content), finite=False)
+    except ValueError as error:
+        raise AlteredError(path, f"it is not JSON: {error}") from error
     if not isinstance(data, dict):
-        raise broken_file(path, "no JSON object")
+        raise AlteredError(path, "it is no JSON object")
+    if sealed:
+        del data[SEAL]
     return data
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_before_seals(path: Path, current: int) -> dict[str, Any] | None:
+    """Read JSON that was written before there were seals; None if it is not of another format.
+
+    Raises:
+        PrefixcapError: If the file cannot be read.
+    """
+    try:
+        data = read_json(path, sealed=False) or {}
+    except AlteredError:
+        return None
+    return None if SEAL in data or data.get("format") == current else data
+
+
+def read_lines(path: Path, digest: str | None = None) -> list[dict[str, Any]]:
     """Read JSON lines, without an incomplete last line; return [] if there is no such file.
 
     Raises:
-        PrefixcapError: If the file cannot be read, or a line is no JSON object.
+        AlteredError: If a line is no JSON object, or the file has another SHA-256 than `digest` or
+            is missing although it has one.
+        PrefixcapError: If the file cannot be read.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    content = read_bytes(path)
+    if content is None:
+        if digest is not None:
+            raise AlteredError(path, "it no longer exists")
         return []
-    except OSError as error:
-        raise broken_file(path, error) from error
+    if digest is not None and sha256(content).hexdigest() != digest:
+        raise AlteredError(path, "its SHA-256 is another")
     complete, _, _ = content.rpartition(b"\n")
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(complete.split(b"\n"), 1):
@@ -67,17 +162,62 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
             text = decode(line).strip()
             row = parse_json(text, finite=False) if text else {}
         except ValueError as error:
-            raise broken_file(path, f"line {number}: {error}") from error
+            raise AlteredError(path, f"line {number}: {error}") from error
         if not isinstance(row, dict):
-            raise broken_file(path, f"line {number}: no JSON object")
+            raise AlteredError(path, f"line {number}: no JSON object")
         if text:
             rows.append(row)
     return rows
 
 
-def broken_file(path: Path, reason: object) -> PrefixcapError:
-    """Return the error to raise for a file that cannot be used but can be created again."""
-    return PrefixcapError(f"{path} is broken ({reason}): delete it to create it again")
+def checked_line(row: Mapping[str, Any], scope: str = "") -> str:
+    """Return a row as a line of JSON with a hash of itself, to be appended to a file.
+
+    The hash also covers a `scope`, so that lines of another file are noticed too.
+    """
+    text = json.dumps(row, ensure_ascii=False)[:-1]
+    return f'{text}{_CHECK}{_line_check(text, scope)}"}}\n'
+
+
+def read_checked(path: Path, scope: str = "") -> tuple[list[dict[str, Any]], int]:
+    """Read lines that `checked_line` made, without an incomplete last line.
+
+    Returns:
+        The rows whose lines are as they were written, and the number of other lines; there are
+        none if there is no such file.
+    """
+    complete, _, _ = (read_bytes(path) or b"").decode("utf-8", errors="replace").rpartition("\n")
+    rows, altered = [], 0
+    for line in complete.split("\n") if complete else ():
+        text, _, check = line.rpartition(_CHECK)
+        if text and check == f'{_line_check(text, scope)}"}}':
+            rows.append(json.loads(f"{text}}}"))
+        else:
+            altered += 1
+    return rows, altered
+
+
+def _line_check(text: str, scope: str) -> str:
+    return sha256(f"{scope}\n{text}".encode()).hexdigest()[:16]
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """Return a file's content, or None if there is no such file.
+
+    Raises:
+        PrefixcapError: If the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> PrefixcapError:
+    """Return the error to raise for a file that cannot be read."""
+    return PrefixcapError(f"{path} cannot be read: {error.strerror}")
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.prune import UNUSED, USED, of_study
 from prefixcap.study.execution.runner import run_study
+from prefixcap.util.files import read_json, write_json
 
 IMAGES, TEST = 44, 8
 PLANNED = ("encoded_images", "trained_models", "decoded_images", "scored_metrics")
@@ -300,7 +301,7 @@ def test_captions_of_another_device_are_still_used(
         patch.setattr("prefixcap.study.artifacts.keys.planned_models", elsewhere)
         run_study(small, tmp_path)
     config = tmp_path / "config.json"
-    config.write_text(config.read_text().replace('"ran_on": "cpu"', '"ran_on": "cuda"'))
+    write_json(config, (read_json(config) or {}) | {"ran_on": "cuda"})
     assert {artifact.state for artifact in of_study(tmp_path)} == {USED}
     assert UNUSED in {artifact.state for artifact in of_study(tmp_path, small)}
 

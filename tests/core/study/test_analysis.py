@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from paired_tests import paired_bootstrap
 
 from prefixcap.cli.table import fitting
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.evaluation.stats import (
     Mean,
     Replicates,
@@ -34,6 +33,7 @@ from prefixcap.study.analysis.tables import (
 )
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.runner import run_study
+from prefixcap.util.files import read_json
 
 IMAGES = 40
 
@@ -219,7 +219,7 @@ def test_numbers_are_written_as_people_do() -> None:
 def test_an_analysis_round_trips_through_json(tmp_path: Path) -> None:
     result = compute(*made(seeds=2))
     result.write(tmp_path)
-    data = json.loads((tmp_path / "analysis.json").read_text())
+    data = read_json(tmp_path / "analysis.json") or {}
     assert data["pairs"]["CIDEr"]["entries"] == [0, 1, 2, 3]
     assert Analysis.from_json(data) == result
 
@@ -234,6 +234,9 @@ def test_an_analysis_is_cached_until_the_study_changes(small: Study, tmp_path: P
     assert analyze(finished) == results.analysis
     assert (tmp_path / "analysis.json").read_bytes() == kept
     (tmp_path / "analysis.json").write_bytes(kept.replace(b'"Length"', b'"Width"'))
+    with pytest.warns(PrefixcapWarning, match=r"analysis\.json was altered after it was written"):
+        assert analyze(finished) == results.analysis
+    assert (tmp_path / "analysis.json").read_bytes() == kept
     finished.rows[0]["scores"]["Length"] += 1
     assert analyze(finished).scores == ("Length",)
     # replicates that were deleted are computed again from the captions, and are the same

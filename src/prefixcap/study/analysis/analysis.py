@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations, compress
 from pathlib import Path
@@ -16,7 +15,7 @@ from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import TableRow
 from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.definition.study import HOLM
-from prefixcap.util.files import write_text
+from prefixcap.util.files import write_json
 
 LEVEL = 0.95
 CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
@@ -140,8 +139,7 @@ class Analysis:
 
     def write(self, folder: Path) -> None:
         """Write `analysis.json` into a study's folder."""
-        text = json.dumps(self.to_json(), ensure_ascii=False) + "\n"
-        write_text(StudyFolder(folder).analysis, text)
+        write_json(StudyFolder(folder).analysis, self.to_json(), indent=None)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON data."""

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
+from prefixcap.errors import PrefixcapWarning
 from prefixcap.evaluation.stats import (
     CellTable,
     PairwiseDifferences,
@@ -26,7 +28,7 @@ from prefixcap.study.analysis.rows import FIELDS, table_rows
 from prefixcap.study.artifacts import replicates as resampling
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.artifacts.folder import StudyFolder
-from prefixcap.util.files import read_json
+from prefixcap.util.files import AlteredError, read_json
 
 FORMAT = 2
 _KEY_FIELDS = (*FIELDS, "seed", "cell", "scores", "name")
@@ -39,7 +41,11 @@ def analyze(study: SavedStudy, *, level: float = LEVEL) -> Analysis:
         PrefixcapError: If replicates are missing and a metric of the study is not installed or
             lacks what it requires, or if the level is not between 0 and 1.
     """
-    stored = read_json(StudyFolder(study.folder).analysis) or {}
+    try:
+        stored = read_json(StudyFolder(study.folder).analysis) or {}
+    except AlteredError as error:
+        stored = {}
+        warnings.warn(error.remade, PrefixcapWarning, stacklevel=2)
     if stored.get("key") == _key(study.rows, study.baselines, level):
         return Analysis.from_json(stored)
     analysis = compute(study.rows, study.baselines, replicates(study), level=level)

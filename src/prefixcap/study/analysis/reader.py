@@ -12,6 +12,7 @@ import attrs
 from prefixcap.captioning.checkpoint import CONFIG
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import DatasetConfig, Example
+from prefixcap.study.artifacts import captions, integrity
 from prefixcap.study.artifacts.folder import CAPTIONS, SCORES, StudyFolder
 from prefixcap.util.files import read_json, read_lines
 
@@ -46,12 +47,7 @@ class SavedCell:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         """`image` and `captions` (each with `text`, best first) of every image, in order."""
-        lines = read_lines(self.folder / CAPTIONS)
-        if not lines:
-            raise PrefixcapError(
-                f"{self.folder / CAPTIONS} no longer exists: run `prefixcap bench` again"
-            )
-        return lines
+        return captions.read(self.folder)[0]
 
     @cached_property
     def texts(self) -> list[str]:
@@ -161,14 +157,17 @@ def load_study(folder: Path | str) -> SavedStudy:
     """Read a study's folder; nothing is computed.
 
     Raises:
-        PrefixcapError: If there is no study in the folder, it is of another format, a file in it
-            is broken, or none of its cells is finished.
+        AlteredError: If a file in it was altered.
+        PrefixcapError: If there is no study in the folder, it is of another format, or none of its
+            cells is finished.
     """
     folder = Path(folder)
     files = StudyFolder(folder)
     config = files.read_config()
     saved = read_json(files.scores) or {}
     rows, baselines = list(saved.get("rows", [])), list(saved.get("baselines", []))
+    integrity.check_names(files, (*rows, *baselines))
+    integrity.check_files(files, rows, baselines)
     if not rows:
         raise PrefixcapError(
             f"{folder}: no cell of this study is finished: run `prefixcap bench` with --out "
@@ -190,7 +189,7 @@ def load_study(folder: Path | str) -> SavedStudy:
         cells={cell.name: cell for cell in cells},
         images=[
             CaptionedImage(id=line["image"], references=tuple(line["references"]))
-            for line in read_lines(files.test)
+            for line in read_lines(files.test, saved.get("digests", {}).get(files.test.name))
         ],
         skipped=list(saved.get("skipped_images", [])),
         # metrics may have been added since the scores were written

@@ -14,8 +14,9 @@ from prefixcap.interfaces.dataset import Example
 from prefixcap.study.analysis.analysis import Analysis
 from prefixcap.study.analysis.analyze import compute
 from prefixcap.study.analysis.tables import page
-from prefixcap.study.artifacts.folder import CAPTIONS, StudyFolder
-from prefixcap.util.files import read_json, read_lines, write_json, write_lines, write_text
+from prefixcap.study.artifacts import captions
+from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.util.files import AlteredError, read_json, write_json, write_lines, write_text
 from prefixcap.util.progress import Reporter
 
 COUNTERS = ("encoded_images", "trained_models", "mapped_images", "decoded_images", "scored_metrics")
@@ -38,6 +39,7 @@ class Results:
         warnings: Problems that make the numbers wrong.
         work: The work done by this process: images encoded, models trained, images mapped to
             prefixes, images decoded, metrics scored; everything else was stored already.
+        digests: The SHA-256 of the study's files of JSON lines, which `scores.json` holds.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class Results:
     skipped: list[str] = attrs.field(factory=list)
     warnings: list[str] = attrs.field(factory=list)
     work: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTERS, 0))
+    digests: dict[str, str] = attrs.field(factory=dict, repr=False)
 
     def __repr__(self) -> str:
         return f"<Results of {self.folder}: {len(self.rows)} cells>"
@@ -83,16 +86,20 @@ class Results:
         }
 
     def write(self) -> None:
-        """Write `scores.json`, `captions.jsonl`, `analysis.json` and `table.md`."""
+        """Write `captions.jsonl`, `scores.json`, `analysis.json` and `table.md`."""
+        path = self._files.captions
+        self.digests[path.name] = write_lines(path, self._every_line())
         self._write_scores(complete=True)
-        write_lines(self._files.captions, self._every_line())
         self.analysis.write(self.folder)
         text = page(self.analysis, self.rows, self.correction, self.warnings)
         write_text(self._files.table, text)
 
     def write_part(self) -> None:
         """Write the scores of an unfinished study, unless as many were written before."""
-        saved = read_json(self._files.scores) or {}
+        try:
+            saved = read_json(self._files.scores) or {}
+        except AlteredError:
+            saved = {}
         if saved.get("study") != self.study or len(saved["rows"]) < len(self.rows):
             self._write_scores(complete=False)
 
@@ -102,7 +109,7 @@ class Results:
             {"image": example.image.id, "references": list(example.references)}
             for example in self.test
         )
-        write_lines(self._files.test, lines)
+        self.digests[self._files.test.name] = write_lines(self._files.test, lines)
 
     def _write_scores(self, *, complete: bool) -> None:
         data = {
@@ -112,12 +119,13 @@ class Results:
             "baselines": self.baselines,
             "skipped_images": self.skipped,
             "warnings": self.warnings,
+            "digests": self.digests,
         }
         write_json(self._files.scores, data)
 
     def lines(self, cell: str) -> list[dict[str, Any]]:
         """Read the lines of a cell; those of a large grid do not fit into memory together."""
-        return read_lines(self._files.cells / cell / CAPTIONS)
+        return captions.read(self._files.cells / cell)[0]
 
     def _every_line(self) -> Iterator[Mapping[str, Any]]:
         for cell in self.captions:

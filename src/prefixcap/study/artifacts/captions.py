@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,7 +16,17 @@ from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS, S
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
-from prefixcap.util.files import appending, read_json, read_lines, write_json, write_lines
+from prefixcap.util.files import (
+    AlteredError,
+    appending,
+    checked_line,
+    read_checked,
+    read_json,
+    read_lines,
+    write_json,
+    write_lines,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,30 +88,43 @@ class LoadedModel:
             yield self.image_ids[rows[number]], hypotheses
 
 
-def load(cell: PlannedCell, image_ids: Sequence[str]) -> CellCaptions | None:
-    """Return a cell's captions, or None if they are not complete.
+def write(folder: Path, lines: Sequence[dict[str, Any]], info: Mapping[str, Any]) -> None:
+    """Write the captions of a cell or a baseline, complete once its `cell.json` exists."""
+    digest = write_lines(folder / CAPTIONS, lines)
+    write_json(folder / CELL, {**info, "captions_sha256": digest})
+
+
+def read(folder: Path, key: str | None = None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Read what `write` wrote: the lines and the info; both are empty if the key is another.
 
     Raises:
-        PrefixcapError: If the captions of an image are missing from a complete cell.
+        AlteredError: If a file of it was altered.
     """
-    info = read_json(cell.folder / CELL)
-    if info is None or info.get("key") != cell.key:
+    info = read_json(folder / CELL) or {}
+    if key is not None and info.get("key") != key:
+        return [], {}
+    return read_lines(folder / CAPTIONS, info.get("captions_sha256", "")), info
+
+
+def load(cell: PlannedCell) -> CellCaptions | None:
+    """Return a cell's captions; None if they are not complete, or a file was altered."""
+    try:
+        return _load(cell)
+    except AlteredError:
         return None
-    lines = read_lines(cell.folder / CAPTIONS)
-    if [line["image"] for line in lines] != list(image_ids):
-        raise PrefixcapError(
-            f"{cell.folder / CAPTIONS} does not hold the captions of every image: delete "
-            f"{cell.folder} to decode them again"
-        )
-    return CellCaptions(lines, info["captions_per_second"], info["flops"])
+
+
+def _load(cell: PlannedCell) -> CellCaptions | None:
+    lines, info = read(cell.folder, cell.key)
+    return CellCaptions(lines, info["captions_per_second"], info["flops"]) if info else None
 
 
 def count_missing(cell: PlannedCell, image_ids: Sequence[str]) -> int:
     """Return how many images have no captions yet."""
-    if load(cell, image_ids) is not None:
+    if load(cell) is not None:
         return 0
-    done = {line["image"] for line in read_lines(cell.folder / PARTIAL_CAPTIONS)}
-    return len(set(image_ids) - done)
+    lines, _ = read_checked(cell.folder / PARTIAL_CAPTIONS, cell.key)
+    return len(set(image_ids) - {line["image"] for line in lines})
 
 
 def caption_cell(
@@ -116,12 +139,14 @@ def caption_cell(
         PrefixcapError: If the decoder returns no caption for an image.
     """
     with locked(cell.folder):
-        if captions := load(cell, model.image_ids):
-            return captions, 0
+        try:
+            if captions := _load(cell):
+                return captions, 0
+        except AlteredError as error:
+            job.reporter.message(error.remade)
         begin = time.perf_counter()
         lines, decoded = _decode(job, cell, model, title)
         decoding_seconds = sum(line.pop("seconds") for line in lines)
-        write_lines(cell.folder / CAPTIONS, lines)
         per_second = sum(len(line["captions"]) for line in lines) / max(decoding_seconds, 1e-9)
         if not decoded:  # so that the engine's one-time checks of a model are not counted as FLOPs
             list(model.caption(range(1), cell, job.study))
@@ -133,7 +158,7 @@ def caption_cell(
             "captions_per_second": per_second,
             "flops": flops,
         }
-        write_json(cell.folder / CELL, info)
+        write(cell.folder, lines, info)
         seconds = time.perf_counter() - begin
         decoder = specs.to_spec(cell.decoder)
         timings.record(job, timings.CAPTIONING, decoder, decoded, seconds)
@@ -152,7 +177,7 @@ def _decode(
     partial, ids = cell.folder / PARTIAL_CAPTIONS, model.image_ids
     if cell.decoder.batch_dependent():  # all images at once, or their captions change
         discard_partial(cell)
-    lines = {line["image"]: line for line in read_lines(partial)}
+    lines = _read_partial(job, cell)
     rows = [row for row, image in enumerate(ids) if image not in lines]
     with appending(partial) as file, job.reporter.task(title, len(ids), "images") as task:
         task.resume(len(lines))
@@ -162,7 +187,7 @@ def _decode(
             captions = [hypothesis.to_json() for hypothesis in hypotheses]
             lines[image] = {"image": image, "captions": captions, "seconds": now - since}
             since = now
-            file.write(json.dumps(lines[image], ensure_ascii=False) + "\n")
+            file.write(checked_line(lines[image], cell.key))
             file.flush()
             task.update(len(lines))
     missing = [image for image in ids if not lines.get(image, {}).get("captions")]
@@ -172,6 +197,19 @@ def _decode(
             f"such as {missing[0]!r}"
         )
     return [lines[image] for image in ids], len(rows)
+
+
+def _read_partial(job: StudyJob, cell: PlannedCell) -> dict[str, dict[str, Any]]:
+    """Read the lines of a killed process by image; remove those that were altered."""
+    partial = cell.folder / PARTIAL_CAPTIONS
+    lines, altered = read_checked(partial, cell.key)
+    if altered:
+        job.reporter.message(
+            f"{partial}: {altered} lines were altered after they were written: their images are "
+            "captioned again"
+        )
+        write_text(partial, "".join(checked_line(line, cell.key) for line in lines))
+    return {line["image"]: line for line in lines}
 
 
 def _count_flops(cell: PlannedCell, model: LoadedModel, study: Study) -> float:

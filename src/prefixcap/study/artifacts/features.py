@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -16,18 +17,17 @@ from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import StudyJob
-from prefixcap.study.artifacts.locks import shared
-from prefixcap.util import files
-from prefixcap.util.files import broken_file
+from prefixcap.study.artifacts.locks import locked, shared
+from prefixcap.util.files import AlteredError
 from prefixcap.util.progress import ProgressTask
+from prefixcap.util.tensor_files import read_info, read_tensors, write_tensors
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 CHUNK = 512
 """The number of images per file."""
-UNREADABLE = "-"
-"""Marks the key of an image that could not be read."""
 
 
 @attrs.define(kw_only=True, slots=False)
@@ -48,6 +48,7 @@ class Features:
     dataset: Dataset
     encoded: int = 0
     _shards: dict[Path, FeatureShard] = attrs.field(factory=dict, init=False, repr=False)
+    _checked: set[Path] = attrs.field(factory=set, init=False, repr=False)
     _image_keys: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
 
     @cached_property
@@ -63,12 +64,13 @@ class Features:
         return self.job.files.features / f"{self.config.name}-{self.key[:8]}"
 
     def encode(self, split: str, examples: Sequence[Example]) -> None:
-        """Encode the images of a split that have no features yet.
+        """Encode the images of a split that have no features yet, or whose file was altered.
 
         Raises:
             PrefixcapError: If an image cannot be read and the study does not skip such images, or
                 if no image can be read.
         """
+        self._discard_altered()
         missing = len(self.missing(examples))
         if missing:
             # complete chunks, so that a resumed encoding has the same batches
@@ -93,7 +95,7 @@ class Features:
         rows: dict[str, Tensor] = {}
         for file, shard in self._shards.items():
             if requested.intersection(shard.images):
-                rows |= zip(shard.images, _read(file), strict=True)
+                rows |= zip(shard.images, torch.tensor(_read(file)), strict=True)
         return torch.stack([rows[key] for key in keys])
 
     def missing(self, examples: Sequence[Example]) -> list[Example]:
@@ -121,12 +123,31 @@ class Features:
         """Return the keys of encoded and of unreadable images, written by any process."""
         for file in self.folder.glob("*.safetensors"):
             if file not in self._shards:
-                self._shards[file] = FeatureShard.read(file)
+                with contextlib.suppress(AlteredError):  # what it held is missing
+                    self._shards[file] = FeatureShard.read(file)
         images = {key for shard in self._shards.values() for key in shard.images}
         if not self.job.study.skip_unreadable:
             return images, set()
         unreadable = {key for shard in self._shards.values() for key in shard.unreadable}
         return images, unreadable - images
+
+    def _discard_altered(self) -> None:
+        """Delete the files that were altered since they were written."""
+        for file in sorted({*self.folder.glob("*.safetensors")} - self._checked):
+            try:
+                read_tensors(file)
+            except AlteredError:
+                self._discard_if_altered(file)
+            self._checked.add(file)
+
+    def _discard_if_altered(self, file: Path) -> None:
+        with locked(file):
+            try:
+                read_tensors(file)  # another process may have written it again
+            except AlteredError as error:
+                self.job.reporter.message(error.remade)
+                file.unlink()
+                self._shards.pop(file, None)
 
     def _keys(self, examples: Iterable[Example]) -> list[str]:
         return [self.image_key(example.image) for example in examples]
@@ -167,6 +188,7 @@ class Features:
         keys = self._keys(examples)
         file = self.folder / f"{specs.digest(keys)}.safetensors"
         FeatureShard.write(file, dict(zip(keys, rows, strict=True)))
+        self._checked.add(file)
         encoder, seconds = specs.to_spec(self.config), time.perf_counter() - begin
         timings.record(self.job, timings.ENCODING, encoder, len(examples), seconds)
 
@@ -183,38 +205,30 @@ class FeatureShard:
         """Read a file's header.
 
         Raises:
-            PrefixcapError: If the file is broken.
+            AlteredError: If the header is broken.
         """
-        from safetensors import SafetensorError, safe_open
-
+        info = read_info(file)
         try:
-            with safe_open(file, "pt") as opened:
-                keys = opened.metadata()["images"].split()
-        except (SafetensorError, KeyError, TypeError) as error:
-            raise broken_file(file, error) from error
-        return cls(
-            tuple(key for key in keys if not key.startswith(UNREADABLE)),
-            tuple(key[1:] for key in keys if key.startswith(UNREADABLE)),
-        )
+            return cls(tuple(info["images"]), tuple(info["unreadable"]))
+        except (KeyError, TypeError) as error:
+            raise AlteredError(file, f"its header is broken: {error}") from error
 
     @staticmethod
     def write(file: Path, rows: Mapping[str, Tensor | None]) -> None:
         """Write the features (D) or (N,D) of images by their keys; None marks unreadable ones."""
         import torch
-        from safetensors.torch import save
 
         readable = {key: row for key, row in rows.items() if row is not None}
         stacked = torch.stack(list(readable.values())) if readable else torch.empty(0)
-        keys = " ".join(key if key in readable else UNREADABLE + key for key in rows)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        files.atomic_write(file, save({"features": stacked}, {"images": keys}))
+        info = {
+            "images": list(readable),
+            "unreadable": [key for key, row in rows.items() if row is None],
+        }
+        write_tensors(file, {"features": stacked.numpy()}, info)
 
 
-def _read(file: Path) -> Tensor:
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        return load(file.read_bytes())["features"]
-    except (SafetensorError, KeyError) as error:
-        raise broken_file(file, error) from error
+def _read(file: Path) -> np.ndarray:
+    stored = read_tensors(file)
+    if stored is None:
+        raise AlteredError(file, "it no longer exists")
+    return stored[0]["features"]

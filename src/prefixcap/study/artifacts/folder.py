@@ -10,7 +10,7 @@ import attrs
 from prefixcap.captioning.checkpoint import CONFIG, MODEL_KEY, MODELS, is_study
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition.study import FORMAT, Study
-from prefixcap.util.files import read_json
+from prefixcap.util.files import AlteredError, read_before_seals, read_json
 from prefixcap.util.progress import Reporter, Silent
 from prefixcap.util.runtime import device_named
 
@@ -64,15 +64,22 @@ class StudyFolder:
         """Return the content of `config.json`, or None if the folder holds nothing yet.
 
         Raises:
+            AlteredError: If the study's `config.json` was altered.
             PrefixcapError: If the folder holds a single model, or a study of another format.
         """
-        config = read_json(self.config)
+        try:
+            config = read_json(self.config)
+        except AlteredError as error:
+            config = read_before_seals(self.config, FORMAT)
+            if config is None and (self.models.exists() or self.test.exists()):
+                raise
+            if config is None:
+                cure = "choose another folder"
+                raise PrefixcapError(str(AlteredError(error.path, error.reason, cure))) from None
         if config is None:
             return None
         if not is_study(config):
-            raise PrefixcapError(
-                f"{self.path} holds a single model, not a study: choose another folder"
-            )
+            raise self._single_model()
         if config.get("format") != FORMAT:
             raise PrefixcapError(
                 f"{self.path} is a study of format {config.get('format')!r}, and this version of "
@@ -81,6 +88,11 @@ class StudyFolder:
             )
         return config
 
+    def _single_model(self) -> PrefixcapError:
+        return PrefixcapError(
+            f"{self.path} holds a single model, not a study: choose another folder"
+        )
+
     def read_config(self) -> dict[str, Any]:
         """Return the content of `config.json`.
 
@@ -88,7 +100,8 @@ class StudyFolder:
             PrefixcapError: If there is no study in the folder, or one of another format.
         """
         if not self.path.is_dir():
-            raise PrefixcapError(f"{self.path}: there is no such folder")
+            problem = "is a file, not a folder" if self.path.exists() else "there is no such folder"
+            raise PrefixcapError(f"{self.path}: {problem}")
         config = self.find_config()
         if config is None:
             raise PrefixcapError(f"{self.path} holds no study: it has no {CONFIG}")

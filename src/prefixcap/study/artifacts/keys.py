@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attrs
 
+from prefixcap.captioning import checkpoint
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import DatasetConfig, Example
 from prefixcap.interfaces.decoder import DecoderConfig
@@ -19,7 +20,7 @@ from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
 from prefixcap.study.definition.study import FORMAT, Model, Study
-from prefixcap.util.files import read_json
+from prefixcap.util.files import AlteredError, read_json
 
 
 @attrs.frozen(kw_only=True)
@@ -55,8 +56,22 @@ class PlannedModel:
 
     @property
     def is_trained(self) -> bool:
-        """Whether the model exists."""
-        return (read_json(self.folder / KEY) or {}).get("key") == self.key
+        """Whether the model exists, as it was written."""
+        try:
+            return self.read()
+        except AlteredError:
+            return False
+
+    def read(self) -> bool:
+        """Return whether the model exists.
+
+        Raises:
+            AlteredError: If it does, but a file of it was altered.
+        """
+        if (read_json(self.folder / KEY) or {}).get("key") != self.key:
+            return False
+        checkpoint.check(self.folder)
+        return True
 
     def discard_training_state(self) -> None:
         """Delete the state from which a killed training would resume."""

@@ -6,22 +6,22 @@ are paired, even across studies.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import contextlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 import numpy as np
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.evaluation.stats import Mean, Replicates, Resamplable, Statistic, replicate
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts.folder import REPLICATES, SCORES
 from prefixcap.study.artifacts.locks import locked
-from prefixcap.util import files
-from prefixcap.util.files import broken_file, read_json
-from prefixcap.util.text_files import parse_json
+from prefixcap.util.files import AlteredError, read_json
+from prefixcap.util.tensor_files import read_tensors, write_tensors
 
 FORMAT = 1
 RESAMPLES = 1000
@@ -45,30 +45,44 @@ class StoredReplicates:
     drawn: np.ndarray
 
 
+def _warn(text: str) -> None:
+    warnings.warn(text, PrefixcapWarning, stacklevel=4)
+
+
 def replicates(
-    folder: Path, records: Sequence[Record], metrics: Sequence[MetricConfig]
+    folder: Path,
+    records: Sequence[Record],
+    metrics: Sequence[MetricConfig],
+    report: Callable[[str], None] = _warn,
 ) -> Replicates | None:
     """Return the replicates of a scored cell, after computing those that are missing.
 
-    Metrics without stored scores are ignored.
+    Metrics without stored scores are ignored. `report` is called with the message that stored
+    replicates were altered and are computed again.
 
     Returns:
         The replicates of one seed for all scores that can be resampled; None if none can.
 
     Raises:
+        AlteredError: If the scores were altered.
         PrefixcapError: If a metric lacks what it needs.
     """
     scores = read_json(folder / SCORES) or {}
     scored = {n: metric for metric in metrics if (n := specs.to_spec(metric)) in scores}
     keys = {name: _key(scores[name]["key"]) for name in scored}
-    stored = _read(folder)
+    try:
+        stored = _read(folder)
+    except AlteredError as error:
+        stored = {}
+        report(error.remade)
 
     def missing() -> list[str]:
         return [n for n, key in keys.items() if n not in stored or stored[n].key != key]
 
     if missing():
         with locked(folder):
-            stored = _read(folder)  # another process may have added some since
+            with contextlib.suppress(AlteredError):
+                stored = _read(folder)  # another process may have added some since
             for name in missing():
                 values, per_image = scores[name]["values"], scores[name]["per_image"]
                 prepared = statistic(
@@ -137,34 +151,23 @@ def _key(scores_key: str) -> str:
 
 
 def _read(folder: Path) -> dict[str, StoredReplicates]:
-    from safetensors import SafetensorError, safe_open
-
-    path = folder / REPLICATES
-    if not path.exists():
-        return {}
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {
-                name: StoredReplicates(
-                    info["key"],
-                    tuple(info["names"]),
-                    file.get_tensor(f"{name}/observed"),
-                    file.get_tensor(f"{name}/drawn"),
-                )
-                for name, info in parse_json(file.metadata()["metrics"]).items()
-            }
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise broken_file(path, error) from error
+    arrays, info = read_tensors(folder / REPLICATES) or ({}, {})
+    return {
+        name: StoredReplicates(
+            each["key"],
+            tuple(each["names"]),
+            arrays[f"{name}/observed"],
+            arrays[f"{name}/drawn"],
+        )
+        for name, each in info.items()
+    }
 
 
 def _write(folder: Path, stored: Mapping[str, StoredReplicates]) -> None:
-    from safetensors.numpy import save
-
     info = {name: {"key": each.key, "names": each.names} for name, each in stored.items()}
-    tensors = {
+    arrays = {
         f"{name}/{array}": np.ascontiguousarray(getattr(each, array))
         for name, each in stored.items()
         for array in ("observed", "drawn")
     }
-    content = save(tensors, metadata={"metrics": json.dumps(info, sort_keys=True)})
-    files.atomic_write(folder / REPLICATES, content)
+    write_tensors(folder / REPLICATES, arrays, info)

@@ -18,7 +18,7 @@ from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import SCORES, StudyJob
 from prefixcap.study.artifacts.keys import component_key
 from prefixcap.study.artifacts.locks import locked
-from prefixcap.util.files import read_json, write_json
+from prefixcap.util.files import AlteredError, read_json, write_json
 from prefixcap.util.progress import Silent
 
 if TYPE_CHECKING:
@@ -66,7 +66,10 @@ def records(
 
 def missing(folder: Path, key: str, metrics: Sequence[MetricConfig]) -> list[MetricConfig]:
     """Return the metrics by which a cell has not been scored."""
-    return _missing(read_json(folder / SCORES) or {}, key, metrics)
+    try:
+        return _missing(read_json(folder / SCORES) or {}, key, metrics)
+    except AlteredError:
+        return list(metrics)
 
 
 def score_cell(
@@ -83,7 +86,11 @@ def score_cell(
         PrefixcapError: If a metric lacks what it needs, or if two metrics return the same score.
     """
     with locked(folder):
-        stored = read_json(folder / SCORES) or {}
+        try:
+            stored = read_json(folder / SCORES) or {}
+        except AlteredError as error:
+            stored = {}
+            job.reporter.message(error.remade)
         pending = _missing(stored, key, job.study.metrics)
         with (job.reporter if pending else Silent()).task(title, len(pending), "metrics") as task:
             for done, metric in enumerate(pending, 1):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from prefixcap.study.artifacts.folder import StudyFolder, StudyJob
-from prefixcap.util.text_files import parse_json
+from prefixcap.util.files import checked_line, read_checked
 
 NEWEST = 10
 """The number of other studies in the same folder whose measurements are used."""
@@ -29,7 +26,7 @@ def record(job: StudyJob, work: str, component: str, units: int, seconds: float)
     job.files.path.mkdir(parents=True, exist_ok=True)
     with job.files.timings.open("a", encoding="utf-8") as file:
         # a single write, so that the lines of two processes do not mix
-        file.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+        file.write(checked_line(line))
 
 
 def seconds_per_unit(files: StudyFolder) -> tuple[dict[str, float], set[str]]:
@@ -49,21 +46,7 @@ def seconds_per_unit(files: StudyFolder) -> tuple[dict[str, float], set[str]]:
 def _means(files: list[Path]) -> dict[str, float]:
     seconds: dict[str, float] = defaultdict(float)
     units: dict[str, int] = defaultdict(int)
-    for line in (line for file in files for line in _read(file)):
+    for line in (line for file in files for line in read_checked(file)[0]):
         seconds[line["work"]] += line["seconds"]
         units[line["work"]] += line["units"]
     return {work: seconds[work] / units[work] for work in WORKS if units[work]}
-
-
-def _read(file: Path) -> Iterator[dict[str, Any]]:
-    for line in file.read_text("utf-8", errors="replace").splitlines() if file.exists() else ():
-        try:
-            data = parse_json(line)
-            yield {**data, "units": int(data["units"]), "seconds": float(data["seconds"])}
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            OverflowError,
-        ):  # the last line of a killed process
-            continue

@@ -41,7 +41,7 @@ from prefixcap.util.runtime import DTYPES
 if TYPE_CHECKING:
     from prefixcap.plugin.registry import Registry
 
-FORMAT = 2
+FORMAT = 3
 HOLM = "holm"
 CORRECTIONS = (HOLM, "benjamini-hochberg")
 DATASET: Any = "scenes"

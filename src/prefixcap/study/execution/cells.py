@@ -42,7 +42,7 @@ class CellRunner:
             The cell's row, as `bench --json` prints it, and its captions, a line per image.
         """
         name = cell.name[:-9]  # without its hash
-        captioned = captions.load(cell, images.ids)
+        captioned = captions.load(cell)
         if captioned is None:
             model = self._load(cell, images)
             captioned, decoded = captions.caption_cell(

@@ -13,7 +13,7 @@ from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
-from prefixcap.study.artifacts import captions
+from prefixcap.study.artifacts import captions, integrity
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.artifacts.locks import shared
@@ -57,7 +57,7 @@ class Runner:
 
     def run(self) -> Results:
         """Do all work that is missing, and write the results."""
-        self._job.files.find_config()
+        integrity.report_altered(self._job)
         splits = data.load(self._study)
         for warning in checks.check_metrics(self._study, splits.test):
             self._results.warn(warning, self._reporter)
@@ -144,8 +144,7 @@ class Runner:
         untrained = [model for model in group.models if not model.is_trained]
         existing = [cell for model in group.models if model.is_trained for cell in model.cells]
         # cells with captions first: they need no model in memory
-        ids = group.images.ids
-        captioned = [cell for cell in self._missing(existing) if captions.load(cell, ids)]
+        captioned = [cell for cell in self._missing(existing) if captions.load(cell)]
         self._run_cells(group, captioned)
         while model := self._train_next(group, untrained, wait=wait):
             self._run_cells(group, model.cells)

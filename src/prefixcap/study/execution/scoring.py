@@ -10,12 +10,12 @@ from prefixcap.evaluation.evaluate import sample_warnings
 from prefixcap.evaluation.stats import bootstrap_interval
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
-from prefixcap.study.artifacts import keys, replicates, scores
-from prefixcap.study.artifacts.folder import CAPTIONS, StudyJob
+from prefixcap.study.artifacts import captions, keys, replicates, scores
+from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.execution import baselines, checks
 from prefixcap.study.execution.encoding import EncodedImages
-from prefixcap.util.files import write_lines
+from prefixcap.util.files import AlteredError
 
 NEAREST = "nearest training image"
 
@@ -64,7 +64,7 @@ class Scorer:
                     f"skipped {metric} for {name} and similar captions: it {reason}"
                 )
         self._results.work["scored_metrics"] += scored.scored
-        drawn = replicates.replicates(folder, records, metrics)
+        drawn = replicates.replicates(folder, records, metrics, self._job.reporter.message)
         if drawn is None:
             return {"scores": scored.values, "intervals": {}}
         self._results.replicates[folder.name] = drawn
@@ -81,8 +81,7 @@ class Scorer:
                 continue
             key = specs.digest("baseline", images.test_key, lines)
             folder = self._job.files.baselines / f"{name.replace(' ', '-')}-{key[:8]}"
-            if not (folder / CAPTIONS).exists():
-                write_lines(folder / CAPTIONS, lines)
+            self._write_baseline(folder, key, lines)
             scores_key = keys.scores_key(key, keys.references_key(images.test))
             self._results.baselines.append(
                 {
@@ -92,6 +91,14 @@ class Scorer:
                     "cell": folder.name,
                 }
             )
+
+    def _write_baseline(self, folder: Path, key: str, lines: list[dict[str, Any]]) -> None:
+        try:
+            if captions.read(folder, key)[1]:
+                return
+        except AlteredError as error:
+            self._job.reporter.message(error.remade)
+        captions.write(folder, lines, {"key": key})
 
     def _baselines(self, images: EncodedImages) -> Iterator[tuple[str, list[dict[str, Any]]]]:
         train, test = images.train, images.test

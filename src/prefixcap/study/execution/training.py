@@ -19,7 +19,7 @@ from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, encoding, grid
 from prefixcap.study.execution.encoding import EncodedImages
-from prefixcap.util.files import write_json
+from prefixcap.util.files import AlteredError, write_json
 from prefixcap.util.progress import ProgressTask, Reporter
 
 if TYPE_CHECKING:
@@ -34,9 +34,12 @@ def train(
     from prefixcap.training.train import train as fit
 
     with locked(planned.folder):
-        if planned.is_trained:
-            planned.discard_training_state()
-            return None
+        try:
+            if planned.read():
+                planned.discard_training_state()
+                return None
+        except AlteredError as error:
+            job.reporter.message(error.remade)
         model = planned.model
         with job.reporter.task(title, 1, "steps") as task:
             captioner = fit(
