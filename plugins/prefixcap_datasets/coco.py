@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any, TypeVar
 
 import attrs
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.util.images import open_image
+from prefixcap.util.text_files import load_json
 from prefixcap_datasets.image_files import (
     FileDataset,
     ImageFiles,
-    check_unicode,
+    Inside,
     existing_folder,
 )
 
@@ -28,19 +28,21 @@ T = TypeVar("T", int, str)
 
 @attrs.frozen
 class Photo:
-    """An image of COCO: its number, its file, and its split in the split file."""
+    """An image of COCO: its number, its file, its split in the split file, and its place there."""
 
     number: int
     folder: str
     file: str
     split: str
+    place: str
 
 
-def read_coco(path: str, splits: str, restval: str) -> FileDataset:
+def read_coco(path: str, splits: str, restval: str, *, allow_outside: bool) -> FileDataset:
     """Open the data set; see `Coco` for the arguments.
 
     Raises:
-        PrefixcapError: If a folder or file is missing or not in COCO's format.
+        PrefixcapError: If a folder or file is missing or not in COCO's format, an image appears
+            twice, or its file is outside the folder.
     """
     root = existing_folder(path, "the coco data set")
     annotations = {name: root / "annotations" / f"captions_{name}.json" for name in FOLDERS}
@@ -56,12 +58,18 @@ def read_coco(path: str, splits: str, restval: str) -> FileDataset:
         hint = "; splits=official does not need it"
         files.append(_first(paths, Path.is_file, "Karpathy's split file is missing", hint))
         photos = list(_karpathy_photos(_load(files[-1], ("images",))["images"], files[-1]))
-    examples = _examples(root, list(_assign_restval(photos, restval)), captions)
+    _check_distinct(photos)
+    placed = list(_assign_restval(photos, restval))
+    examples = _examples(root, placed, captions, allow_outside=allow_outside)
     return FileDataset(str(root), examples, files, settings=("coco", restval))
 
 
 def _examples(
-    root: Path, photos: list[tuple[int, Photo]], captions: Mapping[int, list[str]]
+    root: Path,
+    photos: list[tuple[int, Photo]],
+    captions: Mapping[int, list[str]],
+    *,
+    allow_outside: bool,
 ) -> dict[str, list[Example]]:
     folders = {
         name: _first(
@@ -70,14 +78,15 @@ def _examples(
         for name in FOLDERS
     }
     examples: dict[str, list[Example]] = {}
-    files = ImageFiles(folders[photo.folder] / photo.file for _, photo in photos)
-    for index, photo in photos:
+    inside = Inside((root, *folders.values()), allow_outside=allow_outside)
+    paths = [inside.file(folders[photo.folder], photo.file, photo.place) for _, photo in photos]
+    files = ImageFiles(paths)
+    for (index, photo), path in zip(photos, paths, strict=True):
         if photo.number not in captions:
             raise PrefixcapError(
-                f"{root / 'annotations'} has no captions of the image {photo.file!r} "
-                f"({photo.number}), which is in the split {photo.split!r}"
+                f"{root / 'annotations'} has no captions of the image {shown(photo.file)} "
+                f"({photo.number}), which is in the split {shown(photo.split)}"
             )
-        path = folders[photo.folder] / photo.file
         item = ImageItem(
             id=photo.file,
             index=index,
@@ -99,56 +108,82 @@ def _assign_restval(photos: Iterable[Photo], restval: str) -> Iterator[tuple[int
             yield index, attrs.evolve(photo, split="train")
 
 
+def _check_distinct(photos: Iterable[Photo]) -> None:
+    numbers: dict[int, str] = {}
+    names: dict[str, str] = {}
+    for photo in photos:
+        other = numbers.setdefault(photo.number, photo.place)
+        if other == photo.place:  # an id is the name of a file
+            other = names.setdefault(photo.file, photo.place)
+        if other != photo.place:
+            raise PrefixcapError(
+                f"{photo.place}: the image {shown(photo.file)} ({photo.number}) already appears in "
+                f"{other}: keep one entry with all its captions"
+            )
+
+
 def _official_photos(images: list[Any], folder: str, path: Path) -> list[Photo]:
     return [
         Photo(
-            number=_get(image, "id", int, f"{path}, image {position}"),
+            number=_integer(image, "id", place),
             folder=folder,
-            file=_get(image, "file_name", str, f"{path}, image {position}"),
+            file=_text(image, "file_name", place),
             split=FOLDERS[folder],
+            place=place,
         )
-        for position, image in enumerate(images, start=1)
+        for place, image in _places(images, path, "image")
     ]
 
 
 def _collect_captions(annotations: list[Any], captions: dict[int, list[str]], path: Path) -> None:
-    for position, annotation in enumerate(annotations, start=1):
-        place = f"{path}, annotation {position}"
+    for place, annotation in _places(annotations, path, "annotation"):
         text = _get(annotation, "caption", str, place).strip()
-        if check_unicode(text, f"{place}: 'caption'"):
-            captions.setdefault(_get(annotation, "image_id", int, place), []).append(text)
+        number = _integer(annotation, "image_id", place)
+        if text:
+            captions.setdefault(number, []).append(text)
 
 
 def _karpathy_photos(images: list[Any], path: Path) -> Iterator[Photo]:
-    for position, image in enumerate(images, start=1):
-        place = f"{path}, image {position}"
+    for place, image in _places(images, path, "image"):
         folder = _get(image, "filepath", str, place)
         if folder not in FOLDERS:
             known = " nor ".join(map(repr, FOLDERS))
-            raise PrefixcapError(f"{place}: 'filepath' is {folder!r}, neither {known}")
+            raise PrefixcapError(f"{place}: 'filepath' is {shown(folder)}, neither {known}")
         yield Photo(
-            number=_get(image, "cocoid", int, place),
+            number=_integer(image, "cocoid", place),
             folder=folder,
-            file=_get(image, "filename", str, place),
-            split=_get(image, "split", str, place),
+            file=_text(image, "filename", place),
+            split=_text(image, "split", place).lower(),
+            place=place,
         )
+
+
+def _places(entries: list[Any], path: Path, label: str) -> Iterator[tuple[str, Any]]:
+    """Yield each entry with its place for error messages."""
+    return ((f"{path}, {label} {number}", entry) for number, entry in enumerate(entries, 1))
+
+
+def _integer(entry: Any, key: str, place: str) -> int:
+    return _get(entry, key, int, place)
+
+
+def _text(entry: Any, key: str, place: str) -> str:
+    text = _get(entry, key, str, place)
+    if not text.strip():
+        raise PrefixcapError(f"{place}: {key!r} is empty")
+    return text
 
 
 def _get(entry: Any, key: str, kind: type[T], place: str) -> T:
     value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, kind):
+    if not isinstance(value, kind) or isinstance(value, bool):
         expected = "an integer" if kind is int else "a string"
-        raise PrefixcapError(f"{place}: {key!r} must be {expected}, not {value!r:.60}")
+        raise PrefixcapError(f"{place}: {key!r} must be {expected}, not {shown(value)}")
     return value
 
 
 def _load(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    if not path.is_file():
-        raise PrefixcapError(f"COCO's file {path} does not exist")
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise PrefixcapError(f"{path} is not JSON: {error}") from error
+    data = load_json(path, "COCO's file")
     for key in keys:
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise PrefixcapError(f"{path} is not in COCO's format: it has no list {key!r}")

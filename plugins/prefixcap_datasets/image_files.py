@@ -11,8 +11,9 @@ from typing import final
 
 from typing_extensions import override
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.dataset import Example, InMemoryDataset
+from prefixcap.util.text_files import expanded
 
 MAX_HASHED_BYTES = 2**30
 
@@ -111,23 +112,75 @@ def existing_folder(path: str, owner: str) -> Path:
     """Return the path of a folder, with `~` expanded.
 
     Raises:
-        PrefixcapError: If it does not exist or is not a folder.
+        PrefixcapError: If it does not exist, is not a folder or must not be read.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        reason = "is not a folder" if folder.exists() else "does not exist"
+    folder = expanded(path)
+    if not is_folder(folder):
+        exists = os.path.lexists(folder)
+        reason = "is not a folder" if exists else "does not exist"
         raise PrefixcapError(f"the folder of {owner}, {folder}, {reason}")
     return folder
 
 
-def check_unicode(text: str, place: str) -> str:
-    """Return the text. JSON can contain half of a surrogate pair, such as a truncated emoji.
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder.
 
     Raises:
-        PrefixcapError: If it has half a pair, which tokenizers and files do not accept.
+        PrefixcapError: If that cannot be known, as for a folder without permission.
     """
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise PrefixcapError(f"{place} contains half a character: {text!r:.60}") from error
-    return text
+        return path.is_dir()
+    except OSError as error:
+        raise PrefixcapError(f"{path} cannot be read: {error.strerror}") from error
+
+
+@final
+class Inside:
+    """Files that must be inside folders, wherever symbolic links lead.
+
+    The folders may be links themselves: the user chose them. What a data file names is chosen by
+    whoever wrote the data set.
+
+    Args:
+        folders: The folders.
+        allow_outside: Whether files may be elsewhere after all.
+    """
+
+    def __init__(self, folders: Iterable[Path], *, allow_outside: bool) -> None:
+        self._folders = tuple({os.path.realpath(folder) for folder in folders})
+        self._allow_outside = allow_outside
+        self._inside: dict[Path, bool] = {}
+
+    def file(self, folder: Path, name: str, place: str) -> Path:
+        """Return the path of a file that a data file names.
+
+        Args:
+            folder: The folder in which it is looked for.
+            name: Its name, which may have folders.
+            place: Where it is named, for errors.
+
+        Raises:
+            PrefixcapError: If it is no file name, or leads out of the folders.
+        """
+        path = folder / name
+        if "\0" in name:
+            raise PrefixcapError(f"{place}: {shown(name)} is no file name")
+        if self._allow_outside or self._contains(path):
+            return path
+        raise PrefixcapError(
+            f"{place}: {shown(name)} leads out of the data set's folder, to "
+            f"{shown(os.path.realpath(path))}; the data set's setting allow_outside=true allows it"
+        )
+
+    def _contains(self, path: Path) -> bool:
+        parent = path.parent
+        if path.name in ("", "..") or path.is_symlink():
+            return self._is_inside(os.path.realpath(path))
+        if parent not in self._inside:  # once a folder, as COCO has 123,287 images
+            self._inside[parent] = self._is_inside(os.path.realpath(parent))
+        return self._inside[parent]
+
+    def _is_inside(self, path: str) -> bool:
+        return any(
+            path == folder or path.startswith(f"{folder.rstrip('/')}/") for folder in self._folders
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -10,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest, shown
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.util.feature_files import SUFFIXES, FeatureFile
 from prefixcap.util.images import open_image
+from prefixcap.util.text_files import load_lines
 from prefixcap_datasets.image_files import (
     FileDataset,
     ImageFiles,
-    check_unicode,
+    Inside,
     existing_folder,
+    is_folder,
 )
 
 if TYPE_CHECKING:
@@ -34,13 +35,17 @@ class CaptionLine:
     image: str
     split: str
     captions: tuple[str, ...]
+    place: str
 
 
-def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) -> FileDataset:
+def read_jsonl(
+    path: str, captions: str, images: str, embeddings: str | None, *, allow_outside: bool
+) -> FileDataset:
     """Open the data set; see `Jsonl` for the arguments.
 
     Raises:
-        PrefixcapError: If a folder or file is missing or broken, or the embeddings do not fit.
+        PrefixcapError: If a folder or file is missing or broken, the embeddings do not fit, or an
+            image is outside the folder.
     """
     folder = existing_folder(path, "the jsonl data set")
     caption_file, image_folder = folder / captions, folder / images
@@ -52,9 +57,13 @@ def read_jsonl(path: str, captions: str, images: str, embeddings: str | None) ->
             f"{features.path} has {len(features)} rows, but {caption_file} has {len(lines)} "
             "lines: row i belongs to line i"
         )
-    if not features and not image_folder.is_dir():
+    if not features and not is_folder(image_folder):
         raise PrefixcapError(f"{folder} has neither the folder {images!r} nor embeddings")
-    paths = [image_folder / line.image if image_folder.is_dir() else None for line in lines]
+    has_images = is_folder(image_folder)
+    inside = Inside((folder, image_folder), allow_outside=allow_outside)
+    paths = [
+        inside.file(image_folder, line.image, line.place) if has_images else None for line in lines
+    ]
     files = ImageFiles(path for path in paths if path is not None)
     examples: dict[str, list[Example]] = {}
     for index, (line, image) in enumerate(zip(lines, paths, strict=True)):
@@ -98,11 +107,15 @@ def find_embeddings(folder: Path, name: str | None) -> Path | None:
     """
     if name is not None:
         return folder / name
-    files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    try:
+        files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
+    except OSError as error:
+        raise PrefixcapError(f"{folder} cannot be read: {error.strerror}") from error
     if len(files) > 1:
-        names = ", ".join(path.name for path in files)
+        names = ", ".join(path.name for path in files[:MOST_SHOWN])
+        more = f" and {len(files) - MOST_SHOWN} more" if len(files) > MOST_SHOWN else ""
         raise PrefixcapError(
-            f"{folder} has more than one embedding file ({names}): "
+            f"{folder} has more than one embedding file ({names}{more}): "
             f"choose one, such as embeddings={files[0].name}"
         )
     return files[0] if files else None
@@ -114,49 +127,46 @@ def read_lines(path: Path) -> list[CaptionLine]:
     Raises:
         PrefixcapError: If it is missing or empty, or a line, whose number is named, is broken.
     """
-    if not path.is_file():
-        raise PrefixcapError(f"the caption file {path} does not exist")
-    texts = path.read_bytes().removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
-    if texts == [b""]:
-        raise PrefixcapError(f"the caption file {path} is empty")
     lines: list[CaptionLine] = []
-    numbers: dict[str, int] = {}
-    for number, text in enumerate(texts, start=1):
+    seen: dict[str, int] = {}
+    for number, data in load_lines(path, "the caption file"):
         place = f"{path}, line {number}"
-        line = _parse_line(text, place)
-        if line.image in numbers:
+        if number != len(lines) + 1:  # rows of features belong to lines
+            raise PrefixcapError(f"{path}, line {len(lines) + 1}: not JSON: the line is empty")
+        line = _parse_line(data, place)
+        if seen.setdefault(line.image, number) != number:
             raise PrefixcapError(
-                f"{place}: the image {line.image!r} already appears in line {numbers[line.image]}"
+                f"{place}: the image {shown(line.image)} already appears in line {seen[line.image]}"
             )
-        numbers[line.image] = number
         lines.append(line)
+    if not lines:
+        raise PrefixcapError(f"the caption file {path} is empty")
     return lines
 
 
-def _parse_line(text: bytes, place: str) -> CaptionLine:
-    try:
-        data = json.loads(text.decode())
-    except ValueError as error:  # in the encoding or in the JSON
-        raise PrefixcapError(f"{place}: not JSON: {error}") from error
+def _parse_line(data: object, place: str) -> CaptionLine:
     if not isinstance(data, dict):
         keys = ", ".join(map(repr, KEYS))
         raise PrefixcapError(f"{place}: a {type(data).__name__}, not an object with {keys}")
     for key in KEYS:
         if key not in data:
-            raise PrefixcapError(f"{place}: no {key!r}{nearest(key, map(str, data))}")
+            raise PrefixcapError(f"{place}: no {key!r}{nearest(key, data)}")
     captions = data["captions"]
     if not isinstance(captions, list) or not captions:
-        raise PrefixcapError(f"{place}: 'captions' must be a list of strings, not {captions!r:.60}")
+        raise PrefixcapError(
+            f"{place}: 'captions' must be a list of strings, not {shown(captions)}"
+        )
     return CaptionLine(
         image=_text(data["image"], "image", place),
         split=_text(data["split"], "split", place),
         captions=tuple(_text(caption, "captions", place) for caption in captions),
+        place=place,
     )
 
 
 def _text(value: object, key: str, place: str) -> str:
     if not isinstance(value, str):
-        raise PrefixcapError(f"{place}: {key!r} must be a string, not {value!r:.60}")
+        raise PrefixcapError(f"{place}: {key!r} must be a string, not {shown(value)}")
     if not value.strip():
         raise PrefixcapError(f"{place}: {key!r} has an empty string")
-    return check_unicode(value.strip(), f"{place}: {key!r}")
+    return value.strip()

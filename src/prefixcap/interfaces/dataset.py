@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 from typing_extensions import override
 
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest, shown
 from prefixcap.interfaces.component import Component
 
 if TYPE_CHECKING:
@@ -19,6 +19,36 @@ if TYPE_CHECKING:
 
 NO_INDEX = -1
 """The index of an image that belongs to no data set."""
+
+
+SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "validation", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+"""The splits that a study uses, each with the names by which it is understood, in any case."""
+
+
+def find_split(splits: Sequence[str], wanted: str) -> str | None:
+    """Return the split of a data set that is meant by one of the names in `SPLIT_NAMES`.
+
+    Returns:
+        The split of exactly this name, or the only one with a name of the same meaning; None if
+        there is none.
+
+    Raises:
+        PrefixcapError: If several splits may be meant.
+    """
+    if wanted in splits:
+        return wanted
+    meant = next((names for names in SPLIT_NAMES.values() if wanted.lower() in names), (wanted,))
+    found = [split for split in splits if split.lower() in meant]
+    if len(found) > 1:
+        names = ", ".join(map(shown, found[:MOST_SHOWN]))
+        raise PrefixcapError(
+            f"the split {wanted!r} may be any of {names}: rename one to {wanted!r}"
+        )
+    return found[0] if found else None
 
 
 @attrs.frozen(kw_only=True)
@@ -90,10 +120,11 @@ class InMemoryDataset(Dataset):
 
     @override
     def examples(self, split: str) -> Sequence[Example]:
-        if not self._examples.get(split):
-            known = [name for name, examples in self._examples.items() if examples]
+        known = [name for name, examples in self._examples.items() if examples]
+        found = find_split(known, split)
+        if found is None:
             raise PrefixcapError(f"{self._place}: no split {split!r}{nearest(split, known)}")
-        return self._examples[split]
+        return self._examples[found]
 
 
 @attrs.frozen(kw_only=True)

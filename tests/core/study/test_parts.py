@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -14,9 +15,10 @@ from PIL import Image
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example, ImageItem
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.definition import options
-from prefixcap.study.execution import baselines
+from prefixcap.study.execution import baselines, data
 from prefixcap.util import files as store
 
 
@@ -120,3 +122,31 @@ def test_a_study_file_round_trips(
     file = tmp_path_factory.mktemp("study") / "s.toml"
     options.write_file(file, choices)
     assert options.read_file(file) == choices
+
+
+def test_splits_are_understood_and_unused_ones_are_named(tmp_path: Path) -> None:
+    def load(*splits: str) -> data.StudyData:
+        lines = [{"image": f"{n}", "split": s, "captions": ["A."]} for n, s in enumerate(splits)]
+        (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        np.save(tmp_path / "x.npy", np.ones((len(lines), 2)))
+        return data.load(options.study({"dataset": f"jsonl:path={tmp_path}"}, default_registry()))
+
+    loaded = load("training", "Validation", "TEST", "extra", "extra")
+    assert loaded.names == ("training", "Validation", "TEST")
+    assert [e.image.id for e in (*loaded.train, *loaded.val, *loaded.test)] == ["0", "1", "2"]
+    assert loaded.warning is None
+    assert loaded.unused == (
+        "warning: splits of the data set that are not used: 'extra' (2 images); used: training, "
+        "Validation, TEST"
+    )
+    assert load("train", "val", "test").unused is None
+    assert load("train", "dev", "val", "test").names == ("train", "val", "test")
+    replaced = load("train", "dev")
+    assert replaced.names == ("train", "", "dev")
+    assert "no split 'test': 'dev' is captioned" in str(replaced.warning)
+    many = load("train", "test", *(f"part {n}" for n in range(12)))
+    assert str(many.unused).endswith("'part 9' (1 images) and 2 more; used: train, test")
+    with pytest.raises(PrefixcapError, match="no split 'train'; did you mean 'trian'"):
+        load("trian", "test")
+    with pytest.raises(PrefixcapError, match="the split 'val' may be any of 'dev', 'valid'"):
+        load("train", "dev", "valid", "test")

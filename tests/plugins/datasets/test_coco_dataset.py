@@ -73,7 +73,7 @@ def write(path: Path, data: object) -> None:
     path.write_text(json.dumps(data))
 
 
-def numbers(root: Path, **settings: str) -> dict[str, list[int]]:
+def numbers(root: Path, **settings: Any) -> dict[str, list[int]]:
     dataset = datasets.Coco(path=str(root), **settings).build()
     return {
         split: [int(e.image.id[-16:-4]) for e in dataset.examples(split)]
@@ -81,7 +81,7 @@ def numbers(root: Path, **settings: str) -> dict[str, list[int]]:
     }
 
 
-def sentence(root: Path, **settings: str) -> str:
+def sentence(root: Path, **settings: Any) -> str:
     with pytest.raises(PrefixcapError) as caught:
         datasets.Coco(path=str(root), **settings).build()
     return str(caught.value)
@@ -177,6 +177,14 @@ def test_missing_files_are_errors(root: Path) -> None:
             5,
             "image 2: 'split' must be a string, not 5",
         ),
+        ("dataset_coco.json", ("images", 1, "split"), " ", "image 2: 'split' is empty"),
+        ("dataset_coco.json", ("images", 1, "filename"), "", "image 2: 'filename' is empty"),
+        (
+            "dataset_coco.json",
+            ("images", 1, "cocoid"),
+            True,
+            "image 2: 'cocoid' must be an integer, not True",
+        ),
         ("dataset_coco.json", ("images", 1, "filepath"), "test2014", "neither 'train2014' nor"),
         ("annotations/captions_val2014.json", ("annotations",), None, "has no list 'annotations'"),
         (
@@ -207,6 +215,81 @@ def test_files_of_another_format_are_errors(
     assert str(root) in result
 
 
-def test_a_file_that_is_not_json_is_an_error(root: Path) -> None:
-    (root / "dataset_coco.json").write_text("PK")
-    assert "dataset_coco.json is not JSON" in sentence(root)
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("PK", "is not JSON: Expecting value at column 1"),
+        ("", "is not JSON: Expecting value at column 1"),
+        ("[" * 100_000, "is not JSON: lists or objects are nested more than 100 deep"),
+        ('{"images": ' + "9" * 5000 + "}", "is not JSON: a number has more than 4300 digits"),
+        ('{"images": [], "images": []}', "is not JSON: the key 'images' appears twice"),
+        ('{"images": [NaN]}', "is not JSON: NaN is not JSON"),
+        ('{"images": ["\\ud83d"]}', "is not JSON: a text contains half a character"),
+        ("[]", "is not in COCO's format: it has no list 'images'"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(root: Path, content: str, reason: str) -> None:
+    for file in ("dataset_coco.json", "annotations/captions_train2014.json"):
+        (root / file).write_text(content)
+        assert f"{root / file} {reason}" in sentence(root)
+    (root / file).write_bytes('{"images": []}'.encode("utf-16"))
+    assert f"{root / file} cannot be read as text: it is in UTF-16" in sentence(root)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(root: Path) -> None:
+    expected = numbers(root)
+    for file in ("dataset_coco.json", "annotations/captions_val2014.json"):
+        (root / file).write_text("\ufeff" + (root / file).read_text(), "utf-8")
+    assert numbers(root) == expected
+
+
+@pytest.mark.parametrize(("key", "value"), [("cocoid", 9), ("filename", name(9, "train2014"))])
+def test_one_image_twice_is_an_error(root: Path, key: str, value: object) -> None:
+    data = karpathy()
+    data["images"][3][key] = value
+    data["images"][3]["filepath"] = "train2014"
+    write(root / "dataset_coco.json", data)
+    file = root / "dataset_coco.json"
+    assert (
+        f"{file}, image 4: the image {data['images'][3]['filename']!r} "
+        f"({data['images'][3]['cocoid']}) already appears in {file}, image 1"
+    ) in sentence(root)
+    numbers(root, splits="official")
+    truth = root / "annotations" / "captions_val2014.json"
+    data = json.loads(truth.read_text())
+    data["images"].append(data["images"][0])
+    write(truth, data)
+    assert f"{truth}, image 5: the image" in sentence(root, splits="official")
+
+
+def test_images_outside_the_folder_are_refused_unless_allowed(root: Path) -> None:
+    outside = root.parent / f"outside-{root.name}.jpg"
+    (root / "val2014" / name(42, "val2014")).rename(outside)
+    (root / "val2014" / name(42, "val2014")).symlink_to(outside)
+    reason = (
+        f"dataset_coco.json, image 2: {name(42, 'val2014')!r} leads out of the data set's folder"
+    )
+    assert reason in sentence(root)
+    assert "image 1: " in sentence(root, splits="official")
+    dataset = datasets.Coco(path=str(root), allow_outside=True).build()
+    assert dataset.examples("test")[0].image.path == root / "val2014" / name(42, "val2014")
+    (root / "val2014").rename(root.parent / f"pictures-{root.name}")
+    (root / "val2014").symlink_to(root.parent / f"pictures-{root.name}")  # a folder may be a link
+    data = karpathy()
+    data["images"][1]["filename"] = "../" * 9 + "etc/hostname"
+    write(root / "dataset_coco.json", data)
+    assert "leads out of the data set's folder, to '/etc/hostname'" in sentence(root)
+
+
+def test_splits_of_karpathys_file_in_any_case_and_empty_captions(root: Path) -> None:
+    data = karpathy()
+    for image in data["images"]:
+        image["split"] = image["split"].upper()
+    write(root / "dataset_coco.json", data)
+    dataset = datasets.Coco(path=str(root)).build()
+    assert [len(dataset.examples(split)) for split in ("train", "val", "test")] == [3, 1, 1]
+    file = root / "annotations" / "captions_val2014.json"
+    notes = json.loads(file.read_text())
+    notes["annotations"][1]["caption"] = " \n"
+    write(file, notes)
+    assert [len(e.references) for e in datasets.Coco(path=str(root)).build().examples("val")] == [4]

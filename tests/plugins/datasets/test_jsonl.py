@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import prefixcap_datasets.configs as datasets
@@ -13,6 +14,8 @@ from prefixcap_datasets.image_files import ImageFiles
 from safetensors.torch import save_file
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.dataset import DatasetConfig
+from prefixcap.plugin.registry import default_registry
 
 SPLITS = ("train", "test", "train")
 
@@ -37,11 +40,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def config(folder: Path, **settings: str) -> datasets.Jsonl:
+def config(folder: Path, **settings: Any) -> datasets.Jsonl:
     return datasets.Jsonl(path=str(folder), **settings)
 
 
-def sentence(folder: Path, **settings: str) -> str:
+def sentence(folder: Path, **settings: Any) -> str:
     with pytest.raises(PrefixcapError) as caught:
         config(folder, **settings).build()
     return str(caught.value)
@@ -159,7 +162,18 @@ def test_large_image_sets_are_hashed_by_size_and_time(tmp_path: Path) -> None:
         (line(1, captions=[]), "line 2: 'captions' must be a list of strings, not []"),
         (line(1, captions=["a", 5]), "line 2: 'captions' must be a string, not 5"),
         (line(1, captions=[" "]), "line 2: 'captions' has an empty string"),
-        (line(1, captions=["a dog \ud83d"]), "line 2: 'captions' contains half a character"),
+        (line(1, captions=["a dog \ud83d"]), "line 2: not JSON: a text contains half a char"),
+        ("[" * 100_000, "line 2: not JSON: lists or objects are nested more than 100 deep"),
+        ('{"image": ' + "9" * 5000 + "}", "line 2: not JSON: a number has more than 4300 digits"),
+        ('{"image": "1.png", "image": "2.png"}', "line 2: not JSON: the key 'image' appears twice"),
+        (line(1, captions=[True]), "line 2: 'captions' must be a string, not True"),
+        (line(1, captions=[["a"]]), "line 2: 'captions' must be a string, not ['a']"),
+        (line(1, captions={"a": 1}), "line 2: 'captions' must be a list of strings, not {'a': 1}"),
+        (line(1, captions=list(range(10**5))), "line 2: 'captions' must be a string, not 0"),
+        (line(1, image=None), "line 2: 'image' must be a string, not None"),
+        (line(1, image="\0"), "line 2: '\\x00' is no file name"),
+        (line(1, split="\t"), "line 2: 'split' has an empty string"),
+        ("null", "line 2: a NoneType, not an object"),
         (line(1, image=7), "line 2: 'image' must be a string, not 7"),
         (line(1, split=None), "line 2: 'split' must be a string, not None"),
         (line(1, image="0.png"), "line 2: the image '0.png' already appears in line 1"),
@@ -175,7 +189,85 @@ def test_a_broken_line_is_an_error_with_its_number(
 
 def test_a_line_that_is_not_text_is_an_error(folder: Path) -> None:
     (folder / "captions.jsonl").write_bytes(json.dumps(line(0)).encode() + b"\n\xff\xfe\n")
-    assert "line 2: not JSON: 'utf-8' codec can't decode" in sentence(folder)
+    assert "line 2: not JSON: it is in UTF-16" in sentence(folder)
+    text = json.dumps(line(0, captions=["caf\u00e9"]), ensure_ascii=False)
+    (folder / "captions.jsonl").write_bytes(text.encode("latin-1"))
+    assert "line 1: not JSON: the byte 0xe9 is not UTF-8" in sentence(folder)
+    (folder / "captions.jsonl").write_bytes(text.encode("utf-16"))
+    assert "line 1: not JSON: it is in UTF-16: save it in UTF-8" in sentence(folder)
+
+
+def test_lines_as_windows_writes_them(folder: Path) -> None:
+    expected = config(folder).build().examples("train")
+    text = (folder / "captions.jsonl").read_text()
+    (folder / "captions.jsonl").write_text("\ufeff" + text + "\n\n", "utf-8", newline="\r\n")
+    assert config(folder).build().examples("train") == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["../../2.png", "a/../../../2.png", "/etc/hostname", "a.png", "sub/2.png"]
+)
+def test_images_outside_the_folder_are_refused_unless_allowed(folder: Path, name: str) -> None:
+    outside = folder.parent / "2.png"
+    outside.write_bytes((folder / "images" / "2.png").read_bytes())
+    (folder / "images" / "a.png").symlink_to(outside)
+    (folder / "images" / "sub").symlink_to(folder.parent)
+    write(folder, line(0), line(1, image=name), line(2))
+    reason = f"captions.jsonl, line 2: {name!r} leads out of the data set's folder, to '/"
+    assert reason in sentence(folder)
+    assert "setting allow_outside=true allows it" in sentence(folder)
+    dataset = default_registry().parse(DatasetConfig, f"jsonl:path={folder},allow_outside=true")
+    assert dataset.build().examples("test")[0].image.id == name
+    # a name of a row of embeddings is no path
+    assert config(folder, images="none").build().examples("test")[0].image.id == name
+
+
+def test_links_that_stay_inside_and_folders_that_are_links(folder: Path, tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere"
+    (folder / "images").rename(real)
+    (folder / "images").symlink_to(real)
+    (real / "linked.png").symlink_to("1.png")
+    (real / "deep").mkdir()
+    (real / "1.png").rename(real / "deep" / "1.png")
+    names = ["linked.png", "deep/1.png", "deep/../0.png", str(folder / "images" / "2.png")]
+    (folder / "features.npy").unlink()
+    for name in names:
+        write(folder, line(0, image=name))
+        config(folder).build()
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    write(folder, line(0), line(2))
+    assert len(config(link).build().examples("train")) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("validation", "val"),
+        ("Val", "val"),
+        ("VALID", "val"),
+        ("dev", "val"),
+        ("val", "validation"),
+        ("Training", "train"),
+        ("testing", "test"),
+        ("TEST", "test"),
+    ],
+)
+def test_a_split_is_found_by_its_meaning(folder: Path, name: str, asked: str) -> None:
+    (folder / "features.npy").unlink()
+    write(folder, line(0, split="other"), line(1, split=name))
+    dataset = config(folder).build()
+    assert dataset.splits == ("other", name)
+    assert [example.image.id for example in dataset.examples(asked)] == ["1.png"]
+
+
+def test_the_exact_name_of_a_split_comes_first(folder: Path) -> None:
+    write(folder, line(0, split="dev"), line(1, split="val"), line(2, split="validation"))
+    dataset = config(folder).build()
+    assert [example.image.id for example in dataset.examples("val")] == ["1.png"]
+    write(folder, line(0, split="dev"), line(1, split="train"), line(2, split="validation"))
+    with pytest.raises(PrefixcapError, match="'val' may be any of 'dev', 'validation': rename one"):
+        config(folder).build().examples("val")
 
 
 def test_missing_files_are_errors(folder: Path) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.dataset import Dataset, Example
+from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest, shown
+from prefixcap.interfaces.dataset import Dataset, Example, find_split
 from prefixcap.plugin import specs
 from prefixcap.study.definition.study import Study
 
@@ -41,10 +41,27 @@ class StudyData:
     def warning(self) -> str | None:
         """The warning that another split replaces a missing split 'test'."""
         _, val, test = self.names
-        if test == "test":
+        if test == find_split([test], "test"):
             return None
         also = "" if val else ", and no split stops the training early"
         return f"warning: the data set has no split 'test': {test!r} is captioned and scored{also}"
+
+    @property
+    def unused(self) -> str | None:
+        """The warning of splits that are neither trained on, nor stop the training, nor scored."""
+        counts = {
+            split: len(self.dataset.examples(split))
+            for split in self.dataset.splits
+            if split not in self.names
+        }
+        if not counts:
+            return None
+        named = ", ".join(
+            f"{shown(split)} ({n} images)" for split, n in list(counts.items())[:MOST_SHOWN]
+        )
+        more = f" and {len(counts) - MOST_SHOWN} more" if len(counts) > MOST_SHOWN else ""
+        used = ", ".join(filter(None, self.names))
+        return f"warning: splits of the data set that are not used: {named}{more}; used: {used}"
 
 
 def load(study: Study) -> StudyData:
@@ -55,35 +72,37 @@ def load(study: Study) -> StudyData:
     """
     dataset = study.dataset.build()
     name = specs.to_spec(study.dataset)
-    test = _test_split(name, dataset.splits)
-    val = "val" if "val" in dataset.splits and test != "val" else ""
+    train, test = _train_and_test(name, dataset.splits)
+    val = find_split([split for split in dataset.splits if split != test], "val") or ""
     data = StudyData(
-        train=dataset.examples("train")[: study.limit],
+        train=dataset.examples(train)[: study.limit],
         val=dataset.examples(val)[: study.limit] if val else (),
         test=dataset.examples(test)[: study.limit],
         dataset=dataset,
-        names=("train", val, test),
+        names=(train, val, test),
     )
-    for split, examples in (("train", data.train), (test, data.test)):
+    for split, examples in ((train, data.train), (test, data.test)):
         if not examples:
             raise PrefixcapError(f"the split {split!r} of the data set {name!r} is empty")
     both = {e.image.id for e in data.train} & {e.image.id for e in data.test}
     if both:
         raise PrefixcapError(
-            f"the data set {name!r}: {len(both)} images of {test!r} are in 'train' as well, "
+            f"the data set {name!r}: {len(both)} images of {test!r} are in {train!r} as well, "
             f"such as {sorted(both)[0]!r}"
         )
     return data
 
 
-def _test_split(dataset: str, splits: Sequence[str]) -> str:
-    """Return the split to caption: test, else val, else the last one beside train."""
-    if "train" not in splits:
-        raise PrefixcapError(f"the data set {dataset!r} has no split 'train', only {list(splits)}")
-    others = [split for split in splits if split != "train"]
+def _train_and_test(dataset: str, splits: Sequence[str]) -> tuple[str, str]:
+    """Return the split to train on, and the one to caption: test, else val, else the last other."""
+    train = find_split(splits, "train")
+    if train is None:
+        known = nearest("train", splits)
+        raise PrefixcapError(f"the data set {dataset!r} has no split 'train'{known}")
+    others = [split for split in splits if split != train]
     if not others:
         raise PrefixcapError(
-            f"the data set {dataset!r} has no split to caption beside 'train': name some of its "
+            f"the data set {dataset!r} has no split to caption beside {train!r}: name some of its "
             "images 'test', and some 'val' to stop the training"
         )
-    return next((split for split in ("test", "val") if split in others), others[-1])
+    return train, find_split(others, "test") or find_split(others, "val") or others[-1]

@@ -31,7 +31,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     job = StudyJob(study, folder)
     job.files.find_config()
     splits = data.load(study)
-    warnings = [text for text in (splits.warning,) if text]
+    warnings = [text for text in (splits.warning, splits.unused) if text]
     warnings += checks.check_metrics(study, splits.test)
     opened = encoding.open_features(job, splits)
     images = [encoding.known_images(features, splits) for features in opened]

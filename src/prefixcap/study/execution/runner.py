@@ -65,6 +65,8 @@ class Runner:
         self._write_config(splits.dataset, None)
         if splits.warning:
             self._results.warn(splits.warning, self._reporter)
+        if splits.unused:
+            self._reporter.message(splits.unused)
         if slow := checks.slow_dtype(self._job.device, self._study.dtype):
             self._reporter.message(slow)  # about this machine, not about the results
         self._groups = self._encode(splits)

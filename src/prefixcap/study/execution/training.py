@@ -82,7 +82,10 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     job = StudyJob(study, folder, reporter, timed=False)
     if slow := checks.slow_dtype(job.device, study.dtype):
         reporter.message(slow)
-    splits = data.load(study).without_test()
+    splits = data.load(study)
+    if splits.unused:
+        reporter.message(splits.unused)
+    splits = splits.without_test()
     features = next(encoding.open_features(job, splits))
     lm = study.lms[0].build(job.device, study.dtype)
 
