@@ -8,8 +8,10 @@ from __future__ import annotations
 import io
 import random
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +19,38 @@ import attrs
 import numpy as np
 import torch
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.util import files
 
-FORMAT = 1
+HEAD = b"prefixcap training 2 "
+"""The beginning of the file; the SHA-256 of what follows the first line ends that line."""
 MAX_SHARE = 0.01
 """The maximum share of the training time that is spent writing."""
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, PrefixcapWarning, stacklevel=6)
 
 
 @attrs.define
 class TrainingCheckpoint:
     """The file of a training's state, written at the end of epochs and at intervals between.
 
-    It is never incomplete: it is written under another name and renamed. The caller removes it
-    once the trained model is saved.
+    It is never incomplete: it is written under another name and renamed. It holds its SHA-256, and
+    a state that was altered is not used. The caller removes it once the trained model is saved.
 
     Attributes:
         every: The seconds after which the state is written within an epoch.
         share: The maximum share of the time that is spent writing; large models are therefore
             written less often.
-        key: Identifies the training; set by `train`. The state of another training is ignored.
+        report: Called with the reason if a state cannot be used; by default a warning.
+        key: Identifies the training; set by `train`. The state of another training is not used.
     """
 
     path: Path
     every: float = 60.0
     share: float = MAX_SHARE
+    report: Callable[[str], None] = _warn
     key: str = ""
     _last: float = attrs.field(factory=lambda: time.monotonic(), init=False)
     _cost: float = attrs.field(default=0.0, init=False)
@@ -59,36 +68,46 @@ class TrainingCheckpoint:
         """
         begin = time.monotonic()
         content = io.BytesIO()
-        torch.save({"format": FORMAT, "key": self.key, "state": state}, content)
+        torch.save({"key": self.key, "state": state}, content)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            files.atomic_write(self.path, content.getvalue())
+            files.atomic_write(self.path, [_head(content.getbuffer()), content.getbuffer()])
         except OSError as error:
             raise PrefixcapError(f"{self.path} cannot be written: {error.strerror}") from error
         self._last = time.monotonic()
         self._cost = self._last - begin
 
     def read(self) -> dict[str, Any] | None:
-        """Read the state that `write` wrote; None if there is none of this training.
+        """Read the state that `write` wrote; None if there is none that can be used.
 
         Raises:
-            PrefixcapError: If the file is broken.
+            PrefixcapError: If the file cannot be read.
         """
-        try:
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
-            same = (content["format"], content["key"]) == (FORMAT, self.key)
-            return dict(content["state"]) if same else None
-        except FileNotFoundError:
+        content = files.read_bytes(self.path)
+        if content is None:
             return None
+        line = content.find(b"\n") + 1
+        saved = memoryview(content)[line:]
+        if content[:line] != _head(saved):
+            return self._unused("was altered after it was written (its SHA-256 is another)")
+        try:
+            loaded = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
         except Exception as error:  # pickle, zip files and torch each have errors of their own
-            reason = str(error).partition("\n")[0]
-            raise PrefixcapError(
-                f"{self.path} is broken ({reason}): delete it to train again"
-            ) from error
+            return self._unused(f"cannot be read ({str(error).partition(chr(10))[0]})")
+        if loaded["key"] != self.key:
+            return self._unused("is the state of another training")
+        return dict(loaded["state"])
+
+    def _unused(self, reason: str) -> None:
+        self.report(f"{self.path} {reason}: this training starts from the beginning")
 
     def remove(self) -> None:
         """Remove the file."""
         self.path.unlink(missing_ok=True)
+
+
+def _head(saved: memoryview) -> bytes:
+    return HEAD + sha256(saved).hexdigest().encode() + b"\n"
 
 
 @contextmanager

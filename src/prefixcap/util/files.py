@@ -7,6 +7,7 @@ so that file and hash cannot be written apart: see `seal` and `check_seal`.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -221,6 +222,26 @@ def unreadable(path: Path, error: OSError) -> PrefixcapError:
 
 
 @contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a folder that no other process has, with `-2` or a higher number if it exists.
+
+    It is removed at the end if nothing was put into it.
+    """
+    made = path
+    for number in itertools.count(2):
+        try:
+            made.mkdir(parents=True)
+            break
+        except FileExistsError:
+            made = path.with_name(f"{path.name}-{number}")
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(OSError):
+            made.rmdir()
+
+
+@contextlib.contextmanager
 def appending(path: Path) -> Iterator[IO[str]]:
     """Open a file of JSON lines to append to it; remove an incomplete last line first."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +252,7 @@ def appending(path: Path) -> Iterator[IO[str]]:
         yield lines
 
 
-def atomic_write(path: Path, content: bytes | Iterable[bytes]) -> None:
+def atomic_write(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Write a file under another name, then rename it: readers see all of it or nothing."""
     parts = [content] if isinstance(content, bytes) else content
     # processes in two containers that share the folder may have the same PID

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefixcap.captioning.captioner import Captioner
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapWarning
 from prefixcap.training import checkpoint
 from prefixcap.training.checkpoint import TrainingCheckpoint
 from prefixcap.training.config import TrainingConfig
@@ -109,19 +111,86 @@ def test_a_training_resumed_many_times_ends_with_the_same_bits(
     assert len(result.history["seconds"]) == len(result.history["val_loss"])
 
 
-def test_the_state_of_another_training_is_ignored(tmp_path: Path) -> None:
-    file = tmp_path / "at"
-    one = trained(checkpoint=TrainingCheckpoint(file, every=0))
-    assert file.exists()
-    other = trained(checkpoint=TrainingCheckpoint(file), epochs=2)
-    assert len(other.history["loss"]) == 12
-    assert same(other, trained(epochs=2))
-    assert not same(one, other)
-    TrainingCheckpoint(file).remove()
-    assert not file.exists()
-    file.write_bytes(b"no state")
-    with pytest.raises(PrefixcapError, match=r"at is broken \(.*\): delete it to train again"):
-        trained(checkpoint=TrainingCheckpoint(file))
+def flipped(place: float) -> Callable[[bytes], bytes]:
+    """Flip one bit, at a share of the content."""
+
+    def alter(content: bytes) -> bytes:
+        altered = bytearray(content)
+        altered[int(place * (len(content) - 1))] ^= 4
+        return bytes(altered)
+
+    return alter
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The state of a training that was stopped in its second epoch."""
+    return left_by(tmp_path_factory.mktemp("state") / "at")
+
+
+def left_by(file: Path, **settings: Any) -> bytes:
+    def stop(done: int, _total: int, _info: object) -> None:
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(checkpoint=TrainingCheckpoint(file, every=0, share=1e9), progress=stop, **settings)
+    return file.read_bytes()
+
+
+ALTERED: dict[str, Callable[[bytes], bytes]] = {
+    **{f"a bit at {place}": flipped(place) for place in (0.0, 0.0003, 0.01, 0.3, 0.5, 0.9, 1.0)},
+    "half of it": lambda content: content[: len(content) // 2],
+    "no last byte": lambda content: content[:-1],
+    "a byte more": lambda content: content + b"0",
+    "nothing": lambda content: b"",
+    "another file": lambda content: b"no state",
+    "no first line": lambda content: content.partition(b"\n")[2],
+    "zeros at the end": lambda content: content[:-4096] + bytes(4096),
+    "parts exchanged": lambda content: content[:9999] + content[19999:29999] + content[9999:19999],
+}
+
+
+@pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
+def test_an_altered_state_is_said_and_not_used(
+    state: bytes, tmp_path: Path, alter: Callable[[bytes], bytes]
+) -> None:
+    (tmp_path / "at").write_bytes(alter(state))
+    said: list[str] = []
+    checkpoint = TrainingCheckpoint(tmp_path / "at", report=said.append)
+    steps: list[int] = []
+    result = trained(checkpoint=checkpoint, progress=lambda done, *_: steps.append(done))
+    assert said == [
+        f"{tmp_path / 'at'} was altered after it was written (its SHA-256 is another): this "
+        "training starts from the beginning"
+    ]
+    assert steps[0] == 1
+    assert same(result, trained())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"seed": 1}, {"epochs": 2}, {"learning_rate": 2e-2}, {"tuning": "frozen"}], ids=str
+)
+def test_the_state_of_another_training_is_said_and_not_used(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    left_by(tmp_path / "at", **settings)
+    with pytest.warns(PrefixcapWarning, match="is the state of another training: this training st"):
+        result = trained(checkpoint=TrainingCheckpoint(tmp_path / "at"))
+    assert same(result, trained())
+    TrainingCheckpoint(tmp_path / "at").remove()
+    assert not (tmp_path / "at").exists()
+
+
+def test_the_intact_state_is_used(state: bytes, tmp_path: Path) -> None:
+    (tmp_path / "at").write_bytes(state)
+    steps: list[int] = []
+    result = trained(
+        checkpoint=TrainingCheckpoint(tmp_path / "at", report=pytest.fail),
+        progress=lambda done, *_: steps.append(done),
+    )
+    assert steps[0] == 5
+    assert same(result, trained())
 
 
 def test_the_state_with_other_validation_data_is_ignored(tmp_path: Path) -> None:
@@ -130,7 +199,8 @@ def test_the_state_with_other_validation_data_is_ignored(tmp_path: Path) -> None
     with pytest.raises(Killed):
         with_val("frozen", TrainingCheckpoint(file, every=0, share=1e9), 9)
     assert file.exists()
-    result = with_val("frozen", TrainingCheckpoint(file), val_captions=other)
+    with pytest.warns(PrefixcapWarning, match="is the state of another training"):
+        result = with_val("frozen", TrainingCheckpoint(file), val_captions=other)
     assert same(result, with_val("frozen", val_captions=other))
 
 

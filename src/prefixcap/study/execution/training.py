@@ -54,7 +54,9 @@ def train(
                 val_features=images.val_features,
                 val_captions=[e.references for e in images.val] if images.val else None,
                 progress=_progress(task),
-                checkpoint=TrainingCheckpoint(planned.folder / TRAINING),
+                checkpoint=TrainingCheckpoint(
+                    planned.folder / TRAINING, report=job.reporter.message
+                ),
             )
         captioner.lm_config, captioner.encoder_config = model.lm, model.encoder
         captioner.encoder_digest = images.features.encoder.digest()
