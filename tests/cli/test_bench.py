@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_world import World
+
+from prefixcap.util.files import new_folder
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -252,3 +255,28 @@ def test_a_broken_study_file(shell: Shell, tmp_path: Path, text: str, sentence: 
     assert status == 2
     assert sentence in err
     assert str(tmp_path / "study.toml") in err
+
+
+def test_each_study_without_out_has_a_folder_of_its_own(
+    shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.strftime", lambda _: "TIME")
+    runs = [json.loads(shell(*world.bench, "--seed", n, "--json")[1])["run"] for n in (0, 1)]
+    assert runs == [f"runs/TIME-jsonl-linear{suffix}" for suffix in ("", "-2")]
+    assert [len(list(Path(run, "cells").glob("*-s?-*"))) for run in runs] == [1, 1]
+    # a study that cannot start leaves no folder
+    assert shell(*world.bench, "--dataset", "jsonl:path=nowhere")[0] == 2
+    assert len(list(Path("runs").iterdir())) == 2
+
+
+def test_a_new_folder_is_given_to_one_alone(tmp_path: Path) -> None:
+    def take(number: int) -> str:
+        with new_folder(tmp_path / "a" / "run") as folder:
+            (folder / str(number)).touch()
+        return folder.name
+
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(take, range(40)))
+    assert set(names) == {"run", *(f"run-{n}" for n in range(2, 41))}
+    assert all(len(list((tmp_path / "a" / name).iterdir())) == 1 for name in names)

@@ -14,6 +14,7 @@ from prefixcap.cli.options import takes_study
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
+from prefixcap.util.files import new_folder
 
 if TYPE_CHECKING:
     from prefixcap.study.definition.study import Study
@@ -51,7 +52,13 @@ def bench(
         if save_study is not None:
             options.write_file(save_study, options.from_study(plan))
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
-        answer, text = _plan(plan, folder) if dry_run else _run(plan, folder)
+        if dry_run:
+            answer, text = _plan(plan, folder)
+        elif out is not None:
+            answer, text = _run(plan, folder)
+        else:
+            with new_folder(folder) as made:
+                answer, text = _run(plan, made)
     echo_json(answer) if as_json else echo(text)
 
 
