@@ -253,3 +253,18 @@ def test_an_unfinished_study_has_a_note(shell: Shell, seeds: Path, tmp_path: Pat
     write_json(copy / "scores.json", {**data, "complete": False})
     _, out, _ = shell("compare", copy)
     assert f"{copy} is not finished: only finished cells are shown" in out
+
+
+def test_images_meet_by_their_names(shell: Shell, tmp_path: Path) -> None:
+    one, two = write(tmp_path / "one.jsonl"), write(tmp_path / "two.jsonl", shift=3)
+    words = ["--metrics", "length", "--json"]
+    expected = json.loads(shell("compare", one, two, *words)[1])["pairs"]
+    rows = [json.loads(line) for line in two.read_text().splitlines()]
+    for row in rows:
+        row["image"] = f"val2014/COCO_val2014_{int(row['image']):012}.jpg"
+    two.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = json.loads(shell("compare", one, two, *words)[1])["pairs"]
+    assert found[0]["scores"] == expected[0]["scores"]
+    rows[0]["image"] = "1.jpg"
+    two.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "the image '1' appears 2 times" in shell("compare", one, two, *words)[2]

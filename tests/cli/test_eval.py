@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.evaluation.readers import read_records
 
 Shell = Callable[..., tuple[int, str, str]]
 GOOD = {"image": "1", "references": ["a cat sits", "the cat"], "prediction": "a cat"}
@@ -37,10 +41,29 @@ def test_the_four_metrics_by_their_names(shell: Shell, shared: Path) -> None:
     assert result == pytest.approx({name: golden[name] for name in names}, abs=1e-6)
 
 
+def caption(**more: object) -> dict[str, object]:
+    return {**GOOD, "captions": [{"text": "a cat", **more}]}
+
+
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        ('{"image": 1', "line 2: not JSON ("),
+        ('{"image": 1', "line 2: not JSON: Expecting ',' delimiter at column 12"),
+        ("[" * 100_000, "line 2: not JSON: lists or objects are nested more than 100 deep"),
+        ('{"image": ' + "9" * 5000 + "}", "line 2: not JSON: a number has more than 4300 digits"),
+        ('{"image": 1, "image": 2}', "line 2: not JSON: the key 'image' appears twice"),
+        ('{"image": NaN}', "line 2: not JSON: NaN is not JSON"),
+        ({**GOOD, "prediction": "\ud83d"}, "line 2: not JSON: a text contains half a character"),
+        ({**GOOD, "image": True}, "line 2: 'image' must be a text, not True"),
+        ({**GOOD, "image": None}, "line 2: 'image' must be a text, not None"),
+        ({**GOOD, "image": 1.0}, "line 2: 'image' must be a text, not 1.0"),
+        ({**GOOD, "references": [1] * 10**5}, "line 2: 'references' must be a list of at least"),
+        (caption(logprob="x"), "line 2: 'logprob' of a caption must be a finite number, not 'x'"),
+        (caption(logprob=True), "line 2: 'logprob' of a caption must be a finite number, not True"),
+        (caption(logprob=10**400), "line 2: 'logprob' of a caption must be a finite number, not 1"),
+        (caption(tokens=-1), "line 2: 'tokens' of a caption must be a number of tokens, not -1"),
+        (caption(tokens=1.5), "line 2: 'tokens' of a caption must be a number of tokens, not 1.5"),
+        (caption(finish=["stop"]), "line 2: 'finish' of a caption must be a text, not ['stop']"),
         ("[]", "line 2: expected a JSON object with 'image', 'references', 'prediction'"),
         (
             {"image": "1", "references": ["a"], "predicton": "b"},
@@ -69,6 +92,7 @@ def test_a_broken_line_is_named(shell: Shell, tmp_path: Path, row: object, sente
     status, out, err = shell("eval", file, "--metrics", "length")
     assert (status, out) == (2, "")
     assert err.startswith(f"prefixcap: {file}, {sentence}")
+    assert len(err) < 700
 
 
 def test_an_empty_file(shell: Shell, tmp_path: Path) -> None:
@@ -159,7 +183,10 @@ def test_cocos_own_formats(shell: Shell, tmp_path: Path) -> None:
     for content, message in (
         ({"a": 1}, "not in COCO's result format"),
         ([{"image_id": 42}], "result 1: no key 'caption'"),
-        ([{"image_id": 1.5, "caption": "x"}], "result 1: 'image_id' must be a number"),
+        ([{"image_id": 1.5, "caption": "x"}], "result 1: 'image_id' must be a number, not 1.5"),
+        ([{"image_id": True, "caption": "x"}], "result 1: 'image_id' must be a number, not True"),
+        ([{"image_id": 42, "caption": None}], "result 1: 'caption' must be a text, not None"),
+        ([5], "result 1: expected an object with 'image_id' and 'caption'"),
         (2 * [{"image_id": 42, "caption": "x"}], "the image '42' has two predictions"),
     ):
         results.write_text(json.dumps(content))
@@ -167,6 +194,103 @@ def test_cocos_own_formats(shell: Shell, tmp_path: Path) -> None:
         assert (status, message in err) == (2, True), err
     truth.write_text("[]")
     assert "it has no list 'annotations'" in shell(*words)[2]
+
+
+NUMBERED = "COCO_val2014_000000000042.jpg"
+NAMES = (42, "42", "000000000042", NUMBERED, f"val2014/{NUMBERED}", f"C:\\x\\{NUMBERED}", "42.JPG")
+
+
+@pytest.mark.parametrize("predicted", NAMES)
+def test_the_names_of_one_image_meet(shell: Shell, tmp_path: Path, predicted: object) -> None:
+    note = {"image_id": 42, "id": 1, "caption": "A cat."}
+    truth = tmp_path / "captions_val2014.json"
+    truth.write_text("\ufeff" + json.dumps({"images": [], "annotations": [note]}), "utf-8")
+    lines = write(tmp_path / "p.jsonl", {"image": predicted, "prediction": "a cat sits"})
+    lines.write_text("\ufeff" + lines.read_text(), "utf-8")
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps([{"image_id": predicted, "caption": "a cat sits"}]))
+    references = [truth]
+    for number, name in enumerate(NAMES):
+        line = {"image": name, "references": ["A cat."]}
+        references.append(write(tmp_path / f"r{number}.jsonl", line))
+    for known in references:
+        records = [read_records(file, known) for file in (lines, results)]
+        assert records[0] == records[1]
+        assert records[0][0].references == ("A cat.",)
+    words = ["--references", truth, "--metrics", "length", "--json"]
+    assert json.loads(shell("eval", lines, *words)[1])["Length"] == 3.0
+
+
+def test_names_that_may_be_several_images_are_refused(shell: Shell, tmp_path: Path) -> None:
+    human = [
+        {"image": name, "references": ["A."]} for name in ("a/1.jpg", "b/1.jpg", "2.png", "03")
+    ]
+    truth = write(tmp_path / "r.jsonl", *human)
+
+    def error(*images: str) -> str:
+        rows = [{"image": image, "prediction": "a"} for image in images]
+        file = write(tmp_path / "p.jsonl", *rows)
+        words = ["--references", truth, "--metrics", "length"]
+        status, out, err = shell("eval", file, *words, "--common")
+        return out if status == 0 else err
+
+    sentence = "p.jsonl, line 1: the image {!r} may be any of 'a/1.jpg', 'b/1.jpg': give its full"
+    for name in ("1.jpg", "c/1.jpg", "1", "COCO_val2014_000000000001"):
+        assert sentence.format(name) in error(name)
+    assert "Length" in error("a/1.jpg", "b/1.jpg", "x/2.jpg", "3.jpeg")
+    assert (
+        "p.jsonl, line 2: the image '03' has two predictions, here as '3.jpg' and in line 1 as '3'"
+        in error("3", "3.jpg")
+    )
+
+
+def test_ids_that_are_not_the_numbers_of_their_files(tmp_path: Path) -> None:
+    photos = [{"id": 1, "file_name": "2.jpg"}, {"id": 2, "file_name": "1.jpg"}, 5, {"id": [1]}]
+    notes = [{"image_id": n, "caption": f"of {n}"} for n in (1, 2)]
+    truth = tmp_path / "t.json"
+    truth.write_text(json.dumps({"images": photos, "annotations": notes}))
+    rows = [{"image": f"x/{n}.jpg", "prediction": "a"} for n in (1, 2)]
+    records = read_records(write(tmp_path / "p.jsonl", *rows), truth)
+    assert [record.references for record in records] == [("of 2",), ("of 1",)]
+    with pytest.raises(PrefixcapError, match="line 1: the image '01' may be any of '1', '2'"):
+        read_records(write(tmp_path / "p.jsonl", {"image": "01", "prediction": "a"}), truth)
+
+
+def test_a_file_of_another_kind_is_told_the_known_ones(tmp_path: Path) -> None:
+    for name, content, reason in (
+        ("p.csv", "image,caption\n1,a cat\n", "known: JSON lines with 'image' and 'prediction'"),
+        ("p.txt", "a cat\n", "a file in COCO's format must end in .json"),
+        ("p.jsonl", '[{"image_id": 1, "caption": "a"}]', "a file in COCO's format must end in .js"),
+        (
+            "p.json",
+            '{"image": 1}\n{"image": 2}',
+            "a file with one object per line must end in .jso",
+        ),
+        ("p.json", '{"1": "a cat"}', "is not in COCO's result format, a list of objects with 'ima"),
+        ("p.json", "", "is not JSON: Expecting value"),
+        ("p.pkl", "\x80\x04", "known: JSON lines"),
+    ):
+        (tmp_path / name).write_text(content, "latin-1")
+        with pytest.raises(PrefixcapError, match=re.escape(reason)):
+            read_records(tmp_path / name)
+
+
+@pytest.mark.parametrize("split", ["val", "validation", "dev"])
+def test_a_split_of_references_by_another_name(tmp_path: Path, split: str) -> None:
+    human = [{"image": s, "captions": ["A."], "split": s} for s in ("train", "Validation")]
+    truth = write(tmp_path / "r.jsonl", *human)
+    file = write(tmp_path / "p.jsonl", {"image": "Validation", "prediction": "a"})
+    assert len(read_records(file, truth, split=split)) == 1
+
+
+def test_an_error_about_many_images_is_short(shell: Shell, tmp_path: Path) -> None:
+    rows = [{"image": f"{n:06}.jpg", "references": ["A."]} for n in range(20_000)]
+    truth = write(tmp_path / "r.jsonl", *rows)
+    file = write(tmp_path / "p.jsonl", {"image": "00001.jpgg", "prediction": "a"})
+    err = shell("eval", file, "--references", truth, "--metrics", "length")[2]
+    assert "the image '00001.jpgg' has no references; did you mean" in err
+    assert err.endswith("and 19990 more\n")
+    assert len(err) < 600
 
 
 def test_intervals_over_images(shell: Shell, shared: Path) -> None:

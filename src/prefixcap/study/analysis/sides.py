@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.evaluation.image_names import ImageNames
 from prefixcap.evaluation.stats import Array, Replicates, replicate
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
@@ -68,6 +69,22 @@ class Side:
     def fixed(self) -> bool:
         """Whether it has no seeds."""
         return self.row is not None and self.row.baseline
+
+    def renamed(self, ids: Sequence[str]) -> Self:
+        """Return the side with its images named as in a list of ids, where their names meet.
+
+        Raises:
+            PrefixcapError: If several ids may be meant.
+        """
+        own = [record.image for record in self.records]
+        if {*own} <= {*ids}:
+            return self
+        names = ImageNames(dict.fromkeys(ids, ()))
+        known = {image: names.find(image, self.label) or image for image in own}
+        if known == dict(zip(own, own, strict=True)):
+            return self
+        seeds = [[attrs.evolve(r, image=known[r.image]) for r in seed] for seed in self.seeds]
+        return attrs.evolve(self, seeds=seeds)
 
     def restrict(self, images: Sequence[str]) -> Self:
         """Return the side with some of its images, in the given order."""
@@ -132,7 +149,7 @@ class Side:
 
 
 def align(one: Side, two: Side, *, common: bool) -> tuple[Side, Side]:
-    """Put two sides on the same images with the same references.
+    """Put two sides on the same images, by any of their names, with the same references.
 
     With `common`, the images that only one side has are left out.
 
@@ -140,6 +157,7 @@ def align(one: Side, two: Side, *, common: bool) -> tuple[Side, Side]:
         PrefixcapError: If the images differ without `common`, no image is shared, or the
             references of an image differ.
     """
+    two = two.renamed([record.image for record in one.records])
     ids = [[record.image for record in side.records] for side in (one, two)]
     for side, names in zip((one, two), ids, strict=True):
         image_id, count = Counter(names).most_common(1)[0]
