@@ -17,6 +17,7 @@ from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.util.images import read_image
 from prefixcap.util.runtime import device_named
+from prefixcap.util.weights import load_state_dict
 
 
 class CLIPEncoder(Encoder):
@@ -84,34 +85,51 @@ def load(model: str, download_root: str, device: str) -> CLIPEncoder:
     """Load a model, downloading it if it is one of OpenAI's; see `CLIP` for the arguments.
 
     Raises:
-        PrefixcapError: If there is no such model, or it cannot be downloaded or read.
+        PrefixcapError: If there is no such model, it cannot be downloaded or read, or its file is
+            code that neither OpenAI published nor the user trusts.
     """
     import clip
 
+    # OpenAI's files are TorchScript archives; each one's URL holds the SHA-256 of its content
+    published = {name: url.split("/")[-2] for name, url in clip.clip._MODELS.items()}
     path = Path(model).expanduser()
-    is_named = model in clip.available_models()
-    if not is_named and not path.is_file():
+    if model in published:
+        path, accepted = _download(model, download_root), [published[model]]
+    elif path.is_file():
+        accepted = list(published.values())
+    else:
         problem = "is a folder" if path.is_dir() else "is neither a file nor one of OpenAI's models"
         raise PrefixcapError(
-            f"encoder 'clip': model={model!r} {problem}{nearest(model, clip.available_models())}"
+            f"encoder 'clip': model={model!r} {problem}{nearest(model, published)}"
         )
-    root = Path(download_root or "~/.cache/clip").expanduser()
     try:
-        module, transform = clip.load(
-            model if is_named else str(path),
-            device=device_named(device),
-            jit=False,
-            download_root=str(root),
-        )
+        state = load_state_dict(path, accepted)
+    except PrefixcapError as error:
+        raise PrefixcapError(f"encoder 'clip': {error}") from error
+    try:
+        module = clip.model.build_model(state).to(device_named(device))
+    except PrefixcapError:
+        raise
+    except Exception as error:  # shapes that fit no CLIP can fail anywhere
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        missing = f"it lacks {reason}" if isinstance(error, KeyError) else reason
+        raise PrefixcapError(
+            f"encoder 'clip': {path} is not a checkpoint in OpenAI's format: {missing}"
+        ) from error
+    transform = clip.clip._transform(module.visual.input_resolution)
+    return CLIPEncoder(module.float().eval().requires_grad_(False), transform)
+
+
+def _download(model: str, download_root: str) -> Path:
+    """Return the file of one of OpenAI's models, downloaded if it is missing or damaged."""
+    import clip
+
+    root, url = Path(download_root or "~/.cache/clip").expanduser(), clip.clip._MODELS[model]
+    try:
+        return Path(clip.clip._download(url, str(root)))
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if not is_named:
-            raise PrefixcapError(
-                f"encoder 'clip': {path} is not a checkpoint in OpenAI's format: {reason}"
-            ) from error
-        url = clip.clip._MODELS[model]
         raise PrefixcapError(
             f"encoder 'clip': {model} could not be downloaded ({reason}); get {url} on a "
             f"machine with a network and put it at {root / url.rsplit('/', 1)[-1]}"
         ) from error
-    return CLIPEncoder(module.float().eval().requires_grad_(False), transform)

@@ -19,8 +19,8 @@ class CLIP(EncoderConfig):
     Features are image embeddings (B,D), not normalized.
 
     Attributes:
-        model: Name of one of OpenAI's models, such as ViT-B/32, or a checkpoint file in OpenAI's
-            format.
+        model: Name of one of OpenAI's models, such as ViT-B/32, or a file: the state dict of such a
+            model, or one of OpenAI's own files. Any other file that holds code has to be trusted.
         download_root: Folder of downloaded models; default: `~/.cache/clip`.
     """
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.util.weights import load_state_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,28 +99,10 @@ def read(
 
 
 def _load(path: Path) -> dict[str, Tensor]:
-    from pickle import UnpicklingError
-
-    import torch
-
-    if not path.is_file():
-        raise PrefixcapError(f"{path}: there is no such file; give ClipCap's .pt checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise PrefixcapError(
-            f"{path}: not a checkpoint that can be read safely (weights only): {reason[:200]}"
-        ) from error
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor)
-        for name, tensor in content.items()
-    ):
-        names = _first_names(content) if isinstance(content, dict) else "no names"
-        raise PrefixcapError(
-            f"{path}: not a state_dict of ClipCap: expected names with tensors, found "
-            f"{type(content).__name__} of {names}"
-        )
+        content = load_state_dict(path)
+    except PrefixcapError as error:
+        raise PrefixcapError(f"{error}; give ClipCap's .pt checkpoint") from error
     weights = {name: t.float() for name, t in content.items() if not _MASKS.search(name)}
     for name, tensor in weights.items():
         if not tensor.ndim or not tensor.numel():

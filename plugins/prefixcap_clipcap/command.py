@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.weights import trust_each
 
 
 def import_clipcap(
@@ -39,6 +40,14 @@ def import_clipcap(
             "weights if the checkpoint has none."
         ),
     ] = "gpt2",
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            callback=trust_each,
+            help="Allow the code in this file to run. Repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Convert a checkpoint of ClipCap's own code to a run for `prefixcap caption`."""
     if not feature_scale > 0:

@@ -73,17 +73,16 @@ def _convert(file: Path, folder: Path) -> None:
     # written to a temporary folder and renamed, so that an interrupted conversion leaves nothing
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        model = loader.from_pretrained(str(file.parent), gguf_file=file.name, dtype=torch.float32)
+        source: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
+        model = loader.from_pretrained(str(file.parent), dtype=torch.float32, **source)
         # transformers refuses to save a model marked as quantized, although the weights are float
         settings = copy.deepcopy(model.config)
         if hasattr(settings, "quantization_config"):
             del settings.quantization_config
-        plain = loader.from_config(settings)
+        plain = loader.from_config(settings, trust_remote_code=False)
         plain.load_state_dict(model.state_dict())
         plain.save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name).save_pretrained(
-            temporary
-        )
+        AutoTokenizer.from_pretrained(str(file.parent), **source).save_pretrained(temporary)
         if not folder.exists():
             temporary.rename(folder)
     finally:

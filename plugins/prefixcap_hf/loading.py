@@ -10,6 +10,13 @@ from typing import Any
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.util.runtime import device_named, dtype_named
+from prefixcap.util.weights import reason_of
+from prefixcap_hf.foreign_code import (
+    code_of_model,
+    code_of_tokenizer,
+    foreign_code_refused,
+    warn_of_code,
+)
 
 
 def load(
@@ -34,15 +41,16 @@ def load(
     device = device_named(device)
     source, kwargs = _expand(model), {"revision": revision} if revision else {}
     _check_path(source)
-    with quiet(), _errors_as_sentences(model):
+    with quiet(), _errors_as_sentences(model), foreign_code_refused(model) as code:
         if (file := find_gguf(model, gguf_file, revision)) is not None:
             source, kwargs = str(convert_once(file)), {}
+        tokenizer_source = (_expand(tokenizer), {}) if tokenizer else (source, kwargs)
+        code += code_of_model(source, kwargs) + code_of_tokenizer(*tokenizer_source)
         random_seed = seed if init == "random" else None
         module = _load_model(source, dtype_named(dtype), random_seed, kwargs)
         # after the model, because a wrong name should be reported as the model's
-        loaded_tokenizer = _load_tokenizer(
-            _expand(tokenizer) if tokenizer else source, {} if tokenizer else kwargs
-        )
+        loaded_tokenizer = _load_tokenizer(*tokenizer_source)
+    warn_of_code(model, code)
     from prefixcap.engine.causal_lm import from_transformers
 
     _repair_special_tokens(loaded_tokenizer, module.config.get_text_config())
@@ -74,18 +82,18 @@ def _load_model(source: str, dtype: Any, random_seed: int | None, kwargs: dict[s
 
     loader: Any = AutoModelForCausalLM
     if random_seed is None:
-        return loader.from_pretrained(source, dtype=dtype, **kwargs)
-    settings = AutoConfig.from_pretrained(source, **kwargs)
+        return loader.from_pretrained(source, dtype=dtype, trust_remote_code=False, **kwargs)
+    settings = AutoConfig.from_pretrained(source, trust_remote_code=False, **kwargs)
     with torch.random.fork_rng(devices=[]):
         # `torch.manual_seed` would also seed every GPU
         torch.default_generator.manual_seed(random_seed)
-        return loader.from_config(settings).to(dtype)
+        return loader.from_config(settings, trust_remote_code=False).to(dtype)
 
 
 def _load_tokenizer(source: str, kwargs: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(source, **kwargs)
+    return AutoTokenizer.from_pretrained(source, trust_remote_code=False, **kwargs)
 
 
 def _repair_special_tokens(tokenizer: Any, settings: Any) -> None:
@@ -144,7 +152,9 @@ def _errors_as_sentences(model: str) -> Iterator[None]:
     except PrefixcapError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        pickled = "weights only" in str(error).lower()
+        reason = reason_of(error) if pickled else " ".join(str(error).split())[:300]
+        reason = reason or type(error).__name__
         place = "folder" if Path(_expand(model)).exists() else "name on the hub"
         hint = "" if place == "folder" else "; without a network, give a folder instead"
         raise PrefixcapError(

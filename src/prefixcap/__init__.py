@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from prefixcap.study.execution.runner import run_study as run_study
     from prefixcap.training.config import TrainingConfig as TrainingConfig
     from prefixcap.training.train import train as train
+    from prefixcap.util.weights import trust as trust
 
 __version__ = "0.1.0"
 
@@ -95,6 +96,7 @@ _HOMES = {
     "load_study": "study.analysis.reader",
     "run_study": "study.execution.runner",
     "train": "training.train",
+    "trust": "util.weights",
 }
 
 patch_torchvision()

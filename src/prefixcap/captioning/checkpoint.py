@@ -61,6 +61,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         AlteredError: If a file is not as it was written.
         PrefixcapError: If a file is missing, or the folder has another format.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     config = read_config(folder)
@@ -72,7 +73,10 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except OSError as error:
         raise PrefixcapError(f"{folder / WEIGHTS}: cannot be read: {error.strerror}") from error
     _check_weights(folder, config, sha256(content).hexdigest())
-    return config, load(content)
+    try:
+        return config, load(content)
+    except SafetensorError as error:
+        raise PrefixcapError(f"{folder / WEIGHTS}: cannot be read: {error}") from error
 
 
 def check(folder: Path) -> None:

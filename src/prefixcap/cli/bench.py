@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefixcap.cli.errors import Stopped
-from prefixcap.cli.options import takes_study
+from prefixcap.cli.options import Trust, takes_study
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
@@ -35,6 +35,7 @@ def bench(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be computed and what exists.")
     ] = False,
+    trust: Trust = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
     ] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prefixcap.cli.options import Trust
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 
@@ -31,6 +32,7 @@ def cache(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --prune: only list what would be deleted.")
     ] = False,
+    trust: Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List what a study's folder or the user's cache holds, and delete what is not used."""

@@ -48,6 +48,7 @@ def caption(
     dtype: options.Dtype = None,
     encode_batch: options.EncodeBatch = None,
     max_rows: options.MaxRows = None,
+    trust: options.Trust = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one object per line: image and captions.")
     ] = False,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from prefixcap.cli.options import Trust
 from prefixcap.cli.output import echo, quiet_stdout
 from prefixcap.errors import PrefixcapError
 
@@ -13,6 +14,7 @@ from prefixcap.errors import PrefixcapError
 def check(
     kind: Annotated[str, typer.Argument(help="The kind, such as decoder.")],
     name: Annotated[str, typer.Argument(help="The component, such as beam:num_beams=3.")],
+    trust: Trust = None,
 ) -> None:
     """Check a component against the conformance kit; the exit status is 1 if it breaks a rule."""
     from prefixcap.interfaces.kinds import KINDS

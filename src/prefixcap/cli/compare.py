@@ -43,6 +43,7 @@ def compare(
     images: Annotated[
         int, typer.Option(help="Images to show per side, with the largest differences.")
     ] = 3,
+    trust: options.Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a study's table, or the differences between A and B and their significance.

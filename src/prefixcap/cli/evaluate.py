@@ -39,6 +39,7 @@ def evaluate_file(
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Show the 95 % interval of each score over images.")
     ] = False,
+    trust: options.Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Score predicted captions against their references."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from prefixcap.plugin import specs
 from prefixcap.study.definition.options import EPOCHS, FIELDS, OPTIONS
+from prefixcap.util.weights import trust_each
 
 _MANY = "Repeatable, or a comma list."
 
@@ -18,6 +20,15 @@ def _help(name: str) -> str:
     return f"{OPTIONS[name].help} {_MANY}" if OPTIONS[name].many else OPTIONS[name].help
 
 
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust",
+        metavar="FILE",
+        callback=trust_each,
+        help="Allow the code in this file of weights to run. Repeatable.",
+    ),
+]
 Metrics = Annotated[list[str] | None, typer.Option(help=_help("metrics"))]
 MaxNewTokens = Annotated[int | None, typer.Option(help=_help("max_new_tokens"))]
 Correction = Annotated[str | None, typer.Option(help=_help("correction"))]

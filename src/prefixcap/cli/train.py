@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefixcap.cli.errors import Stopped
-from prefixcap.cli.options import takes_study
+from prefixcap.cli.options import Trust, takes_study
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
@@ -22,6 +22,7 @@ _OF_CAPTIONS = ("decoder", "metrics", "max_new_tokens", "max_rows", "no_baseline
 @takes_study(single=True, without=_OF_CAPTIONS)
 def train(
     out: Annotated[Path, typer.Option(help="The folder of the run to write.")],
+    trust: Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     **values: Any,
 ) -> None:

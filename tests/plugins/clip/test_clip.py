@@ -102,7 +102,10 @@ def test_models_that_do_not_exist(tmp_path: Path) -> None:
         CLIP(model=str(tmp_path)).build()
     broken = tmp_path / "broken.pt"
     broken.write_bytes(b"nothing")
-    with pytest.raises(PrefixcapError, match=r"broken\.pt is not a checkpoint in OpenAI's format"):
+    with pytest.raises(PrefixcapError, match=r"broken\.pt: not read as weights only"):
+        CLIP(model=str(broken)).build()
+    torch.save({"other": torch.ones(2)}, broken)
+    with pytest.raises(PrefixcapError, match=r"is not a checkpoint in OpenAI's format: it lacks '"):
         CLIP(model=str(broken)).build()
 
 

@@ -326,7 +326,7 @@ WRONG: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
         {},
         "gpt.transformer.wte.weight has shape (): no weights",
     ),
-    "a list": (lambda: [torch.ones(2)], {}, "not a state_dict of ClipCap: expected names"),
+    "a list": (lambda: [torch.ones(2)], {}, "not a state_dict of tensors by name, but a list"),
     "numbers that are not finite": (
         lambda: changed(mlp(), "clip_project.model.0.bias", torch.full((24,), torch.nan)),
         {},
@@ -414,7 +414,7 @@ def test_nothing_in_a_file_is_run(
     for name in ("bomb.pt", "bomb2.pt"):
         words = ["import-clipcap", name, "--mapping-type", "mlp", "--prefix-length", "10"]
         assert main([*words, "--out", "run"]) == 2
-        assert f"{name}: not a checkpoint that can be read safely" in capsys.readouterr().err
+        assert f"{name}: not read, because it holds " in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bomb.pt", "bomb2.pt"]
 
 
@@ -422,8 +422,8 @@ def test_nothing_in_a_file_is_run(
     ("words", "sentence"),
     [
         (["nowhere.pt"], "nowhere.pt: there is no such file; give ClipCap's .pt checkpoint"),
-        (["text.pt"], "text.pt: not a checkpoint that can be read safely"),
-        (["empty.pt"], "empty.pt: not a checkpoint that can be read safely"),
+        (["text.pt"], "text.pt: not read as weights only: "),
+        (["empty.pt"], "empty.pt: not read as weights only: "),
         (["text.pt", "--feature-scale", "0"], "--feature-scale must be greater than 0, not 0.0"),
         (["text.pt", "--out", "full"], "--out full already exists"),
         (["text.pt", "--normalise-prefix"], "did you mean '--normalize-prefix'?"),
