@@ -13,8 +13,9 @@ from typing_extensions import override
 
 from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.network import eval_mode
-from prefixcap.engine.network_selection import NetworkSelector
+from prefixcap.engine.network_selection import NetworkSelector, structure_of
 from prefixcap.engine.tree_session import TreeSession
+from prefixcap.engine.trials import require_agreement
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
 
@@ -76,6 +77,8 @@ class CausalLM(LanguageModel):
         self._prepended = tuple(prepend)
         self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
         self._selector = NetworkSelector(model)
+        # The structure of the model that has been tried, if it was.
+        self._tried: object = None
 
     def __repr__(self) -> str:
         return (
@@ -147,6 +150,11 @@ class CausalLM(LanguageModel):
 
     @override
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        if self._tried is None:
+            self._try()
+        return self._teacher_forced(prefix, ids, mask)
+
+    def _teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         ids, prefix = ids.masked_fill(~mask, 0), self.prepend_tokens(prefix)
         # Padding is on the right and attention is causal, so no attention mask is needed.
         inputs = torch.cat([prefix.to(self.model.dtype), self.embed(ids)[:, :-1]], 1)
@@ -158,14 +166,34 @@ class CausalLM(LanguageModel):
             logits: Tensor = self.model(
                 inputs_embeds=inputs, use_cache=False, logits_to_keep=positions
             ).logits
-        return logits
+        # A few models compute the logits of all positions, whatever they are asked for.
+        return logits if logits.shape[1] == ids.shape[1] else logits[:, positions]
 
     @override
     def start(self, prefix: Tensor, options: SessionOptions) -> Session:
+        self._try()
         network, prefix = self._selector.network(), self.prepend_tokens(prefix)
         if network is not None:
             return TreeSession(network, prefix, options, prepended=len(self._prepended))
         return CacheSession(self.model, prefix, options, prepended=len(self._prepended))
+
+    def _try(self) -> None:
+        """Try whether training and decoding agree, unless this model was tried already.
+
+        Raises:
+            PrefixcapError: If they do not.
+        """
+        structure = structure_of(self.model)
+        if structure == self._tried:
+            return
+        require_agreement(
+            self.model,
+            self._teacher_forced,
+            self.prepend_tokens,
+            self.vocab_size,
+            self.max_positions,
+        )
+        self._tried = structure
 
     @override
     def digest(self) -> str:

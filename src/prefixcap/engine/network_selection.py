@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, NativeNetwork, OPTNetwork
-from prefixcap.engine.cache_session import CacheSession
-from prefixcap.engine.network import Network, eval_mode
+from prefixcap.engine.network import Network
 from prefixcap.engine.transformers_network import TransformersNetwork
-from prefixcap.engine.tree_session import TreeSession
-from prefixcap.interfaces.session import Session, SessionOptions
+from prefixcap.engine.trials import agrees
+from prefixcap.util.checksum import checksum
 
 # Where the modules of transformers' models are defined.
 _ORIGINAL = (
@@ -21,22 +22,28 @@ _ORIGINAL = (
     *("transformers.activations", "transformers.pytorch_utils"),
 )
 _LLAMAS = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM")
+# Attributes of modules that running a model changes.
+_CHANGING = ("training", "max_seq_len_cached")
 
 
 class NetworkSelector:
-    """Chooses the network for a model, and rebuilds it when its weights or modules have changed.
+    """Chooses the network for a model, and again when its modules or weights have changed.
 
     A network is used only if its logits agree with the cache session's on a short text whose rows
     are repeated, reordered and dropped. A model that treats its cache, mask or positions in
     another way fails this test, and is left to the cache session.
+
+    A native network has copies of the weights, so whether they still hold is checked before every
+    session: all weights are added up (`checksum`), because edits through `.data` or NumPy leave no
+    other trace. The other networks and sessions call the model itself.
     """
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._stamp: object = None
-        self._kind: type[Network] | None = None
         self._structure: object = None
         self._network: Network | None = None
+        # What the weights were when a native network copied them.
+        self._weights: tuple[list[int], Tensor] = [], torch.zeros(0)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NetworkSelector:
         # Weights in oneDNN's layout cannot be copied, so the copy builds its own.
@@ -44,26 +51,32 @@ class NetworkSelector:
 
     def network(self) -> Network | None:
         """Return the network for the model as it is now; None if only the cache session works."""
-        structure = _structure(self._model)
-        stamp = (structure, _stamp(self._model))
-        if stamp == self._stamp:
-            return self._network
-        kinds: tuple[type[Network] | None, ...] = (_native(self._model), TransformersNetwork)
-        if structure == self._structure:  # only the weights changed: no need to test again
-            kinds = (self._kind,)
-        self._network = next(
-            (
-                network
-                for kind in kinds
-                if kind
-                and (network := _try_build(kind, self._model))
-                and (structure == self._structure or agrees(network, self._model))
-            ),
-            None,
-        )
-        self._kind = type(self._network) if self._network else None
-        self._stamp, self._structure = stamp, structure
+        structure = structure_of(self._model)
+        if structure != self._structure:
+            self._structure, self._network = None, None  # frees the copies of the weights first
+            self._network = self._first_that_agrees()
+            self._structure = structure
+            if isinstance(self._network, NativeNetwork):
+                self._weights = self._stamp()
+        elif isinstance(self._network, NativeNetwork):
+            addresses, sums = stamp = self._stamp()
+            if addresses != self._weights[0] or not torch.equal(sums, self._weights[1]):
+                # Only the weights changed: no need to test again.
+                kind, self._network = type(self._network), None
+                self._network, self._weights = _try_build(kind, self._model), stamp
         return self._network
+
+    def _first_that_agrees(self) -> Network | None:
+        for kind in (_native(self._model), TransformersNetwork):
+            network = _try_build(kind, self._model) if kind else None
+            if network is not None and agrees(network, self._model):
+                return network
+        return None
+
+    def _stamp(self) -> tuple[list[int], Tensor]:
+        """Return the addresses and sums of all weights."""
+        weights = list(self._model.parameters())
+        return [weight.data_ptr() for weight in weights], checksum(weights)
 
 
 def _native(model: Any) -> type[NativeNetwork] | None:
@@ -71,7 +84,8 @@ def _native(model: Any) -> type[NativeNetwork] | None:
     name, config = type(model).__name__, model.config
     # The written-out layers read weights and call no modules, so hooks would be ignored, and so
     # would modules in place of transformers' own, such as adapters.
-    if any(_hooked(part) or not _original(part) for part in model.modules()):
+    hooked = _global_hooks() or any(map(_hooked, model.modules()))
+    if hooked or not all(map(_original, model.modules())):
         return None
     if name == "GPT2LMHeadModel":
         return None if config.add_cross_attention else GPT2Network
@@ -94,41 +108,50 @@ def _try_build(kind: type[Network], model: Any) -> Network | None:
         return None
 
 
-@torch.inference_mode()
-def agrees(network: Network, model: Any) -> bool:
-    """Return whether the network's logits agree with the cache session's on a short text."""
-    weight = model.get_input_embeddings().weight
-    stream = torch.Generator().manual_seed(0)
-    prefix = torch.randn(2, 3, weight.shape[1], generator=stream) * float(weight.float().std())
-    options = SessionOptions(rows_per_image=3)
-    try:
-        with eval_mode(model):
-            fast = _trial(TreeSession(network, prefix, options))
-            slow = _trial(CacheSession(model, prefix, options))
-    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError):
-        return False
-    allowed = 1e-3 if weight.dtype == torch.float32 else 0.15
-    return bool((fast - slow).abs().max() <= allowed * slow.std())
+def structure_of(model: Any) -> object:
+    """Return a value that changes with anything but the weights that changes a model's output.
 
-
-def _trial(session: Session) -> Tensor:
-    device = session.logits.device
-    logits = []
-    session.admit()
-    # In the last steps, three rows continue the last one, in columns before and after its own.
-    for parents in ([0, 0, 1], [2, 1, 0, 2], [3, 0, 1], [1, 1, 1, 2], [2, 2, 2, 3, 3, 3]):
-        logits.append(session.logits)
-        tokens = torch.arange(len(parents), device=device) + len(logits)
-        tokens %= session.logits.shape[1]
-        session.advance(tokens, torch.tensor(parents, device=device))
-    return torch.cat([*logits, session.logits])
-
-
-def _structure(model: Any) -> object:
-    """Return the types of all modules and the ids of their hooks."""
-    return tuple(
-        (type(part), *part._forward_pre_hooks, *part._forward_hooks) for part in model.modules()
+    These are the modules' types, methods, hooks and plain settings, and the parameters' shapes,
+    dtypes and devices.
+    """
+    modules = list(model.modules())
+    kinds = dict.fromkeys(type(part) for part in modules)
+    return (
+        tuple((kind, kind.forward, *_functions(vars(kind))) for kind in kinds),
+        tuple(
+            (
+                type(part),
+                *part._forward_pre_hooks,
+                *part._forward_hooks,
+                *((name, value) for name, value in vars(part).items() if _is_setting(name, value)),
+                *_functions(vars(part)),
+            )
+            for part in modules
+        ),
+        tuple((p.shape, p.dtype, p.device) for p in model.parameters()),
+        tuple(_global_hooks()),
     )
+
+
+def _is_setting(name: str, value: object) -> bool:
+    return isinstance(value, (bool, int, float, str)) and name not in _CHANGING
+
+
+def _functions(attributes: Any) -> Iterator[tuple[str, Any]]:
+    return (
+        (name, value)
+        for name, value in attributes.items()
+        if callable(value) and not isinstance(value, (nn.Module, type))
+    )
+
+
+def _global_hooks() -> list[Any]:
+    """Return the hooks that are called for every module, except torch's own."""
+    hooks = (
+        *torch_module._global_forward_pre_hooks.values(),
+        *torch_module._global_forward_hooks.values(),
+    )
+    return [hook for hook in hooks if not getattr(hook, "__module__", "").startswith("torch.")]
 
 
 def _hooked(module: nn.Module) -> bool:
@@ -138,18 +161,22 @@ def _hooked(module: nn.Module) -> bool:
 
 
 def _original(module: nn.Module) -> bool:
-    return type(module).__module__.startswith(_ORIGINAL)
+    """Return whether a module and all of its methods are torch's or transformers' own."""
+    kind = type(module)
+    methods = [kind.forward, *dict(_functions(vars(kind))).values()]
+    methods += dict(_functions(vars(module))).values()
+    return kind.__module__.startswith(_ORIGINAL) and all(map(_is_known, methods))
 
 
-def _stamp(model: Any) -> object:
-    """Return a value that changes with any weight, without comparing all weights."""
-    with torch.no_grad():
-        samples = [parameter.detach().reshape(-1)[:16] for parameter in model.parameters()]
-        sums = torch.stack([part.double().sum() for part in samples]).tolist() if samples else []
-    # In-place updates raise a tensor's version; inference tensors have none, so a few values of
-    # each parameter are compared as well.
-    versions = [
-        (None if parameter.is_inference() else parameter._version, parameter.data_ptr())
-        for parameter in model.parameters()
-    ]
-    return (tuple(sums), tuple(versions))
+def _is_known(function: Any) -> bool:
+    """Return whether a function is torch's or transformers' own, whatever it claims to be."""
+    while function is not None:
+        # `functools.wraps` copies the name of the function's module, but not its global names.
+        inner = getattr(function, "__func__", function)
+        home = getattr(inner, "__globals__", {}).get("__name__", "")
+        if not home:  # no Python function, such as torch's own
+            home = getattr(inner, "__module__", None) or type(inner).__module__
+        if not home.startswith(("torch", "transformers", "builtins")):
+            return False
+        function = getattr(function, "__wrapped__", None)
+    return True

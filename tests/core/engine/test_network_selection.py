@@ -14,9 +14,10 @@ from prefixcap import decode, from_transformers
 from prefixcap.engine import transformers_network as hf
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, OPTNetwork
 from prefixcap.engine.cache_session import CacheSession
-from prefixcap.engine.network_selection import NetworkSelector, agrees
+from prefixcap.engine.network_selection import NetworkSelector
 from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.engine.tree_session import TreeSession
+from prefixcap.engine.trials import agrees
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import SessionOptions
 

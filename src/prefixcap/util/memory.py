@@ -1,0 +1,90 @@
+"""Memory: what is available, requests that cannot fit, and errors of failed allocations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prefixcap.errors import PrefixcapError
+
+if TYPE_CHECKING:
+    import torch
+
+_GROUP = Path("/sys/fs/cgroup")
+_GIB = 2.0**30
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error of Python, NumPy or torch says that an allocation failed."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in text
+        or "Cannot allocate memory" in text
+        or "not enough memory" in text
+        or "Storage size calculation overflowed" in text
+        or "invalid array size" in text.lower()
+    )
+
+
+def require_memory(count: float, what: str, cure: str, device: torch.device | None = None) -> None:
+    """Refuse a request that needs more memory than there is.
+
+    The system would end the process without a word once it touched the memory.
+
+    Args:
+        count: The number of bytes that the request needs at least.
+        what: What needs them, such as "100000 beams".
+        cure: What to do about it.
+        device: Where the memory is needed; by default the machine's own.
+
+    Raises:
+        PrefixcapError: If less is available.
+    """
+    if count < _GIB / 4:  # not worth asking
+        return
+    free = available_memory(device)
+    if free is not None and count > free:
+        raise PrefixcapError(
+            f"there is not enough memory for {what}: at least {count / _GIB:,.1f} GiB are needed, "
+            f"and {free / _GIB:,.1f} GiB are available: {cure}"
+        )
+
+
+def available_memory(device: torch.device | None = None) -> int | None:
+    """Return the bytes that may still be allocated; None if the system does not tell."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        # torch keeps freed memory for itself
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free + unused)
+    if device is not None and device.type != "cpu":
+        return None
+    limits = [limit for limit in (_of_machine(), _of_group()) if limit is not None]
+    return min(limits, default=None)
+
+
+def _of_machine() -> int | None:
+    """Return what Linux estimates to be available without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvail"))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _of_group() -> int | None:
+    """Return what a container's limit (cgroup v2) leaves; caches of files can be dropped."""
+    try:
+        limit = (_GROUP / "memory.max").read_text(encoding="utf-8").strip()
+        used = int((_GROUP / "memory.current").read_text(encoding="utf-8"))
+        lines = (_GROUP / "memory.stat").read_text(encoding="utf-8").splitlines()
+        cached = sum(
+            int(v) for k, v in map(str.split, lines) if k in ("active_file", "inactive_file")
+        )
+        return None if limit == "max" else int(limit) - used + cached
+    except (OSError, ValueError, KeyError):
+        return None
