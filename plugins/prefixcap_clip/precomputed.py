@@ -54,7 +54,7 @@ class PrecomputedEncoder(Encoder):
             if image.embedding is None:
                 raise PrefixcapError(
                     f"{image.id}: the data set has no embedding of it: give the encoder "
-                    "'precomputed' a path, or use an encoder of images"
+                    "'precomputed' a path, or use an encoder of images (`caption --encoder`)"
                 )
             row = np.array(image.embedding(), dtype=np.float32)
         else:
@@ -86,7 +86,8 @@ class PrecomputedEncoder(Encoder):
         if image.index == NO_INDEX:
             raise PrefixcapError(
                 f"{file.path}: the row of the image {image.id!r} is unknown, because it is not in "
-                "a data set: set 'ids' to a file with the rows' image ids, or give features"
+                "a data set: set 'ids' to a file with the rows' image ids, or use an encoder of "
+                "images (`caption --encoder`)"
             )
         if not 0 <= image.index < len(file):
             raise PrefixcapError(

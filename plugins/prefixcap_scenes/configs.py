@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 from typing_extensions import override
@@ -17,6 +17,9 @@ from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.validators import between
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 WEIGHTS = Path(__file__).parent / "weights"
 # the splits get 80, 10 and 10 percent of the scenes, and new scenes become rare after that many
@@ -74,6 +77,14 @@ class ScenesClip(EncoderConfig):
     @override
     def external_digests(self) -> Sequence[str]:
         return [_loader_digest(self._loader())]
+
+    @override
+    def doubts(self, image: Image.Image) -> str | None:
+        from prefixcap_scenes.render import looks_drawn
+
+        if looks_drawn(image):
+            return None
+        return "the encoder 'scenes-clip' knows drawn scenes only, and this is no such drawing"
 
     @override
     def build(self, device: str = "cpu") -> Encoder:

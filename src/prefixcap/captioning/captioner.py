@@ -7,7 +7,7 @@ continues the prefix on the language model.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from prefixcap.captioning import checkpoint
-from prefixcap.captioning.encode_images import ENCODE_BATCH, Picture, as_item, encode
+from prefixcap.captioning.encode_images import ENCODE_BATCH, Picture, Seen, as_item, encode
 from prefixcap.captioning.loading import probe, restore
 from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.decoding.decode import collect, iter_decode
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
@@ -34,9 +34,13 @@ from prefixcap.util.runtime import device_named, dtype_named, dtype_of
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL import Image
 
 MAX_FEATURE_SHIFT = 1.6
 """The ratio of the features' size to that in training (or its inverse) that causes a warning."""
+
+MAX_DEVIATIONS = 5
+"""The difference, in standard deviations of the images in training, that causes a warning too."""
 
 # The transformer mapper holds several times its output for all images that it maps together.
 _MAPPED_TOGETHER = 1024
@@ -109,8 +113,9 @@ class Captioner:
     def check_feature_shift(self, features: Tensor) -> str | None:
         """Return a warning if features (B,D) or (B,N,D) clearly differ from those in training.
 
-        Their size after the training's normalization is compared. It shows another scale, and
-        also another encoder, whose features have another mean.
+        Their size after the training's normalization is compared, with its spread in training
+        where that is known. It shows another scale, and also another encoder, whose features have
+        another mean.
         """
         trained = self.history.get("features")
         if trained is None or not len(features):
@@ -118,6 +123,9 @@ class Captioner:
         self.prefixer.check(features)
         size = self.prefixer.norm.measure(features.to(self.device))
         low, high = trained["rms"] / MAX_FEATURE_SHIFT, trained["rms"] * MAX_FEATURE_SHIFT
+        if spread := trained.get("rms_std"):
+            low = max(low, trained["rms"] - MAX_DEVIATIONS * spread)
+            high = min(high, trained["rms"] + MAX_DEVIATIONS * spread)
         if not trained["rms"] or low <= size["rms"] <= high:
             return None
         return (
@@ -133,7 +141,51 @@ class Captioner:
         Raises:
             PrefixcapError: If an image cannot be read, or there is no image encoder.
         """
-        return encode(self._built_encoder(), images, batch_size=batch_size)
+        doubts: list[str] = []
+        features = encode(
+            self.built_encoder(), images, batch_size=batch_size, seen=self.doubting(doubts.append)
+        )
+        if doubts:
+            more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
+            warnings.warn(doubts[0] + more, PrefixcapWarning, stacklevel=2)
+        return features
+
+    def doubting(self, warn: Callable[[str], None]) -> Seen:
+        """Return a `seen` of `encode` that warns of images unlike those of the encoder's training.
+
+        The features of such images may look like any others.
+        """
+
+        def seen(item: ImageItem, image: Image.Image) -> None:
+            doubt = None if self.encoder_config is None else self.encoder_config.doubts(image)
+            if doubt is not None:
+                warn(f"{item.path or item.id}: {doubt}")
+
+        return seen
+
+    def use_encoder(self, encoder: str | EncoderConfig) -> None:
+        """Encode images by another encoder than that of the training.
+
+        A captioner that was trained on precomputed features can so caption images, if the encoder
+        is the one that computed them; `check_feature_shift` notices most others.
+
+        Raises:
+            PrefixcapError: If the encoder is unknown or cannot be built, or its features have
+                another shape than those in training.
+        """
+        self.encoder_config = default_registry().parse(EncoderConfig, encoder)
+        self.encoder = self.encoder_digest = None
+        built, shape = self.built_encoder(), self.prefixer.shape
+        try:
+            given = built.tokens, built.width
+        except PrefixcapError:  # that of a data set's embeddings is unknown until one is read
+            return
+        if given != (shape.feature_tokens, shape.feature_width):
+            expected = _shape_text(shape.feature_tokens, shape.feature_width)
+            raise PrefixcapError(
+                f"the encoder {to_spec(self.encoder_config)} gives features of shape "
+                f"{_shape_text(*given)}, and this run was trained on features of shape {expected}"
+            )
 
     def text_encoder(self) -> TextEncoder | None:
         """Return the text tower of the encoder, built on first use; None without an encoder."""
@@ -142,12 +194,20 @@ class Captioner:
         name = type(self.encoder).__name__
         if self.encoder_config is not None:
             name = to_spec(self.encoder_config)
-        return TextEncoder(name, self._built_encoder, str(self.device))
+        return TextEncoder(name, self.built_encoder, str(self.device))
 
-    def _built_encoder(self) -> Encoder:
+    def built_encoder(self) -> Encoder:
+        """Return the encoder, built on first use.
+
+        Raises:
+            PrefixcapError: If there is none, or its weights are not those of the training.
+        """
         if self.encoder is None:
             if self.encoder_config is None:
-                raise PrefixcapError("this run has no image encoder: pass features instead")
+                raise PrefixcapError(
+                    "this run has no image encoder: pass features, or choose an encoder (with "
+                    "--encoder, in Python by use_encoder)"
+                )
             self.encoder = self.encoder_config.build(str(self.device))
             digest = self.encoder.digest()
             if self.encoder_digest is not None and digest != self.encoder_digest:
@@ -325,3 +385,7 @@ class Captioner:
                 f"{folder / checkpoint.CONFIG}: the run's config is broken: {error!r}"
             ) from error
         return cls(**parts)
+
+
+def _shape_text(tokens: int | None, width: int) -> str:
+    return f"({width})" if tokens is None else f"({tokens},{width})"

@@ -25,6 +25,7 @@ ENCODE_BATCH = 64
 
 Failed = Callable[[ImageItem, PrefixcapError], None]
 """Gets an image that cannot be read, and the error."""
+Seen = Callable[[ImageItem, "Image.Image"], None]
 OnError = Literal["raise", "skip"] | Failed
 Picture = Union[str, Path, "Image.Image", ImageItem]
 
@@ -72,6 +73,7 @@ def encode(
     batch_size: int = ENCODE_BATCH,
     on_error: Literal["raise", "skip"] = "raise",
     progress: Callable[[int, int], None] | None = None,
+    seen: Seen | None = None,
 ) -> Tensor:
     """Encode images into features (B,D) or (B,N,D), float32, on the CPU.
 
@@ -81,6 +83,7 @@ def encode(
         batch_size: The number of images that are encoded together.
         on_error: "skip" gives an image that cannot be read a row of NaN.
         progress: Called after every batch with the number of images done and that of all images.
+        seen: Called with each item and its image, upright and in RGB, when it is read.
 
     Raises:
         PrefixcapError: If the encoder is unknown, there is no image, none can be read, or (without
@@ -91,7 +94,9 @@ def encode(
     if not isinstance(encoder, Encoder):
         encoder = default_registry().parse(EncoderConfig, encoder).build()
     items = [as_item(image, number) for number, image in enumerate(images)]
-    rows = encode_each(encoder, items, batch_size=batch_size, on_error=on_error, progress=progress)
+    rows = encode_each(
+        encoder, items, batch_size=batch_size, on_error=on_error, progress=progress, seen=seen
+    )
     example = next((row for row in rows if row is not None), None)
     if example is None:
         reason = "could be read" if items else "was given"
@@ -107,11 +112,13 @@ def encode_each(
     batch_size: int = ENCODE_BATCH,
     on_error: OnError = "raise",
     progress: Callable[[int, int], None] | None = None,
+    seen: Seen | None = None,
 ) -> list[Tensor | None]:
     """Encode B images batch by batch; return a feature (D) or (N,D), float32, on the CPU for each.
 
     An image that cannot be read raises an error; with "skip", or a function that gets the error
-    and returns, it becomes None. `progress` is that of `encode`.
+    and returns, it becomes None. `progress` is that of `encode`, and `seen` gets every image that
+    is read.
     """
     import torch
 
@@ -119,7 +126,7 @@ def encode_each(
     features: list[Tensor | None] = []
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
-        inputs = [_read(encoder, item, fail) for item in batch]
+        inputs = [_read(encoder, item, fail, seen) for item in batch]
         readable = [tensor for tensor in inputs if tensor is not None]
         with torch.inference_mode():
             encoded = encoder.encode(_stack(readable)).float().cpu() if readable else torch.empty(0)
@@ -137,12 +144,18 @@ def encode_each(
     return features
 
 
-def _read(encoder: Encoder, item: ImageItem, fail: Failed) -> Tensor | None:
+def _read(encoder: Encoder, item: ImageItem, fail: Failed, seen: Seen | None) -> Tensor | None:
     opener, place = item.open, str(item.path or item.id)
-    if opener is not None:  # a plugin's data set or encoder may open images in its own way
-        item = attrs.evolve(item, open=lambda: read_image(opener, place))
-    try:
-        return encoder.preprocess(item)
+
+    def read() -> Image.Image:
+        assert opener is not None
+        image = read_image(opener, place)
+        if seen is not None:
+            seen(item, image)
+        return image
+
+    try:  # a plugin's data set or encoder may open images in its own way
+        return encoder.preprocess(item if opener is None else attrs.evolve(item, open=read))
     except PrefixcapError as error:
         fail(item, error)
     except (OSError, ValueError, SyntaxError) as error:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.mapper import MapperShape
 
 
+MEASURED = 50
+"""The number of images from which on their spread is measured."""
+
+
 class FeatureNorm(nn.Module):
     """Optionally divides features by their norm, then subtracts a mean and scales.
 
@@ -60,12 +64,16 @@ class FeatureNorm(nn.Module):
 
         Returns:
             "norm", the mean norm of the raw features; "rms", the root mean square of the
-            normalized ones, which also reflects a shifted mean.
+            normalized ones, which also reflects a shifted mean; with several images "rms_std", its
+            standard deviation over images.
         """
         with torch.no_grad():
             norm = features.float().norm(dim=-1).mean().item()
-            rms = self(features).square().mean().sqrt().item()
-        return {"norm": norm, "rms": rms}
+            squares = self(features).square().flatten(1).mean(1)
+        size = {"norm": norm, "rms": squares.mean().sqrt().item()}
+        if len(features) >= MEASURED:
+            size["rms_std"] = squares.sqrt().std().item()
+        return size
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalize features (B,D) or (B,N,D)."""

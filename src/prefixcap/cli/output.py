@@ -51,8 +51,12 @@ def visible_output() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Redirect what libraries print to standard error, so that `--json` prints one object."""
+def quiet_stdout() -> Iterator[TextIO]:
+    """Redirect what libraries print to standard error, so that `--json` prints one object.
+
+    Yields standard output itself, for results that are printed inside.
+    """
+    out = sys.stdout
     show = warnings.showwarning
 
     def as_sentence(
@@ -67,14 +71,14 @@ def quiet_stdout() -> Iterator[None]:
         # clip-anytorch imports it; the user cannot change that
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         warnings.showwarning = as_sentence
-        yield
+        yield out
 
 
-def echo(text: str) -> None:
-    """Print a text to standard output at once, so that a closed pipe is noticed here."""
-    print(text, flush=True)
+def echo(text: str, out: TextIO | None = None) -> None:
+    """Print a text to standard output (or `out`) at once: a closed pipe is noticed here."""
+    print(text, file=out, flush=True)
 
 
-def echo_json(data: object) -> None:
+def echo_json(data: object, out: TextIO | None = None) -> None:
     """Print an object as JSON in ASCII, which is exact and has no control characters."""
-    echo(json.dumps(data).replace("\x7f", "\\u007f"))
+    echo(json.dumps(data).replace("\x7f", "\\u007f"), out)

@@ -12,6 +12,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import ImageItem
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
 
@@ -63,6 +64,13 @@ class EncoderConfig(Component):
         safe default.
         """
         return True
+
+    def doubts(self, image: Image.Image) -> str | None:
+        """Return why an RGB image is unlike those that the encoder was trained on, if it is.
+
+        The captions of such an image mean nothing, which its features may not show.
+        """
+        return None
 
     @abstractmethod
     def build(self, device: str = "cpu") -> Encoder:
