@@ -259,7 +259,7 @@ class Captioner:
         else:
             inputs = torch.as_tensor(features).float()
         if shift := self.check_feature_shift(inputs):
-            warnings.warn(shift, stacklevel=2)
+            warnings.warn(shift, PrefixcapWarning, stacklevel=2)
         captions = self.iter_caption(
             inputs,
             decoder,
