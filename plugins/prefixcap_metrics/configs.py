@@ -11,9 +11,16 @@ from typing_extensions import override
 
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.encoder import EncoderConfig
-from prefixcap.interfaces.metric import Metric, MetricConfig
+from prefixcap.interfaces.metric import Metric, MetricConfig, Scale, scale_of
 from prefixcap.interfaces.validators import at_least
 from prefixcap.plugin.registry import default_registry
+
+SHARE = Scale(low=0.0, high=1.0)
+COUNT = Scale(low=0.0)
+
+
+def _quality(rank: int | None = None, high: float | None = 1.0, *, headline: bool = True) -> Scale:
+    return Scale(better="higher", low=0.0, high=high, main_rank=rank, headline=headline)
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +42,11 @@ class Bleu(_Overlap):
     """Corpus BLEU-1 to BLEU-4 (Papineni et al. 2002), as in pycocoevalcap."""
 
     name: ClassVar[str] = "bleu"
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "Bleu_1": _quality(),
+        "Bleu_4": _quality(40),
+        "Bleu_*": _quality(headline=False),
+    }
     _metric: ClassVar[str] = "BleuMetric"
 
 
@@ -43,6 +55,7 @@ class Meteor(MetricConfig):
     """METEOR 1.5 for English (Denkowski and Lavie 2014)."""
 
     name: ClassVar[str] = "meteor"
+    scales: ClassVar[Mapping[str, Scale]] = {"METEOR": _quality(30)}
     version: ClassVar[str] = "2"
 
     @override
@@ -59,6 +72,7 @@ class Rouge(_Overlap):
     """ROUGE-L with beta 1.2 (Lin 2004), as in pycocoevalcap."""
 
     name: ClassVar[str] = "rouge"
+    scales: ClassVar[Mapping[str, Scale]] = {"ROUGE_L": _quality(50)}
     _metric: ClassVar[str] = "RougeMetric"
 
 
@@ -70,6 +84,7 @@ class Cider(_Overlap):
     """
 
     name: ClassVar[str] = "cider"
+    scales: ClassVar[Mapping[str, Scale]] = {"CIDEr": _quality(10, 10.0)}
     _metric: ClassVar[str] = "CiderMetric"
     min_samples: ClassVar[Mapping[str, int]] = {"images": 2, "references": 2}
 
@@ -83,6 +98,7 @@ class Spice(MetricConfig):
     """
 
     name: ClassVar[str] = "spice"
+    scales: ClassVar[Mapping[str, Scale]] = {"SPICE": _quality(20)}
 
     memory: int = attrs.field(default=8, validator=at_least(1))
 
@@ -98,6 +114,10 @@ class Length(MetricConfig):
     """Mean and standard deviation of the predictions' number of words."""
 
     name: ClassVar[str] = "length"
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "Length": Scale(low=0.0, headline=True),
+        "Length_std": COUNT,
+    }
 
     @override
     def build(self) -> Metric:
@@ -117,6 +137,13 @@ class Distinct(MetricConfig):
     """
 
     name: ClassVar[str] = "distinct"
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "Distinct_2": Scale(low=0.0, high=1.0, diversity_rank=10),
+        "Distinct_1": Scale(low=0.0, high=1.0, diversity_rank=20),
+        "Vocabulary": Scale(low=0.0, diversity_rank=30),
+        "Distinct_captions": Scale(low=0.0, high=1.0, diversity_rank=40),
+        "Distinct_*": SHARE,
+    }
 
     max_n: int = attrs.field(default=2, validator=at_least(1))
 
@@ -136,6 +163,7 @@ class Repetition(MetricConfig):
     """
 
     name: ClassVar[str] = "repetition"
+    scales: ClassVar[Mapping[str, Scale]] = {"Rep_*": SHARE}
 
     max_n: int = attrs.field(default=4, validator=at_least(2))
 
@@ -160,6 +188,11 @@ class Diversity(MetricConfig):
     """
 
     name: ClassVar[str] = "diversity"
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "Div_*": SHARE,
+        "Unique_captions": SHARE,
+        "*BLEU_*": SHARE,
+    }
     version: ClassVar[str] = "2"
     requires: ClassVar[frozenset[str]] = frozenset({"several"})
 
@@ -213,6 +246,14 @@ class Oracle(MetricConfig):
             part for config in self._metrics() for part in (config, *config.subcomponents())
         )
 
+    @override
+    def scale(self, score: str) -> Scale | None:
+        other, _, kind = score.rpartition("_")
+        if kind not in ("oracle", "average"):
+            return None
+        scale = scale_of(self._metrics(), other)  # but never a table's main one
+        return attrs.evolve(scale, main_rank=None, diversity_rank=None, headline=False)
+
     def _metrics(self) -> list[MetricConfig]:
         return [
             default_registry().parse(MetricConfig, spec.replace(";", ",")) for spec in self.metric
@@ -237,6 +278,13 @@ class ClipScore(MetricConfig):
     """
 
     name: ClassVar[str] = "clipscore"
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "CLIPScore": _quality(high=2.5),
+        "RefCLIPScore": _quality(high=None),
+        # with the name of another CLIP: CLIPScore[model]
+        "CLIPScore[[]*": _quality(high=2.5),
+        "RefCLIPScore[[]*": _quality(high=None),
+    }
     version: ClassVar[str] = "2"
     requires: ClassVar[frozenset[str]] = frozenset({"image"})
 
@@ -265,6 +313,7 @@ class Logprob(MetricConfig):
     """The language model's log-probability of the predictions, in nats."""
 
     name: ClassVar[str] = "logprob"
+    scales: ClassVar[Mapping[str, Scale]] = {"Logprob*": Scale(high=0.0)}
     requires: ClassVar[frozenset[str]] = frozenset({"search"})
 
     @override
@@ -279,6 +328,7 @@ class Finish(MetricConfig):
     """How predictions end (stop token or length limit), and their number of tokens."""
 
     name: ClassVar[str] = "finish"
+    scales: ClassVar[Mapping[str, Scale]] = {"*_rate": SHARE, "Tokens": COUNT}
     requires: ClassVar[frozenset[str]] = frozenset({"search"})
 
     @override

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.metric import Metric as Metric
     from prefixcap.interfaces.metric import MetricConfig as MetricConfig
     from prefixcap.interfaces.metric import Record as Record
+    from prefixcap.interfaces.metric import Scale as Scale
     from prefixcap.interfaces.metric import Scores as Scores
     from prefixcap.interfaces.text_encoder import TextEncoder as TextEncoder
     from prefixcap.interfaces.tuning import Tuning as Tuning
@@ -79,6 +80,7 @@ _HOMES = {
     "PrefixcapError": "errors",
     "Record": "interfaces.metric",
     "Registry": "plugin.registry",
+    "Scale": "interfaces.metric",
     "Scores": "interfaces.metric",
     "Study": "study.definition.study",
     "TextEncoder": "interfaces.text_encoder",

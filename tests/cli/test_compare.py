@@ -90,9 +90,9 @@ def test_two_rows_of_a_study(shell: Shell, seeds: Path) -> None:
     # the pair is tested as in the study's own table
     _, out, _ = shell("compare", seeds, "--json")
     entries = json.loads(out)["entries"]
-    kept = json.loads((seeds / "analysis.json").read_text())["pairs"]["Length"]
+    kept = analyze(load_study(seeds)).pairs["Length"]
     assert [entry["label"] for entry in entries][:2] == ["linear P=2 greedy", "linear P=2 top-p"]
-    assert score["p"] == pytest.approx(kept["p"][0], rel=1e-5)
+    assert score["p"] == pytest.approx(kept.p[0], rel=1e-5)
 
 
 def test_other_rows_of_the_study_contribute_the_variance_between_their_seeds(seeds: Path) -> None:

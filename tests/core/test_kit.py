@@ -196,7 +196,7 @@ def test_a_config_with_aliased_settings_passes() -> None:
     assert {r.name: r.problem for r in results if not r.ok} == {}
 
 
-def test_a_metric_with_lower_is_better_must_be_lower_if_right() -> None:
+def test_a_metric_whose_scale_is_lower_must_be_lower_if_right() -> None:
     result = run_rule(Case(config=ErrorRate()), "perfect-is-best")
     assert result.problem.endswith("if wrong, and lower is better")
 

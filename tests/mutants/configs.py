@@ -137,7 +137,7 @@ class Together(TwistedDecoder):
 class ErrorRate(TwistedMetric):
     """Declares that lower is better."""
 
-    lower_is_better: ClassVar[frozenset[str]] = frozenset({"share"})
+    scales: ClassVar[Mapping[str, metric.Scale]] = {"share": metric.Scale(better="lower")}
 
 
 class Seeing(TwistedMetric):
@@ -180,7 +180,7 @@ class NoDtype(TwistedLM):
 class Misdeclared(TwistedMetric):
     """Declares that lower is better for an unknown value."""
 
-    lower_is_better: ClassVar[frozenset[str]] = frozenset({"loss"})
+    scales: ClassVar[Mapping[str, metric.Scale]] = {"loss": metric.Scale(better="lower")}
 
 
 class Undeclared(TwistedTuning):

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 IMAGES = 5
 LINES = 24
 WIDE = 160
-USUAL = ("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr")
-"""The scores of a table that is too narrow for all."""
 
 
 def text(results: Results, width: int = WIDE) -> str:
@@ -47,7 +45,10 @@ def fitting(
     Returns:
         The table, and whether it has every score.
     """
-    some = [name for name in USUAL if any(name in line.scores for line in analysis.entries)]
+    # the scores of a table that is too narrow for all
+    known = dict.fromkeys(name for line in analysis.entries for name in line.scores)
+    read = {name: analysis.scale(name) for name in known}
+    some = [name for name, scale in read.items() if scale.headline and scale.better]
     main = [analysis.main] if analysis.main else some[:1]
     choices: list[tuple[Sequence[str] | None, bool]] = [(None, True), (None, False)]
     if some:

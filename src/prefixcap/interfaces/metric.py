@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
@@ -74,6 +75,47 @@ class Scores:
     per_image: Mapping[str, tuple[float, ...]] = attrs.field(factory=dict, repr=False)
 
 
+@attrs.frozen(kw_only=True)
+class Scale:
+    """How a score is read: which values are better, which are possible, and where it is shown.
+
+    Attributes:
+        better: "higher" or "lower"; "" if neither is better, as for a caption's length.
+        low: The lowest possible value, at which intervals end; None if there is none.
+        high: The highest possible value.
+        main_rank: The rank among the scores that can be a table's main one, the lowest first; None
+            if it cannot be.
+        diversity_rank: The rank among the measures of diversity, of which the report draws the
+            first; None if it is not one.
+        headline: Whether a paper's table and a narrow terminal have it.
+    """
+
+    better: Literal["higher", "lower", ""] = ""
+    low: float | None = None
+    high: float | None = None
+    main_rank: int | None = None
+    diversity_rank: int | None = None
+    headline: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.main_rank is not None and not self.better:
+            raise ValueError("a score with a main_rank needs a better direction")
+
+    @property
+    def range(self) -> tuple[float | None, float | None]:
+        """The lowest and the highest possible value."""
+        return self.low, self.high
+
+    @property
+    def sign(self) -> int:
+        """1 if a higher value is better or neither is, -1 if a lower one is."""
+        return -1 if self.better == "lower" else 1
+
+
+NO_SCALE = Scale()
+"""That of a score about which its metric says nothing."""
+
+
 class Metric(ABC):
     """Scores captions."""
 
@@ -97,11 +139,22 @@ class MetricConfig(Component):
     "image": the image or its feature, and the encoder's text tower; "search": `logprobs`, `tokens`
     and `finishes` from the decoder; "several": two captions or more.
     """
-    lower_is_better: ClassVar[frozenset[str]] = frozenset()
-    """The names of the scores for which lower is better, such as an error rate."""
+    scales: ClassVar[Mapping[str, Scale]] = {}
+    """How its scores are read, by their names or patterns of them, such as `Distinct_*`."""
     min_samples: ClassVar[Mapping[str, int]] = {}
     """The number of "images", and of "references" per image, below which a warning is shown."""
 
     @abstractmethod
     def build(self) -> Metric:
         """Build the metric."""
+
+    def scale(self, score: str) -> Scale | None:
+        """Return how a score is read; None if `scales` has no such name and no pattern of it."""
+        matches = (each for name, each in self.scales.items() if fnmatchcase(score, name))
+        return self.scales.get(score) or next(matches, None)
+
+
+def scale_of(metrics: Iterable[MetricConfig], score: str) -> Scale:
+    """Return how a score of one of some metrics is read."""
+    known = (metric.scale(score) for metric in metrics)
+    return next((scale for scale in known if scale is not None), NO_SCALE)

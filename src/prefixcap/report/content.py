@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from prefixcap.evaluation.stats import Difference, Estimate
+from prefixcap.interfaces.metric import NO_SCALE, Scale
 
 BEST, TIED = "best", "tied"
 SPEED = "captions/s"
@@ -114,7 +115,8 @@ class Content:
         config: The study's `config.json`, as text.
         study_file: The study as a file for `bench`; "" if one of its plugins is not installed.
         versions: The versions that the study and the report were made with.
-        higher_is_better: Whether a higher main score is better.
+        scale: How the main score is read.
+        headlines: The scores of a paper's table.
         diversity: The measure of diversity, if one was scored.
         findings: Sentences about the results.
         warnings: Sentences about problems that make the numbers wrong.
@@ -138,12 +140,17 @@ class Content:
     folder: str
     versions: Mapping[str, str]
     date: str
-    higher_is_better: bool = True
+    scale: Scale = NO_SCALE
+    headlines: Collection[str] = ()
     diversity: str | None = None
     findings: Sequence[str] = ()
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
     gallery: Gallery | None = None
+
+    def ranked(self, rows: Sequence[ReportRow]) -> list[ReportRow]:
+        """Return rows that have the main score, the best first; the highest if none is better."""
+        return sorted(rows, key=lambda row: -self.scale.sign * row.scores[self.quality].value)
 
     @property
     def grid(self) -> list[ReportRow]:

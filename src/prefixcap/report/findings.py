@@ -12,20 +12,19 @@ from prefixcap.report.numbers import counted, interval, number, table_decimals
 def sentences(content: Content, images: int) -> list[str]:
     """Return sentences on the best row, the rows that tie with it, and the baselines.
 
-    If a higher score is not better, they name the row with the highest one.
+    If no direction of the score is better, they name the row with the highest one.
     """
     score = content.quality
     grid = content.grid
-    best = max(grid, key=lambda row: row.scores[score].value)
+    best, *_ = ranked = content.ranked(grid)
     seeds = max(len(row.seeds) for row in grid)
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
     highest = f"{best.label} has the highest {score}"
-    first = f"By {score}, {best.label} is best" if content.higher_is_better else highest
+    first = f"By {score}, {best.label} is best" if content.scale.better else highest
     texts = [
         f"{counted(images, 'image')}, {counted(len(grid), 'row')} with a model. "
         f"{first}: {_value(content, best)}{mean}."
     ]
-    ranked = sorted(grid, key=lambda row: -row.scores[score].value)
     tied = [row for row in ranked if row.marks.get(score) == TIED]
     if len(grid) > 1 and best.marks.get(score) == BEST:
         texts.append(_ties(tied, len(grid) - 1, content.correction))
@@ -48,17 +47,16 @@ def _ties(tied: Sequence[ReportRow], others: int, correction: str) -> str:
 
 
 def _baselines(content: Content, grid: Sequence[ReportRow]) -> list[str]:
-    score = content.quality
     if not content.baselines:
         return []
-    top = max(content.baselines, key=lambda row: row.scores[score].value)
+    top, sign = content.ranked(content.baselines)[0], content.scale.sign
     pairs = [between(content.pairs, row.id, top.id) for row in grid]
     compared = [pair for pair in pairs if pair is not None]
-    how, more = ("", "better") if content.higher_is_better else ("the highest, ", "higher")
+    how, more = ("", "better") if content.scale.better else ("the highest, ", "higher")
     text = f"Without any model, {top.label} has {how}{_value(content, top)}"
     if not compared:
         return [f"{text}."]
-    above = sum(pair.significant and pair.value > 0 for pair in compared)
+    above = sum(pair.significant and sign * pair.value > 0 for pair in compared)
     count = "none" if not above else "all" if above == len(grid) else f"{above}"
     verb = "is" if above in (0, 1) else "are"
     return [f"{text}: {count} of the {len(grid)} rows {verb} significantly {more}."]

@@ -12,20 +12,20 @@ import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats import Difference
+from prefixcap.interfaces.metric import NO_SCALE, Scale
 from prefixcap.plugin.registry import default_registry
 from prefixcap.report import findings, gallery
 from prefixcap.report import rows as report_rows
 from prefixcap.report.content import Content, Gallery, ReportRow
 from prefixcap.report.numbers import counted
-from prefixcap.study.analysis.analysis import MAIN, TITLES, Analysis, correction_for
-from prefixcap.study.analysis.analyze import analyze, compute
+from prefixcap.study.analysis.analysis import TITLES, Analysis, correction_for, main_score
+from prefixcap.study.analysis.analyze import analyze, compute, scales_of
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.util import runtime
 from prefixcap.util.progress import Reporter, Silent
 
-DIVERSITY = ("Distinct_2", "Distinct_1", "Vocabulary", "Distinct_captions")
 COMPONENTS = {
     name: field.name
     for name, field in options.FIELDS.items()
@@ -50,15 +50,16 @@ def gather(
     notes = _gaps(study)
     analysis = _analyze(study, reporter, notes)
     rows = report_rows.grouped_rows(analysis, study.rows, correction)
-    score = _quality(score, rows, names)
+    score = _quality(score, rows, names, analysis.scales)
     pairs = _pairs(analysis, rows, score, correction)
     curves, untracked = report_rows.curves(study)
     notes += [f"{model} has no training history." for model in untracked]
     content = Content(
         title=f"Captions of {_dataset(study.config['dataset'])}",
         quality=score,
-        higher_is_better=report_rows.higher_is_better(score),
-        diversity=_diversity(names, score),
+        scale=analysis.scale(score),
+        headlines=[name for name in names if analysis.scale(name).headline],
+        diversity=_diversity(names, score, analysis.scales),
         rows=rows,
         single=report_rows.single_rows(analysis, study.rows, rows),
         score_names=[score, *(name for name in names if name != score)],
@@ -83,7 +84,12 @@ def gather(
     return attrs.evolve(content, findings=findings.sentences(content, len(study.images)))
 
 
-def _quality(score: str | None, rows: Sequence[ReportRow], names: Sequence[str]) -> str:
+def _quality(
+    score: str | None,
+    rows: Sequence[ReportRow],
+    names: Sequence[str],
+    scales: Mapping[str, Scale],
+) -> str:
     """Return the main score, which may be given in any case."""
     complete = list(dict.fromkeys(name for row in rows if not row.baseline for name in row.scores))
     if not complete:
@@ -92,7 +98,7 @@ def _quality(score: str | None, rows: Sequence[ReportRow], names: Sequence[str])
             "--out again, and --metrics such as cider"
         )
     if score is None:
-        return next((name for name in MAIN if name in complete), complete[0])
+        return main_score(complete, scales) or complete[0]
     name = {name.lower(): name for name in names}.get(score.lower())
     if name is None:
         raise PrefixcapError(f"--score {score}: no cell was scored by it{nearest(score, complete)}")
@@ -103,8 +109,10 @@ def _quality(score: str | None, rows: Sequence[ReportRow], names: Sequence[str])
     return name
 
 
-def _diversity(names: Sequence[str], quality: str) -> str | None:
-    return next((name for name in (quality, *DIVERSITY) if name in {*names} & {*DIVERSITY}), None)
+def _diversity(names: Sequence[str], quality: str, scales: Mapping[str, Scale]) -> str | None:
+    ranks = {name: scales.get(name, NO_SCALE).diversity_rank for name in names}
+    ranked = {name: rank for name, rank in ranks.items() if rank is not None}
+    return quality if quality in ranked else min(ranked, key=ranked.__getitem__, default=None)
 
 
 def _sentence(text: str) -> str:
@@ -132,16 +140,15 @@ def _analyze(study: SavedStudy, reporter: Reporter, notes: list[str]) -> Analysi
             analysis = analyze(study)
         except PrefixcapError as error:
             notes.append(f"There are no intervals and no comparisons: {error}.")
-            analysis = compute(study.rows, study.baselines, {})
+            analysis = compute(study.rows, study.baselines, {}, scales=scales_of(study))
         task.update(len(study.cells))
     return analysis
 
 
 def _pairs(
     analysis: Analysis, rows: Sequence[ReportRow], score: str, correction: str
-) -> dict[tuple[str, str], Difference]:
-    differences = analysis.differences(score, correction)
-    return {(rows[one].id, rows[two].id): each for (one, two), each in differences.items()}
+) -> Mapping[tuple[str, str], Difference]:
+    return analysis.differences(score, correction, [row.id for row in rows])
 
 
 def _gallery(

@@ -15,7 +15,6 @@ from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import TableRow, varied
 from prefixcap.util.text import visible
 
-HIGHER_IS_BETTER = ("Bleu_", "METEOR", "ROUGE", "CIDEr", "SPICE", "CLIPScore", "RefCLIPScore")
 FACTS = {
     "captions_per_second": SPEED,
     "trained_parameters": "trained parameters",
@@ -23,11 +22,6 @@ FACTS = {
 }
 NO_FACTS = ("prefix_length", "seed", "images", "epochs", "best_epoch")
 Rows = Sequence[Mapping[str, Any]]
-
-
-def higher_is_better(score: str) -> bool:
-    """Return whether the highest value of a score is the best; a long caption need not be."""
-    return score.startswith(HIGHER_IS_BETTER)
 
 
 def grouped_rows(analysis: Analysis, rows: Rows, correction: str) -> list[ReportRow]:
@@ -76,7 +70,8 @@ def contrasting_cells(analysis: Analysis, grouped: Sequence[ReportRow], score: s
     """
     pairs = zip(grouped, analysis.entries, strict=True)
     known = [(row, entry.cells[0]) for row, entry in pairs if entry.cells and score in row.scores]
-    known.sort(key=lambda each: (each[0].baseline, -each[0].scores[score].value))
+    sign = analysis.scale(score).sign
+    known.sort(key=lambda each: (each[0].baseline, -sign * each[0].scores[score].value))
     (best, first), *rest = known
     rest.sort(key=lambda each: (each[0].baseline, each[0].decoder == best.decoder))
     return [first, *(name for _, name in rest[:1])]
@@ -146,7 +141,7 @@ def _marks(analysis: Analysis, index: int, correction: str) -> dict[str, str]:
     marks = {
         name: analysis.mark(index, name, correction)
         for name in analysis.entries[index].scores
-        if name in analysis.pairs and higher_is_better(name)
+        if name in analysis.pairs and analysis.scale(name).better
     }
     shown = {"best": BEST, "n.s.": TIED}
     return {name: shown[mark] for name, mark in marks.items() if mark in shown}

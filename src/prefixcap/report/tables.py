@@ -9,11 +9,6 @@ from prefixcap.report.content import BEST, TIED, Content, ReportRow
 from prefixcap.report.numbers import interval, number, table_decimals
 from prefixcap.study.analysis.tables import markdown
 
-PAPER = (
-    *("Bleu_1", "Bleu_4", "METEOR", "ROUGE_L", "CIDEr", "SPICE"),
-    *("CLIPScore", "RefCLIPScore", "Length"),
-)
-"""The scores of a paper's table."""
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -121,9 +116,8 @@ def _note(content: Content, best: str, tied: str) -> str:
 
 def _main_scores(content: Content) -> list[str]:
     """Return the scores that fit into a paper's table."""
-    wanted = (content.quality, content.diversity)
-    # an encoder other than the default follows in brackets: CLIPScore[model]
-    main = [s for s in content.score_names if s in wanted or s.partition("[")[0] in PAPER]
+    wanted = (content.quality, content.diversity, *content.headlines)
+    main = [name for name in content.score_names if name in wanted]
     return main or list(content.score_names)
 
 

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
 from typing import IO, Any
@@ -141,8 +142,15 @@ def read_before_seals(path: Path, current: int) -> dict[str, Any] | None:
     return None if SEAL in data or data.get("format") == current else data
 
 
-def read_lines(path: Path, digest: str | None = None) -> list[dict[str, Any]]:
+def read_lines(
+    path: Path, digest: str | None = None, count: int | None = None
+) -> list[dict[str, Any]]:
     """Read JSON lines, without an incomplete last line; return [] if there is no such file.
+
+    Args:
+        path: The file.
+        digest: The SHA-256 that it must have.
+        count: How many of the first lines to read; all by default.
 
     Raises:
         AlteredError: If a line is no JSON object, or the file has another SHA-256 than `digest` or
@@ -156,19 +164,23 @@ def read_lines(path: Path, digest: str | None = None) -> list[dict[str, Any]]:
         return []
     if digest is not None and sha256(content).hexdigest() != digest:
         raise AlteredError(path, "its SHA-256 is another")
-    complete, _, _ = content.rpartition(b"\n")
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(complete.split(b"\n"), 1):
-        try:
-            text = decode(line).strip()
-            row = parse_json(text, finite=False) if text else {}
-        except ValueError as error:
-            raise AlteredError(path, f"line {number}: {error}") from error
-        if not isinstance(row, dict):
-            raise AlteredError(path, f"line {number}: no JSON object")
-        if text:
-            rows.append(row)
+    for number, line in enumerate(BytesIO(content), 1):
+        if len(rows) == count or not line.endswith(b"\n"):
+            break
+        if line.strip():
+            rows.append(_read_line(path, number, line))
     return rows
+
+
+def _read_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        row = parse_json(decode(line).strip(), finite=False)
+    except ValueError as error:
+        raise AlteredError(path, f"line {number}: {error}") from error
+    if not isinstance(row, dict):
+        raise AlteredError(path, f"line {number}: no JSON object")
+    return row
 
 
 def checked_line(row: Mapping[str, Any], scope: str = "") -> str:

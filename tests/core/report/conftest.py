@@ -5,6 +5,7 @@ import json
 import pytest
 
 from prefixcap.evaluation.stats import Difference, Estimate
+from prefixcap.interfaces.metric import Scale
 from prefixcap.report.content import BEST, TIED, Content, Curve, Gallery, ReportRow
 
 HOSTILE = "</script><script>window.hacked = 1</script><b>&amp;\" 'x"
@@ -41,6 +42,8 @@ def content() -> Content:
     return Content(
         title=f"Captions of {HOSTILE}",
         quality="CIDEr",
+        scale=Scale(better="higher"),
+        headlines=["CIDEr"],
         diversity="Distinct_2",
         rows=cells,
         single=[],

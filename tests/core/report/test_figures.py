@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefixcap.interfaces.metric import NO_SCALE
 from prefixcap.report.content import Content, ReportRow
 from prefixcap.report.figures import figures
 from prefixcap.report.figures.curves import smoothed
@@ -84,7 +85,7 @@ def test_a_legend_longer_than_the_figure_is_omitted(content: Content) -> None:
 
 
 def test_a_score_without_a_direction_has_no_frontier(content: Content) -> None:
-    neutral = attrs.evolve(content, higher_is_better=False)
+    neutral = attrs.evolve(content, scale=NO_SCALE)
     result = figures(neutral)["frontier"]
     assert [panel.title for panel in result.panels] == ["Distinct_2 against captions/s"]
     alone = attrs.evolve(neutral, diversity=None)

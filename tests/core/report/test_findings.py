@@ -3,6 +3,7 @@ from __future__ import annotations
 import attrs
 
 from prefixcap.evaluation.stats import Estimate
+from prefixcap.interfaces.metric import NO_SCALE
 from prefixcap.report.content import TIED, Content
 from prefixcap.report.findings import sentences
 
@@ -25,7 +26,7 @@ def test_a_score_without_a_direction_names_the_highest_row(content: Content) -> 
     rows = [
         attrs.evolve(row, scores={"CIDEr": row.scores["CIDEr"]}, marks={}) for row in content.rows
     ]
-    messages = sentences(attrs.evolve(content, higher_is_better=False, rows=rows), 1000)
+    messages = sentences(attrs.evolve(content, scale=NO_SCALE, rows=rows), 1000)
     label = content.rows[3].label
     assert messages == [
         f"1,000 images, 4 rows with a model. {label} has the highest CIDEr: 0.800 "

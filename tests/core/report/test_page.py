@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
+from prefixcap.interfaces.metric import NO_SCALE
 from prefixcap.report.content import Content, ReportRow
 from prefixcap.report.figures import figures
 from prefixcap.report.figures.base import Figure
@@ -143,7 +144,7 @@ def test_a_score_without_a_direction_has_no_better_row(content: Content) -> None
     assert "the row is better" in page(content, figures(content))
     neutral = attrs.evolve(
         content,
-        higher_is_better=False,
+        scale=NO_SCALE,
         rows=unmarked(content.rows),
         findings=[],
     )

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paired_tests import paired_bootstrap
+from prefixcap_metrics.configs import Cider
 
 from prefixcap.cli.table import fitting
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
@@ -20,6 +21,7 @@ from prefixcap.evaluation.stats import (
     holm,
     replicate,
 )
+from prefixcap.study.analysis import score_pairs
 from prefixcap.study.analysis.analysis import Analysis
 from prefixcap.study.analysis.analyze import analyze, compute, replicates
 from prefixcap.study.analysis.reader import load_study
@@ -36,6 +38,7 @@ from prefixcap.study.execution.runner import run_study
 from prefixcap.util.files import read_json
 
 IMAGES = 40
+SCALES = {"CIDEr": Cider().scales["CIDEr"]}
 
 
 def row(cell: str, score: float, **more: object) -> dict[str, Any]:
@@ -78,7 +81,7 @@ def made(seeds: int = 1) -> tuple[list[dict[str, Any]], list[dict[str, Any]], An
 
 def test_without_seeds_the_numbers_are_those_of_the_library() -> None:
     rows, baselines, cells = made()
-    result = compute(rows, baselines, cells)
+    result = compute(rows, baselines, cells, scales=SCALES)
     assert [entry.label for entry in result.entries] == [
         *("mlp P=10 greedy", "mlp P=10 beam", "mlp P=10 beam:num_beams=4", "(constant)")
     ]
@@ -104,19 +107,19 @@ def test_without_seeds_the_numbers_are_those_of_the_library() -> None:
 
 
 def test_marks_show_what_is_worse_and_what_is_not_significant() -> None:
-    result = compute(*made())
+    result = compute(*made(), scales=SCALES)
     assert result.main == "CIDEr"
     marks = [result.mark(n, "CIDEr", "holm") for n in range(4)]
     assert marks == ["worse", "best", "n.s.", "worse"]
     rows, _, cells = made()
     better = [{"name": "constant", "cell": "beam-0", "scores": rows[1]["scores"]}]
-    result = compute(rows[:1], better, cells)
+    result = compute(rows[:1], better, cells, scales=SCALES)
     assert [result.mark(n, "CIDEr", "benjamini-hochberg") for n in range(2)] == ["best", "better"]
 
 
 def test_seeds_are_one_row_and_widen_its_interval() -> None:
     rows, baselines, cells = made(seeds=3)
-    result = compute(rows, baselines, cells)
+    result = compute(rows, baselines, cells, scales=SCALES)
     assert [len(entry.seeds) for entry in result.entries] == [3, 3, 3, 0]
     beam = result.entries[1]
     values = [r["scores"]["CIDEr"] for r in rows if r["decoder"] == "beam"]
@@ -147,7 +150,7 @@ def test_a_score_that_some_cells_lack_is_compared_among_the_others() -> None:
             "Logprob": [2.0 * i for i in range(IMAGES)],
         }
         cells[name] = replicate(Mean(both, range(IMAGES)), resamples=300)
-    result = compute(rows, baselines, cells)
+    result = compute(rows, baselines, cells, scales=SCALES)
     assert result.scores == ("CIDEr", "Logprob")
     assert list(result.compared("CIDEr")) == [0, 1, 2, 3]
     assert list(result.compared("Logprob")) == [0, 1]
@@ -175,7 +178,7 @@ def test_a_table_shows_what_varies_and_aligns() -> None:
     rows, baselines, cells = made()
     other = [{**each, "encoder": "dino", "cell": f"other {each['cell']}"} for each in rows]
     cells |= {each["cell"]: cells[each["cell"].split()[1]] for each in other}
-    result = compute(rows + other, baselines, cells)
+    result = compute(rows + other, baselines, cells, scales=SCALES)
     columns = table(result, rows + other)
     assert [*columns][:4] == ["encoder", "mapper", "P", "decoder"]
     assert [column[4] for column in columns.values()][:4] == ["dino", "mlp", "10", "beam"]
@@ -188,7 +191,7 @@ def test_a_table_shows_what_varies_and_aligns() -> None:
 @pytest.mark.parametrize("width", [50, 70, 200])
 def test_a_table_fits_the_terminal_if_it_can(width: int) -> None:
     rows, baselines, cells = made()
-    result = compute(rows, baselines, cells)
+    result = compute(rows, baselines, cells, scales=SCALES)
     text, whole = fitting(result, rows, "holm", width)
     wide = max(map(len, text.splitlines()))
     assert whole == (width == 200)
@@ -217,11 +220,14 @@ def test_numbers_are_written_as_people_do() -> None:
 
 
 def test_an_analysis_round_trips_through_json(tmp_path: Path) -> None:
-    result = compute(*made(seeds=2))
+    result = compute(*made(seeds=2), scales=SCALES)
     result.write(tmp_path)
     data = read_json(tmp_path / "analysis.json") or {}
-    assert data["pairs"]["CIDEr"]["entries"] == [0, 1, 2, 3]
-    assert Analysis.from_json(data) == result
+    pairs = score_pairs.read(tmp_path / "pairs.safetensors", result.key)
+    assert pairs is not None
+    assert pairs["CIDEr"].entries == (0, 1, 2, 3)
+    assert Analysis.from_json(data, pairs) == result
+    assert score_pairs.read(tmp_path / "pairs.safetensors", "another") is None
 
 
 def test_an_analysis_is_cached_until_the_study_changes(small: Study, tmp_path: Path) -> None:

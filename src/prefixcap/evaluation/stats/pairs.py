@@ -108,15 +108,21 @@ class CellTable:
             PrefixcapError: If the level is not between 0 and 1.
         """
         check_level(level)
-        # (cells,K,S): resamples last, where p-values and quantiles reduce them
-        deviations = np.stack([(r.drawn - r.drawn.mean(axis=0)).T for r in self.replicates])
+        used = np.unique([first, second])
+        # (used,K,S): resamples last, where p-values and quantiles reduce them
+        deviations = np.stack(
+            [(r.drawn - r.drawn.mean(axis=0)).T for r in (self.replicates[n] for n in used)]
+        )
         means = np.stack([r.observed.mean(axis=0) for r in self.replicates])  # (cells,K)
         tested = np.zeros((3, len(first), means.shape[1]))
         # one cell with all its partners at a time: all pairs at once would not fit into memory
-        for cell in np.unique(first):
-            for pairs, variance in self._by_variance(cell, np.flatnonzero(first == cell), second):
+        order = np.argsort(first, kind="stable")
+        cells, starts = np.unique(first[order], return_index=True)
+        for cell, own in zip(cells, np.split(order, starts[1:]), strict=True):
+            for pairs, variance in self._by_variance(cell, own, second):
                 value = means[cell] - means[second[pairs]]
-                drawn = deviations[cell] - deviations[second[pairs]]
+                one, others = np.searchsorted(used, cell), np.searchsorted(used, second[pairs])
+                drawn = deviations[one] - deviations[others]
                 tested[:, pairs] = self._test(value, drawn, variance, level)
         return PairwiseDifferences(
             names=self.replicates[0].names,

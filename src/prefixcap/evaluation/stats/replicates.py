@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import attrs
 import numpy as np
@@ -12,6 +13,9 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats.base import Array, Statistic
 from prefixcap.evaluation.stats.estimates import Estimate
 from prefixcap.evaluation.stats.seeds import SeedVariance, own_seed_variance, t_draws
+
+Ranges: TypeAlias = Mapping[str, tuple[float | None, float | None]]
+"""The lowest and the highest possible value of scores; None if there is none."""
 
 BLOCK = 128
 """Resamples whose weights are in memory at once."""
@@ -122,7 +126,11 @@ def pool_seeds(replicates: Sequence[Replicates]) -> Replicates:
 
 
 def bootstrap_interval(
-    replicates: Replicates, *, level: float = 0.95, variance: SeedVariance | None = None
+    replicates: Replicates,
+    *,
+    level: float = 0.95,
+    variance: SeedVariance | None = None,
+    ranges: Ranges | None = None,
 ) -> dict[str, Estimate]:
     """Estimate each score of a cell with a bootstrap confidence interval.
 
@@ -130,7 +138,9 @@ def bootstrap_interval(
     covers the expected score of as many images from the same source and, if the cell has several
     seeds, of other seeds.
 
-    Without a variance between seeds, it is estimated from the cell's own seeds.
+    Without a variance between seeds, it is estimated from the cell's own seeds. `ranges` has the
+    lowest and highest possible value of some scores; where an interval would leave them it ends
+    there, which takes no possible value out of it.
 
     Raises:
         PrefixcapError: If the level is not between 0 and 1.
@@ -139,10 +149,19 @@ def bootstrap_interval(
     variance = own_seed_variance(replicates.observed) if variance is None else variance
     drawn = value + bootstrap_deviations(replicates.drawn, variance, replicates.seed)
     low, high = percentile_interval(drawn, level)
-    return {
-        name: Estimate(value=float(value[k]), low=float(low[k]), high=float(high[k]))
-        for k, name in enumerate(replicates.names)
-    }
+    estimates = {}
+    for k, name in enumerate(replicates.names):
+        limits = (ranges or {}).get(name, (None, None))
+        ends = (_within(float(end[k]), float(value[k]), limits) for end in (low, high))
+        estimates[name] = Estimate(value=float(value[k]), low=next(ends), high=next(ends))
+    return estimates
+
+
+def _within(end: float, value: float, limits: tuple[float | None, float | None]) -> float:
+    low, high = limits
+    if low is not None:  # rounding may put the score itself a little outside
+        end = max(end, min(low, value))
+    return end if high is None else min(end, max(high, value))
 
 
 def bootstrap_deviations(drawn: Array, variance: SeedVariance | None, seed: int) -> Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from prefixcap.report.content import SPEED, Content, ReportRow
 from prefixcap.report.figures.base import Figure, Panel, Tips, unnamed
@@ -21,11 +22,12 @@ LETTER, HEIGHT = 0.018, 0.07  # size of a letter, as a fraction of the axes
 
 @attrs.frozen
 class Measure:
-    """One axis: its name and the value of each row."""
+    """One axis: its name, the value of each row, and -1 as its sign if lower is better."""
 
     name: str
     values: dict[str, float]
     log: bool = False
+    sign: int = 1
 
 
 def figure(content: Content, looks: Looks) -> Figure | None:
@@ -64,19 +66,22 @@ def figure(content: Content, looks: Looks) -> Figure | None:
 
 def frontier(rows: Sequence[ReportRow], measures: Sequence[Measure]) -> list[ReportRow]:
     """Return the rows on the Pareto frontier of some measures."""
-    points = np.array([[measure.values[row.id] for measure in measures] for row in rows])
-    # (rows, 1, measures) against (rows, measures): whether the first dominates the second
-    dominates = np.all(points[:, None] >= points, -1) & np.any(points[:, None] > points, -1)
-    return [row for row, beaten in zip(rows, dominates.any(0), strict=True) if not beaten]
+    points = np.array([[m.sign * m.values[row.id] for m in measures] for row in rows])
+
+    def beaten(point: NDArray[np.float64]) -> bool:
+        return bool(np.any(np.all(points >= point, axis=1) & np.any(points > point, axis=1)))
+
+    return [row for row, point in zip(rows, points, strict=True) if not beaten(point)]
 
 
 def _measures(content: Content, rows: Sequence[ReportRow]) -> list[Measure]:
     measures = []
-    # if a higher score is not better, it has no frontier
-    for score in (content.quality if content.higher_is_better else None, content.diversity):
+    # a score of which no direction is better has no frontier
+    quality = content.quality if content.scale.better else None
+    for score, sign in ((quality, content.scale.sign), (content.diversity, 1)):
         values = {row.id: row.scores[score].value for row in rows if score and score in row.scores}
         if score and values:
-            measures.append(Measure(score, values))
+            measures.append(Measure(score, values, sign=sign))
     speeds = {row.id: row.facts[SPEED] for row in rows if row.facts.get(SPEED)}
     if speeds:
         wide = max(speeds.values()) > WIDE * min(speeds.values())
@@ -116,6 +121,10 @@ def _draw(
     axes.set_xlabel(x.name)
     axes.set_ylabel(y.name)
     axes.margins(0.14)
+    if x.sign < 0:
+        axes.invert_xaxis()
+    if y.sign < 0:
+        axes.invert_yaxis()
     _name_edge(axes, edge, x, y)
     _name_looks(axes, rows, looks)
 

@@ -19,11 +19,11 @@ INCH, LETTER = 0.36, 0.065  # inches of a field and of a letter
 
 
 def chosen(content: Content) -> list[ReportRow]:
-    """Return the rows of the matrix: those with the highest main score, highest first."""
+    """Return the rows of the matrix: those with the best main score, best first."""
     score = content.quality
     compared = {name for pair in content.pairs for name in pair}
     rows = [row for row in content.rows if row.id in compared and score in row.scores]
-    return sorted(rows, key=lambda row: -row.scores[score].value)[:MOST]
+    return content.ranked(rows)[:MOST]
 
 
 def figure(content: Content) -> Figure | None:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import combinations, compress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.evaluation.stats import Difference, benjamini_hochberg, holm
+from prefixcap.evaluation.stats import Difference
+from prefixcap.interfaces.metric import NO_SCALE, Scale
+from prefixcap.study.analysis import score_pairs
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import TableRow
+from prefixcap.study.analysis.score_pairs import CORRECTIONS, NamedDifferences, ScorePairs
 from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.study.definition.study import HOLM
 from prefixcap.util.files import write_json
 
 LEVEL = 0.95
-CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
 TITLES = {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg"}
-MAIN = ("CIDEr", "SPICE", "METEOR", "Bleu_4", "ROUGE_L")
-"""The scores that can be a table's main one, in order of preference; higher is better in all."""
+
+
+def main_score(scores: Iterable[str], scales: Mapping[str, Scale]) -> str | None:
+    """Return the score that ranks rows; None if none of these can."""
+    ranks = {name: scales.get(name, NO_SCALE).main_rank for name in scores}
+    ranked = {name: rank for name, rank in ranks.items() if rank is not None}
+    return min(ranked, key=ranked.__getitem__, default=None)
 
 
 @attrs.define(kw_only=True, slots=False, repr=False)
@@ -35,9 +41,8 @@ class Analysis:
         images: The number of captioned images.
         scores: The scores that have intervals.
         entries: The rows of the table, baselines last.
-        pairs: By score, `entries` (the indices of the rows that have the score) and lists over all
-            pairs i < j of these, in the order of `numpy.triu_indices`: `value` (i minus j), `low`,
-            `high`, `p`, and the adjusted p-values by the name of the correction.
+        pairs: The comparisons of all pairs of rows, by score.
+        scales: How scores are read, by score.
         family: By score, the number of pairs that p-values were adjusted for, if the analysis was
             reduced to some rows.
     """
@@ -48,8 +53,10 @@ class Analysis:
     images: int
     scores: tuple[str, ...]
     entries: tuple[TableRow, ...]
-    pairs: Mapping[str, Mapping[str, Sequence[Any]]]
+    pairs: Mapping[str, ScorePairs]
+    scales: Mapping[str, Scale] = attrs.field(factory=dict)
     family: Mapping[str, int] = attrs.field(factory=dict)
+    _best: dict[str, int | None] = attrs.field(factory=dict, init=False, eq=False)
 
     def __repr__(self) -> str:
         return f"<Analysis of {len(self.entries)} rows in {', '.join(self.scores)}>"
@@ -57,7 +64,11 @@ class Analysis:
     @property
     def main(self) -> str | None:
         """The score that ranks the rows; None if the study has none of that kind."""
-        return next((name for name in MAIN if name in self.scores), None)
+        return main_score(self.scores, self.scales)
+
+    def scale(self, score: str) -> Scale:
+        """Return how a score is read."""
+        return self.scales.get(score, NO_SCALE)
 
     def compared(self, score: str) -> Sequence[int]:
         """Return the indices of the rows that were compared in a score.
@@ -67,7 +78,7 @@ class Analysis:
         """
         if score not in self.pairs:
             raise PrefixcapError(f"no score {score!r} was compared{nearest(score, self.pairs)}")
-        return self.pairs[score]["entries"]
+        return self.pairs[score].entries
 
     def difference(self, first: int, second: int, score: str, correction: str) -> Difference:
         """Return the difference of two rows, by their indices.
@@ -81,29 +92,32 @@ class Analysis:
         for index in (first, second):
             if index not in known:
                 raise PrefixcapError(f"{self.entries[index].label} has no {score} to compare")
-        i, j = (known.index(index) for index in (first, second))
-        if i > j:
-            return -self.difference(second, first, score, correction)
-        # pairs before row i: i rows of len - 1, len - 2, ... pairs
-        position = i * len(known) - i * (i + 1) // 2 + j - i - 1
-        return self._difference(score, correction, position)
+        return self.pairs[score].difference(first, second, correction)
 
-    def differences(self, score: str, correction: str) -> dict[tuple[int, int], Difference]:
-        """Return the differences of all pairs in a score; none if it was not compared."""
-        pairs = combinations(self.pairs.get(score, {}).get("entries", ()), 2)
-        return {pair: self._difference(score, correction, n) for n, pair in enumerate(pairs)}
+    def differences(
+        self, score: str, correction: str, names: Sequence[str] | None = None
+    ) -> Mapping[Any, Difference]:
+        """Return the differences of all pairs in a score; none if it was not compared.
 
-    def _difference(self, score: str, correction: str, position: int) -> Difference:
-        columns = self.pairs[score]
-        value, low, high, p = (columns[name][position] for name in ("value", "low", "high", "p"))
-        adjusted = columns[correction][position]
-        return Difference(value=value, low=low, high=high, p=p, adjusted=adjusted, level=self.level)
+        They are looked up by the indices of both rows, or by their names if these are given.
+        """
+        if score not in self.pairs:
+            return {}
+        keys = range(len(self.entries)) if names is None else names
+        return NamedDifferences(self.pairs[score], keys, correction)
 
     def best(self, score: str) -> int | None:
-        """Return the index of the row with the highest score, baselines excluded."""
-        known = self.pairs.get(score, {}).get("entries", ())
-        models = [n for n in known if not self.entries[n].baseline]
-        return max(models, key=lambda n: self.entries[n].scores[score], default=None)
+        """Return the index of the row with the best score, baselines excluded.
+
+        It is the highest one, unless lower is better.
+        """
+        if score not in self._best:
+            known = self.pairs[score].entries if score in self.pairs else ()
+            models = [n for n in known if not self.entries[n].baseline]
+            sign = self.scale(score).sign
+            value = {n: sign * self.entries[n].scores[score] for n in models}
+            self._best[score] = max(models, key=value.__getitem__, default=None)
+        return self._best[score]
 
     def mark(self, index: int, score: str, correction: str) -> str:
         """Compare a row with the best one.
@@ -119,7 +133,7 @@ class Analysis:
         difference = self.difference(index, best, score, correction)
         if not difference.significant:
             return "n.s."
-        return "worse" if difference.value < 0 else "better"
+        return "worse" if self.scale(score).sign * difference.value < 0 else "better"
 
     def subset(self, cells: Collection[str]) -> Analysis:
         """Return the analysis of the rows that have one of these cells, and of the baselines.
@@ -128,28 +142,46 @@ class Analysis:
         """
         rows = enumerate(self.entries)
         indices = [n for n, row in rows if row.baseline or not {*cells}.isdisjoint(row.cells)]
-        pairs = {name: _restrict(columns, indices) for name, columns in self.pairs.items()}
+        pairs = {name: each.of(indices) for name, each in self.pairs.items()}
         return attrs.evolve(
             self,
             key="",
             entries=tuple(self.entries[n] for n in indices),
-            pairs={name: columns for name, columns in pairs.items() if columns["p"]},
-            family={name: len(columns["p"]) for name, columns in self.pairs.items()},
+            pairs={name: each for name, each in pairs.items() if len(each)},
+            family={name: len(each) for name, each in self.pairs.items()},
         )
 
     def write(self, folder: Path) -> None:
-        """Write `analysis.json` into a study's folder."""
-        write_json(StudyFolder(folder).analysis, self.to_json(), indent=None)
+        """Write `analysis.json` and `pairs.safetensors` into a study's folder."""
+        files = StudyFolder(folder)
+        score_pairs.write(files.pairs, self.pairs, self.key, self.level)
+        write_json(files.analysis, self.to_json(), indent=None)
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything as JSON data."""
-        return {**attrs.asdict(self, recurse=False), "entries": [e.to_json() for e in self.entries]}
+        """Return everything but the pairs as JSON data."""
+        return {
+            "key": self.key,
+            "level": self.level,
+            "resamples": self.resamples,
+            "images": self.images,
+            "scores": list(self.scores),
+            "scales": {name: attrs.asdict(scale) for name, scale in self.scales.items()},
+            "entries": [entry.to_json() for entry in self.entries],
+        }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Analysis:
-        """Restore an analysis from `to_json`."""
-        entries = tuple(TableRow.from_json(each) for each in data["entries"])
-        return cls(**{**data, "scores": tuple(data["scores"]), "entries": entries})
+    def from_json(cls, data: Mapping[str, Any], pairs: Mapping[str, ScorePairs]) -> Analysis:
+        """Restore an analysis from `to_json` and its pairs."""
+        return cls(
+            key=data["key"],
+            level=data["level"],
+            resamples=data["resamples"],
+            images=data["images"],
+            scores=tuple(data["scores"]),
+            scales={name: Scale(**scale) for name, scale in data["scales"].items()},
+            entries=tuple(TableRow.from_json(each) for each in data["entries"]),
+            pairs=pairs,
+        )
 
     def summary(self, correction: str) -> dict[str, Any]:
         """Return what `bench --json` prints: each row and its difference from the best one."""
@@ -194,14 +226,3 @@ def correction_for(*studies: SavedStudy, chosen: str | None = None) -> str:
             "--correction overrides it"
         )
     return name
-
-
-def _restrict(
-    columns: Mapping[str, Sequence[Any]], indices: Sequence[int]
-) -> dict[str, Sequence[Any]]:
-    known = columns["entries"]
-    selected = {*indices}
-    pairs = [i in selected and j in selected for i, j in combinations(known, 2)]
-    places = [indices.index(n) for n in known if n in selected]
-    lists = {key: [*compress(v, pairs)] for key, v in columns.items() if key != "entries"}
-    return {"entries": places, **lists}

@@ -10,10 +10,10 @@ import numpy as np
 from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.evaluate import FILE_METRICS
 from prefixcap.evaluation.stats import Array, CellTable
-from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.interfaces.metric import MetricConfig, scale_of
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
-from prefixcap.study.analysis.analysis import CORRECTIONS, LEVEL, correction_for
+from prefixcap.study.analysis.analysis import LEVEL, correction_for
 from prefixcap.study.analysis.analyze import metrics_of
 from prefixcap.study.analysis.comparison import (
     EQUAL,
@@ -25,6 +25,7 @@ from prefixcap.study.analysis.comparison import (
 from prefixcap.study.analysis.config_diff import ConfigDiff, diff_rows, diff_studies
 from prefixcap.study.analysis.reader import SavedStudy
 from prefixcap.study.analysis.rows import match_rows, table_rows
+from prefixcap.study.analysis.score_pairs import CORRECTIONS
 from prefixcap.study.analysis.selectors import SEPARATOR, Selection, select
 from prefixcap.study.analysis.sides import Side, align
 
@@ -139,7 +140,10 @@ def _compare(
             )
             for k, name in enumerate(differences.names)
         }
-        comparisons.append(PairComparison(sides=pair, scores=scores, per_image=per_image))
+        known = {name: scale_of(metrics, name) for name in {*scores, *per_image}}
+        comparisons.append(
+            PairComparison(sides=pair, scores=scores, per_image=per_image, scales=known)
+        )
     return comparisons
 
 
@@ -159,7 +163,7 @@ def _table(pairs: Sequence[Pair], metrics: Sequence[MetricConfig], *, stored: bo
 
 
 def _others(one: Side, two: Side) -> list[Side]:
-    """Return the other rows of the study, if both sides are of one."""
+    """Return the other rows of the study, if both sides are of one and its rows have seeds."""
     study = one.study
     if study is None or two.study is None or one.row is None or two.row is None:
         return []
@@ -167,6 +171,8 @@ def _others(one: Side, two: Side) -> list[Side]:
         return []
     cells = {*one.row.cells, *two.row.cells}
     rows = table_rows(study.rows, study.baselines)
+    if all(len(row.cells) < 2 for row in rows):  # nothing to pool
+        return []
     return [Side.of_row(study, row) for row in rows if cells.isdisjoint(row.cells)]
 
 

@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 
 from prefixcap.evaluation.stats import Array, Difference
-from prefixcap.study.analysis.analysis import LEVEL, MAIN
+from prefixcap.interfaces.metric import Scale
+from prefixcap.study.analysis.analysis import LEVEL, main_score
 from prefixcap.study.analysis.config_diff import ConfigDiff
 from prefixcap.study.analysis.sides import Side
 
@@ -48,11 +49,19 @@ class ScoreComparison:
 
 @attrs.frozen(kw_only=True, repr=False)
 class PairComparison:
-    """The comparison of two sides by score, and the difference (I) of every image by score."""
+    """The comparison of two sides by score.
+
+    Attributes:
+        sides: Both sides.
+        scores: The comparison in each score.
+        per_image: The difference (I) of every image, by score.
+        scales: How each score is read.
+    """
 
     sides: Pair
     scores: Mapping[str, ScoreComparison]
     per_image: Mapping[str, Array]
+    scales: Mapping[str, Scale] = attrs.field(factory=dict)
 
     def __repr__(self) -> str:
         return f"{self.label}: " + "; ".join(map(repr, self.scores.values()))
@@ -65,8 +74,7 @@ class PairComparison:
     @property
     def main(self) -> str | None:
         """The score that orders images: a main one if images have one."""
-        known = [*(name for name in MAIN if name in self.per_image), *self.per_image]
-        return known[0] if known else None
+        return main_score(self.per_image, self.scales) or next(iter(self.per_image), None)
 
     def largest(self, count: int) -> list[dict[str, Any]]:
         """Return the images on which the sides differ most, with both captions.
@@ -122,7 +130,7 @@ class Comparison:
             for name, labels in zip(self.names, self.unmatched, strict=True)
         )
         only = self.pairs[0] if len(self.pairs) == 1 else None
-        images = len(self.pairs[0].sides[0].records)
+        images = len(self.pairs[0].sides[0].images)
         return {
             "a": a,
             "b": b,
@@ -133,7 +141,7 @@ class Comparison:
             "pairs": [
                 {
                     "label": pair.label,
-                    "seeds": [len(side.seeds) for side in pair.sides],
+                    "seeds": [side.seed_count for side in pair.sides],
                     "scores": [pair.scores[name].to_json() for name in shown],
                 }
                 for pair in self.pairs

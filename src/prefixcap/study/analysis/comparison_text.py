@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.study.analysis.analysis import LEVEL, MAIN, TITLES
+from prefixcap.study.analysis.analysis import LEVEL, TITLES, main_score
 from prefixcap.study.analysis.comparison import Comparison, PairComparison, ScoreComparison
 from prefixcap.study.analysis.tables import Columns, decimals_for, markdown, score_text, wrapped
 from prefixcap.util.text import visible
@@ -34,7 +34,7 @@ def comparison_text(
         lines += wrapped([_verdict(names, compared, comparison.correction, len(known))], width)
     else:
         labels = [pair.label for pair in comparison.pairs]
-        main = next((name for name in MAIN if name in known), known[0])
+        main = main_score(known, comparison.pairs[0].scales) or known[0]
         for name in pick_scores(scores or [main], known):
             compared = [pair.scores[name] for pair in comparison.pairs]
             lines += [f"{name}:", _table("row", labels, compared, width)]
@@ -67,7 +67,7 @@ def pick_scores(requested: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def _heading(comparison: Comparison, only: PairComparison | None) -> list[str]:
-    counts = [len(side.seeds) for side in only.sides] if only else [1, 1]
+    counts = [side.seed_count for side in only.sides] if only else [1, 1]
     seeds = [f" ({count} seeds)" if count > 1 else "" for count in counts]
     parts = zip("AB", comparison.names, seeds, strict=True)
     return [f"{letter}: {visible(name)}{count}" for letter, name, count in parts]
@@ -118,8 +118,8 @@ def _table(head: str, names: Sequence[str], compared: Sequence[ScoreComparison],
 
 
 def _notes(pair: PairComparison) -> list[str]:
-    images = len(pair.sides[0].records)
-    seeds = max(len(side.seeds) for side in pair.sides) > 1
+    images = len(pair.sides[0].images)
+    seeds = max(side.seed_count for side in pair.sides) > 1
     source = "and other seeds" if seeds else "(one seed: others may differ)"
     return [
         f"{LEVEL:.0%} interval: over other images like these {images} {source}",
@@ -131,7 +131,7 @@ def _images(pair: PairComparison, count: int) -> list[str]:
     images = pair.largest(count)
     if not images:
         return []
-    first = " (captions are the first seed's)" if len(pair.sides[0].seeds) > 1 else ""
+    first = " (captions are the first seed's)" if pair.sides[0].seed_count > 1 else ""
     lines = ["", f"largest differences, by the image's {pair.main}{first}:"]
     for each in images:
         lines.append(f"{visible(each['image'])}  A - B {each['difference']:+.3f}")

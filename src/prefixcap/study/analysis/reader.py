@@ -11,7 +11,7 @@ import attrs
 
 from prefixcap.captioning.checkpoint import CONFIG
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.dataset import DatasetConfig, Example
+from prefixcap.interfaces.dataset import DatasetConfig, Example, ImageItem
 from prefixcap.study.artifacts import captions, integrity
 from prefixcap.study.artifacts.folder import CAPTIONS, SCORES, StudyFolder
 from prefixcap.util.files import read_json, read_lines
@@ -47,7 +47,7 @@ class SavedCell:
     @cached_property
     def lines(self) -> list[dict[str, Any]]:
         """`image` and `captions` (each with `text`, best first) of every image, in order."""
-        return captions.read(self.folder)[0]
+        return self.read()
 
     @cached_property
     def texts(self) -> list[str]:
@@ -57,6 +57,14 @@ class SavedCell:
     @cached_property
     def per_image(self) -> dict[str, list[float]]:
         """The score of every image, by score, for scores that images have."""
+        return self.read_per_image()
+
+    def read(self, images: int | None = None) -> list[dict[str, Any]]:
+        """Read `lines`, or those of the first images, without keeping them in memory."""
+        return captions.read(self.folder, images=images)[0]
+
+    def read_per_image(self) -> dict[str, list[float]]:
+        """Read `per_image` without keeping it in memory."""
         stored = read_json(self.folder / SCORES) or {}
         # metrics that the study no longer has may have had scores of the same names
         per_image = {
@@ -116,6 +124,19 @@ class SavedStudy:
             return fields
 
         return pd.DataFrame(map(flat, (*self.rows, *self.baselines)))
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of the test images."""
+        return tuple(image.id for image in self.images)
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """The test images with their references, as metrics get them."""
+        return [
+            Example(image=ImageItem(id=image.id, index=n), references=image.references)
+            for n, image in enumerate(self.images)
+        ]
 
     @cached_property
     def histories(self) -> dict[str, dict[str, Any]]:
@@ -196,7 +217,7 @@ def load_study(folder: Path | str) -> SavedStudy:
         complete=bool(saved.get("complete")) and config.get("study") == saved.get("study"),
         warnings=list(saved.get("warnings", [])),
     )
-    if [line["image"] for line in cells[0].lines] != [image.id for image in study.images]:
+    if [line["image"] for line in cells[0].read()] != [image.id for image in study.images]:
         raise PrefixcapError(
             f"{cells[0].folder / CAPTIONS} does not hold the captions of every test image: run "
             f"`prefixcap bench` with --out {folder} to add the missing ones"

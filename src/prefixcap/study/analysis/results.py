@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +12,17 @@ import attrs
 
 from prefixcap.evaluation.stats import Replicates
 from prefixcap.interfaces.dataset import Example
+from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.study.analysis.analysis import Analysis
-from prefixcap.study.analysis.analyze import compute
+from prefixcap.study.analysis.analyze import compute, scales
 from prefixcap.study.analysis.tables import page
 from prefixcap.study.artifacts import captions
 from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.util.files import AlteredError, read_json, write_json, write_lines, write_text
 from prefixcap.util.progress import Reporter
 
+PAUSE = 20
+"""How many times as long as the last writing took the next one waits."""
 COUNTERS = ("encoded_images", "trained_models", "mapped_images", "decoded_images", "scored_metrics")
 
 
@@ -31,6 +35,7 @@ class Results:
         study: A digest of the captions and the metrics.
         rows: A row per cell, as `bench --json` prints them.
         baselines: A row per baseline.
+        metrics: The metrics, which tell how scores are read.
         correction: The correction for multiple comparisons.
         replicates: The scores of each cell and baseline on resampled images.
         captions: The first lines of each cell, to be shown, by the name of the cell's folder.
@@ -46,6 +51,7 @@ class Results:
     study: str = ""
     rows: list[dict[str, Any]] = attrs.field(factory=list)
     baselines: list[dict[str, Any]] = attrs.field(factory=list)
+    metrics: Sequence[MetricConfig] = ()
     correction: str = "holm"
     replicates: dict[str, Replicates] = attrs.field(factory=dict, repr=False)
     captions: dict[str, list[dict[str, Any]]] = attrs.field(factory=dict, repr=False)
@@ -54,6 +60,7 @@ class Results:
     warnings: list[str] = attrs.field(factory=list)
     work: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTERS, 0))
     digests: dict[str, str] = attrs.field(factory=dict, repr=False)
+    _next_part: float = attrs.field(default=0.0, init=False, eq=False)
 
     def __repr__(self) -> str:
         return f"<Results of {self.folder}: {len(self.rows)} cells>"
@@ -65,7 +72,8 @@ class Results:
     @cached_property
     def analysis(self) -> Analysis:
         """The table rows with intervals and comparisons; use it once all cells are finished."""
-        return compute(self.rows, self.baselines, self.replicates)
+        read = scales(self.metrics, (*self.rows, *self.baselines))
+        return compute(self.rows, self.baselines, self.replicates, scales=read)
 
     def warn(self, text: str, reporter: Reporter) -> None:
         """Store a warning and print it, once."""
@@ -86,7 +94,7 @@ class Results:
         }
 
     def write(self) -> None:
-        """Write `captions.jsonl`, `scores.json`, `analysis.json` and `table.md`."""
+        """Write `captions.jsonl`, `scores.json`, the analysis and `table.md`."""
         path = self._files.captions
         self.digests[path.name] = write_lines(path, self._every_line())
         self._write_scores(complete=True)
@@ -95,13 +103,21 @@ class Results:
         write_text(self._files.table, text)
 
     def write_part(self) -> None:
-        """Write the scores of an unfinished study, unless as many were written before."""
+        """Write the scores of an unfinished study, unless as many were written before.
+
+        All rows are written each time, so in a large grid not after every cell.
+        """
+        begin = time.monotonic()
+        if begin < self._next_part:
+            return
         try:
             saved = read_json(self._files.scores) or {}
         except AlteredError:
             saved = {}
         if saved.get("study") != self.study or len(saved["rows"]) < len(self.rows):
             self._write_scores(complete=False)
+        end = time.monotonic()
+        self._next_part = end + PAUSE * (end - begin)
 
     def write_test(self) -> None:
         """Write `test.jsonl`: the captioned images and references, no paths of this machine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
 
@@ -29,21 +29,20 @@ class Side:
 
     Attributes:
         label: Its name.
-        seeds: The records of each seed, all with the same images in the same order.
         study: Its study; None for a file.
         row: Its table row; None for a file.
+        given: The records of each seed, if they are not all of the row's.
     """
 
     label: str
-    seeds: list[list[Record]]
     study: SavedStudy | None = None
     row: TableRow | None = None
+    given: list[list[Record]] | None = None
 
     @classmethod
     def of_row(cls, study: SavedStudy, row: TableRow) -> Self:
-        """Return the side of a table row."""
-        seeds = [records(study, study.cells[cell]) for cell in row.cells]
-        return cls(label=f"{study.folder}{SEPARATOR}{row.label}", seeds=seeds, study=study, row=row)
+        """Return the side of a table row, whose captions are read on first use."""
+        return cls(label=f"{study.folder}{SEPARATOR}{row.label}", study=study, row=row)
 
     @classmethod
     def of(cls, selection: Selection, references: Path | None = None) -> Self:
@@ -58,7 +57,33 @@ class Side:
             return cls.of_row(selection.study, selection.row)
         from prefixcap.evaluation.readers import read_records
 
-        return cls(label=str(selection.path), seeds=[read_records(selection.path, references)])
+        return cls(label=str(selection.path), given=[read_records(selection.path, references)])
+
+    @cached_property
+    def seeds(self) -> list[list[Record]]:
+        """The records of each seed, all with the same images in the same order."""
+        if self.given is not None or self.study is None or self.row is None:
+            return self.given or []
+        return [records(self.study, self.study.cells[cell]) for cell in self.row.cells]
+
+    @property
+    def seed_count(self) -> int:
+        """The number of seeds, 1 for captions without any."""
+        return len(self.row.cells if self.given is None and self.row else self.seeds)
+
+    @cached_property
+    def images(self) -> Sequence[str]:
+        """The images, in the order of the records."""
+        if self.given is None and self.study is not None:
+            return self.study.ids
+        return tuple(record.image for record in self.records)
+
+    @property
+    def references(self) -> list[tuple[str, ...]]:
+        """The references of each image."""
+        if self.given is None and self.study is not None:
+            return [image.references for image in self.study.images]
+        return [record.references for record in self.records]
 
     @property
     def records(self) -> list[Record]:
@@ -76,7 +101,7 @@ class Side:
         Raises:
             PrefixcapError: If several ids may be meant.
         """
-        own = [record.image for record in self.records]
+        own = self.images
         if {*own} <= {*ids}:
             return self
         names = ImageNames(dict.fromkeys(ids, ()))
@@ -84,14 +109,14 @@ class Side:
         if known == dict(zip(own, own, strict=True)):
             return self
         seeds = [[attrs.evolve(r, image=known[r.image]) for r in seed] for seed in self.seeds]
-        return attrs.evolve(self, seeds=seeds)
+        return attrs.evolve(self, given=seeds)
 
     def restrict(self, images: Sequence[str]) -> Self:
         """Return the side with some of its images, in the given order."""
-        if images == [record.image for record in self.records]:
+        if [*images] == [*self.images]:
             return self
         seeds = [{record.image: record for record in seed} for seed in self.seeds]
-        return attrs.evolve(self, seeds=[[seed[image] for image in images] for seed in seeds])
+        return attrs.evolve(self, given=[[seed[image] for image in images] for seed in seeds])
 
     @cached_property
     def computed(self) -> dict[str, list[Scores]]:
@@ -104,9 +129,11 @@ class Side:
         They are computed, or `stored` in the study's folder.
         """
         if stored and self.study is not None and self.row is not None:
-            cells = [self.study.cells[cell] for cell in self.row.cells]
-            pairs = zip(cells, self.seeds, strict=True)
-            each = [replicates.replicates(cell.folder, seed, metrics) for cell, seed in pairs]
+            each = []
+            for name in self.row.cells:
+                cell = self.study.cells[name]
+                read = partial(records, self.study, cell)
+                each.append(replicates.replicates(cell.folder, self.study.ids, read, metrics))
         else:
             each = [self._compute(seed, metrics) for seed in self.seeds]
         known = [one for one in each if one is not None]
@@ -120,7 +147,7 @@ class Side:
     def per_image(self, *, stored: bool) -> dict[str, Array]:
         """Return each score of every image (I), the mean over seeds; call `replicates` first."""
         if stored and self.study is not None and self.row is not None:
-            cells = [self.study.cells[cell].per_image for cell in self.row.cells]
+            cells = [self.study.cells[cell].read_per_image() for cell in self.row.cells]
         else:
             cells = [
                 {name: list(v) for each in seed for name, v in each.per_image.items()}
@@ -157,8 +184,8 @@ def align(one: Side, two: Side, *, common: bool) -> tuple[Side, Side]:
         PrefixcapError: If the images differ without `common`, no image is shared, or the
             references of an image differ.
     """
-    two = two.renamed([record.image for record in one.records])
-    ids = [[record.image for record in side.records] for side in (one, two)]
+    two = two.renamed(one.images)
+    ids = [[*side.images] for side in (one, two)]
     for side, names in zip((one, two), ids, strict=True):
         image_id, count = Counter(names).most_common(1)[0]
         if count > 1:
@@ -176,8 +203,8 @@ def align(one: Side, two: Side, *, common: bool) -> tuple[Side, Side]:
             f"{len(both)} in both; --common compares on those"
         )
     sides = one.restrict(both), two.restrict(both)
-    pairs = zip(sides[0].records, sides[1].records, strict=True)
-    differing = [a.image for a, b in pairs if a.references != b.references]
+    references = zip(both, *(side.references for side in sides), strict=True)
+    differing = [image for image, a, b in references if a != b]
     if differing:
         raise PrefixcapError(
             f"the references of {len(differing)} images differ, such as {differing[0]!r}, so no "

@@ -100,7 +100,7 @@ def legend(analysis: Analysis, correction: str) -> list[str]:
     ]
     main = analysis.main
     if main is not None and main in analysis.pairs:
-        count = analysis.family.get(main, len(analysis.pairs[main]["p"]))
+        count = analysis.family.get(main, len(analysis.pairs[main]))
         pairs = f"{count} pairs of rows" if count > 1 else "one pair of rows"
         lines.append(
             f"{VS_BEST}: the difference in {main} from the best row with a model, worse, better or "

@@ -94,8 +94,12 @@ def write(folder: Path, lines: Sequence[dict[str, Any]], info: Mapping[str, Any]
     write_json(folder / CELL, {**info, "captions_sha256": digest})
 
 
-def read(folder: Path, key: str | None = None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def read(
+    folder: Path, key: str | None = None, images: int | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Read what `write` wrote: the lines and the info; both are empty if the key is another.
+
+    With `images`, the lines are those of the first images.
 
     Raises:
         AlteredError: If a file of it was altered.
@@ -103,7 +107,7 @@ def read(folder: Path, key: str | None = None) -> tuple[list[dict[str, Any]], di
     info = read_json(folder / CELL) or {}
     if key is not None and info.get("key") != key:
         return [], {}
-    return read_lines(folder / CAPTIONS, info.get("captions_sha256", "")), info
+    return read_lines(folder / CAPTIONS, info.get("captions_sha256", ""), images), info
 
 
 def load(cell: PlannedCell) -> CellCaptions | None:

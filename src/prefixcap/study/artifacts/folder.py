@@ -35,7 +35,8 @@ class StudyFolder:
         scores: The rows of all finished cells and of the baselines.
         test: The test images with their references.
         captions: The captions of all cells.
-        analysis: Intervals and comparisons, which are slow to compute.
+        analysis: The rows of the table with intervals, which are slow to compute.
+        pairs: The comparisons of all pairs of rows, which are many.
         table: The table as Markdown.
         contact_sheet: Test images with their captions.
         timings: How long each piece of work took.
@@ -52,6 +53,7 @@ class StudyFolder:
         self.test = path / "test.jsonl"
         self.captions = path / CAPTIONS
         self.analysis = path / "analysis.json"
+        self.pairs = path / "pairs.safetensors"
         self.table = path / "table.md"
         self.contact_sheet = path / "grid.png"
         self.timings = path / "timings.jsonl"

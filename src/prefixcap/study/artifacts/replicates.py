@@ -51,14 +51,16 @@ def _warn(text: str) -> None:
 
 def replicates(
     folder: Path,
-    records: Sequence[Record],
+    images: tuple[str, ...],
+    records: Callable[[], Sequence[Record]],
     metrics: Sequence[MetricConfig],
     report: Callable[[str], None] = _warn,
 ) -> Replicates | None:
     """Return the replicates of a scored cell, after computing those that are missing.
 
-    Metrics without stored scores are ignored. `report` is called with the message that stored
-    replicates were altered and are computed again.
+    Metrics without stored scores are ignored. `records` reads the captions of the images; it is
+    called if something is missing. `report` is called with the message that stored replicates were
+    altered and are computed again.
 
     Returns:
         The replicates of one seed for all scores that can be resampled; None if none can.
@@ -80,13 +82,14 @@ def replicates(
         return [n for n, key in keys.items() if n not in stored or stored[n].key != key]
 
     if missing():
+        captions = records()
         with locked(folder):
             with contextlib.suppress(AlteredError):
                 stored = _read(folder)  # another process may have added some since
             for name in missing():
                 values, per_image = scores[name]["values"], scores[name]["per_image"]
                 prepared = statistic(
-                    scored[name], Scores(values=values, per_image=per_image), records
+                    scored[name], Scores(values=values, per_image=per_image), captions
                 )
                 stored[name] = _resample(keys[name], prepared, values)
             _write(folder, stored)
@@ -95,7 +98,7 @@ def replicates(
         return None
     return Replicates(
         names=tuple(name for each in chosen for name in each.names),
-        images=tuple(record.image for record in records),
+        images=images,
         observed=np.concatenate([each.observed for each in chosen])[None],
         drawn=np.concatenate([each.drawn for each in chosen], axis=1),
         seed=SEED,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 500
 """The number of training images from which the constant caption is chosen."""
+NEAREST_BLOCK = 256
+"""The number of test images that are compared with all training images at once."""
 Gram = tuple[str, ...]
 
 
@@ -57,7 +59,12 @@ def nearest_training(
     def directions(features: Tensor) -> Tensor:  # (B, D) or (B, N, D) -> (B, D)
         return normalize(features.mean(1) if features.ndim == 3 else features, dim=-1)
 
-    rows = (directions(features) @ directions(train_features).T).argmax(1).tolist()
+    known = directions(train_features).T
+    # in parts, because all similarities of COCO's splits would take gigabytes
+    rows: list[int] = []
+    for start in range(0, len(features), NEAREST_BLOCK):
+        part = directions(features[start : start + NEAREST_BLOCK])
+        rows += (part @ known).argmax(1).tolist()
     return _lines(test, [train[row].references[0] for row in rows])
 
 

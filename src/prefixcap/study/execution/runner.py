@@ -48,7 +48,9 @@ class Runner:
 
     def __init__(self, job: StudyJob) -> None:
         self._job, self._study, self._reporter = job, job.study, job.reporter
-        self._results = Results(folder=job.files.path, correction=job.study.correction)
+        self._results = Results(
+            folder=job.files.path, metrics=job.study.metrics, correction=job.study.correction
+        )
         self._scorer = Scorer(job, self._results)
         self._cell_runner = CellRunner(job, self._scorer, self._results)
         self._rows: dict[str, dict[str, Any]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefixcap.evaluation.evaluate import sample_warnings
 from prefixcap.evaluation.stats import bootstrap_interval
+from prefixcap.interfaces.metric import scale_of
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, keys, replicates, scores
@@ -64,11 +65,14 @@ class Scorer:
                     f"skipped {metric} for {name} and similar captions: it {reason}"
                 )
         self._results.work["scored_metrics"] += scored.scored
-        drawn = replicates.replicates(folder, records, metrics, self._job.reporter.message)
+        drawn = replicates.replicates(
+            folder, tuple(images.ids), lambda: records, metrics, self._job.reporter.message
+        )
         if drawn is None:
             return {"scores": scored.values, "intervals": {}}
         self._results.replicates[folder.name] = drawn
-        estimates = bootstrap_interval(drawn)
+        ranges = {name: scale_of(metrics, name).range for name in drawn.names}
+        estimates = bootstrap_interval(drawn, ranges=ranges)
         intervals = {name: list(each.bounds) for name, each in estimates.items()}
         return {"scores": scored.values, "intervals": intervals}
 

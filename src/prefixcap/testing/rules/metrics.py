@@ -156,14 +156,19 @@ def record_order(case: Case) -> None:
 def perfect_is_best(case: Case) -> None:
     """Perfect predictions score no worse than the same ones on the wrong images."""
     right, wrong = scored(case, PERFECT), scored(case, on_wrong_images())
-    lower = cast(MetricConfig, case.config).lower_is_better
-    unknown = sorted(lower - right.values.keys())
-    require(not unknown, f"lower_is_better names {unknown}; the values are {list(right.values)}")
+    config = cast(MetricConfig, case.config)
+    scales = {name: config.scale(name) for name in right.values}
+    lower = {
+        name for name, scale in scales.items() if scale is not None and scale.better == "lower"
+    }
+    directed = [name for name, scale in config.scales.items() if scale.better]
+    known = not directed or any(scale is not None and scale.better for scale in scales.values())
+    require(known, f"scales has {directed}; the values are {list(right.values)}")
     for name, value in right.values.items():
         other = wrong.values[name]
         better = value <= other if name in lower else value >= other
         order = "lower is better" if name in lower else "higher is better"
-        cure = "" if name in lower else " unless it is named in lower_is_better"
+        cure = "" if name in lower else ' unless its scale says better="lower"'
         problem = f"{name} is {value} if right and {other} if wrong, and {order}{cure}"
         require(better or is_close(value, other), problem)
 
