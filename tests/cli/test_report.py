@@ -15,6 +15,7 @@ from report_world import HOSTILE, gallery_data
 
 from prefixcap.cli import main
 from prefixcap.util.files import read_json, write_json
+from prefixcap.util.text import visible_lines
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -58,7 +59,7 @@ def test_the_gallery_has_every_caption_of_every_cell(graded: Path, written: Path
     shown = [
         data["texts"][image["captions"][cell][0]] for cell in range(4) for image in data["images"]
     ]
-    assert sorted(shown) == sorted(line["captions"][0]["text"] for line in lines)
+    assert sorted(shown) == sorted(visible_lines(line["captions"][0]["text"]) for line in lines)
     assert all(image["picture"].startswith("data:image/webp;base64,") for image in data["images"])
     assert HOSTILE in data["images"][0]["references"]
 

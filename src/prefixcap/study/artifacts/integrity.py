@@ -101,6 +101,8 @@ def _altered_outputs(files: StudyFolder) -> Iterator[AlteredError]:
             data[path] = (files.find_config() if path == files.config else read_json(path)) or {}
         except AlteredError as error:
             yield error
+    if files.pairs.is_file() and (error := _altered(files.pairs)):
+        yield error
     config, saved = data.get(files.config, {}), data.get(files.scores, {})
     if config.get("study") != saved.get("study"):
         return  # the files of lines may be those of a study that was stopped before its scores
