@@ -114,6 +114,7 @@ class Length(MetricConfig):
     """Mean and standard deviation of the predictions' number of words."""
 
     name: ClassVar[str] = "length"
+    version: ClassVar[str] = "2"
     scales: ClassVar[Mapping[str, Scale]] = {
         "Length": Scale(low=0.0, headline=True),
         "Length_std": COUNT,
@@ -137,6 +138,7 @@ class Distinct(MetricConfig):
     """
 
     name: ClassVar[str] = "distinct"
+    version: ClassVar[str] = "2"
     scales: ClassVar[Mapping[str, Scale]] = {
         "Distinct_2": Scale(low=0.0, high=1.0, diversity_rank=10),
         "Distinct_1": Scale(low=0.0, high=1.0, diversity_rank=20),
@@ -163,6 +165,7 @@ class Repetition(MetricConfig):
     """
 
     name: ClassVar[str] = "repetition"
+    version: ClassVar[str] = "2"
     scales: ClassVar[Mapping[str, Scale]] = {"Rep_*": SHARE}
 
     max_n: int = attrs.field(default=4, validator=at_least(2))
@@ -188,12 +191,12 @@ class Diversity(MetricConfig):
     """
 
     name: ClassVar[str] = "diversity"
+    version: ClassVar[str] = "3"
     scales: ClassVar[Mapping[str, Scale]] = {
         "Div_*": SHARE,
         "Unique_captions": SHARE,
         "*BLEU_*": SHARE,
     }
-    version: ClassVar[str] = "2"
     requires: ClassVar[frozenset[str]] = frozenset({"several"})
 
     max_n: int = attrs.field(default=2, validator=at_least(1))

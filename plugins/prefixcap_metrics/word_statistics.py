@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
@@ -11,13 +10,7 @@ from typing_extensions import override
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
 from prefixcap.util.ngrams import ngrams
-
-WORD = re.compile(r"\w+(?:['’-]\w+)*")
-
-
-def words(text: str) -> list[str]:
-    """Return a text's words in lower case, without punctuation; "man's" is one word."""
-    return WORD.findall(text.lower())
+from prefixcap.util.words import words
 
 
 class LengthMetric(Metric):

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from itertools import groupby, islice, permutations, product
+from unicodedata import combining, normalize
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from prefixcap_decoders.logits.settings import is_letter
+from prefixcap.util.words import is_extender, is_letter, is_unspaced
 
 Ints = NDArray[np.int64]
+MOST_ORDERS = 64
 
-OTHER_LETTER, OTHER_MARK = 0, 1
+
+class Kind(IntEnum):
+    """What a character is for the words around it; also the symbol of one in no phrase."""
+
+    SIGN = 0
+    LETTER = 1
+    UNSPACED = 2
+    EXTENDER = 3
+
+
+def kind_of(character: str) -> Kind:
+    """Return the kind of a character."""
+    if is_unspaced(character):
+        return Kind.UNSPACED
+    if is_letter(character):
+        return Kind.LETTER
+    return Kind.EXTENDER if is_extender(character) else Kind.SIGN
+
+
+def decomposed(text: str) -> str:
+    """Return a text without case, with accents as characters of their own."""
+    return normalize("NFD", normalize("NFD", text).casefold())
 
 
 @attrs.frozen
 class _State:
-    # whether the last character was a letter, the places reached as (phrase, place), and whether
-    # a phrase is complete unless a letter follows
-    letter: bool = False
+    # the kind of the last letter or sign, the places reached as (phrase, place), and whether a
+    # phrase is complete unless a letter follows
+    last: Kind = Kind.SIGN
     places: frozenset[tuple[int, int]] = frozenset()
     complete: bool = False
     matched: bool = False
@@ -32,11 +57,13 @@ class Matcher:
     """Finds any of several phrases as whole words, character by character.
 
     A phrase counts only if no letter, digit or underscore is next to it; case is ignored: "red" is
-    in "A red-haired man", not in "reddish". This is the automaton of Knuth, Morris and Pratt 1977
-    for several phrases at once, extended by word boundaries.
+    in "A red-haired man", not in "reddish". Combining marks and joiners belong to their letter, in
+    composed and decomposed form alike. In scripts that do not separate words, such as Chinese, a
+    phrase counts wherever it stands. This is the automaton of Knuth, Morris and Pratt 1977 for
+    several phrases at once, extended by word boundaries.
 
     Args:
-        phrases: Lower-case phrases.
+        phrases: The phrases.
 
     Attributes:
         table: (S,A) int64, next state by state and symbol; texts begin in state 0.
@@ -45,16 +72,17 @@ class Matcher:
     """
 
     def __init__(self, phrases: Sequence[str]) -> None:
-        self._phrases = tuple(phrases)
-        alphabet = sorted({letter for phrase in phrases for letter in phrase})
-        self._symbols = {letter: number for number, letter in enumerate(alphabet, OTHER_MARK + 1)}
+        self._phrases = tuple(dict.fromkeys(form for each in phrases for form in _forms(each)))
+        alphabet = sorted({letter for phrase in self._phrases for letter in phrase})
+        self._symbols = {letter: number for number, letter in enumerate(alphabet, len(Kind))}
+        others = [(kind, "") for kind in Kind]
+        symbols = [*others, *((kind_of(letter), letter) for letter in alphabet)]
         numbers = {_State(): 0}
         rows: list[list[int]] = []
         for state in (queue := [_State()]):
             row: list[int] = []
-            # "x" and "." represent all letters and marks that are in no phrase
-            for symbol in (*"x.", *alphabet):
-                after = self._after(state, symbol, other=len(row) <= OTHER_MARK)
+            for kind, letter in symbols:
+                after = self._after(state, kind, letter)
                 if after not in numbers:
                     numbers[after] = len(numbers)
                     queue.append(after)
@@ -64,27 +92,57 @@ class Matcher:
         self.matched = np.array([state.matched for state in queue])
         self.complete = np.array([state.complete or state.matched for state in queue])
 
+    @property
+    def alphabet(self) -> Sequence[str]:
+        """The characters of the phrases."""
+        return [*self._symbols]
+
     def symbols(self, text: str) -> list[int]:
         """Return the automaton's symbols of a text."""
-        return [self._symbol(letter) for letter in text.casefold()]
+        return [self._symbol(character) for character in decomposed(text)]
 
-    def _symbol(self, letter: str) -> int:
-        letter = " " if letter.isspace() else letter
-        return self._symbols.get(letter, OTHER_LETTER if is_letter(letter) else OTHER_MARK)
+    def _symbol(self, character: str) -> int:
+        character = " " if character.isspace() else character
+        found = self._symbols.get(character)
+        return kind_of(character) if found is None else found
 
-    def _after(self, state: _State, symbol: str, *, other: bool) -> _State:
-        letter = is_letter(symbol)
-        if state.matched or (state.complete and not letter):
+    def _after(self, state: _State, kind: Kind, letter: str) -> _State:
+        boundary = _is_boundary(state.last, kind)
+        if state.matched or (state.complete and boundary):
             return _FOUND
         places = set()
-        if not other:
+        if letter:
             starts = {(number, 0) for number in range(len(self._phrases))}
             for number, place in state.places | starts:
-                phrase = self._phrases[number]
-                boundary = place or not (letter and state.letter)
-                if boundary and phrase[place] == symbol:
+                if (place or boundary) and self._phrases[number][place] == letter:
                     places.add((number, place + 1))
         ended = {(n, place) for n, place in places if place == len(self._phrases[n])}
-        if ended and not letter:
+        if ended and kind is Kind.SIGN:
             return _FOUND
-        return _State(letter, frozenset(places - ended), bool(ended))
+        last = state.last if kind is Kind.EXTENDER else kind
+        return _State(last, frozenset(places - ended), bool(ended))
+
+
+def _is_boundary(before: Kind, after: Kind) -> bool:
+    if after is Kind.EXTENDER:
+        return False
+    return Kind.UNSPACED in (before, after) or not (before and after)
+
+
+def _forms(phrase: str) -> Iterator[str]:
+    """Yield a decomposed phrase with the marks of each letter in every order that means the same.
+
+    Normalization would sort them, but a caption is read character by character.
+    """
+    runs = ["".join(run) for _, run in groupby(decomposed(phrase), key=lambda c: combining(c) > 0)]
+    choices = [
+        [
+            form
+            for form in map("".join, islice(permutations(run), MOST_ORDERS))
+            if normalize("NFD", form) == run
+        ]
+        if combining(run[0])
+        else [run]
+        for run in runs
+    ]
+    yield from map("".join, islice(product(*choices), MOST_ORDERS))

@@ -11,6 +11,7 @@ from typing_extensions import override
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.validators import above, at_least
+from prefixcap.util.words import is_letter
 
 # a temperature close to 0 would turn logits into infinities
 TEMPERATURE = [above(0), at_least(1e-6)]
@@ -27,11 +28,6 @@ def alternatives(text: str) -> tuple[str, ...]:
         if not any(map(is_letter, phrase)):
             raise ValueError(f"{text!r} has a phrase without letters: {phrase!r}")
     return phrases
-
-
-def is_letter(symbol: str) -> bool:
-    """Return whether a character is part of a word: a letter, a digit or an underscore."""
-    return symbol.isalnum() or symbol == "_"
 
 
 def are_words(_: Any, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:

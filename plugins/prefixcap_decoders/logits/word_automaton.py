@@ -113,9 +113,11 @@ def _token_texts(tokenizer: Tokenizer, vocab_size: int) -> list[str]:
 
 def _on_tokens(matcher: Matcher, texts: Sequence[str]) -> Ints:
     """Return the state (S,V) after each state and token."""
-    # longest first, so that the tokens that still have a character are the first `count`
-    order = sorted(range(len(texts)), key=lambda token: -len(texts[token]))
-    symbols = [matcher.symbols(texts[token]) for token in order]
+    # longest first, so that the tokens that still have a symbol are the first `count`; a character
+    # can have several symbols
+    unsorted = [matcher.symbols(text) for text in texts]
+    order = sorted(range(len(texts)), key=lambda token: -len(unsorted[token]))
+    symbols = [unsorted[token] for token in order]
     states = np.repeat(np.arange(len(matcher.table))[:, None], len(texts), 1)
     count = len(symbols)
     for place in range(len(symbols[0]) if symbols else 0):

@@ -81,6 +81,7 @@ class MBR(Truncated):
     """
 
     name: ClassVar[str] = "mbr"
+    version: ClassVar[str] = "2"
 
     samples: int = attrs.field(default=32, validator=at_least(1))
     utility: str = attrs.field(default="ngram", validator=one_of(UTILITIES))

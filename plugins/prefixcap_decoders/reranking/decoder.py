@@ -11,6 +11,7 @@ from typing_extensions import override
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.plugin.text_encoders import named_text_encoder
+from prefixcap.util.words import words
 from prefixcap_decoders.beam.ranking import deduplicate, divisor
 from prefixcap_decoders.reranking.config import MBR, BestOf
 from prefixcap_decoders.reranking.mbr_utility import UTILITIES
@@ -93,5 +94,4 @@ def words_of(hypothesis: Hypothesis) -> tuple[Hashable, ...]:
     """Return a caption's lower-case words without punctuation; its ids if there is no text."""
     if not hypothesis.text:
         return hypothesis.ids
-    text = "".join(c if c.isalnum() or c in "'-" else " " for c in hypothesis.text.lower())
-    return tuple(text.split())
+    return tuple(words(hypothesis.text))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.training.sentences import sentence
 
 if TYPE_CHECKING:
     from prefixcap.interfaces.language_model import LanguageModel
@@ -33,13 +34,6 @@ class TokenizedCaption:
 
     row: int
     ids: tuple[int, ...]
-
-
-def sentence(caption: str) -> str:
-    """Write a caption as a sentence: "a dog runs ." becomes "A dog runs."."""
-    text = " ".join(caption.split())
-    text = text.replace(" ,", ",").replace(" '", "'").rstrip(" .")
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def find_end(lm: LanguageModel, end: str) -> CaptionEnd:

@@ -15,7 +15,7 @@ from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.session import SessionOptions
 from prefixcap.plugin.registry import default_registry
-from prefixcap.training.batches import TokenizedCaption, batches, find_end, pad, sentence, tokenize
+from prefixcap.training.batches import TokenizedCaption, batches, find_end, pad, tokenize
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.trainer import Trainer, fused_activations
@@ -111,19 +111,6 @@ def test_batches_have_little_padding() -> None:
         for batch in batches(pairs, 20, torch.Generator().manual_seed(0))
     )
     assert waste < 0.1 * sum(len(pair.ids) for pair in pairs)
-
-
-@pytest.mark.parametrize(
-    ("caption", "expected"),
-    [
-        ("a black dog runs .", "A black dog runs."),
-        ("  Two  dogs , one red .", "Two dogs, one red."),
-        ("a man 's hat", "A man's hat."),
-        (" . ", ""),
-    ],
-)
-def test_sentences(caption: str, expected: str) -> None:
-    assert sentence(caption) == expected
 
 
 def test_captions_end_with_the_end_token_or_at_a_visible_text() -> None:

@@ -20,6 +20,7 @@ from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
 from prefixcap.study.definition.study import FORMAT, Model, Study
+from prefixcap.training.sentences import VERSION as SENTENCES
 from prefixcap.util.files import AlteredError, read_json
 
 
@@ -134,6 +135,7 @@ def model_key(study: Study, model: Model, inputs: InputDigests) -> str:
     return specs.digest(
         FORMAT,
         "model",
+        SENTENCES,
         inputs.training,
         *specs.fingerprint_inputs(model.lm),
         inputs.lm,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefixcap.interfaces.dataset import Example
 from prefixcap.util.ngrams import ngrams
+from prefixcap.util.words import words
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,9 +83,7 @@ def _lines(test: Sequence[Example], texts: Sequence[str]) -> list[dict[str, Any]
 
 
 def _grams(text: str) -> Counter[Gram]:
-    words = (word.strip(".,!?") for word in text.lower().split())
-    remaining = tuple(word for word in words if word)
-    return Counter(gram for n in range(1, 5) for gram in ngrams(remaining, n))
+    return Counter(gram for n in range(1, 5) for gram in ngrams(tuple(words(text)), n))
 
 
 def _idf(images: Sequence[Sequence[str]]) -> dict[Gram, float]:
