@@ -55,13 +55,13 @@ def agreement(one: Found, other: Found) -> float:
 
 def test_one_beam_is_greedy_search_with_equal_logits() -> None:
     model = made("gpt2", vocab_size=9000, initializer_range=0.2).to(torch.bfloat16)
-    lm, prefix = from_transformers(model), prefixes(24)
+    lm, prefix = from_transformers(model), prefixes(96)
     session = lm.start(prefix, SessionOptions())
     ties = 0
     for _ in range(4):
         session.admit()
-        ties += int((session.logits == session.logits.amax(-1, keepdim=True)).sum()) - 24
-        session.advance(session.logits.argmax(-1), torch.arange(24))
+        ties += int((session.logits == session.logits.amax(-1, keepdim=True)).sum()) - 96
+        session.advance(session.logits.argmax(-1), torch.arange(96))
     assert ties > 0
     options = {"max_new_tokens": 4, "stop_ids": ()}
     result = decode(lm, prefix, "beam:num_beams=1", **options)

@@ -70,7 +70,7 @@ def cases() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "options", cases(), ids=lambda o: ",".join(f"{k}={v}" for k, v in o.items())
+    "options", list(cases()), ids=lambda o: ",".join(f"{k}={v}" for k, v in o.items())
 )
 def test_same_tokens_and_scores_as_transformers(lm: CausalLM, options: dict[str, Any]) -> None:
     prefix = prefixes(6)
