@@ -9,6 +9,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin.registry import default_registry
+from prefixcap.plugin.specs import nested
 from prefixcap.util.runtime import dtype_of
 
 C = TypeVar("C", bound=Component)
@@ -24,7 +25,7 @@ def parse_nested(kind: type[C], spec: str, setting: str) -> C:
         PrefixcapError: If it is unknown or its settings are wrong; the message names the setting.
     """
     try:
-        return default_registry().parse(kind, spec.replace(";", ","))
+        return default_registry().parse(kind, nested(spec))
     except PrefixcapError as error:
         raise PrefixcapError(f"{setting}: {error}") from error
 

@@ -14,6 +14,7 @@ from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.metric import Metric, Record, Scores
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
+from prefixcap.plugin.setting_types import unquoted
 from prefixcap.plugin.text_encoders import named_text_encoder
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def score_suffix(text_encoder: TextEncoder, prompt: str) -> str:
     A checkpoint gets its file name and part of its digest, because file names are not unique.
     """
     name, settings = specs.split(text_encoder.name)
-    model = settings.get("model", PAPER_MODEL) if name == "clip" else text_encoder.name
+    model = unquoted(settings.get("model", PAPER_MODEL)) if name == "clip" else text_encoder.name
     if name == "clip" and Path(model).expanduser().is_file():
         model = f"{Path(model).name}@{text_encoder.encoder.digest()[:8]}"
     parts = [model] if model != PAPER_MODEL else []

@@ -13,6 +13,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.metric import Metric, MetricConfig, Scale, scale_of
 from prefixcap.interfaces.validators import at_least
+from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
 
 SHARE = Scale(low=0.0, high=1.0)
@@ -258,9 +259,7 @@ class Oracle(MetricConfig):
         return attrs.evolve(scale, main_rank=None, diversity_rank=None, headline=False)
 
     def _metrics(self) -> list[MetricConfig]:
-        return [
-            default_registry().parse(MetricConfig, spec.replace(";", ",")) for spec in self.metric
-        ]
+        return [default_registry().parse(MetricConfig, specs.nested(spec)) for spec in self.metric]
 
 
 @attrs.frozen(kw_only=True)
@@ -307,7 +306,7 @@ class ClipScore(MetricConfig):
 
     @override
     def subcomponents(self) -> Sequence[Component]:
-        spec = (self.encoder or self.text).replace(";", ",")
+        spec = specs.nested(self.encoder or self.text)
         return (default_registry().parse(EncoderConfig, spec),) if spec else ()
 
 

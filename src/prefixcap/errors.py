@@ -1,4 +1,4 @@
-"""The errors for bad input, and hints for unknown names."""
+"""The errors for bad input, hints for unknown names, and errors of foreign code as text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,87 @@ MOST_SHOWN = 10
 MOST_COMPARED = 100_000
 LONGEST_NAME = 80
 LONGEST_SENTENCE = 2000
+LONGEST_REASON = 500
+
+SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    # decoding
+    "nucleus": ("top-p",),
+    "topp": ("top-p",),
+    "topk": ("top-k",),
+    "sampling": ("sample", "top-p"),
+    "beamsearch": ("beam",),
+    "argmax": ("greedy",),
+    "greedysearch": ("greedy",),
+    "dbs": ("diverse-beam",),
+    "dba": ("constrained",),
+    "simctg": ("contrastive",),
+    "cfg": ("guidance",),
+    "assisted": ("speculative",),
+    "beams": ("num_beams",),
+    "beamsize": ("num_beams",),
+    "beamwidth": ("num_beams",),
+    "numbeam": ("num_beams",),
+    "lp": ("length_penalty",),
+    "alpha": ("length_penalty",),
+    "temp": ("temperature",),
+    "t": ("temperature",),
+    "maxlength": ("max_new_tokens", "max_tokens"),
+    "maxlen": ("max_new_tokens", "max_tokens"),
+    "maxtokens": ("max_new_tokens", "max_tokens"),
+    "p": ("top_p", "min_p"),
+    "k": ("top_k",),
+    # training
+    "lr": ("learning_rate",),
+    "bs": ("batch_size",),
+    "batch": ("batch_size",),
+    "wd": ("weight_decay",),
+    "decay": ("weight_decay",),
+    "epoch": ("epochs",),
+    "numepochs": ("epochs",),
+    "clip": ("gradient_clip",),
+    "maxgradnorm": ("gradient_clip",),
+    "earlystopping": ("patience",),
+    "scheduler": ("schedule",),
+    "noise": ("feature_noise",),
+    # metrics
+    "b4": ("bleu",),
+    "bleu4": ("bleu",),
+    "rougel": ("rouge",),
+    "ciderd": ("cider",),
+    "clips": ("clipscore",),
+    # models and devices
+    "gpt2": ("hf",),
+    "llama": ("hf",),
+    "transformers": ("hf",),
+    "huggingface": ("hf",),
+    "openclip": ("clip",),
+    "vit": ("clip",),
+    "gpu": ("cuda",),
+    "nvidia": ("cuda",),
+    "metal": ("mps",),
+    "fp32": ("float32",),
+    "float": ("float32",),
+    "full": ("float32",),
+    "fp16": ("float16",),
+    "half": ("float16",),
+    "bf16": ("bfloat16",),
+    "mscoco": ("coco",),
+    "finetune": ("full",),
+    "finetuned": ("full",),
+    "freeze": ("frozen",),
+    "fc": ("linear",),
+    "perceptron": ("mlp",),
+    # options
+    "batchsize": ("batch_size", "encode_batch"),
+    "model": ("lm", "encoder"),
+    "prefix": ("prefix_len",),
+    "prefixlength": ("prefix_len",),
+    "metric": ("metrics",),
+    "score": ("metrics",),
+    "bh": ("benjamini-hochberg",),
+    "fdr": ("benjamini-hochberg",),
+}
+"""What people of the field call things, without case and punctuation, and our names for them."""
 
 
 class PrefixcapError(Exception):
@@ -70,7 +151,7 @@ class PrefixcapWarning(UserWarning):
 
 
 def nearest(value: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the closest known name, and up to ten known names.
+    """Return a hint for an unknown name: what was meant, and up to ten known names.
 
     Args:
         value: The unknown name.
@@ -79,16 +160,57 @@ def nearest(value: str, known: Iterable[str]) -> str:
     Returns:
         A clause that starts with a semicolon; "" if no name is known.
     """
-    from difflib import get_close_matches
-
     names = sorted(known)
     if not names:
         return ""
-    # what can reach the cutoff, as the comparison takes time
-    length = min(len(value), 2 * LONGEST_NAME)
-    similar = [name for name in names if length <= 3 * len(name) and len(name) <= 3 * length]
-    close = get_close_matches(value[:length], similar[:MOST_COMPARED], n=1, cutoff=0.5)
-    hint = f"; did you mean {shown(close[0])}?" if close else ";"
+    meant = closest(value, names)
+    hint = f"; did you mean {shown(meant)}?" if meant else ";"
     more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
     listed = ", ".join(shortened(name, LONGEST_NAME) for name in names[:MOST_SHOWN])
     return f"{hint} known: {listed}{more}"
+
+
+def closest(value: str, names: Iterable[str]) -> str | None:
+    """Return the name that was meant, by case, the field's synonyms, or spelling; None if unclear.
+
+    A name may begin with dashes, as options do.
+    """
+    from difflib import get_close_matches
+
+    names = set(names)
+    if same := synonym(value, names):
+        return same
+    by_letters = {_letters(name) or name: name for name in sorted(names, reverse=True)}
+    letters = _letters(value[: 2 * LONGEST_NAME])
+    # what can reach the cutoff, as the comparison takes time
+    length = len(letters)
+    similar = [name for name in by_letters if length <= 3 * len(name) and len(name) <= 3 * length]
+    close = get_close_matches(letters, similar[:MOST_COMPARED], n=1, cutoff=0.5)
+    return by_letters[close[0]] if close else None
+
+
+def synonym(value: str, names: Iterable[str]) -> str | None:
+    """Return the name that equals a value up to case and punctuation, or is what it stands for."""
+    known = sorted(names, reverse=True)
+    if value in known:
+        return value
+    by_letters = {_letters(name) or name: name for name in known}
+    letters = _letters(value[: 2 * LONGEST_NAME])
+    meant = (letters, *map(_letters, SYNONYMS.get(letters, ())))
+    return next((by_letters[each] for each in meant if each in by_letters), None)
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's type and text on one line, also if its text cannot be made or is long."""
+    name = type(error).__name__
+    for write in (str, repr):
+        try:
+            text = " ".join(write(error).split())
+        except BaseException:  # the text of a plugin's error can fail in any way
+            continue
+        return f"{name}: {shortened(text, LONGEST_REASON)}" if text else name
+    return f"{name}, whose text cannot be shown"
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())

@@ -1,9 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefixcap.errors import LONGEST_SENTENCE, PrefixcapError, nearest, shown
+from prefixcap.errors import (
+    LONGEST_SENTENCE,
+    SYNONYMS,
+    PrefixcapError,
+    closest,
+    describe,
+    nearest,
+    shown,
+)
+from prefixcap.interfaces.kinds import KINDS
+from prefixcap.plugin.registry import Registry
+from prefixcap.study.definition.options import OPTIONS
+from prefixcap.study.definition.study import CORRECTIONS
+from prefixcap.training.config import TrainingConfig
+from prefixcap.util.runtime import DEVICES, DTYPES
 
 
 def test_the_nearest_name_comes_before_the_known_ones() -> None:
@@ -50,3 +68,58 @@ def test_a_value_is_shown_whatever_its_size() -> None:
 def test_a_known_name_is_its_own_nearest(known: list[str], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(known))
     assert f"did you mean {name!r}?" in nearest(name, known)
+
+
+@pytest.mark.parametrize(
+    ("value", "names", "meant"),
+    [
+        ("CIDEr", ["bleu", "cider"], "cider"),
+        ("TOP_P", ["top-k", "top-p"], "top-p"),
+        ("nucleus", ["min-p", "top-p"], "top-p"),
+        ("lr", ["lm_lr_scale", "learning_rate"], "learning_rate"),
+        ("gpu", ["auto", "cpu", "cuda"], "cuda"),
+        ("--Prefix_Len", ["--prefix-len", "--prune"], "--prefix-len"),
+        ("", ["beam"], None),
+        ("-", ["beam"], None),
+    ],
+)
+def test_case_and_synonyms_come_before_spelling(
+    value: str, names: list[str], meant: str | None
+) -> None:
+    assert closest(value, names) == meant
+
+
+def test_every_synonym_means_something() -> None:
+    registry = Registry()
+    known = {name for kind in KINDS for name in registry.names(kind)} | {*DTYPES, *DEVICES}
+    known |= {*CORRECTIONS, *OPTIONS, *(field.name for field in attrs.fields(TrainingConfig))}
+    for plugin in registry.plugins:
+        known |= {field.name for each in plugin.components for field in attrs.fields(each)}
+    assert {name for meant in SYNONYMS.values() for name in meant} <= known
+    assert all(word.isalnum() and word == word.casefold() for word in SYNONYMS)
+
+
+def silent(*methods: str) -> BaseException:
+    """Return an error of which some methods end the process."""
+
+    def leave(_: object) -> str:
+        raise SystemExit
+
+    error: BaseException = type("Silent", (Exception,), dict.fromkeys(methods, leave))("no")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: ValueError("a\n  b"), "ValueError: a b"),
+        (lambda: SystemExit(3), "SystemExit: 3"),
+        (lambda: ValueError(), "ValueError"),
+        (lambda: silent("__str__"), "Silent: Silent('no')"),
+        (lambda: silent("__str__", "__repr__"), "Silent, whose text cannot be shown"),
+        (lambda: KeyError("x" * 10_000), "KeyError: 'xxx"),
+    ],
+)
+def test_any_error_has_a_short_text(make: Callable[[], BaseException], text: str) -> None:
+    assert describe(make()).startswith(text)
+    assert len(describe(make())) < 600

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import attrs
 import pytest
@@ -14,6 +15,7 @@ from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.decoder import Decoder, DecoderConfig
 from prefixcap.interfaces.validators import between
 from prefixcap.plugin import specs
+from prefixcap.plugin.registry import Registry
 from prefixcap.plugin.specs import split_top_level
 
 
@@ -28,6 +30,13 @@ class Every(DecoderConfig):
     note: str | None = None
     words: tuple[str, ...] = ()
     numbers: tuple[float, ...] = (1.0,)
+    size: float | int = 1
+    either: int | str | None = None
+    switch: bool | str = False
+    several: tuple[str, ...] | None = None
+    mixed: tuple[int | str | None, ...] = ()
+    choice: Literal["one", "two, or", 3, None] = "one"
+    place: Path = Path()
 
     def build(self) -> Decoder:
         raise NotImplementedError
@@ -45,35 +54,48 @@ class Later(Every):
 
 
 finite = st.floats(-1e9, 1e9)
-# a comma ends a setting, a plus sign a part, and "none" stands for nothing; a bracket that is
-# opened in one spec would be closed in another
-texts = st.text(st.characters(exclude_characters=",+()[]{}", exclude_categories=["Cs"]))
-notes = texts.filter(lambda text: text not in ("", "none", "None"))
+# any text at all, and often one that looks like a part of a spec
+texts = st.text(st.characters(exclude_categories=["Cs"])) | st.text(
+    st.sampled_from(",;+=:\"'()[]{} \\n\n" + string.digits)
+)
+words = texts | st.sampled_from(["", "none", "None", "true", "5", "1.5", "1e3", "inf", '"', "~"])
 configs = st.builds(
     Every,
     flag=st.booleans(),
     count=st.integers() | st.integers(2**53, 2**90),
     scale=finite,
-    word=texts,
+    word=words,
     maybe=st.none() | st.integers(),
-    note=st.none() | notes,
-    words=st.lists(texts.filter(bool)).map(tuple),
+    note=st.none() | words,
+    words=st.lists(words).map(tuple),
     numbers=st.lists(finite).map(tuple),
+    size=st.integers(-(2**60), 2**60) | finite,
+    either=st.none() | st.integers() | words,
+    switch=st.booleans() | words,
+    several=st.none() | st.lists(words).map(tuple),
+    mixed=st.lists(st.none() | st.integers() | words).map(tuple),
+    choice=st.sampled_from(["one", "two, or", 3, None]),
+    place=words.filter(lambda text: "\0" not in text).map(Path),
 )
+
+
+def same(one: Any, two: Any) -> bool:
+    """Return whether two configs are equal, also in the types of their values."""
+    return one == two and repr(one) == repr(two)
 
 
 @given(configs)
 def test_a_config_is_restored_from_its_spec(config: Every) -> None:
     name, settings = specs.split(specs.to_spec(config))
     assert name == "every"
-    assert specs.structure(Every, settings, "here") == config
+    assert same(specs.structure(Every, settings, "here"), config)
 
 
 @given(configs)
 def test_a_config_is_restored_from_its_json(config: Every) -> None:
     data = json.loads(json.dumps(specs.to_json(config)))
     assert data.pop("name") == "every"
-    assert specs.structure(Every, data, "here") == config
+    assert same(specs.structure(Every, data, "here"), config)
 
 
 @given(st.lists(configs, min_size=1))
@@ -107,6 +129,75 @@ def test_lists_of_specs(text: str, parts: list[str]) -> None:
     assert specs.split_list(text) == parts
 
 
+@pytest.mark.parametrize(
+    ("settings", "config"),
+    [
+        ('word="a, b"', Every(word="a, b")),
+        ('word="say ""no"", twice",count=2', Every(word='say "no", twice', count=2)),
+        ("word=C:\\data\\x", Every(word="C:\\data\\x")),
+        ('word=5"', Every(word='5"')),
+        ('words="a,b"+c d+"e+f"', Every(words=("a,b", "c d", "e+f"))),
+        ('note="none"', Every(note="none")),
+        ("note=none", Every(note=None)),
+        ('either="5"', Every(either="5")),
+        ("either=5", Every(either=5)),
+        ("either=five", Every(either="five")),
+        ("size=2", Every(size=2)),
+        ("size=2.0", Every(size=2.0)),
+        ("switch=off", Every(switch=False)),
+        ("switch=of", Every(switch="of")),
+        ("several=none", Every(several=None)),
+        ("several=+", Every(several=())),
+        ("choice=3", Every(choice=3)),
+        ('choice="two, or"', Every(choice="two, or")),
+    ],
+    ids=str,
+)
+def test_quoted_values_and_values_of_several_types(settings: str, config: Every) -> None:
+    read = specs.structure(Every, specs.split_settings(settings, "here"), "here")
+    assert same(read, config)
+
+
+@given(words)
+def test_a_spec_that_a_setting_holds_keeps_what_is_quoted(word: str) -> None:
+    inner = specs.to_spec(Every(word="x", note=word))
+    outer = Every(word=inner)
+    held = specs.structure(Every, specs.split(specs.to_spec(outer))[1], "here").word
+    if ";" not in specs._hide_quoted(inner):
+        _, settings = specs.split(specs.nested(held))
+        assert specs.structure(Every, settings, "here").note == word
+
+
+REGISTERED = [c for plugin in Registry().plugins for c in plugin.components]
+
+
+@given(st.data())
+def test_every_registered_config_is_restored_from_its_spec(data: st.DataObject) -> None:
+    config_class: Any = data.draw(st.sampled_from(REGISTERED))
+    drawn: dict[Any, Any] = {
+        int: st.integers(0, 9),
+        float: st.floats(0, 1),
+        str: words,
+        str | None: st.none() | words,
+    }
+    values = {}
+    for name, target in specs.hints(config_class).items():
+        if name not in attrs.fields_dict(config_class):
+            continue
+        one = drawn.get(target, st.none() | st.integers(0, 9))
+        kind = st.lists(words).map(tuple) if specs.is_tuple(target) else one
+        if attrs.fields_dict(config_class)[name].default is attrs.NOTHING or data.draw(
+            st.booleans()
+        ):
+            values[name] = data.draw(kind)
+    try:
+        config = config_class(**values)
+    except (ValueError, TypeError, PrefixcapError):
+        return  # the settings are out of range
+    read = specs.structure(config_class, specs.split(specs.to_spec(config))[1], "here")
+    assert same(read, config)
+
+
 def test_dashes_are_accepted_as_underscores() -> None:
     assert specs.split("beam:num-beams=5") == ("beam", {"num_beams": "5"})
 
@@ -127,7 +218,7 @@ def test_a_malformed_spec_gets_a_sentence(spec: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"cuont": "1"}, "here: no setting 'cuont'; did you mean 'count'? known: count, flag, "),
+        ({"cuont": "1"}, "here: no setting 'cuont'; did you mean 'count'? known: choice, "),
         ({"count": "1.5"}, "here: '1.5' is not an integer, at count"),
         ({"count": "many"}, "here: 'many' is not an integer, at count"),
         ({"count": "inf"}, "here: 'inf' is not an integer, at count"),
@@ -136,6 +227,8 @@ def test_a_malformed_spec_gets_a_sentence(spec: str, sentence: str) -> None:
         ({"scale": "2e9"}, "here: scale must be between -1000000000.0 and 1000000000.0, not 2"),
         ({"flag": "maybe"}, "here: 'maybe' is neither true nor false, at flag"),
         ({"word": 3}, "here: 3 is not text, at word"),
+        ({"either": 1.5}, "here: 1.5 is none of: an integer, text, at either"),
+        ({"choice": "tow, or"}, "here: cannot be 'tow, or'; did you mean 'two, or'? known: 3, "),
         ({"words": 3}, "here: 3 is not a list (in text, join its parts with '+'), at words"),
     ],
 )
@@ -185,6 +278,10 @@ def test_an_object_that_is_not_data_has_no_digest() -> None:
         ("a=1;b=[2;3],c=4", ",;", ["a=1", "b=[2;3]", "c=4"]),
         ("a=),b=1", ",", ["a=)", "b=1"]),
         ("path=a(b,c=1", ",", ["path=a(b", "c=1"]),
+        ('path="a(,b",c=1', ",", ['path="a(,b"', "c=1"]),
+        ('words=a+"b,""c"+d,e=f', ",", ['words=a+"b,""c"+d', "e=f"]),
+        ('path="a,b', ",", ['path="a', "b"]),
+        ('path=a"b,c="d,e"', ",", ['path=a"b', 'c="d,e"']),
         ("", ",", []),
     ],
 )

@@ -11,7 +11,6 @@ import attrs
 from mutants.configs import (
     Aliased,
     BadCompany,
-    Comma,
     Doubling,
     ErrorRate,
     Misdeclared,
@@ -31,6 +30,7 @@ from mutants.configs import (
     Undeclared,
     Undocumented,
     Unequal,
+    Untyped,
     Worded,
     WrongDefault,
 )
@@ -73,6 +73,7 @@ CORRECT = [
     Case(config=Together(twist="by batch size")),
     Case(config=TwistedDecoder(twist="needs stop"), without={"no-stop": "it needs a stop token"}),
     Case(config=Aliased(sharpness=2.0)),
+    Case(config=Worded(words='one,"two;",three')),
     Case(config=TwistedMapper(twist="drops out")),
     Case(config=TwistedEncoder(twist="large")),
     Case(config=ErrorRate(twist="loss")),
@@ -260,8 +261,7 @@ CONFIGS = [
     mutant(Unequal(), "config-equal", "config-json", "config-spec"),
     mutant(WrongDefault(few=1), "config-defaults"),
     mutant(Doubling(), "config-json", "config-spec", "config-equal"),
-    mutant(Worded(words="one,two"), "config-spec"),
-    mutant(Comma(), "config-spec"),
+    mutant(Untyped(), "config-spec"),
     mutant(Undocumented(), "config-documented"),
     mutant(Heavy(), "config-light"),
     Mutant(

@@ -252,7 +252,7 @@ class Undocumented(TwistedDecoder):
 
 @attrs.frozen(kw_only=True)
 class Worded(TwistedDecoder):
-    """Has words that may contain a comma, which ends a setting in a spec.
+    """Has words that may contain a comma, which must be quoted in a spec.
 
     Attributes:
         words: Any text.
@@ -262,11 +262,11 @@ class Worded(TwistedDecoder):
 
 
 @attrs.frozen(kw_only=True)
-class Comma(TwistedDecoder):
-    """Has a default that cannot be written in a spec.
+class Untyped(TwistedDecoder):
+    """Has a setting of any type, so that a number written in a spec is read as text.
 
     Attributes:
-        words: Any text.
+        words: Anything.
     """
 
-    words: str = "one,two"
+    words: Any = 3

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
 
 import attrs
 
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import PrefixcapError, describe, nearest
 from prefixcap.interfaces.component import LOCATION, PART, PATH, Component
+from prefixcap.plugin import setting_types
+from prefixcap.plugin.setting_types import Written, quoted
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -21,17 +24,40 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Component)
 
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
-_FALSE = {"false", "no", "off", "0"}
-_TRUE = {"true", "yes", "on", "1"}
+# a quotation mark opens only where a value or an item of a list begins
+_QUOTED = re.compile(r'(?:(?<=[=+,;])|\A)"(?:[^"]|"")*"(?!")')
+_QUOTE_OPENS = re.compile(r'(?:[=+,;]|\A)"')
 
 
 def split_top_level(text: str, marks: str = ",") -> list[str]:
-    """Split a text at marks outside brackets, and drop empty parts.
+    """Split a text at marks outside quotation marks and brackets, and drop empty parts.
 
-    `a=[1,2],b=3` has two parts. If brackets do not match, the text is split at every mark.
+    `a=[1,2],b="3,4"` has two parts. If brackets do not match, the text is split at every mark that
+    is not quoted.
     """
+    hidden = _hide_quoted(text)
+    cuts, matching = _cuts(hidden, marks)
+    if not matching:
+        cuts = [position for position, letter in enumerate(hidden) if letter in marks]
+    ends = [*cuts, len(text)]
+    starts = [0, *(cut + 1 for cut in cuts)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True) if end > start]
+
+
+def nested(spec: str) -> str:
+    """Return a spec that a setting holds, with "," for each ";" that is not quoted."""
+    hidden = _hide_quoted(spec)
+    return "".join("," if mark == ";" else own for mark, own in zip(hidden, spec, strict=True))
+
+
+def _hide_quoted(text: str) -> str:
+    return _QUOTED.sub(lambda match: "x" * len(match[0]), text)
+
+
+def _cuts(text: str, marks: str) -> tuple[list[int], bool]:
+    """Return the positions of marks outside brackets, and whether brackets match."""
     closing: list[str] = []
-    cuts = [-1]
+    cuts = []
     for position, letter in enumerate(text):
         if letter in _BRACKETS:
             closing.append(_BRACKETS[letter])
@@ -39,10 +65,7 @@ def split_top_level(text: str, marks: str = ",") -> list[str]:
             closing.pop()
         elif letter in marks and not closing:
             cuts.append(position)
-    if closing:
-        cuts = [-1, *(position for position, letter in enumerate(text) if letter in marks)]
-    ends = [*cuts[1:], len(text)]
-    return [text[cut + 1 : end] for cut, end in zip(cuts, ends, strict=True) if end > cut + 1]
+    return cuts, not closing
 
 
 def split(spec: str) -> tuple[str, dict[str, str]]:
@@ -56,15 +79,19 @@ def split(spec: str) -> tuple[str, dict[str, str]]:
 
 
 def split_settings(text: str, place: str) -> dict[str, str]:
-    """Split `key=value,key=value`; `place` is what it is part of, for the errors of `split`."""
+    """Split `key=value,key=value`; `place` is what it is part of, for the errors of `split`.
+
+    Values are as written, with their quotation marks, so that they can be joined again.
+    """
     settings: dict[str, str] = {}
     for part in split_top_level(text):
         key, equals, value = part.partition("=")
         if not equals:
             raise PrefixcapError(f"{place!r}: {part!r} is not of the form key=value")
+        key = key.strip().replace("-", "_")
         if key in settings:
             raise PrefixcapError(f"{place!r}: {key!r} appears twice")
-        settings[key.strip().replace("-", "_")] = value
+        settings[key] = Written(value)
     return settings
 
 
@@ -100,14 +127,26 @@ def structure(config_class: type[C], settings: Mapping[str, object], place: str)
         if key not in fields:
             known = nearest(key, fields) or f"; {config_class.name!r} has no settings"
             raise PrefixcapError(f"{place}: no setting {key!r}{known}")
+    for field in attrs.fields(config_class):
+        if field.init and field.default is attrs.NOTHING and field.name not in settings:
+            name, written = field.name, place.rstrip("'\"").partition(" ")[2][1:]
+            start = f"{written}{',' if ':' in written else ':'}{name}=..." if written else name
+            raise PrefixcapError(f"{place} needs the setting {name!r}: write {start}")
     try:
         return _converter().structure(dict(settings), config_class)
     except (BaseValidationError, ForbiddenExtraKeysError) as error:
-        reason = transform_error(error, format_exception=lambda inner, _: str(inner))[0]
+        reason = transform_error(error, format_exception=lambda inner, _: _reason(inner))[0]
         reason = reason.replace(" @ $.", ", at ").replace(" @ $", "")
         raise PrefixcapError(f"{place}: {reason}") from error
     except (ValueError, TypeError) as error:
-        raise PrefixcapError(f"{place}: {error}") from error
+        raise PrefixcapError(f"{place}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's text; with its type, if it is not of those that validators raise."""
+    text = describe(error)
+    known = isinstance(error, ValueError | TypeError | PrefixcapError)
+    return text.partition(": ")[2] or text if known else text
 
 
 def to_json(config: Component) -> dict[str, Any]:
@@ -117,13 +156,32 @@ def to_json(config: Component) -> dict[str, Any]:
 
 def to_spec(config: Component) -> str:
     """Return a config as a spec with only the settings that differ from their defaults."""
-    data = to_json(config)
     changed = [
-        f"{field.name}={to_text(data[field.name])}"
-        for field in attrs.fields(type(config))
+        f"{field.name}={text}"
+        for field, text in written(config)
         if getattr(config, field.name) != default_of(field)
     ]
     return f"{config.name}:{','.join(changed)}" if changed else config.name
+
+
+def written(config: Component) -> list[tuple[attrs.Attribute[Any], str]]:
+    """Return each setting of a config, and its value as text in a spec."""
+    data, types = to_json(config), hints(type(config))
+    return [
+        (field, _setting(data[field.name], types.get(field.name, str)))
+        for field in attrs.fields(type(config))
+        if field.init
+    ]
+
+
+@cache
+def hints(config_class: type) -> dict[str, Any]:
+    """Return the types of a config's settings by name.
+
+    Raises:
+        NameError: If an annotation names something that does not exist when the program runs.
+    """
+    return get_type_hints(config_class)
 
 
 def default_of(field: attrs.Attribute[Any]) -> Any:
@@ -191,10 +249,50 @@ def fingerprint_inputs(config: Component) -> list[object]:
 
 
 def to_text(value: object) -> str:
-    """Return a setting's JSON value as text in a spec."""
+    """Return a setting's JSON value as text in a spec, quoted if it could be misread."""
     if isinstance(value, list):
-        return "+".join(map(to_text, value))
+        return "+".join(_item(item) for item in value)
+    if isinstance(value, str):
+        return quoted(value) if _is_ambiguous(value, ",") else value
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _item(value: object) -> str:
+    text = to_text(value)
+    if isinstance(value, str) and text == value and (not value or _is_ambiguous(value, ",+")):
+        return quoted(value)
+    return text
+
+
+def _is_ambiguous(text: str, marks: str) -> bool:
+    cuts, matching = _cuts(text, marks)
+    return bool(cuts) or not matching or _QUOTE_OPENS.search(text) is not None
+
+
+def _setting(value: Any, target: Any) -> str:
+    """Return a setting's JSON value as text that is read as the same value of its type."""
+    text = to_text(value)
+    if not setting_types.is_union(target):
+        if not (isinstance(value, list) and get_origin(target) is tuple):
+            return text
+        return "+".join(_item_of(item, target.__args__[0]) for item in value)
+    if value == []:
+        return "+"  # nothing at all would be None
+    return quoted(value) if isinstance(value, str) and _reads_as(text, target) != value else text
+
+
+def _item_of(value: Any, target: Any) -> str:
+    text = _item(value)
+    if isinstance(value, str) and target is not str and _reads_as(text, target) != value:
+        return quoted(value)
+    return text
+
+
+def _reads_as(text: str, target: Any) -> object:
+    try:
+        return _converter().structure(Written(text), target)
+    except (ValueError, TypeError):
+        return None
 
 
 def new_converter(**options: Any) -> Converter:
@@ -202,9 +300,13 @@ def new_converter(**options: Any) -> Converter:
     import cattrs
 
     converter = cattrs.Converter(**options)
-    for kind, read in ((bool, _boolean), (int, _integer), (float, _number), (str, _string)):
+    for kind, read in setting_types.READERS.items():
         converter.register_structure_hook(kind, read)
-    converter.register_structure_hook_func(_is_optional, _optional)
+    converter.register_structure_hook_func(setting_types.is_literal, setting_types.read_literal)
+    converter.register_structure_hook_func(
+        setting_types.is_union,
+        lambda value, target: setting_types.read_union(value, target, converter.structure),
+    )
     converter.register_structure_hook_func(is_tuple, _tuple)
     return converter
 
@@ -214,58 +316,15 @@ def _converter() -> Converter:
     return new_converter(forbid_extra_keys=True)
 
 
-def _is_optional(target: Any) -> bool:
-    return type(None) in getattr(target, "__args__", ()) and len(target.__args__) == 2
-
-
-def _optional(value: object, target: Any) -> object:
-    if value is None or value in ("", "none", "None"):
-        return None
-    (inner,) = (argument for argument in target.__args__ if argument is not type(None))
-    return _converter().structure(value, inner)
-
-
 def is_tuple(target: Any) -> bool:
     """Return whether a type is a tuple of any length."""
-    return getattr(target, "__origin__", None) is tuple and target.__args__[-1] is Ellipsis
+    return setting_types.is_tuple(target)
 
 
 def _tuple(value: object, target: Any) -> tuple[object, ...]:
-    parts = split_top_level(value, "+") if isinstance(value, str) else value
+    parts: Any = value
+    if isinstance(value, str):
+        parts = [type(value)(part) for part in split_top_level(value, "+")]
     if not isinstance(parts, (list, tuple)):
         raise ValueError(f"{value!r} is not a list (in text, join its parts with '+')")
-    return tuple(_converter().structure(part, target.__args__[0]) for part in parts if part != "")
-
-
-def _boolean(value: object, _: object) -> bool:
-    text = str(value).lower()
-    if text not in _TRUE | _FALSE:
-        raise ValueError(f"{value!r} is neither true nor false")
-    return text in _TRUE
-
-
-def _integer(value: object, _: object) -> int:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-        is_integer = not isinstance(value, bool) and number == int(number)
-    except (TypeError, ValueError, OverflowError):
-        is_integer = False
-    if not is_integer:
-        raise ValueError(f"{value!r} is not an integer")
-    try:
-        return int(value)  # type: ignore[call-overload, no-any-return]
-    except ValueError:  # "1e3"; not for every text, as a float does not hold every large integer
-        return int(number)
-
-
-def _number(value: object, _: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is not a number") from None
-
-
-def _string(value: object, _: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")
-    return value
+    return tuple(_converter().structure(part, target.__args__[0]) for part in parts)

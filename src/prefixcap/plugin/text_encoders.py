@@ -37,4 +37,4 @@ def named_text_encoder(spec: str, device: str = "auto") -> TextEncoder:
     Raises:
         PrefixcapError: If there is no such encoder, or a setting is wrong.
     """
-    return text_encoder(spec.replace(";", ","), device=device_named(device))
+    return text_encoder(specs.nested(spec), device=device_named(device))

@@ -15,6 +15,7 @@ from prefixcap.errors import PrefixcapError, nearest
 if TYPE_CHECKING:
     import torch
 
+DEVICES = ("cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16", "float16")
 # parameters of mallopt(3)
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -88,6 +89,9 @@ def device_named(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
+        if name.partition(":")[0] not in DEVICES:
+            hint = nearest(name, ("auto", *DEVICES))
+            raise PrefixcapError(f"the device {name!r} cannot be used here{hint}") from error
         reason = str(error).splitlines()[0]
         raise PrefixcapError(f"the device {name!r} cannot be used here: {reason}") from error
     return name

@@ -73,8 +73,7 @@ def as_json(case: Case) -> None:
 @rule("config-spec")
 def as_spec(case: Case) -> None:
     """The config can be restored from its spec, the text used in the shell."""
-    data = specs.to_json(case.config)
-    settings = [f"{field.name}={specs.to_text(data[field.name])}" for field in _settings(case)]
+    settings = [f"{field.name}={text}" for field, text in specs.written(case.config)]
     # a setting with its default value may be written too
     for spec in (specs.to_spec(case.config), f"{case.config.name}:{','.join(settings)}"):
         _require_restored(case, specs.split(spec)[1], spec)
