@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 from mutants.configs import TwistedDecoder, TwistedMetric, Worded
 
@@ -113,7 +114,9 @@ def test_json_becomes_a_config() -> None:
 
 
 def test_config_classes_are_found_by_their_python_names() -> None:
-    registry = Registry([MINE, Plugin("again", "again 1", (TwistedDecoder,))])
+    other = attrs.make_class("TwistedDecoder", {}, bases=(DecoderConfig,), frozen=True)
+    other.__module__ = "mutants.others"
+    registry = Registry([MINE, Plugin("again", "again 1", (TwistedDecoder, other))])
     assert registry.class_named("TwistedMetric") is TwistedMetric
     with pytest.raises(PrefixcapError, match=r"'TwistedMetrik'; did you mean 'TwistedMetric'\?"):
         registry.class_named("TwistedMetrik")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from prefixcap.plugin.contained import contained
 from prefixcap.plugin.host import Plugin
 
 if TYPE_CHECKING:
@@ -47,16 +48,18 @@ def _collect(plugin: Plugin) -> PluginCommands:
     import typer
 
     app = typer.Typer()
-    try:
+
+    def add() -> dict[str, CommandInfo]:
         assert plugin.add_commands is not None
         plugin.add_commands(app)
         if app.registered_groups:
             raise TypeError("add_typer is not supported: add each command with app.command")
         typer.main.get_command(app)  # a signature that typer cannot read fails here
-    except Exception as error:  # a plugin can fail in any way
-        problem = f"adding its commands failed: {type(error).__name__}: {error}"
-        return PluginCommands(plugin, problems=[problem])
-    return PluginCommands(plugin, {_name(info): info for info in app.registered_commands})
+        return {_name(info): info for info in app.registered_commands}
+
+    added = contained(add)
+    failed = [f"adding its commands failed: {added.error}"] if added.error else []
+    return PluginCommands(plugin, added.result or {}, [*failed, *added.problems])
 
 
 def _name(info: CommandInfo) -> str:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cache, cached_property
 from typing import TypeVar, cast
 
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.plugin import host, specs
-from prefixcap.plugin.host import Plugin
+from prefixcap.plugin.host import Plugin, PluginWarning
 
 C = TypeVar("C", bound=Component)
 
 
+Claims = list[tuple[Plugin, type[Component]]]
+
+
 class Registry:
-    """The components of plugins, by default of all installed ones, by kind and name."""
+    """The components of plugins, by default of all installed ones, by kind and name.
+
+    A built-in component wins against those of other plugins that claim its name.
+    """
 
     def __init__(self, plugins: Iterable[Plugin] | None = None) -> None:
         self.plugins = tuple(host.installed() if plugins is None else plugins)
@@ -27,12 +34,29 @@ class Registry:
         return f"<Registry: {', '.join(counts)}>"
 
     @cached_property
-    def _claims(self) -> dict[tuple[str, str], list[tuple[Plugin, type[Component]]]]:
-        claims = defaultdict(list)
-        for plugin in self.plugins:
+    def _claims(self) -> dict[tuple[str, str], Claims]:
+        claims: dict[tuple[str, str], Claims] = defaultdict(list)
+        for plugin in sorted(self.plugins, key=lambda plugin: not plugin.is_built_in):
             for component in plugin.components:
-                claims[component.kind, component.name].append((plugin, component))
+                own = claims[component.kind, component.name]
+                # a class may be registered twice, such as by two entry points of one distribution
+                if all(component is not known for _, known in own):
+                    own.append((plugin, component))
         return claims
+
+    @cached_property
+    def _said(self) -> set[tuple[str, str]]:
+        return set()
+
+    def problems(self, plugin: Plugin) -> list[str]:
+        """Return what a plugin did that it must not do, and which of its names are taken."""
+        refused = [
+            _refused(claims[0], (own, component))
+            for claims in self._claims.values()
+            for own, component in claims[1:]
+            if own is plugin and claims[0][0].is_built_in
+        ]
+        return [*plugin.problems, *refused]
 
     def names(self, kind: str) -> list[str]:
         """Return the sorted names of a kind's components.
@@ -61,8 +85,12 @@ class Registry:
         Raises:
             PrefixcapError: If there is none, or more than one.
         """
-        classes = [c for plugin in self.plugins for c in plugin.components]
-        matches = [c for c in classes if c.__name__ == class_name]
+        built_in = [p for p in self.plugins if p.is_built_in]
+        for plugins in (built_in, self.plugins):
+            classes = [c for plugin in plugins for c in plugin.components]
+            matches = [*dict.fromkeys(c for c in classes if c.__name__ == class_name)]
+            if matches:
+                break
         if len(matches) == 1:
             return matches[0]
         if matches:
@@ -108,15 +136,32 @@ class Registry:
         claims = self._claims.get((kind, name), [])
         if len(claims) == 1:
             return claims[0]
+        if claims and claims[0][0].is_built_in and not claims[1][0].is_built_in:
+            if (kind, name) not in self._said:
+                self._said.add((kind, name))
+                for other in claims[1:]:
+                    text = f"the plugin {other[0]}: {_refused(claims[0], other)}"
+                    warnings.warn(PluginWarning(text), stacklevel=4)
+            return claims[0]
         if claims:
             owners = " and ".join(str(plugin) for plugin, _ in claims)
             raise PrefixcapError(
                 f"more than one plugin provides the {kind} {name!r}: {owners}; "
                 "uninstall one of them"
             )
-        failed = "; ".join(f"{p.name} ({p.error})" for p in self.plugins if p.error)
+        broken = [f"{p.name} ({p.error})" for p in self.plugins if p.error]
+        more = f"; and {len(broken) - MOST_SHOWN} more" if len(broken) > MOST_SHOWN else ""
+        failed = "; ".join(broken[:MOST_SHOWN]) + more
         hint = f"; plugins that failed to load: {failed}" if failed else ""
         raise PrefixcapError(f"no {kind} {name!r}{nearest(name, self.names(kind))}{hint}")
+
+
+def _refused(winner: tuple[Plugin, type[Component]], other: tuple[Plugin, type[Component]]) -> str:
+    component = other[1]
+    return (
+        f"its {component.kind} {component.name!r} is not used, as the built-in one of "
+        f"{winner[0]} has that name: rename it"
+    )
 
 
 @cache
