@@ -33,10 +33,10 @@ def refused(shell: Shell, *words: object) -> str:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["lst"], "prefixcap has no command 'lst'; did you mean 'list'? known: bench, "),
+        (["lst"], "there is no command 'lst'; did you mean 'list'? known: bench, "),
         (
             ["bench", "--mappr", "mlp"],
-            "prefixcap bench has no option '--mappr'; did you mean '--mapper'? known: ",
+            "bench has no option '--mappr'; did you mean '--mapper'? known: ",
         ),
         (["bench", "--mapper", "mpl"], "no mapper 'mpl'; did you mean 'mlp'? known: "),
         (["bench", "--prefix-len", "ten"], "--prefix-len: 'ten' is not an integer"),
@@ -67,6 +67,51 @@ def refused(shell: Shell, *words: object) -> str:
         (["caption", "no.png", "--run", "x"], "no.png: there is no such image file"),
         (["caption", "--run", "x", "--features", "f.npy", "--n", "0"], "--n must be at least 1, "),
         (["eval", "no.jsonl"], "cannot read no.jsonl: "),
+        (["caption"], "caption: missing option '--run'; see `prefixcap caption --help`"),
+        (["bench", "--lr", "1e-3"], "bench has no option '--lr': write --training learning_rate="),
+        (["bench", "--training", "lr=1e-3"], "--training: no setting 'lr'; did you mean 'learning"),
+        (["bench", "--decoder", "nucleus:p=.9"], "no decoder 'nucleus'; did you mean 'top-p'? "),
+        (["bench", "--decoder", "beam:beam-size=2"], "decoder 'beam:beam-size=2': no setting 'be"),
+        (["bench", "--metrics", "CIDEr,bleu4"], "no metric 'CIDEr'; did you mean 'cider'? "),
+        (["bench", "--metrics", "bleu4"], "no metric 'bleu4'; did you mean 'bleu'? "),
+        (["bench", "--device", "gpu"], "the device 'gpu' cannot be used here; did you mean 'cuda'"),
+        (["bench", "--dtype", "fp16"], "--dtype cannot be 'fp16'; did you mean 'float16'? "),
+        (["bench", "--dataset", "jsonl"], "dataset 'jsonl' needs the setting 'path': write jsonl:"),
+        (
+            ["bench", "--dataset", 'jsonl:path="a, b"'],
+            "the folder of the jsonl data set, a, b, does not exist",
+        ),
+        (
+            ["bench", "--decoder", "greedy", "beam"],
+            "'beam' is not used: join several values with commas, as in --decoder greedy,beam",
+        ),
+        (
+            ["bench", "--decoder", "greedy", "beam", "top-p:p=.9"],
+            "bench: 'top-p:p=.9' is not used: join several values with commas, as in --decoder "
+            "greedy,beam,top-p:p=.9",
+        ),
+        (
+            ["bench", "--prefix-len", "1", "10"],
+            "'10' is not used: join several values with commas, as in --prefix-len 1,10",
+        ),
+        (
+            ["eval", "x.jsonl", "--metrics", "cider", "bleu"],
+            "eval: 'bleu' is not used: join several values with commas, as in --metrics cider,bleu",
+        ),
+        (
+            ["show", "beam"],
+            "show needs a kind before the name: write `prefixcap show decoder beam`",
+        ),
+        (["show", "beam", "decoder"], "show needs a kind before the name: write `prefixcap show d"),
+        (
+            ["check", "mlp"],
+            "check needs a kind before the name: write `prefixcap check m",
+        ),
+        (
+            ["show", "metric"],
+            "show needs the name of a component of the kind 'metric'; known: ",
+        ),
+        (["list", "beam"], "'beam' is no kind: see `prefixcap show decoder beam`"),
         (["bench", "no.toml"], "the study no.toml does not exist"),
     ],
     ids=" ".join,

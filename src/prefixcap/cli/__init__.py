@@ -7,6 +7,15 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command `prefixcap` with words, by default this process's; return its exit status."""
-    from prefixcap.cli.app import run
+    from prefixcap.util.interrupts import handled
 
-    return run(argv)
+    with handled(until_exit=argv is None) as interrupts:
+        try:
+            from prefixcap.cli.app import run  # imports a lot, which can be interrupted too
+
+            return run(argv, interrupts)
+        except KeyboardInterrupt:
+            import sys
+
+            print(f"prefixcap: {interrupts.sentence}", file=sys.stderr)
+            return interrupts.status

@@ -10,8 +10,11 @@ from typing import Annotated
 import typer
 
 from prefixcap.cli.errors import print_error, status_of
-from prefixcap.cli.output import echo, visible_output
+from prefixcap.cli.output import echo, visible_output, warnings_as_sentences
+from prefixcap.errors import PrefixcapError
+from prefixcap.util.interrupts import Interrupts
 from prefixcap.util.runtime import tune_allocator
+from prefixcap.util.streams import drop_unwritable, replace_closed_streams
 
 COMMANDS = {
     "bench": ("bench.bench", "Train, caption and score every combination of settings."),
@@ -31,6 +34,8 @@ COMMANDS = {
 A module is imported when its command is called, so that the others do not slow it down.
 """
 
+STRICT = "--strict-plugins"
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -45,8 +50,13 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    strict_plugins: Annotated[
+        bool, typer.Option(STRICT, help="Stop if a plugin is broken; of every command.")
+    ] = False,
 ) -> None:
     """Image captioning with a prefix: train mappers, decode, score, compare."""
+    if strict_plugins:
+        _require_sound_plugins()
     if context.invoked_subcommand is None:
         echo(context.get_help())
 
@@ -73,13 +83,32 @@ def _not_called() -> None:
     raise NotImplementedError
 
 
+def _require_sound_plugins() -> None:
+    """Raise a `PrefixcapError` that names every plugin that failed to load."""
+    from prefixcap.plugin.commands import plugin_commands
+    from prefixcap.plugin.registry import default_registry
+
+    plugins = default_registry().plugins
+    problems = [(plugin, plugin.error) for plugin in plugins if plugin.error]
+    problems += [
+        (result.plugin, problem)
+        for result in plugin_commands(plugins, COMMANDS)
+        for problem in result.problems
+    ]
+    broken = [f"{plugin}: {text}" for plugin, text in problems if not plugin.disabled]
+    if broken:
+        raise PrefixcapError(f"{STRICT}: broken plugins: {'; '.join(broken)}")
+
+
 def _add_plugin_commands(app: typer.Typer) -> None:
     from prefixcap.plugin import host
     from prefixcap.plugin.commands import plugin_commands
 
     plugins = host.installed(components=False)
     problems = [
-        (plugin, f"it failed to load: {plugin.error}") for plugin in plugins if plugin.error
+        (plugin, f"it failed to load: {plugin.error}")
+        for plugin in plugins
+        if plugin.error and not plugin.disabled
     ]
     for result in plugin_commands(plugins, COMMANDS):
         app.registered_commands += result.commands.values()
@@ -88,23 +117,37 @@ def _add_plugin_commands(app: typer.Typer) -> None:
         print_error(f"warning: the plugin {plugin}: {problem}")
 
 
-def run(argv: Sequence[str] | None = None) -> int:
-    """Run one command; an error of the input ends as a sentence and status 2."""
+def run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
+    """Run one command; whatever goes wrong ends as one sentence and a status."""
+    replace_closed_streams()
     with visible_output():
-        return _run(sys.argv[1:] if argv is None else argv)
+        status = _run(list(sys.argv[1:] if argv is None else argv), interrupts)
+    if argv is None:
+        drop_unwritable()
+    return status
 
 
-def _run(argv: Sequence[str]) -> int:
-    tune_allocator()
-    words = list(argv)
+def _run(words: list[str], interrupts: Interrupts) -> int:
     if words[:1] == ["--"]:
         del words[0]
+    options = words[: words.index("--")] if "--" in words else words
+    if STRICT in options:  # accepted anywhere, but known to the root alone
+        words.remove(STRICT)
+        words.insert(0, STRICT)
+    name = next((word for word in words if word != STRICT), "")
     try:
-        command = typer.main.get_command(build_app(words[0] if words else ""))
-        result = command(args=words, prog_name="prefixcap", standalone_mode=False)
-    except (Exception, KeyboardInterrupt) as error:
-        status = status_of(error)
-        if status is None:
-            raise
-        return status
-    return result if isinstance(result, int) else 0
+        with warnings_as_sentences():
+            tune_allocator()
+            command = typer.main.get_command(build_app(name))
+            with command.make_context("prefixcap", list(words)) as context:
+                result = command.invoke(context)
+            sys.stdout.flush()  # an output that is full or closed is noticed here
+        status = result if isinstance(result, int) else 0
+    except typer.Exit as done:
+        status = done.exit_code
+    except BaseException as error:
+        return status_of(error, words, interrupts)
+    if interrupts.received is not None:  # but something caught the exception
+        print_error(interrupts.sentence)
+        return interrupts.status
+    return status

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prefixcap.cli.errors import Stopped
+from prefixcap.cli.errors import several, stoppable
 from prefixcap.cli.options import Trust, takes_study
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
@@ -17,6 +17,8 @@ from prefixcap.study.definition import options
 from prefixcap.util.files import new_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prefixcap.study.definition.study import Study
 
 
@@ -47,7 +49,8 @@ def bench(
     """
     from prefixcap.plugin.registry import default_registry
 
-    chosen = (options.read_file(study) if study is not None else {}) | options.provided(values)
+    given = options.provided(values)
+    chosen = (_read_study(study, given) if study is not None else {}) | given
     with quiet_stdout():
         plan = options.study(chosen, default_registry())
         if save_study is not None:
@@ -61,6 +64,25 @@ def bench(
             with new_folder(folder) as made:
                 answer, text = _run(plan, made)
     echo_json(answer) if as_json else echo(text)
+
+
+def _read_study(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a study file, unless its name is another value of an option."""
+    from prefixcap.interfaces.kinds import KINDS
+    from prefixcap.plugin.registry import default_registry
+
+    word = str(path)
+    name = word.partition(":")[0]
+    if not path.exists() and not word.endswith(".toml"):
+        for option, field in options.OPTIONS.items():
+            value = given.get(option)
+            values = ",".join(map(str, value if isinstance(value, list) else [value]))
+            kind = "metric" if option == "metrics" else option
+            is_component = kind in KINDS and name in default_registry().names(kind)
+            is_number = word.isdigit() and option in ("prefix_len", "seed")
+            if value is not None and field.many and (is_component or is_number):
+                raise PrefixcapError(several(word, field.flag, f"{values},{word}"))
+    return options.read_file(path)
 
 
 def _name(study: Study) -> str:
@@ -81,11 +103,10 @@ def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
 
     if folder.exists() and not folder.is_dir():
         raise PrefixcapError(f"--out {folder} cannot be a folder: it is a file")
-    try:
+    advice = (
+        f"everything finished so far is saved in {folder}: run the same command with "
+        f"--out {folder} to continue"
+    )
+    with stoppable(advice):
         results = run_study(study, folder, reporter())
-    except KeyboardInterrupt:
-        raise Stopped(
-            f"stopped; everything finished so far is saved in {folder}: run the same command with "
-            f"--out {folder} to continue"
-        ) from None
     return results.to_json(), text(results, shutil.get_terminal_size((WIDE, 24)).columns)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from prefixcap.cli.components import check_kind_and_name
 from prefixcap.cli.options import Trust
 from prefixcap.cli.output import echo, quiet_stdout
 from prefixcap.errors import PrefixcapError
@@ -13,15 +14,17 @@ from prefixcap.errors import PrefixcapError
 
 def check(
     kind: Annotated[str, typer.Argument(help="The kind, such as decoder.")],
-    name: Annotated[str, typer.Argument(help="The component, such as beam:num_beams=3.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The component, such as beam:num_beams=3.")
+    ] = "",
     trust: Trust = None,
 ) -> None:
     """Check a component against the conformance kit; the exit status is 1 if it breaks a rule."""
     from prefixcap.interfaces.kinds import KINDS
-    from prefixcap.plugin.registry import check_kind, default_registry
+    from prefixcap.plugin.registry import default_registry
 
     registry = default_registry()
-    check_kind(kind)
+    check_kind_and_name(registry, "check", kind, name)
     config = registry.parse(KINDS[kind], name)
     with quiet_stdout():
         from prefixcap.testing import run_checks

@@ -51,12 +51,8 @@ def visible_output() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet_stdout() -> Iterator[TextIO]:
-    """Redirect what libraries print to standard error, so that `--json` prints one object.
-
-    Yields standard output itself, for results that are printed inside.
-    """
-    out = sys.stdout
+def warnings_as_sentences() -> Iterator[None]:
+    """Print what the user should know like an error, without the place in the code."""
     show = warnings.showwarning
 
     def as_sentence(
@@ -67,10 +63,21 @@ def quiet_stdout() -> Iterator[TextIO]:
         else:
             show(message, category, *place, **named)
 
+    with warnings.catch_warnings():
+        warnings.showwarning = as_sentence
+        yield
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[TextIO]:
+    """Redirect what libraries print to standard error, so that `--json` prints one object.
+
+    Yields standard output itself, for results that are printed inside.
+    """
+    out = sys.stdout
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         # clip-anytorch imports it; the user cannot change that
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-        warnings.showwarning = as_sentence
         yield out
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prefixcap.cli.errors import Stopped
+from prefixcap.cli.errors import stoppable
 from prefixcap.cli.options import Trust, takes_study
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
@@ -35,13 +35,12 @@ def train(
         _check_single(study)
         from prefixcap.study.execution.training import train_one  # slow, so after the checks
 
-        try:
+        advice = (
+            f"features and the training's state are saved in {out}: run the same command to "
+            "continue"
+        )
+        with stoppable(advice):
             answer = train_one(study, out, reporter())
-        except KeyboardInterrupt:
-            raise Stopped(
-                f"stopped; features and the training's state are saved in {out}: run the same "
-                "command to continue"
-            ) from None
     if as_json:
         echo_json({"run": str(out), **answer})
     else:

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import attrs
 import pluggy
 
-from prefixcap.errors import describe, nearest, shown
+from prefixcap.errors import PrefixcapWarning, describe, nearest, shown
 from prefixcap.plugin import hookspecs
 from prefixcap.plugin.contained import contained
 
@@ -35,10 +35,6 @@ LONGEST_NAME = 64
 
 _AT_IMPORT: WeakKeyDictionary[ModuleType, list[str]] = WeakKeyDictionary()
 """The problems of each plugin's module when it was imported, which happens once in a process."""
-
-
-class PluginWarning(UserWarning):
-    """A plugin that breaks nothing, but is not used as it was meant to be."""
 
 
 @attrs.frozen
@@ -138,7 +134,7 @@ def _check_disabled(points: Iterable[EntryPoint]) -> None:
     for name in _disabled():
         if _normalized(name) not in known:
             text = f"{DISABLE} names no plugin or distribution {name!r}{nearest(name, known)}"
-            warnings.warn(PluginWarning(text), stacklevel=3)
+            warnings.warn(text, PrefixcapWarning, stacklevel=3)
 
 
 def _names(point: EntryPoint) -> set[str]:

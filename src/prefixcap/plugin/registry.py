@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from functools import cache, cached_property
 from typing import TypeVar, cast
 
-from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest
+from prefixcap.errors import MOST_SHOWN, PrefixcapError, PrefixcapWarning, nearest
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.plugin import host, specs
-from prefixcap.plugin.host import Plugin, PluginWarning
+from prefixcap.plugin.host import Plugin
 
 C = TypeVar("C", bound=Component)
 
@@ -141,7 +141,7 @@ class Registry:
                 self._said.add((kind, name))
                 for other in claims[1:]:
                     text = f"the plugin {other[0]}: {_refused(claims[0], other)}"
-                    warnings.warn(PluginWarning(text), stacklevel=4)
+                    warnings.warn(text, PrefixcapWarning, stacklevel=4)
             return claims[0]
         if claims:
             owners = " and ".join(str(plugin) for plugin, _ in claims)
