@@ -175,21 +175,22 @@ REGISTERED = [c for plugin in Registry().plugins for c in plugin.components]
 def test_every_registered_config_is_restored_from_its_spec(data: st.DataObject) -> None:
     config_class: Any = data.draw(st.sampled_from(REGISTERED))
     drawn: dict[Any, Any] = {
+        bool: st.booleans(),
         int: st.integers(0, 9),
+        int | None: st.none() | st.integers(0, 9),
         float: st.floats(0, 1),
         str: words,
         str | None: st.none() | words,
+        tuple[str, ...]: st.lists(words).map(tuple),
     }
     values = {}
     for name, target in specs.hints(config_class).items():
         if name not in attrs.fields_dict(config_class):
             continue
-        one = drawn.get(target, st.none() | st.integers(0, 9))
-        kind = st.lists(words).map(tuple) if specs.is_tuple(target) else one
         if attrs.fields_dict(config_class)[name].default is attrs.NOTHING or data.draw(
             st.booleans()
         ):
-            values[name] = data.draw(kind)
+            values[name] = data.draw(drawn[target])
     try:
         config = config_class(**values)
     except (ValueError, TypeError, PrefixcapError):
