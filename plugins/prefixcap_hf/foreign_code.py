@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, PrefixcapWarning
 
 _GENERATE = Path("custom_generate") / "generate.py"
 
@@ -42,6 +42,7 @@ def warn_of_code(model: str, names: list[str]) -> None:
         warnings.warn(
             f"lm 'hf': {model!r} comes with Python code ({_listed(names)}), which prefixcap does "
             "not run: transformers' own classes are used",
+            PrefixcapWarning,
             stacklevel=4,  # where the config is built
         )
 

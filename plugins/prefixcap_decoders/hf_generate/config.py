@@ -28,6 +28,7 @@ class HFGenerate(DecoderConfig):
     """
 
     name: ClassVar[str] = "hf-generate"
+    version: ClassVar[str] = "2"
     needs_transformers: ClassVar[bool] = True
 
     options: tuple[str, ...] = ()
@@ -38,7 +39,7 @@ class HFGenerate(DecoderConfig):
     def subcomponents(self) -> Sequence[Component]:
         """Validate the options; no setting names a component."""
         if self.options:
-            from prefixcap_decoders.hf_generate.decoder import options_of
+            from prefixcap_decoders.hf_generate.options import options_of
 
             options_of(self)
         return ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -11,25 +10,12 @@ import attrs
 import torch
 from typing_extensions import override
 
-from prefixcap.errors import NonFiniteError, PrefixcapError, nearest
+from prefixcap.errors import NonFiniteError, PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.hf_generate.config import HFGenerate
-from prefixcap_decoders.logits.by_name import key_value
+from prefixcap_decoders.hf_generate.generate import generate
+from prefixcap_decoders.hf_generate.options import check_tokens, options_of
 from prefixcap_decoders.rescoring import own_logprobs
-
-# arguments of `generate` that the decoder sets itself, or that are not options
-RESERVED = {
-    "attention_mask",
-    "inputs",
-    "inputs_embeds",
-    "kwargs",
-    "logits_processor",
-    "num_return_sequences",
-    "output_scores",
-    "return_dict_in_generate",
-    "self",
-}
-CONSTANTS = {"true": True, "false": False, "none": None}
 
 
 class HFDecoder(Decoder):
@@ -45,6 +31,7 @@ class HFDecoder(Decoder):
             raise PrefixcapError(
                 f"hf-generate needs a model of transformers, not {type(task.lm.module).__name__}"
             )
+        check_tokens(self.options, task.lm.vocab_size)
         sampling = self.options.get("do_sample")
         batch = 1 if sampling else self.config.batch
         for first in range(0, len(task.prefix), batch):
@@ -63,7 +50,6 @@ class HFDecoder(Decoder):
         prefix = task.lm.prepend_tokens(task.prefix[list(images)])
         prefix = prefix.to(next(module.parameters()).dtype)
         settings = {
-            "do_sample": False,
             "max_new_tokens": task.max_new_tokens,
             "num_return_sequences": 1 if greedy else n,
             # without stop tokens, an id outside the vocabulary overrides the model's own default
@@ -73,16 +59,10 @@ class HFDecoder(Decoder):
         }
         check = _FiniteScores({image: task.image_ids[image] for image in images})
         try:
-            out = module.generate(
-                inputs_embeds=prefix,
-                attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
-                return_dict_in_generate=True,
-                output_scores=True,
-                logits_processor=[check],
-                **settings,
-            )
+            out = generate(module, prefix, settings, [check])
         except (ValueError, TypeError) as error:
-            raise PrefixcapError(f"transformers' generate: {error}") from error
+            reason = " ".join(str(error).split())
+            raise PrefixcapError(f"transformers' generate: {reason}") from error
         texts = [_until_stop(ids, task.stop_ids) for ids in out.sequences.tolist()]
         texts = [text for text in texts for _ in range(n if greedy else 1)]
         # generate returns the sequences of an image side by side
@@ -117,45 +97,6 @@ class _FiniteScores:
             names = {image: self.images[image] for image in broken}
             raise NonFiniteError(names, "the language model's logits")
         return scores
-
-
-def options_of(config: HFGenerate) -> dict[str, Any]:
-    """Parse the options of a config.
-
-    Raises:
-        PrefixcapError: If `generate` has no such option, the decoder sets it itself, or
-            transformers rejects its value.
-    """
-    options = dict(map(_option, config.options))
-    if "num_return_sequences" in options:
-        raise PrefixcapError(
-            "hf-generate: set n=... for several captions per image, not num_return_sequences"
-        )
-    from transformers import generation as module
-
-    generation: Any = module
-    settings = generation.GenerationConfig()
-    fields = {name for name in vars(settings) if not name.startswith("_")}
-    known = fields.union(inspect.signature(generation.GenerationMixin.generate).parameters)
-    known -= RESERVED
-    for name, value in options.items():
-        if name not in known:
-            raise PrefixcapError(
-                f"hf-generate: transformers' generate has no option {name!r} to set"
-                f"{nearest(name, known)}"
-            )
-        if name in fields:
-            setattr(settings, name, value)
-    try:
-        settings.validate()
-    except (ValueError, TypeError, AttributeError) as error:
-        raise PrefixcapError(f"hf-generate: transformers' generate: {error}") from error
-    return options
-
-
-def _option(text: str) -> tuple[str, Any]:
-    key, value = key_value(text, f"hf-generate: the option {text!r}")
-    return key, CONSTANTS.get(str(value).lower(), value)
 
 
 def _until_stop(ids: list[int], stops: frozenset[int]) -> list[int]:

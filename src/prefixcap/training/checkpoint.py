@@ -21,6 +21,7 @@ import torch
 
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.util import files
+from prefixcap.util.weights import reason_of
 
 HEAD = b"prefixcap training 2 "
 """The beginning of the file; the SHA-256 of what follows the first line ends that line."""
@@ -93,7 +94,7 @@ class TrainingCheckpoint:
         try:
             loaded = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
         except Exception as error:  # pickle, zip files and torch each have errors of their own
-            return self._unused(f"cannot be read ({str(error).partition(chr(10))[0]})")
+            return self._unused(f"cannot be read ({reason_of(error)})")
         if loaded["key"] != self.key:
             return self._unused("is the state of another training")
         return dict(loaded["state"])
