@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from prefixcap.evaluation.stats import Statistic
 
 
+LONG = 200_000
+"""Characters of a caption from which CIDEr is counted in arrays: in pycocoevalcap's dictionaries
+each takes 220 bytes."""
+
+
 class BleuMetric(Metric, Resamplable):
     """Corpus BLEU-1 to BLEU-4 with the closest reference length."""
 
@@ -57,6 +62,9 @@ class CiderMetric(Metric, Resamplable):
         from pycocoevalcap.cider.cider import Cider
 
         tokens = tokenise_records(records)
+        if max(len(texts[0]) for texts in tokens.predictions.values()) > LONG:
+            each = CiderStatistic(tokens.references, tokens.predictions).per_image()
+            return Scores(values={"CIDEr": float(each.mean())}, per_image={"CIDEr": _floats(each)})
         value, each = Cider().compute_score(tokens.references, tokens.predictions)
         return Scores(values={"CIDEr": float(value)}, per_image={"CIDEr": _floats(each)})
 

@@ -51,8 +51,21 @@ class CiderStatistic(Statistic):
         scores = [self._block(weights[start : start + BLOCK]) for start in blocks]
         return np.concatenate(scores)[:, None]
 
+    def per_image(self) -> Array:
+        """Return the score (I) of every image on the original images."""
+        images = len(self._images)
+        ones = np.ones((1, images), dtype=np.int64)
+        scores: Array = np.zeros(images)
+        np.add.at(scores, self._tables.image, self._rows(ones)[:, 0])
+        return scores
+
     def _block(self, weights: NDArray[np.int64]) -> Array:
         """Return the scores (S) of a block of resamples with weights (S,I)."""
+        scores: Array = self._rows(weights).sum(axis=0) / weights.sum(axis=1)
+        return scores
+
+    def _rows(self, weights: NDArray[np.int64]) -> Array:
+        """Return (rows,S), what each row of the tables adds to the sum over images."""
         tables = self._tables
         frequencies = tables.documents @ np.ascontiguousarray(weights.T)  # (columns,S)
         sizes = weights.sum(axis=1)
@@ -63,7 +76,5 @@ class CiderStatistic(Statistic):
         norms = (tables.predictions @ q)[tables.prediction] * (tables.references @ q)
         products = tables.products @ q
         cosines = np.divide(products, np.sqrt(norms), out=np.zeros_like(products), where=norms > 0)
-        # (rows,S), what each row of the tables adds to the sum over the resample's images
-        rows = cosines * tables.scale[:, None] * weights.T[tables.image]
-        scores: Array = rows.sum(axis=0) / sizes
-        return scores
+        rows: Array = cosines * tables.scale[:, None] * weights.T[tables.image]
+        return rows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.study.analysis.rows import label_of, varied
 from prefixcap.study.analysis.tables import WORK, legend, markdown, table, wrapped
 from prefixcap.study.artifacts.folder import StudyFolder
-from prefixcap.util.text import visible
+from prefixcap.util.text import shortened, visible
 
 if TYPE_CHECKING:
     from prefixcap.study.analysis.analysis import Analysis
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 IMAGES = 5
 LINES = 24
 WIDE = 160
+LONGEST = 500
+"""Characters of a caption or reference that are shown."""
 
 
 def text(results: Results, width: int = WIDE) -> str:
@@ -63,6 +65,10 @@ def fitting(
     return text, scores is None
 
 
+def _shown(text: str) -> str:
+    return visible(shortened(text, LONGEST))
+
+
 def _captions(results: Results) -> list[str]:
     names = varied(results.rows)
     several = len({row["seed"] for row in results.rows}) > 1
@@ -73,8 +79,8 @@ def _captions(results: Results) -> list[str]:
         for result in shown:
             caption = results.captions[result["cell"]][row]["captions"][0]["text"]
             seed = f" seed {result['seed']}" if several else ""
-            lines.append(f"  {label_of(result, names)}{seed}: {visible(caption)}")
-        lines += [f"  reference: {visible(text)}" for text in example.references[:2]]
+            lines.append(f"  {label_of(result, names)}{seed}: {_shown(caption)}")
+        lines += [f"  reference: {_shown(text)}" for text in example.references[:2]]
     if more > 0:
         lines.append(f"(captions of {more} more cells: captions.jsonl, or the report)")
     return [*lines, ""]

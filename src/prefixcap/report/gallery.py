@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.report.content import Gallery
-from prefixcap.util.text import visible_lines
+from prefixcap.util.text import shortened, visible_lines
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,6 +21,10 @@ SIDE = 288
 """Pixels of a thumbnail's longer side; the page shows 160, twice as many on a sharp screen."""
 QUALITY = 68
 DIGITS = 4
+LONGEST = 1000
+"""Characters of a caption or reference that the page shows."""
+SEVERAL = 20
+"""Captions per image and cell that the page shows."""
 
 
 def collect(
@@ -38,9 +42,10 @@ def collect(
     shown = study.images[:images]
     columns = list(names)
     first, *rest = [columns.index(name) for name in order]
+    captions = [_captions(cell, images) for cell in cells]
     entries = []
     for index, image in enumerate(shown):
-        entries.append(_image(study, cells, index, image))
+        entries.append(_image(study, [column[index] for column in captions], image))
         progress(index + 1)
     return Gallery(
         names=list(names.values()),
@@ -87,33 +92,36 @@ def thumbnail(picture: Image.Image) -> tuple[str, tuple[int, int]]:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}", small.size
 
 
+def _captions(cell: SavedCell, images: int) -> list[list[str]]:
+    """Return the captions that are shown of the first images."""
+    return [
+        [shortened(caption["text"], LONGEST) for caption in line["captions"][:SEVERAL]]
+        for line in cell.read(images)
+    ]
+
+
 def _image(
-    study: SavedStudy, cells: Sequence[SavedCell], index: int, image: CaptionedImage
+    study: SavedStudy, captions: Sequence[Sequence[str]], image: CaptionedImage
 ) -> dict[str, Any]:
     picture = study.picture(image.id)
     source, size = (None, (0, 0)) if picture is None else thumbnail(picture)
     return {
         "id": image.id,
-        "references": image.references,
-        "captions": [
-            [caption["text"] for caption in cell.lines[index]["captions"]] for cell in cells
-        ],
+        "references": [shortened(text, LONGEST) for text in image.references[:SEVERAL]],
+        "captions": captions,
         "picture": source,
         "size": size,
     }
 
 
 def _scores(cells: Sequence[SavedCell], images: int) -> dict[str, list[list[float | None] | None]]:
-    names = dict.fromkeys(name for cell in cells for name in cell.per_image)
-    return {
-        name: [
-            [
-                round(value, DIGITS) if math.isfinite(value) else None  # JSON has no NaN
-                for value in cell.per_image[name][:images]
-            ]
-            if name in cell.per_image
-            else None
-            for cell in cells
-        ]
-        for name in names
-    }
+    columns = []
+    for cell in cells:  # of all images, one cell is in memory at a time
+        each = cell.read_per_image()
+        columns.append({name: [_rounded(v) for v in each[name][:images]] for name in each})
+    names = dict.fromkeys(name for column in columns for name in column)
+    return {name: [column.get(name) for column in columns] for name in names}
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, DIGITS) if math.isfinite(value) else None  # JSON has no NaN

@@ -26,6 +26,8 @@ from prefixcap.study.definition.study import Study
 from prefixcap.util import runtime
 from prefixcap.util.progress import Reporter, Silent
 
+GALLERY = 40
+"""Cells with a model whose captions are in the gallery: the best ones, if there are more."""
 COMPONENTS = {
     name: field.name
     for name, field in options.FIELDS.items()
@@ -79,7 +81,7 @@ def gather(
         date=time.strftime("%Y-%m-%d"),
         warnings=[_sentence(warning) for warning in study.warnings],
         notes=notes,
-        gallery=_gallery(study, analysis, rows, score, images, reporter),
+        gallery=_gallery(study, analysis, rows, score, images, reporter, notes),
     )
     return attrs.evolve(content, findings=findings.sentences(content, len(study.images)))
 
@@ -158,13 +160,17 @@ def _gallery(
     score: str,
     images: int,
     reporter: Reporter,
+    notes: list[str],
 ) -> Gallery | None:
     if not images:
         return None
-    names = report_rows.cell_names(analysis, study.rows, rows)
+    order = report_rows.contrasting_cells(analysis, rows, score)
+    best = report_rows.best_cells(analysis, study.rows, score, GALLERY)
+    names = report_rows.cell_names(analysis, study.rows, rows, {*best, *order})
+    if len(names) < len(study.cells):
+        notes.append(f"The captions are those of {len(names)} of {len(study.cells):,} cells.")
     shown = min(images, len(study.images))
     with reporter.task("reading images", shown, "images") as task:
-        order = report_rows.contrasting_cells(analysis, rows, score)
         return gallery.collect(study, names, order, images, task.update)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,29 @@ def single_rows(analysis: Analysis, rows: Rows, grouped: Sequence[ReportRow]) ->
     return [*single, *(row for row in grouped if row.baseline)]
 
 
-def cell_names(analysis: Analysis, rows: Rows, grouped: Sequence[ReportRow]) -> dict[str, str]:
-    """Return the labels of a study's cells, by cell, baselines last."""
+def cell_names(
+    analysis: Analysis, rows: Rows, grouped: Sequence[ReportRow], cells: Collection[str]
+) -> dict[str, str]:
+    """Return the labels of some of a study's cells, by cell, and those of its baselines, last."""
     seeds = {row["cell"]: row["seed"] for row in rows}
     names = {}
     for entry, row in zip(analysis.entries, grouped, strict=True):
         for cell in entry.cells:
+            if not entry.baseline and cell not in cells:
+                continue
             several = len(entry.seeds) > 1
             names[cell] = f"{row.label} seed {seeds[cell]}" if several else row.label
     return names
+
+
+def best_cells(analysis: Analysis, rows: Rows, score: str, most: int) -> list[str]:
+    """Return the cells with a model, or the best in a score if there are too many."""
+    if len(rows) <= most:
+        return [row["cell"] for row in rows]
+    sign = analysis.scale(score).sign
+    scored = [row for row in rows if score in row["scores"]]
+    ranked = sorted(scored, key=lambda row: -sign * float(row["scores"][score]))
+    return [row["cell"] for row in ranked[:most]]
 
 
 def contrasting_cells(analysis: Analysis, grouped: Sequence[ReportRow], score: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import StringIO
 from typing import Any
 
 from prefixcap.report.content import BEST, TIED, Content, ReportRow
@@ -72,24 +74,21 @@ def as_csv(content: Content, rows: Sequence[ReportRow]) -> str:
     return _csv(records)
 
 
-def differences_as_csv(content: Content) -> str:
-    """Return every compared pair as CSV, first minus second."""
+def differences_as_csv(content: Content) -> Iterator[str]:
+    """Yield every compared pair as a line of CSV, first minus second."""
     labels = {row.id: row.label for row in content.rows}
-    return _csv(
-        [
-            {
-                "first": labels[one],
-                "second": labels[two],
-                "score": content.quality,
-                "difference": difference.value,
-                "low": difference.low,
-                "high": difference.high,
-                "p_adjusted": difference.adjusted,
-                "significant": difference.significant,
-            }
-            for (one, two), difference in content.pairs.items()
-        ]
-    )
+    names = ("difference", "low", "high", "p_adjusted", "significant")
+    yield _line("first", "second", "score", *names)
+    for (one, two), pair in content.pairs.items():
+        numbers = (pair.value, pair.low, pair.high, pair.adjusted)
+        texts = (labels[one], labels[two], content.quality)
+        yield _line(*texts, *(f"{number:.7g}" for number in numbers), pair.significant)
+
+
+def _line(*values: object) -> str:
+    buffer = StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
 
 
 def explained(content: Content, best: str, tied: str) -> str:

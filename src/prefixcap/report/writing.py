@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def write(
 def _tables(folder: Path, content: Content) -> tuple[Path, ...]:
     from prefixcap.report import tables
 
-    texts = {
+    texts: dict[str, str | Iterator[str]] = {
         "table.md": tables.as_markdown(content),
         "table.tex": tables.as_latex(content),
         "table.csv": tables.as_csv(content, content.rows),
@@ -107,9 +108,7 @@ def _tables(folder: Path, content: Content) -> tuple[Path, ...]:
         texts["seeds.csv"] = tables.as_csv(content, content.single)
     if content.pairs:
         texts["differences.csv"] = tables.differences_as_csv(content)
-    return tuple(
-        _write(folder / name, text.encode("utf-8", "replace")) for name, text in texts.items()
-    )
+    return tuple(_write(folder / name, text) for name, text in texts.items())
 
 
 def _check(out: Path, alone: bool, kind: str) -> None:
@@ -123,7 +122,11 @@ def _check(out: Path, alone: bool, kind: str) -> None:
         )
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _write(path: Path, content: bytes | str | Iterator[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.atomic_write(path, content)
+    if isinstance(content, bytes):
+        files.atomic_write(path, content)
+    else:
+        parts = [content] if isinstance(content, str) else content
+        files.atomic_write(path, (part.encode("utf-8", "replace") for part in parts))
     return path

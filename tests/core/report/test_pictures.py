@@ -91,12 +91,12 @@ def test_a_thumbnail_does_not_change_its_picture() -> None:
     assert large.size == (800, 600)
 
 
-def grid(path: Path, *openers: Callable[[], Image.Image]) -> bool:
+def grid(path: Path, *openers: Callable[[], Image.Image], text: str = "A caption.") -> bool:
     examples = [
-        Example(image=ImageItem(id=str(n), index=n, open=opener), references=("A dog.",))
+        Example(image=ImageItem(id=str(n), index=n, open=opener), references=(text,))
         for n, opener in enumerate(openers)
     ]
-    captions = {"cell": [{"captions": [{"text": f"Caption {n}."}]} for n in range(len(examples))]}
+    captions = {"cell": [{"captions": [{"text": text}]} for _ in examples]}
     return draw(path, examples, captions, {"cell": "greedy"})
 
 
@@ -108,3 +108,11 @@ def test_the_grid_omits_unreadable_images(tmp_path: Path) -> None:
     assert with_gaps.read_bytes() == without.read_bytes()
     assert not grid(tmp_path / "none.png", refuses)
     assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize("text", ["a dog " * 200_000, "x" * 1_000_000, "犬" * 1_000_000])
+def test_a_caption_of_a_million_characters_is_drawn_in_part(text: str, tmp_path: Path) -> None:
+    assert grid(tmp_path / "grid.png", lambda: NOISE.copy(), text=text)
+    with Image.open(tmp_path / "grid.png") as drawn:
+        assert drawn.width < 400
+        assert drawn.height < 1500

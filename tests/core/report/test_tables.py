@@ -35,7 +35,7 @@ def test_csv_has_every_digit_the_ends_and_the_marks(content: Content, hostile: s
 
 
 def test_every_pair_is_in_the_differences(content: Content) -> None:
-    result = rows(tables.differences_as_csv(content))
+    result = rows("".join(tables.differences_as_csv(content)))
     assert len(result) == 10
     assert {row["significant"] for row in result} == {"True"}
     assert {float(row["low"]) for row in result} == {-0.2}

@@ -47,3 +47,18 @@ def test_an_image_may_appear_in_two_records(config: MetricConfig) -> None:
     other = Record(image="same", references=("a dog runs",), prediction="nothing")
     scores = config.build().score([record, other])
     assert all(len(result) == 2 and result[0] >= result[1] for result in scores.per_image.values())
+
+
+def test_cider_of_a_long_caption_is_that_of_the_published_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = [("dog", "dog on a mat"), ("cat", "bird"), ("red car", "a red car in the sun")]
+    records = [
+        Record(image=f"{i}", references=(f"a {a} on a mat", f"{a} there"), prediction=f"a {p}")
+        for i, (a, p) in enumerate(pairs)
+    ]
+    expected = metrics.Cider().build().score(records)
+    monkeypatch.setattr("prefixcap_metrics.overlap.LONG", 0)
+    scores = metrics.Cider().build().score(records)
+    assert scores.values["CIDEr"] == pytest.approx(expected.values["CIDEr"], abs=1e-9)
+    assert scores.per_image["CIDEr"] == pytest.approx(expected.per_image["CIDEr"], abs=1e-9)

@@ -9,7 +9,10 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.study.analysis.analysis import LEVEL, TITLES, main_score
 from prefixcap.study.analysis.comparison import Comparison, PairComparison, ScoreComparison
 from prefixcap.study.analysis.tables import Columns, decimals_for, markdown, score_text, wrapped
-from prefixcap.util.text import visible
+from prefixcap.util.text import shortened, visible
+
+LONGEST = 500
+"""Characters of a caption or reference that are shown."""
 
 
 def comparison_text(
@@ -135,8 +138,11 @@ def _images(pair: PairComparison, count: int) -> list[str]:
     lines = ["", f"largest differences, by the image's {pair.main}{first}:"]
     for each in images:
         lines.append(f"{visible(each['image'])}  A - B {each['difference']:+.3f}")
-        lines += [f"  {side.upper()}: {visible(each[side]) or '(empty)'}" for side in "ab"]
-        lines.append(f"  reference: {visible(each['references'][0])}")
+        lines += [
+            f"  {side.upper()}: {visible(shortened(each[side], LONGEST)) or '(empty)'}"
+            for side in "ab"
+        ]
+        lines.append(f"  reference: {visible(shortened(each['references'][0], LONGEST))}")
     return lines
 
 

@@ -10,6 +10,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example
 from prefixcap.util import files
 from prefixcap.util.images import read_image
+from prefixcap.util.text import shortened
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -20,6 +21,8 @@ TILE = 300
 MARGIN = 20
 LINE = 19
 CELLS = 4
+MOST = 240
+"""Characters of a caption or reference that are drawn."""
 
 
 def draw(
@@ -87,9 +90,11 @@ def _tile(picture: Image.Image, reference: str, captions: Sequence[tuple[str, st
     for label, text in captions:
         if len(captions) > 1:
             lines.append((label, "#3366aa", small))
-        lines += [(line, "#111111", font) for line in _wrap(scratch, text or "(empty)", font)]
+        wrapped = _wrap(scratch, shortened(text, MOST) or "(empty)", font)
+        lines += [(line, "#111111", font) for line in wrapped]
     lines.append(("reference:", "#888888", small))
-    lines += [(line, "#888888", small) for line in _wrap(scratch, reference, small)]
+    wrapped = _wrap(scratch, shortened(reference, MOST), small)
+    lines += [(line, "#888888", small) for line in wrapped]
     tile = Image.new("RGB", (TILE, picture.height + 8 + LINE * len(lines)), "white")
     tile.paste(picture, ((TILE - picture.width) // 2, 0))
     pen = ImageDraw.Draw(tile)
@@ -108,4 +113,7 @@ def _wrap(
             lines.append(word)
         else:
             lines[-1] = longer
+        while (width := pen.textlength(lines[-1], font=font)) > TILE - 4:  # one long word
+            kept = max(1, int(len(lines[-1]) * (TILE - 4) / width))
+            lines[-1:] = [lines[-1][:kept], lines[-1][kept:]]
     return lines
