@@ -175,7 +175,7 @@ def test_invalid_features(
 def test_a_file_without_features(shell: Shell, study: Path, tmp_path: Path) -> None:
     (tmp_path / "f.npy").write_text("hello")
     sentence = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
-    assert sentence.startswith(f"--features {tmp_path / 'f.npy'}: cannot be read as features")
+    assert sentence.startswith(f"--features {tmp_path / 'f.npy'}: features must be a .npy or")
 
 
 def test_a_missing_run(shell: Shell, tmp_path: Path) -> None:

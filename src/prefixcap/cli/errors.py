@@ -14,7 +14,15 @@ from typing import Any
 
 import typer
 
-from prefixcap.errors import PrefixcapError, describe, nearest, shown, synonym
+from prefixcap.errors import (
+    LONGEST_SENTENCE,
+    PrefixcapError,
+    describe,
+    nearest,
+    shortened,
+    shown,
+    synonym,
+)
 from prefixcap.plugin.contained import TRACEBACK
 from prefixcap.util.interrupts import Interrupts, interrupted
 from prefixcap.util.text import visible
@@ -67,8 +75,8 @@ def stoppable(advice: str) -> Iterator[None]:
 
 
 def print_error(message: str) -> None:
-    """Print a sentence to standard error, in one line whatever values it contains."""
-    print(f"prefixcap: {visible(message)}", file=sys.stderr)
+    """Print a sentence to standard error, in one line of limited length whatever it contains."""
+    print(f"prefixcap: {shortened(visible(message), LONGEST_SENTENCE)}", file=sys.stderr)
 
 
 def status_of(error: BaseException, words: Sequence[str], interrupts: Interrupts) -> int:
