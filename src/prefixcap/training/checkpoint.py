@@ -99,8 +99,9 @@ class TrainingCheckpoint:
             return self._unused("is the state of another training")
         return dict(loaded["state"])
 
-    def _unused(self, reason: str) -> None:
+    def _unused(self, reason: str) -> dict[str, Any] | None:
         self.report(f"{self.path} {reason}: this training starts from the beginning")
+        return None
 
     def remove(self) -> None:
         """Remove the file."""

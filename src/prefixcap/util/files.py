@@ -193,13 +193,17 @@ def checked_line(row: Mapping[str, Any], scope: str = "") -> str:
 
 
 def read_checked(path: Path, scope: str = "") -> tuple[list[dict[str, Any]], int]:
-    """Read lines that `checked_line` made, without an incomplete last line.
+    """Read a file for `parse_checked`; there are no lines if there is no such file."""
+    return parse_checked(read_bytes(path) or b"", scope)
+
+
+def parse_checked(content: bytes, scope: str = "") -> tuple[list[dict[str, Any]], int]:
+    """Parse lines that `checked_line` made, without an incomplete last line.
 
     Returns:
-        The rows whose lines are as they were written, and the number of other lines; there are
-        none if there is no such file.
+        The rows whose lines are as they were written, and the number of other lines.
     """
-    complete, _, _ = (read_bytes(path) or b"").decode("utf-8", errors="replace").rpartition("\n")
+    complete, _, _ = content.decode("utf-8", errors="replace").rpartition("\n")
     rows, altered = [], 0
     for line in complete.split("\n") if complete else ():
         text, _, check = line.rpartition(_CHECK)

@@ -21,6 +21,7 @@ from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.prune import of_study
 from prefixcap.study.execution.runner import Runner, run_study
 from prefixcap.util.files import read_json, write_json
 
@@ -186,3 +187,34 @@ def test_a_folder_without_a_study_gets_a_sentence(results: Results, tmp_path: Pa
     write_json(tmp_path / "config.json", config | {"format": 9})
     with pytest.raises(PrefixcapError, match="a study of format 9, and this version"):
         load_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("group", "change"),
+    [
+        ("rows", {"cell": "../elsewhere"}),
+        ("rows", {"cell": "/etc"}),
+        ("rows", {"cell": "a/../../b"}),
+        ("rows", {"cell": "..\\elsewhere"}),
+        ("rows", {"cell": "C:elsewhere"}),
+        ("rows", {"cell": ".."}),
+        ("rows", {"cell": ""}),
+        ("rows", {"cell": None}),
+        ("rows", {"model": "models/../../elsewhere"}),
+        ("rows", {"model": "/etc/models"}),
+        ("rows", {"model": "models"}),
+        ("baselines", {"cell": "../cells/x"}),
+    ],
+    ids=str,
+)
+def test_results_name_nothing_outside_the_folder(
+    results: Results, tmp_path: Path, group: str, change: dict[str, Any]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(results.folder, copy)
+    data = saved(copy / "scores.json")
+    data[group][0] |= change
+    write_json(copy / "scores.json", data)
+    for read in (load_study, of_study):
+        with pytest.raises(PrefixcapError, match=r"scores\.json: .* is not in the study's folder"):
+            read(copy)

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import pytest
 from cli_world import World, outcome, run_and_tell
+from core.study.test_guards import Recorder
 
 from prefixcap.interfaces.decoder import Hypothesis
 from prefixcap.plugin.registry import default_registry
@@ -115,6 +116,31 @@ def test_killed_in_the_middle_of_a_line(
         file.write('{"image": "test-7.png", "captions": [{"te')
     results = run_study(small, tmp_path)
     assert results.work["decoded_images"] == 16 - after
+    assert outcome(tmp_path) == whole
+
+
+def test_an_altered_line_of_a_killed_process_is_said_and_made_again(
+    small: Study, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to_json = Hypothesis.to_json
+    countdown = killing(5)
+
+    def deadly(hypothesis: Hypothesis) -> dict[str, object]:
+        next(countdown)
+        return to_json(hypothesis)
+
+    monkeypatch.setattr(Hypothesis, "to_json", deadly)
+    with pytest.raises(Killed):
+        run_study(small, tmp_path)
+    monkeypatch.undo()
+    (partial,) = tmp_path.glob("cells/*/captions.partial.jsonl")
+    first, *rest = partial.read_text().splitlines(keepends=True)
+    partial.write_text("".join([first.replace('"text": "', '"text": "not '), *rest]))
+    said = Recorder()
+    results = run_study(small, tmp_path, said)
+    assert [text.partition(":")[0] for text in said.messages] == [str(partial)]
+    assert "1 line was altered after it was written: its image is captioned" in said.messages[0]
+    assert results.work["decoded_images"] == 16 - 5 + 1
     assert outcome(tmp_path) == whole
 
 

@@ -188,7 +188,11 @@ def load_study(folder: Path | str) -> SavedStudy:
     saved = read_json(files.scores) or {}
     rows, baselines = list(saved.get("rows", [])), list(saved.get("baselines", []))
     integrity.check_names(files, (*rows, *baselines))
-    integrity.check_files(files, rows, baselines)
+    digests = saved.get("digests", {})
+    # metrics may have been added since the scores were written
+    complete = bool(saved.get("complete")) and config.get("study") == saved.get("study")
+    every = digests.get(files.captions.name) if complete else None
+    integrity.check_files(files, rows, baselines, every)
     if not rows:
         raise PrefixcapError(
             f"{folder}: no cell of this study is finished: run `prefixcap bench` with --out "
@@ -210,11 +214,10 @@ def load_study(folder: Path | str) -> SavedStudy:
         cells={cell.name: cell for cell in cells},
         images=[
             CaptionedImage(id=line["image"], references=tuple(line["references"]))
-            for line in read_lines(files.test, saved.get("digests", {}).get(files.test.name))
+            for line in read_lines(files.test, digests.get(files.test.name))
         ],
         skipped=list(saved.get("skipped_images", [])),
-        # metrics may have been added since the scores were written
-        complete=bool(saved.get("complete")) and config.get("study") == saved.get("study"),
+        complete=complete,
         warnings=list(saved.get("warnings", [])),
     )
     if [line["image"] for line in cells[0].read()] != [image.id for image in study.images]:

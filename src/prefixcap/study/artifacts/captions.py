@@ -211,6 +211,8 @@ def _read_partial(job: StudyJob, cell: PlannedCell) -> dict[str, dict[str, Any]]
         job.reporter.message(
             f"{partial}: {altered} lines were altered after they were written: their images are "
             "captioned again"
+            if altered > 1
+            else f"{partial}: 1 line was altered after it was written: its image is captioned again"
         )
         write_text(partial, "".join(checked_line(line, cell.key) for line in lines))
     return {line["image"]: line for line in lines}

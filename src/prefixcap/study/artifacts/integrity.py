@@ -24,8 +24,8 @@ from prefixcap.util.files import (
     AlteredError,
     check_seal,
     checked_line,
+    parse_checked,
     read_bytes,
-    read_checked,
     read_json,
     write_text,
 )
@@ -51,9 +51,14 @@ def check_names(files: StudyFolder, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def check_files(
-    files: StudyFolder, rows: Sequence[Mapping[str, Any]], baselines: Sequence[Mapping[str, Any]]
+    files: StudyFolder,
+    rows: Sequence[Mapping[str, Any]],
+    baselines: Sequence[Mapping[str, Any]],
+    captions_digest: str | None = None,
 ) -> None:
     """Check the files of all cells, baselines and models that the results name.
+
+    `captions_digest` is the SHA-256 of the study's `captions.jsonl`, if that is to be checked.
 
     Weights and features are not read; neither are files that no longer exist. Replicates that were
     altered are deleted with a warning, as they are computed again where they are needed.
@@ -65,11 +70,14 @@ def check_files(
     cells += [files.baselines / row["cell"] for row in baselines if "cell" in row]
     paths = [folder / name for folder in cells for name in (CELL, CAPTIONS, SCORES, REPLICATES)]
     paths += [files.path / model / CONFIG for model in {row["model"] for row in rows}]
+    paths += [files.captions] if captions_digest else []
     paths = sorted(path for path in paths if path.is_file())
     if sum(path.stat().st_size for path in paths) > MOST:
         return
     with ThreadPoolExecutor() as pool:  # hashing does not hold Python's lock
-        altered = [error for error in pool.map(_altered, paths) if error is not None]
+        digests = {files.captions: captions_digest}
+        found = pool.map(lambda path: _altered(path, digests.get(path)), paths)
+        altered = [error for error in found if error is not None]
     for error in altered:
         if error.path.name != REPLICATES:
             raise error
@@ -86,37 +94,42 @@ def report_altered(job: StudyJob) -> None:
     """
     for error in _altered_outputs(job.files):
         job.reporter.message(error.remade)
-    lines, altered = read_checked(job.files.timings)
-    if altered:
+    path = job.files.timings
+    content = read_bytes(path) or b""
+    text = "".join(map(checked_line, parse_checked(content)[0]))
+    if text.encode() != content:
         job.reporter.message(
-            f"{job.files.timings} was altered after it was written: {altered} lines are removed"
+            f"{path} was altered after it was written: the altered lines are removed"
         )
-        write_text(job.files.timings, "".join(map(checked_line, lines)))
+        write_text(path, text)
 
 
 def _altered_outputs(files: StudyFolder) -> Iterator[AlteredError]:
     data: dict[Path, dict[str, Any]] = {}
-    for path in (files.config, files.scores, files.analysis):
+    for path in (files.config, files.scores):
         try:
             data[path] = (files.find_config() if path == files.config else read_json(path)) or {}
         except AlteredError as error:
             yield error
-    if files.pairs.is_file() and (error := _altered(files.pairs)):
-        yield error
+    for path in (files.analysis, files.pairs):
+        if path.is_file() and (error := _altered(path, None)):
+            yield error
     config, saved = data.get(files.config, {}), data.get(files.scores, {})
     if config.get("study") != saved.get("study"):
         return  # the files of lines may be those of a study that was stopped before its scores
-    for name, digest in saved.get("digests", {}).items():
-        try:
-            check_lines(files.path / name, digest)
-        except AlteredError as error:
-            yield error
+    for path in (files.test, files.captions):
+        if digest := saved.get("digests", {}).get(path.name):
+            try:
+                check_lines(path, digest)
+            except AlteredError as error:
+                yield error
 
 
-def _altered(path: Path) -> AlteredError | None:
+def _altered(path: Path, digest: str | None) -> AlteredError | None:
     try:
         if path.name == CAPTIONS:
-            check_lines(path, (read_json(path.with_name(CELL)) or {}).get("captions_sha256"))
+            cell = {} if digest else read_json(path.with_name(CELL)) or {}
+            check_lines(path, digest or cell.get("captions_sha256"))
         else:
             check_seal(path, read_bytes(path) or b"")
     except AlteredError as error:
