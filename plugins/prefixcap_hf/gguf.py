@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import os
-import shutil
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.util.runtime import cache_dir
+from prefixcap.util.temporary import temporary_folder
 
 _READY = "config.json"
 
@@ -71,8 +70,7 @@ def _convert(file: Path, folder: Path) -> None:
 
     loader: Any = AutoModelForCausalLM
     # written to a temporary folder and renamed, so that an interrupted conversion leaves nothing
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with temporary_folder(folder.parent) as temporary:
         source: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
         model = loader.from_pretrained(str(file.parent), dtype=torch.float32, **source)
         # transformers refuses to save a model marked as quantized, although the weights are float
@@ -81,9 +79,8 @@ def _convert(file: Path, folder: Path) -> None:
             del settings.quantization_config
         plain = loader.from_config(settings, trust_remote_code=False)
         plain.load_state_dict(model.state_dict())
-        plain.save_pretrained(temporary)
-        AutoTokenizer.from_pretrained(str(file.parent), **source).save_pretrained(temporary)
+        made = temporary / folder.name
+        plain.save_pretrained(made)
+        AutoTokenizer.from_pretrained(str(file.parent), **source).save_pretrained(made)
         if not folder.exists():
-            temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            made.rename(folder)

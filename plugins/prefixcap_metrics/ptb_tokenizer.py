@@ -6,12 +6,13 @@ import subprocess
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 
 import attrs
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Record
+from prefixcap.util.temporary import temporary_folder
 from prefixcap_metrics.java import executable, jars, running
 
 JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"
@@ -83,8 +84,8 @@ def tokenise(texts: tuple[str, ...]) -> tuple[str, ...]:
     lines = [" ".join(text.replace("\0", " ").splitlines()) for text in texts]
     try:
         # not in pycocoevalcap's folder, which may be read-only or used by another process
-        with TemporaryDirectory(prefix="prefixcap-") as folder:
-            file = Path(folder) / "captions.txt"
+        with temporary_folder() as folder:
+            file = folder / "captions.txt"
             file.write_bytes("\n".join(lines).encode("utf-8", "replace"))
             output = _run(file)
     except OSError as error:

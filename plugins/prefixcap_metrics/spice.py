@@ -6,12 +6,12 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
+from prefixcap.util.temporary import temporary_folder
 from prefixcap_metrics.java import check, executable, jars, running
 from prefixcap_metrics.ptb_tokenizer import tokenise_records
 
@@ -47,8 +47,8 @@ class SpiceMetric(Metric):
             {"image_id": i, "test": tokens.predictions[i][0], "refs": tokens.references[i]}
             for i in range(len(records))
         ]
-        with TemporaryDirectory(prefix="prefixcap-") as folder:
-            results = self._run(data, Path(folder))
+        with temporary_folder() as folder:
+            results = self._run(data, folder)
         by_image = {result["image_id"]: _f_score(result["scores"]) for result in results}
         each = tuple(by_image[i] for i in range(len(records)))
         return Scores(values={"SPICE": sum(each) / len(each)}, per_image={"SPICE": each})

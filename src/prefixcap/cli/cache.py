@@ -46,7 +46,8 @@ def cache(
 
     with quiet_stdout():
         artifacts = pruning.of_user() if folder is None else _of_study(folder, study)
-        deleted = [a for a in artifacts if prune and (everything or a.state != pruning.USED)]
+        kept = (pruning.LINK,) if everything else (pruning.USED, pruning.LINK)
+        deleted = [a for a in artifacts if prune and a.state not in kept]
         if not dry_run:
             pruning.prune(deleted)
     place = cache_dir() if folder is None else folder
@@ -84,10 +85,11 @@ def _lines(place: Path, artifacts: Sequence[Artifact]) -> list[str]:
 
 
 def _summary(place: Path, artifacts: Sequence[Artifact]) -> list[str]:
-    states = ("used", "unused", "leftover")
+    states = ("used", "unused", "leftover", "link")
     by_state = {state: [a for a in artifacts if a.state == state] for state in states}
     parts = [f"{size(_sum(each))} {state}" for state, each in by_state.items() if each]
-    hint = [] if by_state["used"] == artifacts else ["delete what is not used with --prune"]
+    unused = by_state["unused"] or by_state["leftover"]
+    hint = ["delete what is not used with --prune"] if unused else []
     return [f"{place}: {', '.join(parts)}", *hint]
 
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from secrets import token_hex
 from typing import IO, Any
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.temporary import replacing
 from prefixcap.util.text_files import decode, parse_json
 
 SEAL = "sha256"
@@ -271,13 +270,5 @@ def appending(path: Path) -> Iterator[IO[str]]:
 def atomic_write(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Write a file under another name, then rename it: readers see all of it or nothing."""
     parts = [content] if isinstance(content, bytes) else content
-    # processes in two containers that share the folder may have the same PID
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.writelines(parts)

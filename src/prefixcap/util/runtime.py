@@ -100,7 +100,7 @@ def device_named(name: str) -> str:
 def cache_dir() -> Path:
     """Return `$PREFIXCAP_CACHE`, or the folder `prefixcap` in the operating system's cache."""
     if chosen := os.environ.get("PREFIXCAP_CACHE"):
-        return Path(chosen)
+        return Path(chosen).expanduser()
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":

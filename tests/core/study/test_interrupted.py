@@ -270,6 +270,7 @@ def test_leftovers_of_a_killed_process_are_removed(small: Study, tmp_path: Path)
     (model,) = (key.parent for key in tmp_path.glob("models/*/key.json"))
     cell = next(tmp_path.glob("cells/*/cell.json")).parent
     left = model / "training.ckpt", cell / folder_module.PARTIAL_CAPTIONS
+    left += tmp_path / ".scores.json.0.1.tmp", cell / ".cell.json.0.1.tmp"
     for file in left:
         file.write_text("")
     run_study(small, tmp_path)

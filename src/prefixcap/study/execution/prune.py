@@ -1,18 +1,19 @@
-"""List the artifacts of a study or of the user's cache, and delete unused ones."""
+"""List the artifacts of a study or of the user's cache, and delete unused ones.
+
+Symbolic links are not followed: a link may be deleted, but nothing that it leads to.
+"""
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.study.artifacts import integrity
 from prefixcap.study.artifacts.folder import (
     CELL,
     KEY,
@@ -27,10 +28,9 @@ from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import data, encoding, grid
 from prefixcap.util.files import read_json
 from prefixcap.util.runtime import cache_dir
+from prefixcap.util.temporary import is_abandoned, remove_abandoned, temporary_files
 
-USED, UNUSED, LEFTOVER = "used", "unused", "leftover"
-
-_TEMPORARY = re.compile(r"\..+\.(\d+)(\.tmp)?")
+USED, UNUSED, LEFTOVER, LINK = "used", "unused", "leftover", "link"
 
 
 @attrs.frozen(kw_only=True)
@@ -40,7 +40,8 @@ class Artifact:
     Attributes:
         kind: The name of the folder that holds it, such as "models".
         size: In bytes.
-        state: "used" by the study, "unused", or "leftover" from a process that was killed.
+        state: "used" by the study, "unused", "leftover" from a process that was killed, or "link"
+            if it is a symbolic link where a folder of artifacts belongs.
     """
 
     kind: str
@@ -74,6 +75,8 @@ def of_study(folder: Path, study: Study | None = None) -> list[Artifact]:
     for parent in _parents(files):
         for path in _entries(parent, "*/*" if parent == files.features else "*"):
             artifacts.append(Artifact.of(parent.name, path, USED if path in used else UNUSED))
+    links = [path for path in _parents(files) if path.is_symlink()]
+    artifacts += [Artifact.of("study", path, LINK) for path in links]
     unused = {artifact.path for artifact in artifacts if artifact.state == UNUSED}
     return artifacts + [
         Artifact.of(kind, path, LEFTOVER)
@@ -86,9 +89,12 @@ def of_user() -> list[Artifact]:
     """List the user's cache, which all studies share: for example, converted GGUF files."""
     artifacts = []
     for folder in sorted(path for path in cache_dir().glob("*") if path.is_dir()):
+        if folder.is_symlink():
+            artifacts.append(Artifact.of("cache", folder, LINK))
+            continue
         for path in sorted(folder.iterdir()):
             if path.name != LOCKS:
-                state = LEFTOVER if _is_abandoned(path) else USED
+                state = LEFTOVER if is_abandoned(path) else USED
                 artifacts.append(Artifact.of(folder.name, path, state))
     return artifacts
 
@@ -102,14 +108,25 @@ def prune(artifacts: Sequence[Artifact]) -> None:
     for artifact in artifacts:
         path = artifact.path
         try:
-            # no process writes a leftover any more
-            with nullcontext() if artifact.state == LEFTOVER else locked(path):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            if artifact.state == LEFTOVER:  # no process writes it any more
+                _delete(path)
+            elif artifact.state != LINK:
+                with locked(path):
+                    _delete(path)
         except OSError as error:
             raise PrefixcapError(f"{path} cannot be deleted: {error.strerror}") from error
+
+
+def remove_leftovers(files: StudyFolder) -> None:
+    """Remove the temporary files that killed processes left in a study's folder."""
+    remove_abandoned(_temporary(files))
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _used(job: StudyJob, config: dict[str, Any] | None) -> set[Path]:
@@ -136,7 +153,9 @@ def _baselines(files: StudyFolder, *, exact: bool) -> set[Path]:
 
     The key of a baseline depends on captions and is unknown before these exist.
     """
-    rows = (read_json(files.scores) or {}).get("baselines", [])
+    saved = read_json(files.scores) or {}
+    rows = saved.get("baselines", [])
+    integrity.check_names(files, (*saved.get("rows", []), *rows))
     if not exact or not rows:
         return set(_entries(files.baselines))
     return {files.baselines / row["cell"] for row in rows if "cell" in row}
@@ -147,34 +166,33 @@ def _parents(files: StudyFolder) -> tuple[Path, ...]:
 
 
 def _entries(folder: Path, pattern: str = "*") -> list[Path]:
-    return [path for path in sorted(folder.glob(pattern)) if not path.name.startswith(".")]
+    """Return what is in a folder, but not below links."""
+    paths = sorted(folder.glob(pattern)) if not folder.is_symlink() else []
+    below = [path for path in paths if path.parent == folder or not path.parent.is_symlink()]
+    return [path for path in below if not path.name.startswith(".")]
+
+
+def _temporary(files: StudyFolder) -> list[Path]:
+    own = [path for path in files.path.glob(".*.tmp") if path.is_file()]
+    folders = [path for path in _parents(files) if not path.is_symlink()]
+    return sorted([*own, *(path for folder in folders for path in temporary_files(folder))])
 
 
 def _leftovers(files: StudyFolder) -> Iterator[tuple[str, Path]]:
     """Yield temporary files of dead processes, and training states that are no longer needed."""
-    temporary = [(p.name, path) for p in _parents(files) for path in sorted(p.rglob(".*.tmp"))]
-    temporary += [("study", path) for path in sorted(files.path.glob(".*.tmp"))]
-    yield from ((kind, path) for kind, path in temporary if _is_abandoned(path))
+    for path in _temporary(files):
+        if is_abandoned(path):
+            (kind, *rest) = path.relative_to(files.path).parts
+            yield (kind if rest else "study"), path
     states = (files.models, TRAINING, KEY), (files.cells, PARTIAL_CAPTIONS, CELL)
     for parent, state, complete in states:
-        for path in sorted(parent.glob(f"*/{state}")):
+        for path in _entries(parent, f"*/{state}"):
             if (path.parent / complete).exists():
                 yield parent.name, path
 
 
-def _is_abandoned(path: Path) -> bool:
-    """Return whether a path is a temporary file of a process that no longer runs."""
-    match = _TEMPORARY.fullmatch(path.name)
-    if match is None:
-        return False
-    try:
-        os.kill(int(match[1]), 0)
-    except (ProcessLookupError, OverflowError):
-        return True
-    except OSError:  # the process of another user
-        return False
-    return False
-
-
 def _size(paths: Iterable[Path]) -> int:
-    return sum(_size(path.iterdir()) if path.is_dir() else path.lstat().st_size for path in paths)
+    return sum(
+        _size(path.iterdir()) if path.is_dir() and not path.is_symlink() else path.lstat().st_size
+        for path in paths
+    )

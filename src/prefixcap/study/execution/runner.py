@@ -18,7 +18,7 @@ from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import checks, data, encoding, grid, training
+from prefixcap.study.execution import checks, data, encoding, grid, prune, training
 from prefixcap.study.execution.cells import CellRunner
 from prefixcap.study.execution.grid import ModelGroup
 from prefixcap.study.execution.scoring import Scorer
@@ -60,6 +60,7 @@ class Runner:
     def run(self) -> Results:
         """Do all work that is missing, and write the results."""
         integrity.report_altered(self._job)
+        prune.remove_leftovers(self._job.files)
         splits = data.load(self._study)
         for warning in checks.check_metrics(self._study, splits.test):
             self._results.warn(warning, self._reporter)

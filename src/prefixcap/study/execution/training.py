@@ -17,7 +17,7 @@ from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import checks, data, encoding, grid
+from prefixcap.study.execution import checks, data, encoding, grid, prune
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.util.files import AlteredError, write_json
 from prefixcap.util.progress import ProgressTask, Reporter
@@ -82,6 +82,7 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
         PrefixcapError: If the folder holds another model or a study, or something does not fit.
     """
     job = StudyJob(study, folder, reporter, timed=False)
+    prune.remove_leftovers(job.files)
     if slow := checks.slow_dtype(job.device, study.dtype):
         reporter.message(slow)
     splits = data.load(study)
