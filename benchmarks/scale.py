@@ -165,9 +165,8 @@ def score(made: MadeUp) -> None:
         test=made.examples,
     )
     scorer = Scorer(made.job, results)
-    ids = [example.image.id for example in made.examples]
     for cell in made.cells():
-        captioned = captions.load(cell, ids)
+        captioned = captions.load(cell)
         scores = scorer.score(
             cell.folder, cell.scores_key, captioned.lines, _Images(made.examples), cell.name
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.util.runtime import cache_dir
-from prefixcap.util.temporary import temporary_folder
+from prefixcap.util.storage.temporary import temporary_folder
 
 _READY = "config.json"
 

@@ -10,8 +10,7 @@ from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
-from prefixcap.util.ngrams import ngrams
-from prefixcap.util.words import words
+from prefixcap.util.words import ngrams, words
 from prefixcap_metrics.ptb_tokenizer import tokenise
 
 

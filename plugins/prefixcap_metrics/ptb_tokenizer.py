@@ -12,7 +12,7 @@ import attrs
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Record
-from prefixcap.util.temporary import temporary_folder
+from prefixcap.util.storage.temporary import temporary_folder
 from prefixcap_metrics.java import executable, jars, running
 
 JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"

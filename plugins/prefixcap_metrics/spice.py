@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
-from prefixcap.util.temporary import temporary_folder
+from prefixcap.util.storage.temporary import temporary_folder
 from prefixcap_metrics.java import check, executable, jars, running
 from prefixcap_metrics.ptb_tokenizer import tokenise_records
 

@@ -9,8 +9,7 @@ from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
-from prefixcap.util.ngrams import ngrams
-from prefixcap.util.words import words
+from prefixcap.util.words import ngrams, words
 
 
 class LengthMetric(Metric):

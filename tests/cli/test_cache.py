@@ -13,7 +13,7 @@ from cli_world import World
 
 from prefixcap.cli.cache import size
 from prefixcap.util.runtime import cache_dir
-from prefixcap.util.temporary import replacing, temporary_folder
+from prefixcap.util.storage.temporary import replacing, temporary_folder
 
 Shell = Callable[..., tuple[int, str, str]]
 
@@ -167,7 +167,7 @@ def killed_with_a_folder(parent: Path) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     code = (
         "import os, signal; from pathlib import Path; "
-        "from prefixcap.util.temporary import temporary_folder; "
+        "from prefixcap.util.storage.temporary import temporary_folder; "
         f"made = temporary_folder(Path({str(parent)!r})); print(made.__enter__(), flush=True); "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

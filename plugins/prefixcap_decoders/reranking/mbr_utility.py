@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from prefixcap.util.ngrams import ngrams
+from prefixcap.util.words import ngrams
 
 Words = tuple[Hashable, ...]
 Table = NDArray[np.float64]

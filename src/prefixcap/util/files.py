@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.util.temporary import replacing
+from prefixcap.util.storage.temporary import replacing
 from prefixcap.util.text_files import decode, parse_json
 
 SEAL = "sha256"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from unicodedata import normalize
 
 # scripts that do not separate words; Complex_Context has Thai, Lao, Khmer, Burmese and their kin
@@ -17,6 +18,8 @@ _WORD = rf"{_LETTER}(?:{_LETTER}|{_EXTENDER})*"
 _SPACED = _WORD.replace(_LETTER, f"[{_LETTER}--{_UNSPACED}]")
 
 MOST_MARKS = 30
+
+T = TypeVar("T", bound=Hashable)
 
 
 def words(text: str) -> list[str]:
@@ -38,6 +41,11 @@ def characters(text: str) -> list[str]:
     pattern = f"{_UNSPACED}{_EXTENDER}*|{_SPACED}(?:['’-]{_SPACED})*"
     found: list[str] = _pattern(pattern).findall(_normalized(text))
     return found
+
+
+def ngrams(words: tuple[T, ...], n: int) -> list[tuple[T, ...]]:
+    """Return the n-grams of a text in order, repeated ones included."""
+    return [words[i : i + n] for i in range(len(words) - n + 1)]
 
 
 def is_letter(character: str) -> bool:

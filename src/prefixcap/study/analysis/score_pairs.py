@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from prefixcap.evaluation.stats import Array, Difference, benjamini_hochberg, holm
-from prefixcap.util.tensor_files import read_tensors, write_tensors
+from prefixcap.util.storage.tensor_files import read_tensors, write_tensors
 
 CORRECTIONS = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
 SMALLEST = np.finfo(np.float32).tiny

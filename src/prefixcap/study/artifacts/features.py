@@ -20,7 +20,7 @@ from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.locks import locked, shared
 from prefixcap.util.files import AlteredError
 from prefixcap.util.progress import ProgressTask
-from prefixcap.util.tensor_files import read_info, read_tensors, write_tensors
+from prefixcap.util.storage.tensor_files import read_info, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     import numpy as np

@@ -112,8 +112,8 @@ def _altered_outputs(files: StudyFolder) -> Iterator[AlteredError]:
         except AlteredError as error:
             yield error
     for path in (files.analysis, files.pairs):
-        if path.is_file() and (error := _altered(path, None)):
-            yield error
+        if path.is_file() and (altered := _altered(path, None)):
+            yield altered
     config, saved = data.get(files.config, {}), data.get(files.scores, {})
     if config.get("study") != saved.get("study"):
         return  # the files of lines may be those of a study that was stopped before its scores

@@ -21,7 +21,7 @@ from prefixcap.plugin import specs
 from prefixcap.study.artifacts.folder import REPLICATES, SCORES
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.util.files import AlteredError, read_json
-from prefixcap.util.tensor_files import read_tensors, write_tensors
+from prefixcap.util.storage.tensor_files import read_tensors, write_tensors
 
 FORMAT = 1
 RESAMPLES = 1000

@@ -9,8 +9,7 @@ from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.interfaces.dataset import Example
-from prefixcap.util.ngrams import ngrams
-from prefixcap.util.words import words
+from prefixcap.util.words import ngrams, words
 
 if TYPE_CHECKING:
     from torch import Tensor

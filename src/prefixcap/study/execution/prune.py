@@ -28,7 +28,7 @@ from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import data, encoding, grid
 from prefixcap.util.files import read_json
 from prefixcap.util.runtime import cache_dir
-from prefixcap.util.temporary import is_abandoned, remove_abandoned, temporary_files
+from prefixcap.util.storage.temporary import is_abandoned, remove_abandoned, temporary_files
 
 USED, UNUSED, LEFTOVER, LINK = "used", "unused", "leftover", "link"
 
