@@ -54,9 +54,11 @@ def load(
     from prefixcap.engine.causal_lm import from_transformers
 
     _repair_special_tokens(loaded_tokenizer, module.config.get_text_config())
-    return from_transformers(
-        module.to(device), loaded_tokenizer, _prepended_tokens(prepend, loaded_tokenizer)
-    )
+    prepended = _prepended_tokens(prepend, loaded_tokenizer)
+    try:
+        return from_transformers(module.to(device), loaded_tokenizer, prepended)
+    except PrefixcapError as error:
+        raise PrefixcapError(f"lm 'hf': model={model!r}: {error}") from error
 
 
 def _expand(name: str) -> str:

@@ -16,7 +16,7 @@ from prefixcap.engine.network import eval_mode
 from prefixcap.engine.network_selection import NetworkSelector, structure_of
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.engine.trials import require_agreement
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
 
 if TYPE_CHECKING:
@@ -35,9 +35,13 @@ def from_transformers(
             models that were always trained with one.
 
     Raises:
-        PrefixcapError: If one of them is not in the vocabulary.
+        PrefixcapError: If the model has no token embeddings, or too few for the tokenizer or for
+            one of the tokens to prepend.
     """
+    rows = _embedding_rows(model)
     lm = CausalLM(model, tokenizer, prepend)
+    if tokenizer is not None:
+        _check_tokenizer(tokenizer, min(rows, lm.vocab_size))
     if unknown := [token for token in prepend if not 0 <= token < lm.vocab_size]:
         raise PrefixcapError(
             f"prepend: {unknown[0]} is not in the vocabulary of {lm.vocab_size} tokens (0 to "
@@ -47,14 +51,28 @@ def from_transformers(
 
 
 class HFTokenizer(Tokenizer):
-    """A tokenizer of transformers."""
+    """A tokenizer of transformers.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Args:
+        tokenizer: transformers' object.
+        size: The number of tokens that the language model has; the tokenizer may have further
+            special ones.
+    """
+
+    def __init__(self, tokenizer: Any, size: int) -> None:
         self.tokenizer = tokenizer
+        self._size = size
 
     @override
     def encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        ids: list[int] = list(self.tokenizer.encode(text, add_special_tokens=False))
+        if ids and max(ids) >= self._size:
+            raise PrefixcapError(
+                f"{shown(text)} has token {max(ids)} of the tokenizer "
+                f"({self.tokenizer.decode([max(ids)])!r}), and the language model has {self._size} "
+                f"tokens (0 to {self._size - 1}): remove it from the text"
+            )
+        return ids
 
     @override
     def decode(self, ids: Sequence[int]) -> str:
@@ -75,7 +93,7 @@ class CausalLM(LanguageModel):
     ) -> None:
         self.model = model.eval()
         self._prepended = tuple(prepend)
-        self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer)
+        self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer, self.vocab_size)
         self._selector = NetworkSelector(model)
         # The structure of the model that has been tried, if it was.
         self._tried: object = None
@@ -212,3 +230,37 @@ def _eos_tokens(config: Any) -> tuple[int, ...]:
     """Return the end-of-text tokens that a config names: none, one or several."""
     eos = getattr(config, "eos_token_id", None)
     return () if eos is None else tuple(map(int, eos if isinstance(eos, (list, tuple)) else [eos]))
+
+
+def _embedding_rows(model: Any) -> int:
+    """Return the number of a model's token embeddings."""
+    try:
+        weight = model.get_input_embeddings().weight
+        return int(weight.shape[0]) if weight.ndim == 2 else 0
+    except (AttributeError, NotImplementedError):
+        raise PrefixcapError(
+            "from_transformers needs a causal language model of transformers, such as a "
+            f"GPT2LMHeadModel, and {type(model).__name__} has no token embeddings"
+        ) from None
+
+
+def _check_tokenizer(tokenizer: Any, size: int) -> None:
+    """Check that every token that texts can have is one of a model's `size` tokens.
+
+    Special tokens may be missing, except the one that ends a caption: no text has them.
+    """
+    from transformers import PreTrainedTokenizerBase
+
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return  # another object with the same methods, whose tokens are checked when it is used
+    special = {number for number, t in tokenizer.added_tokens_decoder.items() if t.special}
+    special -= {tokenizer.eos_token_id}
+    outside = [(number, t) for t, number in tokenizer.get_vocab().items() if number >= size]
+    unknown = sorted((number, t) for number, t in outside if number not in special)
+    if unknown:
+        number, token = unknown[0]
+        raise PrefixcapError(
+            f"the tokenizer has the token {token!r} as number {number}, and the language model has "
+            f"{size} tokens (0 to {size - 1}): use the model's own tokenizer, or, if you added "
+            "tokens, call model.resize_token_embeddings(len(tokenizer))"
+        )

@@ -11,6 +11,7 @@ import pytest
 import torch
 from prefixcap_hf.configs import HF
 
+import prefixcap
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.plugin.registry import default_registry
@@ -123,6 +124,72 @@ def test_a_vocabulary_without_an_end_token_gets_the_configs(shared: Path) -> Non
     assert lm.vocab_size == 512
     assert lm.tokenizer is not None
     assert lm.tokenizer.decode(lm.tokenizer.encode("A dog runs.")) == "A dog runs."
+
+
+def tokenizer_with(folder: Path, **special: str) -> Any:
+    """Return the tokenizer of letters, with special tokens added to it."""
+    from transformers import PreTrainedTokenizerFast
+
+    save_tokenizer(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.add_special_tokens(special)
+    return tokenizer
+
+
+def letters_model(size: int) -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    small = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    return GPT2LMHeadModel(GPT2Config(vocab_size=size, bos_token_id=0, eos_token_id=0, **small))
+
+
+@pytest.mark.parametrize("size", [20, EOS])
+def test_a_tokenizer_with_more_tokens_than_the_model_is_an_error(size: int, tmp_path: Path) -> None:
+    sentence = rf"token '.*' as number {size}, .* has {size} tokens \(0 to {size - 1}\): use the"
+    with pytest.raises(PrefixcapError, match=sentence):
+        prefixcap.from_transformers(letters_model(size), tokenizer_with(tmp_path))
+    if size == EOS:  # the loader replaces an end token that the model does not have
+        return
+    letters_model(size).save_pretrained(tmp_path)
+    with pytest.raises(PrefixcapError, match=rf"lm 'hf': model=.*{sentence}"):
+        HF(model=str(tmp_path)).build()
+
+
+def test_tokens_added_without_new_embeddings(tmp_path: Path) -> None:
+    model = letters_model(SIZE)
+    with pytest.raises(PrefixcapError, match=r"'\[END\]' as number 31.*resize_token_embeddings"):
+        prefixcap.from_transformers(model, tokenizer_with(tmp_path, eos_token="[END]"))
+    # captions never have the others, so their embeddings are not missed
+    padded = tokenizer_with(tmp_path, pad_token="[PAD]")
+    lm = prefixcap.from_transformers(model, padded)
+    assert lm.tokenizer is not None
+    assert lm.tokenizer.encode("a dog") == lm.tokenizer.encode("a dog")
+    with pytest.raises(PrefixcapError, match=r"'a \[PAD\]' has token 31 of the .* \('\[PAD\]'\)"):
+        lm.tokenizer.encode("a [PAD]")
+    model.resize_token_embeddings(len(padded))
+    lm = prefixcap.from_transformers(model, padded)
+    assert lm.tokenizer is not None
+    assert lm.tokenizer.encode("[PAD]") == [31]
+    assert lm.embed(torch.tensor([31])).shape == (1, 16)
+
+
+def test_a_model_with_more_rows_than_tokens_is_right(tmp_path: Path) -> None:
+    """Many models have a vocabulary that was padded to a round number."""
+    lm = prefixcap.from_transformers(letters_model(64), tokenizer_with(tmp_path))
+    assert (lm.vocab_size, lm.eos_id) == (64, EOS)
+    assert lm.tokenizer is not None
+    assert lm.tokenizer.decode([0, 60, 1]) == "ab"
+    prefix = torch.zeros(1, 2, 16)
+    for decoder in ("greedy", "beam:num_beams=3", "sample:n=20"):
+        for hypothesis in prefixcap.decode(lm, prefix, decoder, max_new_tokens=8)[0]:
+            assert set(hypothesis.text) <= set("".join(LETTERS))
+
+
+@pytest.mark.parametrize("model", ["gpt2", torch.nn.Linear(2, 2)])
+def test_a_model_without_token_embeddings_is_an_error(model: Any) -> None:
+    name = type(model).__name__
+    with pytest.raises(PrefixcapError, match=rf"such as a GPT2LMHeadModel, and {name} has no"):
+        prefixcap.from_transformers(model)
 
 
 # --------------------------------------------------------------------------------------------- GGUF
