@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest, shown
+from prefixcap.errors import PrefixcapError, listed, nearest, shown
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.util.feature_files import SUFFIXES, FeatureFile
 from prefixcap.util.images import open_image
@@ -112,10 +112,9 @@ def find_embeddings(folder: Path, name: str | None) -> Path | None:
     except OSError as error:
         raise PrefixcapError(f"{folder} cannot be read: {error.strerror}") from error
     if len(files) > 1:
-        names = ", ".join(path.name for path in files[:MOST_SHOWN])
-        more = f" and {len(files) - MOST_SHOWN} more" if len(files) > MOST_SHOWN else ""
+        names = listed(path.name for path in files)
         raise PrefixcapError(
-            f"{folder} has more than one embedding file ({names}{more}): "
+            f"{folder} has more than one embedding file ({names}): "
             f"choose one, such as embeddings={files[0].name}"
         )
     return files[0] if files else None

@@ -120,6 +120,15 @@ def shown(value: object, length: int = LONGEST_NAME) -> str:
         return f"a {type(value).__name__} that is too large to show"
 
 
+def listed(names: Iterable[str], mark: str = ", ") -> str:
+    """Return up to ten names, joined by a mark, and how many more there are."""
+    names = list(names)
+    more = (
+        f"{mark.rstrip(', ')} and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    )
+    return mark.join(shortened(name, LONGEST_NAME) for name in names[:MOST_SHOWN]) + more
+
+
 class NonFiniteError(PrefixcapError):
     """Numbers that are NaN or infinite, so that some images have no captions.
 
@@ -137,10 +146,9 @@ class NonFiniteError(PrefixcapError):
         self.found = found
         self.captions = dict(captions or {})
         names = [repr(name) for name in self.images.values()]
-        more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
         which = "the image" if len(names) == 1 else f"{len(names)} images:"
         super().__init__(
-            f"{found} are not finite for {which} {', '.join(names[:MOST_SHOWN])}{more}: if the "
+            f"{found} are not finite for {which} {listed(names)}: if the "
             "model runs in float16, use bfloat16 or float32; otherwise check the weights and the "
             "image's feature"
         )
@@ -165,9 +173,7 @@ def nearest(value: str, known: Iterable[str]) -> str:
         return ""
     meant = closest(value, names)
     hint = f"; did you mean {shown(meant)}?" if meant else ";"
-    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    listed = ", ".join(shortened(name, LONGEST_NAME) for name in names[:MOST_SHOWN])
-    return f"{hint} known: {listed}{more}"
+    return f"{hint} known: {listed(names)}"
 
 
 def closest(value: str, names: Iterable[str]) -> str | None:

@@ -91,7 +91,7 @@ def test_a_study_of_several_models_names_them(shell: Shell, world: World, tmp_pa
     features = world.data / "features.npy"
     status, _, err = shell("caption", "--run", run, "--features", features)
     assert status == 2
-    assert f"{run} holds 3 models; choose one: {run / 'models'}/linear-p1-full-s0-" in err
+    assert f"{run} holds 3 models; choose one in {run / 'models'}: linear-p1-full-s0-" in err
     (one,) = (run / "models").glob("linear-p3-*")
     assert shell("caption", "--run", one, "--features", features)[0] == 0
 

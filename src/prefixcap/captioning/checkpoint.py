@@ -13,7 +13,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, listed
 from prefixcap.util import files
 from prefixcap.util.files import AlteredError
 from prefixcap.util.runtime import version_of
@@ -146,6 +146,8 @@ def model_folder(run: Path) -> Path:
     if not models:
         raise PrefixcapError(f"{run}: no model of this study is trained yet")
     if len(models) > 1:
-        names = ", ".join(map(str, models))
-        raise PrefixcapError(f"{run} holds {len(models)} models; choose one: {names}")
+        names = listed(model.name for model in models)
+        raise PrefixcapError(
+            f"{run} holds {len(models)} models; choose one in {run / MODELS}: {names}"
+        )
     return models[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from prefixcap.errors import MOST_SHOWN, PrefixcapError, shown
+from prefixcap.errors import PrefixcapError, listed, shown
 
 _PICTURE = re.compile(r"\.(jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
 # COCO_val2014_000000000042 and 000000000042 are number 42
@@ -52,7 +52,7 @@ class ImageNames:
         for level, form in zip(self._levels, forms(name), strict=False):
             found = list(level.get(form, ()))
             if len(found) > 1:
-                images = ", ".join(map(shown, found[:MOST_SHOWN]))
+                images = listed(map(shown, found))
                 raise PrefixcapError(
                     f"{place}: the image {shown(name)} may be any of {images}: give its full name"
                 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 from typing_extensions import override
 
-from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest, shown
+from prefixcap.errors import PrefixcapError, listed, nearest, shown
 from prefixcap.interfaces.component import Component
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def find_split(splits: Sequence[str], wanted: str) -> str | None:
     meant = next((names for names in SPLIT_NAMES.values() if wanted.lower() in names), (wanted,))
     found = [split for split in splits if split.lower() in meant]
     if len(found) > 1:
-        names = ", ".join(map(shown, found[:MOST_SHOWN]))
+        names = listed(map(shown, found))
         raise PrefixcapError(
             f"the split {wanted!r} may be any of {names}: rename one to {wanted!r}"
         )

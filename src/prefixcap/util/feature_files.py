@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest, shortened, shown
+from prefixcap.errors import PrefixcapError, listed, nearest, shortened, shown
 from prefixcap.util.text_files import decode, open_file, parse_json
 
 if TYPE_CHECKING:
@@ -153,10 +153,9 @@ def _open_tensor(path: Path, file: IO[bytes], size: int, key: str) -> tuple[Rows
         raise _not_features(path, error) from error
     names = sorted(opened.keys())
     if not key and len(names) != 1:
-        more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-        listed = f" ({', '.join(names[:MOST_SHOWN])}{more})" if names else ""
+        known = f" ({listed(names)})" if names else ""
         raise PrefixcapError(
-            f"{path} has {len(names)} tensors{listed}, not one; the encoder 'precomputed' takes "
+            f"{path} has {len(names)} tensors{known}, not one; the encoder 'precomputed' takes "
             "one of several by its setting 'key'"
         )
     if key and key not in names:

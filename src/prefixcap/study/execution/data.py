@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from prefixcap.errors import MOST_SHOWN, PrefixcapError, nearest, shown
+from prefixcap.errors import PrefixcapError, listed, nearest, shown
 from prefixcap.interfaces.dataset import Dataset, Example, find_split
 from prefixcap.plugin import specs
 from prefixcap.study.definition.study import Study
@@ -56,12 +56,9 @@ class StudyData:
         }
         if not counts:
             return None
-        named = ", ".join(
-            f"{shown(split)} ({n} images)" for split, n in list(counts.items())[:MOST_SHOWN]
-        )
-        more = f" and {len(counts) - MOST_SHOWN} more" if len(counts) > MOST_SHOWN else ""
+        named = listed(f"{shown(split)} ({n} images)" for split, n in counts.items())
         used = ", ".join(filter(None, self.names))
-        return f"warning: splits of the data set that are not used: {named}{more}; used: {used}"
+        return f"warning: splits of the data set that are not used: {named}; used: {used}"
 
 
 def load(study: Study) -> StudyData:
