@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from cli_world import World
+from cli_world import World, make_world
 
 from prefixcap.util.files import new_folder
 
@@ -280,3 +281,23 @@ def test_a_new_folder_is_given_to_one_alone(tmp_path: Path) -> None:
         names = list(pool.map(take, range(40)))
     assert set(names) == {"run", *(f"run-{n}" for n in range(2, 41))}
     assert all(len(list((tmp_path / "a" / name).iterdir())) == 1 for name in names)
+
+
+def test_an_image_without_finite_logits(shell: Shell, tmp_path: Path) -> None:
+    world = make_world(tmp_path / "world")
+    features = np.load(world.data / "features.npy")
+    features[-3] = 3e38  # finite, but its prefix overflows
+    np.save(world.data / "features.npy", features)
+    words = [*world.bench, "--decoder", "beam", "--out", tmp_path / "run"]
+    for _ in range(2):  # what is saved is used again
+        status, out, err = shell(*words, "--json")
+        assert (status, out) == (2, "")
+        assert "2 of 2 cells have no scores; linear-p2-full-s0-greedy: the language model's" in err
+        assert "are not finite for the image 'test-5.png': if the model runs in float16, use" in err
+        partial = sorted((tmp_path / "run" / "cells").glob("*/captions.partial.jsonl"))
+        assert len(partial) == 2
+        for path in partial:
+            text = path.read_text()
+            assert len(text.splitlines()) == 7
+            assert not {"NaN", "Infinity", "test-5.png"} & set(text.replace('"', " ").split())
+            assert all(line["captions"][0]["logprob"] < 0 for line in lines(path))

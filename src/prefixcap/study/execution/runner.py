@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import NonFiniteError, PrefixcapError
 from prefixcap.interfaces.dataset import Dataset, Example
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
@@ -55,6 +55,7 @@ class Runner:
         self._cell_runner = CellRunner(job, self._scorer, self._results)
         self._rows: dict[str, dict[str, Any]] = {}
         self._samples: dict[str, list[dict[str, Any]]] = {}  # captions to show, by cell
+        self._failed: dict[str, NonFiniteError] = {}  # by cell
         self._lm: tuple[LMConfig, LanguageModel] | None = None  # the last one that was built
 
     def run(self) -> Results:
@@ -87,6 +88,7 @@ class Runner:
             for group in self._groups:
                 self._run_group(group, wait=wait)
         self._collect()
+        self._check_failed()
         self._score_baselines()
         self._results.write()
         self._draw()
@@ -160,7 +162,17 @@ class Runner:
         self._run_cells(group, self._missing(cells), wait=wait)
 
     def _missing(self, cells: Sequence[PlannedCell]) -> list[PlannedCell]:
-        return [cell for cell in cells if cell.name not in self._rows]
+        done = self._rows.keys() | self._failed
+        return [cell for cell in cells if cell.name not in done]
+
+    def _check_failed(self) -> None:
+        """Raise an error if a cell lacks captions; all other work of the study is done."""
+        for name, error in self._failed.items():
+            raise PrefixcapError(
+                f"{len(self._failed)} of {len(self._cells)} cells have no scores; {name[:-9]}: "
+                f"{error}; everything else, also the captions of this cell's other images, is "
+                f"saved in {self._job.files.path}"
+            )
 
     def _train_next(
         self, group: ModelGroup, untrained: list[PlannedModel], *, wait: bool
@@ -197,7 +209,12 @@ class Runner:
                 f"waiting for another process, which captions {cell.name}"
             ),
         ):
-            row, lines = self._cell_runner.run(cell, group.images, self._title)
+            try:
+                row, lines = self._cell_runner.run(cell, group.images, self._title)
+            except NonFiniteError as error:
+                self._failed[cell.name] = error
+                self._reporter.message(f"{cell.name[:-9]}: {error}")
+                continue
             self._rows[cell.name] = row
             self._samples[cell.name] = lines[: contact_sheet.IMAGES]
             self._collect()
