@@ -14,6 +14,7 @@ from prefixcap.decoding.live_images import LiveImages, gather_texts, is_stop
 from prefixcap.decoding.token_decoder import decode_rows
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
+from prefixcap.util.memory import require_memory
 
 _NONE = float("-inf")
 
@@ -45,6 +46,10 @@ class ClipCapBeamDecoder(Decoder):
                 f"clipcap-beam with num_beams={self.num_beams} returns {self.num_beams} captions "
                 f"per image, not {count}: set num_beams={count} (a wider beam changes the captions)"
             )
+        images, width = task.images_at_once(self.num_beams), self.num_beams
+        # what a step writes of every continuation, and the beams' tokens
+        row = 32.0 * min(width, task.lm.vocab_size) + 16.0 * task.max_new_tokens
+        require_memory(row * images * width, f"{width} beams of {images} images")
         session = task.start(self.num_beams)
         beams = ClipCapBeams.start([], self.num_beams, 0, task)
         while (new := session.admit()) or beams.images:

@@ -301,3 +301,15 @@ def test_an_image_without_finite_logits(shell: Shell, tmp_path: Path) -> None:
             assert len(text.splitlines()) == 7
             assert not {"NaN", "Infinity", "test-5.png"} & set(text.replace('"', " ").split())
             assert all(line["captions"][0]["logprob"] < 0 for line in lines(path))
+
+
+def test_a_prefix_that_leaves_no_room_for_captions(
+    shell: Shell, world: World, tmp_path: Path
+) -> None:
+    words = [*world.bench, "--out", tmp_path / "run", "--prefix-len", "60"]
+    status, _, err = shell(*words)
+    assert status == 2
+    assert (
+        "a prefix of 60 and 8 new tokens need 68 positions; the language model has 64: lower" in err
+    )
+    assert not list((tmp_path / "run" / "models").glob("*"))

@@ -13,6 +13,7 @@ from prefixcap.engine.reductions import logsumexp, top
 from prefixcap.engine.top_tokens import advance_lazily, top_tokens
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.interfaces.session import Session
+from prefixcap.util.memory import require_memory
 from prefixcap_decoders.beam.config import BeamBase
 from prefixcap_decoders.beam.ranking import deduplicate, divisor
 from prefixcap_decoders.beam.state import NONE, BeamState
@@ -111,6 +112,12 @@ class BeamSearch:
         self.task = task
         self.width = width
         self.candidates = max(2, 1 + len(task.stop_ids)) * width
+        # what a step writes of every continuation: score, log-probability, token and slot
+        images = task.images_at_once(config.num_beams)
+        continuations = images * width * min(self.candidates, task.lm.vocab_size)
+        texts = 2 * images * self.candidates * task.max_new_tokens
+        what = f"{config.num_beams} beams of {images} images"
+        require_memory(32.0 * continuations + 8.0 * texts, what, task.prefix.device)
         self.state = BeamState.start([], width, task.max_new_tokens, 0, task.prefix.device)
         self.transforms = Transforms(build_processors(config, task))
         # (T + 1), the divisor of the score of a caption of each length; 0 is never looked up

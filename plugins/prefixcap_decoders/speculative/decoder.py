@@ -61,7 +61,7 @@ class SpeculativeDecoder(Decoder):
         else:
             rule, samples = GreedyRule(transforms), task.n or 1
         # a caption takes one row per token of a round
-        rows = samples * (self.config.tokens + 1)
+        rows = samples * min(self.config.tokens + 1, task.max_new_tokens)
         target = LockstepSession(task.start(rows))
         if self.draft is None:
             self.draft = load(self.config, task)

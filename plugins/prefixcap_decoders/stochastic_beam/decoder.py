@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from prefixcap.decoding.live_images import LiveImages, gather_texts, is_stop
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
+from prefixcap.util.memory import require_memory
 from prefixcap_decoders.beam.state import NONE
 from prefixcap_decoders.logits.processors import Transforms, build_processors
 from prefixcap_decoders.sampling.inverse_cdf import invert
@@ -29,6 +30,10 @@ class StochasticSearch(Decoder):
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
         width = task.n or self.config.n
         transforms = Transforms(build_processors(self.config, task))
+        # random numbers for every pair of a parent and a child at every step
+        images = task.images_at_once(width)
+        numbers = 2.0 * images * task.max_new_tokens * width * width
+        require_memory(8 * numbers, f"{width} samples of {images} images", task.prefix.device)
         session = task.start(width)
         state = StochasticState.start(task, [], width)
         while (new := session.admit()) or state.images:

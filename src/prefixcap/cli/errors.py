@@ -25,6 +25,7 @@ from prefixcap.errors import (
 )
 from prefixcap.plugin.contained import TRACEBACK
 from prefixcap.util.interrupts import Interrupts, interrupted
+from prefixcap.util.memory import out_of_memory
 from prefixcap.util.text import visible
 
 BAD_INPUT = 2
@@ -133,12 +134,7 @@ def sentence_of(error: BaseException, words: Sequence[str] = ()) -> str | None:
         return MACHINE[number].format(place=f" for {file}" if file else "")
     if "PytorchStreamWriter failed" in text:
         return f"a file could not be written; finished work is saved: free some space, then {AGAIN}"
-    lacks_memory = ("can't allocate memory", "not enough memory", "std::bad_alloc")
-    if (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or any(part in text for part in lacks_memory)
-    ):
+    if out_of_memory(error):
         return MEMORY
     if isinstance(error, RuntimeError) and "home directory" in text:  # of pathlib
         return (

@@ -19,6 +19,7 @@ from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.plugin.specs import to_spec
 from prefixcap.plugin.text_encoders import text_encoder
+from prefixcap.util.memory import FEWER_ROWS, out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,6 +185,13 @@ def _decode_finite(
             break
         except NonFiniteError as error:
             failed |= {rows[row]: error.found for row in error.images}
+        except (MemoryError, RuntimeError, ValueError) as error:
+            if out_of_memory(error):
+                raise PrefixcapError(
+                    f"there is not enough memory to decode {len(rows)} images: {FEWER_ROWS}; "
+                    "finished captions are kept"
+                ) from error
+            raise
     if failed:
         images = {image: task.image_ids[image] for image in sorted(failed)}
         raise NonFiniteError(images, failed[min(failed)], captions)

@@ -13,6 +13,7 @@ import attrs
 from typing_extensions import override
 
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
+from prefixcap.util.memory import require_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,6 +96,10 @@ def decode_rows(
     """
     import torch
 
+    # the rows' random numbers as Python's, and a copy of the logits for each row
+    images = task.images_at_once(samples)
+    row = 32.0 * task.max_new_tokens + 4.0 * task.lm.vocab_size
+    require_memory(row * samples * images, f"{samples} samples of {images} images")
     session = task.start(samples)
     rows: list[Row] = []
     ended: dict[int, list[Hypothesis]] = {}

@@ -8,6 +8,8 @@ import attrs
 import torch
 from torch import Tensor
 
+from prefixcap.util.memory import require_memory
+
 # Columns are allocated in multiples of this.
 _BLOCK = 16
 
@@ -48,6 +50,9 @@ class KVCache:
     def __init__(self, shape: CacheShape, slots: int) -> None:
         sizes = (slots, 0, shape.heads, shape.width)
         blank = torch.zeros(sizes, dtype=shape.dtype, device=shape.device)
+        # Of all slots and layers.
+        self._column_bytes = 2 * shape.layers * slots * shape.heads * shape.width * blank.itemsize
+        self._slots = slots
         # `reserve` replaces the tensor of each layer.
         self.keys, self.values = [blank] * shape.layers, [blank] * shape.layers
 
@@ -62,6 +67,8 @@ class KVCache:
             return
         size = max(columns, self.columns * 3 // 2) if self.columns else columns + ahead
         size = -(-size // _BLOCK) * _BLOCK
+        what = f"the keys and values of {self._slots} images with {size} columns each"
+        require_memory(self._column_bytes * (size - self.columns), what, self.keys[0].device)
         # Layer by layer, so that only one of them exists twice at any time.
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):

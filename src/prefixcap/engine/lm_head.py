@@ -9,6 +9,7 @@ from prefixcap.engine.linear import PackedLinear
 from prefixcap.engine.reductions import logsumexp, shortlist, top
 from prefixcap.engine.top_tokens import top_tokens_of
 from prefixcap.interfaces.ranking_session import TopTokens
+from prefixcap.util.memory import require_memory
 
 _BLOCK = 4096
 # Below this many logits, writing all of them is as fast.
@@ -35,6 +36,7 @@ class LMHead:
 
     def logits(self, x: Tensor) -> Tensor:
         """Map (R,E) to logits (R,V), float32."""
+        require_memory(4.0 * len(x) * self._size, f"the logits of {len(x)} rows", x.device)
         if len(self._blocks) == 1:
             return self._blocks[0][1](x).float()
         logits = torch.empty(len(x), self._size, device=x.device)

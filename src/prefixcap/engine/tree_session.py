@@ -53,7 +53,8 @@ class TreeSession(BaseSession, RankingSession):
         prefix = prefix.detach().to(shape.device, shape.dtype)
         super().__init__(prefix, options, shape.vocab_size, prepended)
         self._network = network
-        self._rows_per_image = options.rows_per_image
+        # Columns for the first steps of all rows of an image.
+        self._ahead = options.rows_per_image * min(_STEPS_AHEAD, options.max_new_tokens)
         self._cache = KVCache(shape, self._capacity)
         # The image in each slot; -1 if the slot is free.
         self._slot_images: Ints = np.full(self._capacity, -1, np.int64)
@@ -93,7 +94,7 @@ class TreeSession(BaseSession, RankingSession):
         if not count or (len(self._slots) and count < minimum):
             return []
         slots, new = free[:count], list(range(self._next, self._next + count))
-        self._cache.reserve(length, ahead=_STEPS_AHEAD * self._rows_per_image)
+        self._cache.reserve(length, ahead=self._ahead)
         outputs = []
         chunk = max(1, _PREFILL_POSITIONS // length)
         for first in range(0, count, chunk):

@@ -121,6 +121,11 @@ class DecodingTask:
     text_encoder: TextEncoder | None = None
     n: int | None = None
 
+    def images_at_once(self, rows_per_image: int) -> int:
+        """Return how many images are decoded together."""
+        options = SessionOptions(rows_per_image=rows_per_image, max_rows=self.max_rows)
+        return options.images_at_once(len(self.prefix))
+
     def start(self, rows_per_image: int = 1, *, hidden_states: bool = False) -> Session:
         """Open a session on all images, which are admitted as they fit.
 

@@ -58,9 +58,14 @@ def find_end(lm: LanguageModel, end: str) -> CaptionEnd:
 
 
 def tokenize(
-    lm: LanguageModel, captions: Sequence[Sequence[str]], config: TrainingConfig
+    lm: LanguageModel,
+    captions: Sequence[Sequence[str]],
+    config: TrainingConfig,
+    purpose: str = "train on",
 ) -> list[TokenizedCaption]:
     """Tokenize the captions of each image; the first captions of all images come first.
+
+    Captions without a token are left out. `purpose` completes the error's "there is no caption to".
 
     Raises:
         PrefixcapError: If there is no tokenizer, or no caption contains a word.
@@ -75,13 +80,13 @@ def tokenize(
                 continue
             text = texts[number].strip()
             text = sentence(text) if config.caption_format == "sentence" else text
-            if text:
-                ids = lm.tokenizer.encode(text)[: config.max_tokens]
+            ids = lm.tokenizer.encode(text)[: config.max_tokens] if text else []
+            if ids:
                 tokenized.append(
                     TokenizedCaption(row, (*ids, *([] if end.visible else [end.token])))
                 )
     if not tokenized:
-        raise PrefixcapError("there is no caption to train on")
+        raise PrefixcapError(f"there is no caption to {purpose}")
     return tokenized
 
 

@@ -23,6 +23,7 @@ from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.trainer import fused_activations
+from prefixcap.util.memory import out_of_memory
 
 
 def train(
@@ -72,7 +73,7 @@ def train(
         PrefixcapError: If a component is unknown, arguments do not fit each other, or the loss is
             not finite.
     """
-    _check(features, captions, val_features, val_captions)
+    _check(prefix_length, features, captions, val_features, val_captions)
     registry, config = default_registry(), config or TrainingConfig()
     mapper_config = registry.parse(MapperConfig, mapper)
     tuning_config = registry.parse(TuningConfig, tuning)
@@ -89,7 +90,7 @@ def train(
         tokenized = tokenize(lm, captions, config)[: config.max_train_captions]
         val = None
         if val_features is not None and val_captions is not None:
-            val = val_features, tokenize(lm, val_captions, config)
+            val = val_features, tokenize(lm, val_captions, config, "validate on")
         _check_lengths(lm, prefix_length, [*tokenized, *(val[1] if val else ())])
         stack.enter_context(fused_activations(lm.module))
         if checkpoint is not None:
@@ -112,7 +113,15 @@ def train(
             trained_parameters=sum(p.numel() for p in loop.trainer.parameters),
             history=loop.history,
         )
-        loop.run(val, progress, (lambda n: on_epoch(n, captioner)) if on_epoch else None)
+        try:
+            loop.run(val, progress, (lambda n: on_epoch(n, captioner)) if on_epoch else None)
+        except (MemoryError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise PrefixcapError(
+                    f"there is not enough memory to train with batch_size={config.batch_size}: "
+                    "lower the training's batch_size, or max_tokens if captions are long"
+                ) from error
+            raise
     return captioner
 
 
@@ -148,16 +157,20 @@ def _check_lengths(
     if lm.max_positions is not None and prefix_length + longest > lm.max_positions:
         raise PrefixcapError(
             f"train: a prefix of {prefix_length} and a caption of {longest} tokens do not fit the "
-            f"language model's {lm.max_positions} positions: lower the training's max_tokens"
+            f"language model's {lm.max_positions} positions: lower the prefix length or the "
+            "training's max_tokens"
         )
 
 
 def _check(
+    prefix_length: int,
     features: Tensor,
     captions: Sequence[Sequence[str]],
     val_features: Tensor | None,
     val_captions: Sequence[Sequence[str]] | None,
 ) -> None:
+    if prefix_length < 1:
+        raise PrefixcapError(f"prefix_length must be at least 1, not {prefix_length}")
     if features.ndim not in (2, 3):
         raise PrefixcapError(
             f"features must be of shape (B,D) or (B,N,D), not {tuple(features.shape)}"
@@ -170,6 +183,18 @@ def _check(
         if len(rows) != len(texts):
             raise PrefixcapError(
                 f"{split}: {len(rows)} features were given for the captions of {len(texts)} images"
+            )
+        if not rows.numel():
+            nothing = "there is no image" if not len(rows) else "the features have no values"
+            raise PrefixcapError(f"{split}: {nothing}: their shape is {tuple(rows.shape)}")
+        if rows.shape[1:] != features.shape[1:]:
+            raise PrefixcapError(
+                f"{split}: features of shape {tuple(rows.shape)} do not fit those of the training, "
+                f"{tuple(features.shape)}"
+            )
+        if text := next((each for each in texts if isinstance(each, str)), None):
+            raise PrefixcapError(
+                f"{split}: each image needs a list of captions, such as [{text[:40]!r}], not a text"
             )
         if not torch.isfinite(rows).all():
             row = int((~torch.isfinite(rows)).flatten(1).any(1).nonzero()[0])

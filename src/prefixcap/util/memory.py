@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import PrefixcapError, describe
 
 if TYPE_CHECKING:
     import torch
 
+FEWER_ROWS = (
+    "lower the decoder's number of beams or samples, max_rows or max_new_tokens, or caption fewer "
+    "images at once"
+)
 _GROUP = Path("/sys/fs/cgroup")
 _GIB = 2.0**30
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python, NumPy or torch says that an allocation failed."""
-    text = str(error)
+    text = describe(error)
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -24,11 +28,14 @@ def out_of_memory(error: BaseException) -> bool:
         or "Cannot allocate memory" in text
         or "not enough memory" in text
         or "Storage size calculation overflowed" in text
-        or "invalid array size" in text.lower()
+        or "bad_alloc" in text
+        or "array is too big" in text
     )
 
 
-def require_memory(count: float, what: str, cure: str, device: torch.device | None = None) -> None:
+def require_memory(
+    count: float, what: str, device: torch.device | None = None, cure: str = FEWER_ROWS
+) -> None:
     """Refuse a request that needs more memory than there is.
 
     The system would end the process without a word once it touched the memory.
@@ -36,8 +43,8 @@ def require_memory(count: float, what: str, cure: str, device: torch.device | No
     Args:
         count: The number of bytes that the request needs at least.
         what: What needs them, such as "100000 beams".
-        cure: What to do about it.
         device: Where the memory is needed; by default the machine's own.
+        cure: What to do about it.
 
     Raises:
         PrefixcapError: If less is available.

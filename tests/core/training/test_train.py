@@ -19,6 +19,7 @@ from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.train import train
+from prefixcap.training.trainer import Trainer
 
 
 def test_a_trained_model_describes_the_image() -> None:
@@ -145,6 +146,29 @@ TOO_LONG = [["a dog runs"]] * 23 + [["a dog runs on grass " * 13]]
         ({"features": torch.full((24, 6), math.nan)}, "train: the feature in row 0 is not finite"),
         ({"val_features": torch.zeros(2, 6)}, "validation needs both features and captions"),
         ({"captions": [[""]] * 24}, "there is no caption to train on"),
+        ({"captions": [["~"]] * 24}, "there is no caption to train on"),
+        ({"captions": [[]] * 24}, "there is no caption to train on"),
+        ({"captions": ["a dog runs"] * 24}, r"train: each image needs .* \['a dog runs'\], not"),
+        ({"prefix_length": 0}, "prefix_length must be at least 1, not 0"),
+        ({"prefix_length": -3}, "prefix_length must be at least 1, not -3"),
+        ({"prefix_length": 63}, "train: a prefix of 63 and a caption of 6 tokens do not fit"),
+        (
+            {"features": torch.zeros(0, 6), "captions": []},
+            r"train: there is no image: their shape is \(0, 6\)",
+        ),
+        ({"features": torch.zeros(24, 0)}, "train: the features have no values: their shape is"),
+        (
+            {"val_features": torch.zeros(0, 6), "val_captions": []},
+            "val: there is no image: their shape is",
+        ),
+        (
+            {"val_features": torch.zeros(2, 6), "val_captions": [["", "~"], []]},
+            "there is no caption to validate on",
+        ),
+        (
+            {"val_features": torch.zeros(1, 5), "val_captions": [["a dog runs"]]},
+            r"val: features of shape \(1, 5\) do not fit those of the training, \(24, 6\)",
+        ),
         ({"captions": TOO_LONG}, "train: a prefix of 2 and a caption of 65 tokens do not fit"),
         (
             {"val_features": torch.zeros(24, 6), "val_captions": TOO_LONG},
@@ -160,8 +184,41 @@ def test_invalid_arguments_are_errors_before_the_first_step(
 
     features, captions = world()
     arguments: dict[str, Any] = {"features": features, "captions": captions, **change}
+    length = arguments.pop("prefix_length", 2)
     with pytest.raises(PrefixcapError, match=reason):
-        train(gpt2(), "linear", 2, "frozen", progress=progress, **arguments)
+        train(gpt2(), "linear", length, "frozen", progress=progress, **arguments)
+
+
+def test_captions_without_tokens_are_left_out() -> None:
+    features, captions = world()
+    mixed = [["~", *texts, ""] for texts in captions]
+    mixed[3] = []
+    captions[3] = []
+    runs = [
+        train(gpt2(), "linear", 2, "frozen", features, texts, config=TrainingConfig(epochs=1))
+        for texts in (captions, mixed)
+    ]
+    assert sorted(runs[0].history["loss"]) == pytest.approx(sorted(runs[1].history["loss"]), 0.05)
+    assert len(runs[0].history["loss"]) == len(runs[1].history["loss"])
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_batch_may_be_larger_than_the_data(images: int) -> None:
+    features, captions = world(images)
+    config = TrainingConfig(epochs=2, batch_size=1000)
+    run = train(gpt2(), "mlp", 1, "full", features, captions, config=config)
+    assert len(run.history["loss"]) == 2
+    assert all(map(math.isfinite, run.history["loss"]))
+    assert run.caption(features=features, decoder="greedy", max_new_tokens=3)
+
+
+def test_memory_that_is_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: object) -> float:
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(Trainer, "step", step)
+    with pytest.raises(PrefixcapError, match="train with batch_size=8: lower the training's batch"):
+        trained()
 
 
 def test_a_half_precision_model_is_not_tuned() -> None:

@@ -22,7 +22,7 @@ class WordTokenizer:
     eos_token_id = len(WORDS)
 
     def encode(self, text: str, **_: Any) -> list[int]:
-        words = text.lower().replace(".", " .").split()
+        words = text.lower().replace("~.", " ").replace(".", " .").split()
         return [WORDS.index(word) for word in words]
 
     def decode(self, ids: list[int], **_: Any) -> str:

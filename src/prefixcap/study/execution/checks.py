@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.evaluate import check_references, evaluate, sample_warnings
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig
@@ -15,6 +16,7 @@ from prefixcap.util.runtime import dtype_slowdown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prefixcap.interfaces.language_model import LanguageModel
     from prefixcap.interfaces.text_encoder import TextEncoder
     from prefixcap.study.definition.study import Study
 
@@ -65,6 +67,22 @@ def try_out(
         for text in (example.references[0] for example in examples)
     ]
     evaluate(records(examples, lines, features, text_encoder), metrics)
+
+
+def check_positions(study: Study, lm: LanguageModel) -> None:
+    """Check that the longest prefix and caption fit a language model, before it is trained with.
+
+    Raises:
+        PrefixcapError: If they do not.
+    """
+    longest = max(study.prefix_lengths)
+    needed = longest + study.max_new_tokens
+    if lm.max_positions is not None and needed > lm.max_positions:
+        raise PrefixcapError(
+            f"a prefix of {longest} and {study.max_new_tokens} new tokens need {needed} positions; "
+            f"the language model has {lm.max_positions}: lower the study's prefix lengths "
+            "(--prefix-len) or max_new_tokens (--max-new-tokens)"
+        )
 
 
 def slow_dtype(device: str, dtype: str) -> str | None:
