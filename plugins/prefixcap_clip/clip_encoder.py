@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -17,7 +21,13 @@ from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.util.images import read_image
 from prefixcap.util.runtime import device_named
-from prefixcap.util.weights import load_state_dict
+from prefixcap.util.weights import is_torchscript, load_state_dict
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+"""Of the channels in CLIP's training."""
 
 
 class CLIPEncoder(Encoder):
@@ -25,12 +35,10 @@ class CLIPEncoder(Encoder):
 
     Args:
         model: The model, in float32.
-        transform: Its preprocessing of a PIL image into pixels (3,H,W).
     """
 
-    def __init__(self, model: Any, transform: Any) -> None:
+    def __init__(self, model: Any) -> None:
         self._model = model
-        self._transform = transform
         self._device = next(model.parameters()).device
 
     @property
@@ -50,8 +58,8 @@ class CLIPEncoder(Encoder):
                 f"{image.id}: the encoder 'clip' needs the image, and the data set has none: "
                 "use the encoder 'precomputed'"
             )
-        pixels: Tensor = self._transform(read_image(image.open, str(image.path or image.id)))
-        return pixels
+        picture = read_image(image.open, str(image.path or image.id))
+        return pixels(picture, self._model.visual.input_resolution)
 
     @override
     def encode(self, inputs: Tensor) -> Tensor:
@@ -88,11 +96,13 @@ def load(model: str, download_root: str, device: str) -> CLIPEncoder:
         PrefixcapError: If there is no such model, it cannot be downloaded or read, or its file is
             code that neither OpenAI published nor the user trusts.
     """
-    import clip
-
-    # OpenAI's files are TorchScript archives; each one's URL holds the SHA-256 of its content
-    published = {name: url.split("/")[-2] for name, url in clip.clip._MODELS.items()}
     path = Path(model).expanduser()
+    published: dict[str, str] = {}
+    if not (path.suffix and path.is_file()) or is_torchscript(path):
+        import clip
+
+        # OpenAI's files are TorchScript archives; each one's URL holds the SHA-256 of its content
+        published = {name: url.split("/")[-2] for name, url in clip.clip._MODELS.items()}
     if model in published:
         path, accepted = _download(model, download_root), [published[model]]
     elif path.is_file():
@@ -107,7 +117,7 @@ def load(model: str, download_root: str, device: str) -> CLIPEncoder:
     except PrefixcapError as error:
         raise PrefixcapError(f"encoder 'clip': {error}") from error
     try:
-        module = clip.model.build_model(state).to(device_named(device))
+        module = _clip_model().build_model(state).to(device_named(device))
     except PrefixcapError:
         raise
     except Exception as error:  # shapes that fit no CLIP can fail anywhere
@@ -116,8 +126,43 @@ def load(model: str, download_root: str, device: str) -> CLIPEncoder:
         raise PrefixcapError(
             f"encoder 'clip': {path} is not a checkpoint in OpenAI's format: {missing}"
         ) from error
-    transform = clip.clip._transform(module.visual.input_resolution)
-    return CLIPEncoder(module.float().eval().requires_grad_(False), transform)
+    return CLIPEncoder(module.float().eval().requires_grad_(False))
+
+
+def pixels(picture: Image.Image, side: int) -> Tensor:
+    """Return an RGB picture as pixels (3,H,W), H=W=`side`, preprocessed as by CLIP's own code.
+
+    The shorter side is resized to `side`, and the center is cropped (Radford et al. 2021,
+    arXiv:2103.00020). torchvision's transforms do the same, but take long to import.
+    """
+    from PIL import Image
+
+    width, height = picture.size
+    longer = int(side * max(picture.size) / min(picture.size))
+    width, height = (side, longer) if width <= height else (longer, side)
+    resized = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    cropped = np.array(resized.crop((left, top, left + side, top + side)))
+    values = torch.from_numpy(cropped).permute(2, 0, 1).contiguous().float().div(255)
+    return values.sub(torch.tensor(MEAN).view(3, 1, 1)).div(torch.tensor(STD).view(3, 1, 1))
+
+
+@cache
+def _clip_model() -> ModuleType:
+    """Import clip-anytorch's module of models without its package.
+
+    The package imports torchvision and pkg_resources, and reads its vocabulary.
+    """
+    package = find_spec("clip")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    file = Path(package.submodule_search_locations[0]) / "model.py"
+    spec = spec_from_file_location("prefixcap_clip.clip_model", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _download(model: str, download_root: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.util.imports.deferred import deferred
 from prefixcap.util.runtime import device_named, dtype_named
 from prefixcap.util.weights import reason_of
 from prefixcap_hf.foreign_code import (
@@ -17,6 +18,14 @@ from prefixcap_hf.foreign_code import (
     foreign_code_refused,
     warn_of_code,
 )
+
+# transformers imports them with every model, for models that detect objects and for video: a tenth
+# of the time until the first caption
+NOT_NEEDED = {
+    "scipy.optimize": ("linear_sum_assignment",),
+    "torchvision.datasets": (),
+    "torchvision.models": (),
+}
 
 
 def load(
@@ -41,7 +50,12 @@ def load(
     device = device_named(device)
     source, kwargs = _expand(model), {"revision": revision} if revision else {}
     _check_path(source)
-    with quiet(), _errors_as_sentences(model), foreign_code_refused(model) as code:
+    with (
+        quiet(),
+        deferred(NOT_NEEDED),
+        _errors_as_sentences(model),
+        foreign_code_refused(model) as code,
+    ):
         if (file := find_gguf(model, gguf_file, revision)) is not None:
             source, kwargs = str(convert_once(file)), {}
         tokenizer_source = (_expand(tokenizer), {}) if tokenizer else (source, kwargs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from prefixcap.util.torchvision import patch_torchvision
+from prefixcap.util.imports.torchvision import patch_torchvision
 
 if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner as Captioner

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.imports.torchvision import TorchvisionFinder, patch_torchvision
 from prefixcap.util.runtime import cache_dir, device_named, dtype_named, dtype_slowdown
-from prefixcap.util.torchvision import TorchvisionFinder, patch_torchvision
 
 
 def test_transformers_can_be_imported_after_prefixcap_alone() -> None:

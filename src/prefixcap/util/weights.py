@@ -68,7 +68,7 @@ def load_state_dict(path: Path, published: Collection[str] = ()) -> dict[str, Te
 
     if not path.is_file():
         raise PrefixcapError(f"{path}: there is no such file")
-    if _is_torchscript(path):
+    if is_torchscript(path):
         return _load_torchscript(path, published)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -82,7 +82,8 @@ def load_state_dict(path: Path, published: Collection[str] = ()) -> dict[str, Te
     return dict(content)
 
 
-def _is_torchscript(path: Path) -> bool:
+def is_torchscript(path: Path) -> bool:
+    """Return whether a file is a TorchScript archive, which is code."""
     # `torch.load` also refuses what this does not recognize
     try:
         with zipfile.ZipFile(path) as archive:

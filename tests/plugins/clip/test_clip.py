@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from prefixcap_clip.clip_encoder import pixels
 from prefixcap_clip.configs import CLIP
 
 from prefixcap.captioning.encode_images import encode
@@ -77,6 +78,16 @@ def test_features_equal_those_of_clip(checkpoint: Path, encoder: Encoder, tmp_pa
         tokens = clip.tokenize(["a dog", "two cats"])
         result = encoder.encode_text(["a dog", "two cats"])
         torch.testing.assert_close(result, model.encode_text(tokens).float())
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 50), (51, 33), (300, 7), (7, 20), (1000, 999)])
+def test_preprocessing_equals_that_of_clip(size: tuple[int, int]) -> None:
+    from clip.clip import _transform
+
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    picture = Image.fromarray(noise)
+    for side in (32, 57):
+        assert torch.equal(pixels(picture, side), _transform(side)(picture))
 
 
 def test_long_texts_are_truncated(encoder: Encoder) -> None:

@@ -1,0 +1,1 @@
+"""Imports of libraries: made possible, or only when needed."""
