@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from typing_extensions import override
 
+from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.testing.table_lm import LetterTokenizer, TableLM
 
 
@@ -41,6 +43,36 @@ def small_model(family: str, seed: int = 0, layers: int = 2) -> Any:
             )  # fmt: skip
             model = LlamaForCausalLM(llama)
     return model.eval()
+
+
+class KnownLetters(LetterTokenizer):
+    """Leaves out letters that are no token."""
+
+    @override
+    def encode(self, text: str) -> list[int]:
+        return super().encode("".join(letter for letter in text if letter in self.letters))
+
+
+class LetterLM(CausalLM):
+    """A language model of transformers with a letter for each token but the last."""
+
+    @property
+    @override
+    def tokenizer(self) -> LetterTokenizer:
+        return KnownLetters(self.vocab_size)
+
+
+def letter_model(vocabulary: int) -> LetterLM:
+    """Build a GPT-2 with 32 positions whose last token ends a text."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=vocabulary, n_positions=32, n_embd=16, n_layer=2, n_head=2,
+        bos_token_id=vocabulary - 1, eos_token_id=vocabulary - 1, initializer_range=0.6,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        return LetterLM(GPT2LMHeadModel(config))
 
 
 class Turned(TableLM):

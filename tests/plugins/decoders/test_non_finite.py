@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from decoder_checks import DECODERS
-from decoder_models import prefixes, small_model
+from decoder_models import LetterLM, prefixes, small_model
 from prefixcap_decoders.lockstep import LockstepSession
 from torch import Tensor
 from typing_extensions import override
@@ -21,7 +21,6 @@ import prefixcap
 from prefixcap import Hypothesis, NonFiniteError
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.interfaces.session import Session, SessionOptions
-from prefixcap.testing.table_lm import LetterTokenizer
 
 NAN, INF = float("nan"), float("inf")
 # What becomes of the logits (V) of an image, and after how many tokens.
@@ -63,15 +62,6 @@ class BrokenSession(LockstepSession):
         for image in set(self.images):
             self.ages[image] += 1
         return self.logits
-
-
-class LetterLM(CausalLM):
-    """A language model of transformers with a letter for each token."""
-
-    @property
-    @override
-    def tokenizer(self) -> LetterTokenizer:
-        return LetterTokenizer(self.vocab_size)
 
 
 class BrokenLM(LetterLM):
