@@ -131,9 +131,8 @@ def test_a_wide_beam_is_that_of_transformers(vocabulary: int, beams: int) -> Non
     [
         *("sample:top_p=0", "top-p:top_p=0", "top-k:top_k=1", "min-p:min_p=1", "top-h:top_h=1e-9"),
         *(
-            "typical:typical_p=0.9,top_k=1",
             "epsilon:epsilon=0.999",
-            "eta:eta=1",
+            "eta:eta=0.999,temperature=0.1",
             "beam:num_beams=1",
         ),
         *("contrastive:alpha=0", "contrastive:top_k=1", "constrained:num_beams=1"),
