@@ -97,3 +97,30 @@ def test_bench_runs_with_it(shell: Shell, tmp_path: Path) -> None:
     rows = json.loads(message)["rows"]
     assert [row["decoder"].partition(":")[0] for row in rows] == ["greedy", "epsilon-greedy"]
     assert all(row["scores"] for row in rows)
+
+
+def test_a_change_of_its_code_is_noticed_where_it_is_installed_in_place(
+    shell: Shell, tmp_path: Path
+) -> None:
+    source = shutil.copytree(EXAMPLE, tmp_path / "source")
+    pip = ("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "--quiet")
+    digests = (
+        "from prefixcap.plugin.registry import Registry; from prefixcap.plugin import specs; "
+        "classes = [Registry().config_class('decoder', n) for n in ('epsilon-greedy', 'greedy')]; "
+        "print(*(specs.digest(each()) for each in classes))"
+    )
+
+    def keys() -> list[str]:
+        done = shell("-c", digests)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    before = keys()
+    done = shell(*pip, "--editable", source)
+    assert done.returncode == 0, done.stderr
+    editable = keys()
+    (code,) = source.rglob("decoder.py")
+    code.write_text(code.read_text() + "# another version of it\n")
+    edited = keys()
+    assert len({before[0], editable[0], edited[0]}) == 3
+    assert before[1] == editable[1] == edited[1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -18,7 +20,7 @@ from mutants.configs import TwistedDecoder, TwistedMetric
 
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
-from prefixcap.plugin import hookspecs, host
+from prefixcap.plugin import hookspecs, host, provenance
 from prefixcap.plugin.commands import PluginCommands, plugin_commands
 from prefixcap.plugin.hookspecs import hookimpl
 from prefixcap.plugin.registry import Registry
@@ -275,3 +277,64 @@ def test_listing_components_imports_no_heavy_library() -> None:
 def test_the_guard_against_heavy_libraries_can_fail() -> None:
     _, heavy = listing(before="import numpy")
     assert heavy == ["numpy"]
+
+
+def key_of(site: Path, name: str) -> str:
+    """Return what a new process makes of a component's code in keys."""
+    code = (
+        "from prefixcap.plugin.registry import Registry; from prefixcap.plugin import specs; "
+        f"print(specs.digest(Registry().config_class('decoder', {name!r})()))"
+    )
+    environment = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    return done.stdout
+
+
+def test_the_code_of_a_third_party_is_part_of_keys(site: Path) -> None:
+    install(site, "third", GOOD.replace("NAME", "third"))
+    info, file = site / "third-1.0.dist-info", site / "plugin_third.py"
+    keys = [key_of(site, "third")]
+    # code of an installed version does not change
+    file.write_text(file.read_text() + "# a line\n")
+    assert key_of(site, "third") == keys[0]
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third\nVersion: 1.1\n")
+    keys.append(key_of(site, "third"))
+    # but that of one installed in place does
+    url = {"url": site.as_uri(), "dir_info": {"editable": True}}
+    (info / "direct_url.json").write_text(json.dumps(url))
+    keys.append(key_of(site, "third"))
+    assert key_of(site, "third") == keys[-1]
+    file.write_text(file.read_text() + "# another line\n")
+    keys.append(key_of(site, "third"))
+    assert len(set(keys)) == len(keys)
+
+
+def test_files_of_a_package_are_part_of_its_code(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = site / "plugin_package"
+    (package / "inner" / "__pycache__").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    monkeypatch.setitem(sys.modules, "plugin_package", importlib.import_module("plugin_package"))
+
+    def digest() -> str:
+        return provenance._digest.__wrapped__(frozenset({"plugin_package"}))
+
+    digests = [digest()]
+    for name in ("inner/a.py", "inner/data.json", "b.py"):
+        (package / name).write_text("1")
+        digests.append(digest())
+    (package / "b.py").rename(package / "inner" / "b.py")
+    digests.append(digest())
+    assert len(set(digests)) == 5
+    for name in ("inner/__pycache__/a.pyc", ".hidden", "inner/.a.py.swp"):
+        (package / name).write_text("1")
+    assert digest() == digests[-1]
+
+
+def test_built_in_components_have_versions_only() -> None:
+    registry = Registry()
+    for name in registry.names("decoder"):
+        assert provenance.code_of(registry.config_class("decoder", name)) == {}

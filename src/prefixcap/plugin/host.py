@@ -18,7 +18,7 @@ import attrs
 import pluggy
 
 from prefixcap.errors import PrefixcapWarning, describe, nearest, shown
-from prefixcap.plugin import hookspecs
+from prefixcap.plugin import hookspecs, provenance
 from prefixcap.plugin.contained import contained
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ def _load(point: EntryPoint, components: bool) -> Plugin:
     if module := sys.modules.get(point.module):
         problems = _AT_IMPORT.setdefault(module, problems)
     plugin = from_object(imported.result, point.name, _origin(point), components=components)
+    if point.dist is not None and not plugin.is_built_in:
+        provenance.record(plugin.components, plugin.distribution, point.dist, point.module)
     return attrs.evolve(plugin, problems=tuple(dict.fromkeys((*problems, *plugin.problems))))
 
 

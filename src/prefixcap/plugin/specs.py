@@ -16,6 +16,7 @@ import attrs
 from prefixcap.errors import PrefixcapError, describe, nearest
 from prefixcap.interfaces.component import LOCATION, PART, PATH, Component
 from prefixcap.plugin import setting_types
+from prefixcap.plugin.provenance import code_of
 from prefixcap.plugin.setting_types import Written, quoted
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def digest(*parts: object) -> str:
 
     def plain(value: object) -> object:
         if isinstance(value, Component):
-            return {"kind": value.kind, "version": value.version, **to_json(value)}
+            return _code(value) | to_json(value)
         raise TypeError(f"{value!r} cannot be hashed")
 
     text = json.dumps(parts, sort_keys=True, default=plain, separators=(",", ":"))
@@ -218,7 +219,12 @@ def identity(config: Component) -> dict[str, Any]:
         if field.metadata.get(LOCATION) == PART[LOCATION]
     }
     settings = {k: v for k, v in to_json(config).items() if k not in parts | _paths(config).keys()}
-    return {"kind": config.kind, "version": config.version, **settings}
+    return _code(config) | settings
+
+
+def _code(config: Component) -> dict[str, Any]:
+    code = code_of(type(config))
+    return {"kind": config.kind, "version": config.version} | ({"code": code} if code else {})
 
 
 def _paths(config: Component) -> dict[str, Path]:
