@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from hashlib import file_digest, sha256
@@ -76,14 +78,13 @@ class ImageFiles:
         self._digests: dict[Path, str] = {}
 
     def digest(self, path: Path) -> str:
-        """Return a hash of a file, or "missing" if it cannot be read."""
+        """Return a hash of a file, or "missing" if it cannot be read or is no file."""
         if path not in self._digests:
-            try:
-                self._digests[path] = (
-                    self._content(path) if self._hash_contents else repr(self._states[path])
-                )
-            except OSError:
-                self._digests[path] = "missing"
+            state = self._states[path]
+            self._digests[path] = repr(state) if state else "missing"
+            if state is not None and self._hash_contents:
+                with contextlib.suppress(OSError):  # the image is reported when it is read
+                    self._digests[path] = self._content(path)
         return self._digests[path]
 
     @staticmethod
@@ -104,6 +105,8 @@ def _state(path: Path) -> tuple[int, int] | None:
     try:
         state = os.stat(path)  # noqa: PTH116  # half the time of Path.stat, for 123,287 images
     except OSError:
+        return None
+    if not stat.S_ISREG(state.st_mode):  # a pipe would block
         return None
     return state.st_size, state.st_mtime_ns
 

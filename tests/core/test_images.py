@@ -110,18 +110,36 @@ def test_integer_grays_are_scaled(name: str, values: np.ndarray, tmp_path: Path)
     assert np.array_equal(pixels(tmp_path / name), rgb(expected))
 
 
-def test_unsigned_32_bit_grays(tmp_path: Path) -> None:
-    """Pillow writes signed integers only, so the file is written here."""
-    values = (RAMP.astype(np.uint64) * 0x01010101).astype("<u4")
-    offset = 8 + values.nbytes
-    entries = {256: 256, 257: 4, 258: 32, 259: 1, 262: 1, 273: 8, 277: 1, 278: 4}
-    entries |= {279: values.nbytes, 339: 1}
+def packed(values: np.ndarray) -> np.ndarray:
+    """Put pairs of 12 bits into three bytes each."""
+    left, right = values[:, ::2], values[:, 1::2]
+    parts = (left >> 4, (left & 15) << 4 | right >> 8, right & 255)
+    return np.stack(parts, 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("bits", "tags", "values"),
+    [
+        (32, {339: 1}, (RAMP.astype(np.uint64) * 0x01010101).astype("<u4")),
+        (16, {339: 2}, (RAMP.astype(np.uint32) * 32767 // 255).astype("<u2")),
+        (16, {262: 0}, (65535 - RAMP.astype(np.uint32) * 257).astype("<u2")),
+        (12, {}, packed(RAMP.astype(np.uint32) * 4095 // 255)),
+    ],
+    ids=["unsigned", "signed", "white is zero", "12 bits"],
+)
+def test_other_integer_grays_of_tiff(
+    bits: int, tags: dict[int, int], values: np.ndarray, tmp_path: Path
+) -> None:
+    """Pillow does not write these, so the files are written here."""
+    entries = {256: 256, 257: 4, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 4}
+    entries |= {279: values.nbytes, **tags}
     directory = np.array(len(entries), "<u2").tobytes()
-    for tag, value in entries.items():
+    for tag, value in sorted(entries.items()):
         directory += struct.pack("<HHII", tag, 4, 1, value)
-    content = b"II*\0" + struct.pack("<I", offset) + values.tobytes() + directory + bytes(4)
-    (tmp_path / "32.tif").write_bytes(content)
-    assert np.array_equal(pixels(tmp_path / "32.tif"), rgb(RAMP))
+    offset = struct.pack("<I", 8 + values.nbytes)
+    content = b"II*\0" + offset + values.tobytes() + directory + bytes(4)
+    (tmp_path / "gray.tif").write_bytes(content)
+    assert np.abs(pixels(tmp_path / "gray.tif") - rgb(RAMP)).max() <= (bits == 12)
 
 
 def test_transparent_pixels_are_white(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ MAX_RATIO = 200
 
 _STRIP = 2**22  # pixels that are scaled together
 _ORIENTATION = 0x0112
-_SAMPLE_FORMAT, _UNSIGNED = 339, (1,)  # of TIFF
+# tags and values of TIFF
+_BITS, _SAMPLE_FORMAT, _SIGNED = 258, 339, (2,)
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -184,31 +186,32 @@ def _scaled_gray(image: Image.Image, place: str) -> Image.Image:
     files of some formats so.
     """
     import numpy as np
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    unsigned = getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, _UNSIGNED) == _UNSIGNED
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS, (16 if image.mode.startswith("I;") else 32,))[0]
+    signed = image.mode == "I" and tags.get(_SAMPLE_FORMAT, _SIGNED) == _SIGNED
     low, high = cast("tuple[int, int]", image.getextrema())
-    if image.format == "TIFF" and unsigned and low < 0:  # Pillow's integers are signed
-        low, high = 0, 2**32 - 1
-    if low < 0:
+    if low < 0 and signed:
         raise PrefixcapError(
             f"{place}: the image has negative pixels, and what is black is unknown: save it with "
             "8 or 16 bits per channel"
         )
-    top = 2**16 - 1
-    if high > top:
-        top = 2**32 - 1 if image.format == "TIFF" and unsigned else 2**31 - 1
+    if bits == 32 and low >= 0 and high < 2**16:
+        bits, signed = 16, False
+    top = 2 ** (bits - signed) - 1
     transparent = image.info.get("transparency")
     gray = Image.new("L", image.size)
     rows = max(1, _STRIP // image.width)
     for start in range(0, image.height, rows):
         box = (0, start, image.width, min(start + rows, image.height))
+        # Pillow's integers of 32 bits are signed: those of a file without signs may be negative
         values = np.asarray(image.crop(box)).astype(np.int64) & 0xFFFFFFFF
         scaled = ((values * 255 + top // 2) // top).astype(np.uint8)
         if isinstance(transparent, int):
             scaled[values == transparent] = 255
         gray.paste(Image.fromarray(scaled), box)
-    return gray
+    return ImageOps.invert(gray) if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else gray
 
 
 def _from_lab(image: Image.Image) -> Image.Image:

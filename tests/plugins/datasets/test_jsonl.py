@@ -337,6 +337,20 @@ def test_unreadable_images_are_errors_with_their_path(folder: Path) -> None:
         opener()
 
 
+def test_a_pipe_among_the_images_blocks_nothing(folder: Path) -> None:
+    path = folder / "images" / "1.png"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    dataset = config(folder).build()
+    image = dataset.examples("test")[0].image
+    assert image.digest is not None
+    assert image.digest()
+    assert dataset.digest()
+    assert image.open is not None
+    with pytest.raises(PrefixcapError, match=r"1\.png: the image cannot be read: it is a pipe"):
+        image.open()
+
+
 def test_the_error_for_an_unknown_split_names_the_nearest(folder: Path) -> None:
     with pytest.raises(PrefixcapError, match="no split 'tset'; did you mean 'test'"):
         config(folder).build().examples("tset")
