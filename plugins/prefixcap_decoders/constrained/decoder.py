@@ -17,6 +17,7 @@ from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.beam.decoder import BeamSearch, next_rows
 from prefixcap_decoders.beam.state import NONE
 from prefixcap_decoders.constrained.config import Constrained
+from prefixcap_decoders.logits.processors import open_rows
 from prefixcap_decoders.logits.word_automaton import build_automaton
 
 
@@ -120,6 +121,7 @@ class ConstrainedSearch:
         ranked = logits - normaliser
         if self.beam.transforms:
             ranked = self.beam.transforms.strictly(ranked, *state.history())
+            open_rows(ranked)  # refuses scores that cannot be ranked
         allowed = words.allowed(places, remaining[:, None])
         allowed[:, self.stops] = (words.needed[places] == 0)[:, None]
         ranked = ranked.masked_fill(~allowed, NONE)

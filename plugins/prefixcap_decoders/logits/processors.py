@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.decoding.token_decoder import Row
+from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap_decoders.logits.by_name import generation, named_processor
 from prefixcap_decoders.logits.settings import Controlled
@@ -70,8 +71,18 @@ class Transforms:
 
 
 def open_rows(scores: Tensor) -> Tensor:
-    """Return the mask (R) of the rows of scores (R,V) that have a token left."""
-    return scores.amax(-1) > float("-inf")
+    """Return the mask (R) of the rows of scores (R,V) that have a token left.
+
+    Raises:
+        PrefixcapError: If scores are NaN or +inf, which cannot be ranked.
+    """
+    best = scores.amax(-1)
+    if not bool((best < float("inf")).all()):
+        raise PrefixcapError(
+            "the decoder's logits processors returned scores that are NaN or +inf: check "
+            "the setting `processors` and its arguments; a token is excluded by -inf"
+        )
+    return best > float("-inf")
 
 
 def keep(scores: Tensor, changed: Tensor, rows: Tensor) -> Tensor:

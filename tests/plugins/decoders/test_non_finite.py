@@ -13,12 +13,14 @@ import pytest
 import torch
 from decoder_checks import DECODERS
 from decoder_models import LetterLM, prefixes, small_model
+from prefixcap_decoders.hf_generate.config import HFGenerate
 from prefixcap_decoders.lockstep import LockstepSession
+from prefixcap_decoders.logits import by_name, processors
 from torch import Tensor
 from typing_extensions import override
 
 import prefixcap
-from prefixcap import Hypothesis, NonFiniteError
+from prefixcap import Hypothesis, NonFiniteError, PrefixcapError
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.interfaces.session import Session, SessionOptions
 
@@ -85,7 +87,7 @@ def model(family: str, dtype: torch.dtype = torch.float32) -> Any:
     return built
 
 
-def decoded(lm: Any, prefix: Tensor, decoder: str, ids: Sequence[str]) -> list[list[Hypothesis]]:
+def decoded(lm: Any, prefix: Tensor, decoder: Any, ids: Sequence[str]) -> list[list[Hypothesis]]:
     return prefixcap.decode(lm, prefix, decoder, max_new_tokens=4, stop_ids=[], image_ids=ids)
 
 
@@ -197,3 +199,54 @@ def test_iter_decode_yields_the_others_first() -> None:
     assert sorted((next(captions)[0], next(captions)[0])) == [1, 2]
     with pytest.raises(NonFiniteError, match="'0'"):
         next(captions)
+
+
+class Broken:
+    """A logits processor that returns a score which cannot be ranked."""
+
+    value = NAN
+
+    def __call__(self, tokens: Tensor, scores: Tensor) -> Tensor:
+        scores = scores.clone()
+        scores[-1, 2] = self.value
+        return scores
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        *(
+            "beam",
+            "constrained",
+            "contrastive",
+            "diverse-beam",
+            "greedy",
+            "mirostat",
+            "sample",
+            "stochastic-beam",
+        ),
+        *(
+            "speculative:decoder=greedy",
+            "speculative:decoder=sample",
+            "stochastic-beam",
+            "top-k",
+            "mbr",
+        ),
+    ],
+)
+def test_processors(decoder: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Broken, "value", value)
+    monkeypatch.setattr(processors, "named_processor", lambda *_: Broken())
+    monkeypatch.setattr(by_name, "named_processor", lambda *_: Broken())
+    spec = f"{decoder}:processors=X"
+    with pytest.raises(PrefixcapError, match="processors returned scores that are NaN or"):
+        decoded(LetterLM(model("gpt2")), prefixes(2), spec, "ab")
+
+
+@pytest.mark.parametrize("sampling", [(), ("do_sample=true",), ("num_beams=3",)])
+def test_options_of_generate_that_forbid_every_token(sampling: tuple[str, ...]) -> None:
+    every = f"suppress_tokens={list(range(23))}"
+    spec = HFGenerate(options=(every, *sampling))
+    with pytest.raises(NonFiniteError, match="are not finite for"):
+        decoded(LetterLM(model("gpt2")), prefixes(2), spec, "ab")
