@@ -44,7 +44,7 @@ import cli_world  # the tests' made-up data and language model
 from cli_world import World, make_world
 
 torch.set_num_threads(1)
-cli_world.SPLITS = (("train", 8), ("val", 4), ("test", 4))
+cli_world.SPLITS = (("train", 8), ("val", 4), ("test", 2))
 
 PHASES = ("starting", "encoding", "training", "captioning", "scoring", "writing")
 MEASURED = ("captions_per_second", "training_seconds", "seconds")
@@ -64,7 +64,7 @@ def study(world: World, seeds: int) -> Study:
         "epochs": 3,
         "decoder": ["greedy", "top-p"],
         "metrics": "length,distinct",
-        "max_new_tokens": 4,
+        "max_new_tokens": 3,
         "max_rows": 1,
         "device": "cpu",
     }

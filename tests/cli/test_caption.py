@@ -108,6 +108,18 @@ def test_train_again_is_done_and_other_settings_need_another_out(
     status, _, err = shell(*words, "--seed", "3")
     assert status == 2
     assert err.splitlines()[-1] == f"prefixcap: {run} holds another run: choose another --out"
+    # an altered run is trained again, if it is known which one it is
+    weights, key = (run / name for name in ("weights.safetensors", "key.json"))
+    trained = weights.read_bytes()
+    weights.write_bytes(trained[:-1] + b"x")
+    status, _, err = shell(*words)
+    assert (status, f"{weights} was altered after it was written" in err) == (0, True)
+    assert weights.read_bytes() == trained
+    key.write_text(key.read_text().replace("key", "kez"))
+    status, _, err = shell(*words)
+    assert status == 2
+    assert f"{key} was altered after it was written" in err
+    assert err.endswith(": choose another --out\n")
 
 
 def test_train_makes_one_captioner(shell: Shell, world: World, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ so that file and hash cannot be written apart: see `seal` and `check_seal`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
 import re
@@ -234,6 +235,16 @@ def read_bytes(path: Path) -> bytes | None:
 def unreadable(path: Path, error: OSError) -> PrefixcapError:
     """Return the error to raise for a file that cannot be read."""
     return PrefixcapError(f"{path} cannot be read: {error.strerror}")
+
+
+@contextlib.contextmanager
+def unless_read_only() -> Iterator[None]:
+    """Leave out what cannot be written where one may only read."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from prefixcap.study.analysis.score_pairs import SMALLEST, ScorePairs
 from prefixcap.study.artifacts import replicates as resampling
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.artifacts.folder import StudyFolder
-from prefixcap.util.files import AlteredError, read_json
+from prefixcap.util.files import AlteredError, read_json, unless_read_only
 
 FORMAT = 3
 _KEY_FIELDS = (*FIELDS, "seed", "cell", "scores", "name")
@@ -49,7 +49,8 @@ def analyze(study: SavedStudy, *, level: float = LEVEL) -> Analysis:
     if analysis is not None:
         return analysis
     analysis = compute(study.rows, study.baselines, replicates(study), scales=scales, level=level)
-    analysis.write(study.folder)
+    with unless_read_only():
+        analysis.write(study.folder)
     return analysis
 
 

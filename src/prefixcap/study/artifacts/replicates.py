@@ -20,7 +20,7 @@ from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts.folder import REPLICATES, SCORES
 from prefixcap.study.artifacts.locks import locked
-from prefixcap.util.files import AlteredError, read_json
+from prefixcap.util.files import AlteredError, read_json, unless_read_only
 from prefixcap.util.storage.tensor_files import read_tensors, write_tensors
 
 FORMAT = 1
@@ -83,7 +83,9 @@ def replicates(
 
     if missing():
         captions = records()
-        with locked(folder):
+        with contextlib.ExitStack() as stack:
+            with unless_read_only():
+                stack.enter_context(locked(folder))
             with contextlib.suppress(AlteredError):
                 stored = _read(folder)  # another process may have added some since
             for name in missing():
@@ -92,7 +94,8 @@ def replicates(
                     scored[name], Scores(values=values, per_image=per_image), captions
                 )
                 stored[name] = _resample(keys[name], prepared, values)
-            _write(folder, stored)
+            with unless_read_only():
+                _write(folder, stored)
     chosen = [stored[name] for name in scored if stored[name].names]
     if not chosen:
         return None

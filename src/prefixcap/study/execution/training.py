@@ -99,15 +99,23 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     # a process that was killed while it saved its model left its training state and no key
     saving = (folder / TRAINING).exists() and not (folder / KEY).exists()
     if (folder / CONFIG).exists() and not saving:
-        known = plan(encoding.known_images(features, splits))
-        if not known.is_trained:
-            raise PrefixcapError(f"{folder} holds another run: choose another --out")
+        _check_is_same(plan(encoding.known_images(features, splits)))
     images, unreadable = encoding.encode_images(features, splits)
     if unreadable:
         reporter.message(encoding.unreadable_message(unreadable))
     planned = plan(images)
     train(job, planned, lm, images, f"training {planned.model.name}")
     return training_summary(folder)
+
+
+def _check_is_same(known: PlannedModel) -> None:
+    """Raise an error if a folder's run is another one; altered weights are trained again."""
+    try:
+        if not known.read():
+            raise PrefixcapError(f"{known.folder} holds another run: choose another --out")
+    except AlteredError as error:
+        if error.path.name == KEY:  # says which run it is
+            raise AlteredError(error.path, error.reason, "choose another --out") from None
 
 
 def training_summary(folder: Path) -> dict[str, Any]:
