@@ -134,8 +134,8 @@ def make(made: MadeUp) -> None:
     """Write the study's config, models, test images and captions, as `bench` would."""
     from prefixcap.captioning.checkpoint import CONFIG, FORMAT
     from prefixcap.study.analysis.results import Results
-    from prefixcap.study.artifacts.folder import CAPTIONS, CELL
-    from prefixcap.util.files import write_json, write_lines
+    from prefixcap.study.artifacts import captions
+    from prefixcap.util.files import write_json
 
     files = made.job.files
     write_json(files.config, {**made.study.to_json(), "study": "made up", "versions": {}})
@@ -146,8 +146,8 @@ def make(made: MadeUp) -> None:
         if not cell.model_folder.exists():
             model = {"format": FORMAT, "history": history, "trained_parameters": 984_960}
             write_json(cell.model_folder / CONFIG, model)
-        write_lines(cell.folder / CAPTIONS, made.lines(cell))
-        write_json(cell.folder / CELL, {"key": cell.key, "captions_per_second": 9.5, "flops": 1e9})
+        info = {"key": cell.key, "captions_per_second": 9.5, "flops": 1e9}
+        captions.write(cell.folder, made.lines(cell), info)
 
 
 def score(made: MadeUp) -> None:
@@ -167,6 +167,7 @@ def score(made: MadeUp) -> None:
     scorer = Scorer(made.job, results)
     for cell in made.cells():
         captioned = captions.load(cell)
+        assert captioned is not None
         scores = scorer.score(
             cell.folder, cell.scores_key, captioned.lines, _Images(made.examples), cell.name
         )
