@@ -177,10 +177,13 @@ def test_folders_and_lists_give_the_same_as_names(
 def test_folders_and_lists_without_images_are_errors(tmp_path: Path) -> None:
     with pytest.raises(PrefixcapError, match="the folder has no image file"):
         find_images([tmp_path])
-    with pytest.raises(PrefixcapError, match="cannot be read as a list of images: No such file"):
+    with pytest.raises(PrefixcapError, match=r"the list of images \S+gone\.txt does not exist"):
         read_image_list(str(tmp_path / "gone.txt"))
-    with pytest.raises(PrefixcapError, match="cannot be read as a list of images: Is a dir"):
+    with pytest.raises(PrefixcapError, match="is a folder, not a file"):
         read_image_list(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PrefixcapError, match="is no regular file but a pipe"):
+        read_image_list(str(tmp_path / "pipe"))
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(PrefixcapError, match="the list of images is empty"):
         read_image_list(str(tmp_path / "empty.txt"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Never
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.text_files import expanded, open_file
 
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"),
@@ -55,11 +56,12 @@ def read_image_list(source: str) -> list[Path]:
     Raises:
         PrefixcapError: If the list cannot be read or has no name.
     """
+    place = "standard input" if source == "-" else source
     try:
-        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
-    except (OSError, ValueError, AttributeError) as error:
+        content = _read_list(source)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise PrefixcapError(f"{source}: cannot be read as a list of images: {reason}") from error
+        raise PrefixcapError(f"{place}: cannot be read as a list of images: {reason}") from error
     if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         content = content.decode("utf-16", "replace").encode()
     content = content.removeprefix(BOM_UTF8)
@@ -67,5 +69,14 @@ def read_image_list(source: str) -> list[Path]:
     parts = content.splitlines() if by_line else content.split(b"\0")
     names = [Path(os.fsdecode(part)) for part in parts if part.strip()]
     if not names:
-        raise PrefixcapError(f"{source}: the list of images is empty")
+        raise PrefixcapError(f"{place}: the list of images is empty")
     return names
+
+
+def _read_list(source: str) -> bytes:
+    if source == "-":
+        if sys.stdin is None:
+            raise ValueError("it is closed")
+        return sys.stdin.buffer.read()
+    with open_file(expanded(source), "the list of images") as file:
+        return file.read()
