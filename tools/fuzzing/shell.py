@@ -133,8 +133,8 @@ class Studies:
         """Run one case."""
         shutil.rmtree(self._copy, ignore_errors=True)
         shutil.copytree(self._made, self._copy)
-        for _ in range(stream.choice((1, 1, 1, 2))):
-            path = self._copy / stream.choice(self._files)
+        for name in stream.sample(self._files, stream.choice((1, 1, 1, 2))):
+            path = self._copy / name
             content = path.read_bytes()
             path.unlink()
             if stream.random() < 0.95:

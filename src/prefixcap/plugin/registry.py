@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from typing import TypeVar, cast
 
-from prefixcap.errors import MOST_SHOWN, PrefixcapError, PrefixcapWarning, nearest
+from prefixcap.errors import MOST_SHOWN, PrefixcapError, PrefixcapWarning, nearest, shown
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.plugin import host, specs
@@ -126,6 +126,8 @@ class Registry:
         Raises:
             PrefixcapError: If the component, a setting or its value is unknown.
         """
+        if not isinstance(data, Mapping):  # as in a file that was changed
+            raise PrefixcapError(f"a {base.kind} is {shown(data)}, not an object with a name")
         settings = dict(data)
         name = str(settings.pop("name", ""))
         config_class = self.config_class(base.kind, name)

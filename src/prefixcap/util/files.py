@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.shapes import mismatch
 from prefixcap.util.storage.temporary import replacing
 from prefixcap.util.text_files import decode, parse_json
 
@@ -106,8 +107,13 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
     return content.hexdigest()
 
 
-def read_json(path: Path, *, sealed: bool = True) -> dict[str, Any] | None:
+def read_json(path: Path, shape: Any = None, *, sealed: bool = True) -> dict[str, Any] | None:
     """Read the output of `write_json`; return None if there is no such file.
+
+    Args:
+        path: The file.
+        shape: The shape that its content must have (`prefixcap.util.shapes`).
+        sealed: Whether it has a hash of itself.
 
     Raises:
         AlteredError: If the file is not as it was written.
@@ -126,6 +132,8 @@ def read_json(path: Path, *, sealed: bool = True) -> dict[str, Any] | None:
         raise AlteredError(path, "it is no JSON object")
     if sealed:
         del data[SEAL]
+    if shape is not None and (found := mismatch(data, shape)):
+        raise AlteredError(path, found)
     return data
 
 

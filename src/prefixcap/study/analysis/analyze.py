@@ -26,6 +26,7 @@ from prefixcap.study.analysis.score_pairs import SMALLEST, ScorePairs
 from prefixcap.study.artifacts import replicates as resampling
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.shapes import ANALYSIS
 from prefixcap.util.files import AlteredError, read_json, unless_read_only
 
 FORMAT = 3
@@ -56,7 +57,7 @@ def analyze(study: SavedStudy, *, level: float = LEVEL) -> Analysis:
 
 def _stored(files: StudyFolder, key: str) -> Analysis | None:
     """Read an analysis; None unless it has this key."""
-    stored = read_json(files.analysis) or {}
+    stored = read_json(files.analysis, ANALYSIS) or {}
     pairs = score_pairs.read(files.pairs, key) if stored.get("key") == key else None
     return None if pairs is None else Analysis.from_json(stored, pairs)
 

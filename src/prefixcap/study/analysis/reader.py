@@ -14,7 +14,8 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import DatasetConfig, Example, ImageItem
 from prefixcap.study.artifacts import captions, integrity
 from prefixcap.study.artifacts.folder import CAPTIONS, SCORES, StudyFolder
-from prefixcap.util.files import read_json, read_lines
+from prefixcap.study.artifacts.shapes import CELL_SCORES, STUDY_SCORES
+from prefixcap.util.files import AlteredError, read_json, read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,12 +35,14 @@ class SavedCell:
     """The captions of one cell and their corpus scores; files are read on first use.
 
     The name is that of its folder and unique in the study; a baseline's captions need no model.
+    `images` is the number of test images, if it is known.
     """
 
     name: str
     folder: Path
     scores: Mapping[str, float]
     baseline: bool = False
+    images: int | None = None
 
     def __repr__(self) -> str:
         return f"<SavedCell {self.name}>"
@@ -65,7 +68,7 @@ class SavedCell:
 
     def read_per_image(self) -> dict[str, list[float]]:
         """Read `per_image` without keeping it in memory."""
-        stored = read_json(self.folder / SCORES) or {}
+        stored = read_json(self.folder / SCORES, CELL_SCORES) or {}
         # metrics that the study no longer has may have had scores of the same names
         per_image = {
             name: values
@@ -73,6 +76,10 @@ class SavedCell:
             for name, values in each.get("per_image", {}).items()
             if each.get("values", {}).get(name) == self.scores.get(name)
         }
+        lengths = {len(values) for values in per_image.values()}
+        if self.images is not None and lengths - {self.images}:
+            reason = f"it has {max(lengths - {self.images})} values for {self.images} images"
+            raise AlteredError(self.folder / SCORES, reason)
         return {name: per_image[name] for name in self.scores if name in per_image}
 
 
@@ -185,7 +192,7 @@ def load_study(folder: Path | str) -> SavedStudy:
     folder = Path(folder)
     files = StudyFolder(folder)
     config = files.read_config()
-    saved = read_json(files.scores) or {}
+    saved = read_json(files.scores, STUDY_SCORES) or {}
     rows, baselines = list(saved.get("rows", [])), list(saved.get("baselines", []))
     integrity.check_names(files, (*rows, *baselines))
     digests = saved.get("digests", {})
@@ -199,9 +206,17 @@ def load_study(folder: Path | str) -> SavedStudy:
             f"{folder} to resume it"
         )
     groups = ((rows, files.cells, False), (baselines, files.baselines, True))
+    images = [
+        CaptionedImage(id=line["image"], references=tuple(line["references"]))
+        for line in read_lines(files.test, digests.get(files.test.name))
+    ]
     cells = [
         SavedCell(
-            name=row["cell"], folder=parent / row["cell"], scores=row["scores"], baseline=baseline
+            name=row["cell"],
+            folder=parent / row["cell"],
+            scores=row["scores"],
+            baseline=baseline,
+            images=len(images),
         )
         for group, parent, baseline in groups
         for row in group
@@ -212,10 +227,7 @@ def load_study(folder: Path | str) -> SavedStudy:
         rows=rows,
         baselines=baselines,
         cells={cell.name: cell for cell in cells},
-        images=[
-            CaptionedImage(id=line["image"], references=tuple(line["references"]))
-            for line in read_lines(files.test, digests.get(files.test.name))
-        ],
+        images=images,
         skipped=list(saved.get("skipped_images", [])),
         complete=complete,
         warnings=list(saved.get("warnings", [])),

@@ -18,6 +18,7 @@ from prefixcap.study.analysis.analyze import compute, scales
 from prefixcap.study.analysis.tables import page
 from prefixcap.study.artifacts import captions
 from prefixcap.study.artifacts.folder import StudyFolder
+from prefixcap.study.artifacts.shapes import STUDY_SCORES
 from prefixcap.util.files import AlteredError, read_json, write_json, write_lines, write_text
 from prefixcap.util.progress import Reporter
 
@@ -111,7 +112,7 @@ class Results:
         if begin < self._next_part:
             return
         try:
-            saved = read_json(self._files.scores) or {}
+            saved = read_json(self._files.scores, STUDY_SCORES) or {}
         except AlteredError:
             saved = {}
         if saved.get("study") != self.study or len(saved["rows"]) < len(self.rows):

@@ -15,6 +15,7 @@ from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import CAPTIONS, CELL, PARTIAL_CAPTIONS, StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell
 from prefixcap.study.artifacts.locks import locked
+from prefixcap.study.artifacts.shapes import CELL_INFO
 from prefixcap.study.definition.study import Study
 from prefixcap.util.files import (
     AlteredError,
@@ -104,7 +105,7 @@ def read(
     Raises:
         AlteredError: If a file of it was altered.
     """
-    info = read_json(folder / CELL) or {}
+    info = read_json(folder / CELL, CELL_INFO) or {}
     if key is not None and info.get("key") != key:
         return [], {}
     return read_lines(folder / CAPTIONS, info.get("captions_sha256", ""), images), info

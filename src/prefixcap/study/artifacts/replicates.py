@@ -20,6 +20,7 @@ from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts.folder import REPLICATES, SCORES
 from prefixcap.study.artifacts.locks import locked
+from prefixcap.study.artifacts.shapes import CELL_SCORES
 from prefixcap.util.files import AlteredError, read_json, unless_read_only
 from prefixcap.util.storage.tensor_files import read_tensors, write_tensors
 
@@ -69,7 +70,7 @@ def replicates(
         AlteredError: If the scores were altered.
         PrefixcapError: If a metric lacks what it needs.
     """
-    scores = read_json(folder / SCORES) or {}
+    scores = read_json(folder / SCORES, CELL_SCORES) or {}
     scored = {n: metric for metric in metrics if (n := specs.to_spec(metric)) in scores}
     keys = {name: _key(scores[name]["key"]) for name in scored}
     try:

@@ -18,6 +18,7 @@ from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import SCORES, StudyJob
 from prefixcap.study.artifacts.keys import component_key
 from prefixcap.study.artifacts.locks import locked
+from prefixcap.study.artifacts.shapes import CELL_SCORES
 from prefixcap.util.files import AlteredError, read_json, write_json
 from prefixcap.util.progress import Silent
 
@@ -67,7 +68,7 @@ def records(
 def missing(folder: Path, key: str, metrics: Sequence[MetricConfig]) -> list[MetricConfig]:
     """Return the metrics by which a cell has not been scored."""
     try:
-        return _missing(read_json(folder / SCORES) or {}, key, metrics)
+        return _missing(read_json(folder / SCORES, CELL_SCORES) or {}, key, metrics)
     except AlteredError:
         return list(metrics)
 
@@ -87,7 +88,7 @@ def score_cell(
     """
     with locked(folder):
         try:
-            stored = read_json(folder / SCORES) or {}
+            stored = read_json(folder / SCORES, CELL_SCORES) or {}
         except AlteredError as error:
             stored = {}
             job.reporter.message(error.remade)

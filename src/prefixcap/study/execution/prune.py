@@ -24,6 +24,7 @@ from prefixcap.study.artifacts.folder import (
     StudyJob,
 )
 from prefixcap.study.artifacts.locks import locked
+from prefixcap.study.artifacts.shapes import STUDY_SCORES
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import data, encoding, grid
 from prefixcap.util.files import read_json
@@ -153,7 +154,7 @@ def _baselines(files: StudyFolder, *, exact: bool) -> set[Path]:
 
     The key of a baseline depends on captions and is unknown before these exist.
     """
-    saved = read_json(files.scores) or {}
+    saved = read_json(files.scores, STUDY_SCORES) or {}
     rows = saved.get("baselines", [])
     integrity.check_names(files, (*saved.get("rows", []), *rows))
     if not exact or not rows:

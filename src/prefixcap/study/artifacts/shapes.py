@@ -1,0 +1,70 @@
+"""The shapes of a study's JSON files, as far as something that reads them depends on it."""
+
+from __future__ import annotations
+
+from prefixcap.util.shapes import Maybe
+
+CELL_SCORES = {
+    str: {
+        "key": str,
+        "values": {str: float},
+        "per_image": {str: [float]},
+        "left_out": Maybe(str),
+    }
+}
+"""`scores.json` of a cell."""
+
+CELL_INFO = {
+    "key": Maybe(str),
+    "captions_per_second": Maybe(float),
+    "flops": Maybe(float),
+    "captions_sha256": Maybe(str),
+}
+"""`cell.json`."""
+
+_INTERVALS = Maybe({str: Maybe((Maybe(float), Maybe(float)))})
+_ROW = {"cell": str, "scores": {str: float}, "intervals": _INTERVALS}
+
+STUDY_SCORES = {
+    "study": Maybe(str),
+    "complete": Maybe(bool),
+    "rows": [
+        {
+            **_ROW,
+            **dict.fromkeys(("encoder", "lm", "tuning", "mapper", "decoder", "model"), str),
+            **dict.fromkeys(("prefix_length", "seed"), int),
+            **dict.fromkeys(
+                ("captions_per_second", "decoding_flops", "training_seconds", "training_flops"),
+                Maybe(float),
+            ),
+            **dict.fromkeys(("trained_parameters", "images", "epochs", "best_epoch"), Maybe(int)),
+        }
+    ],
+    "baselines": [{**_ROW, "name": str, "encoder": Maybe(str)}],
+    "digests": Maybe({str: str}),
+    "skipped_images": Maybe([str]),
+    "warnings": Maybe([str]),
+}
+"""`scores.json` of a study."""
+
+ANALYSIS = {
+    "key": str,
+    "level": float,
+    "resamples": int,
+    "images": int,
+    "scores": [str],
+    "scales": {str: {"better": Maybe(str)}},
+    "entries": [
+        {
+            "label": str,
+            "fields": dict,
+            "baseline": bool,
+            "seeds": [int],
+            "cells": [str],
+            "scores": {str: float},
+            "seed_std": {str: float},
+            "intervals": {str: (float, float)},
+        }
+    ],
+}
+"""`analysis.json`."""
