@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 
 import pytest
 
@@ -50,6 +51,22 @@ def test_bars_show_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert "training" in err
     assert "5/10" in err
     assert "steps/s" in err
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 120, 200])
+def test_the_bar_is_there_at_any_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    title = "[123/456] captioning transformer-p40-frozen-s0-contrastive-search"
+    with Bars().task(title, 10, "captions") as task:
+        time.sleep(0.05)
+        task.update(60, 100, note="epoch 3, loss 1.234, val_loss 1.345")
+    line = capsys.readouterr().err.splitlines()[0]
+    assert "━" * 5 in line  # sixty percent of a bar of ten or more
+    assert "60/100" in line
+    assert ("captions/s" in line) == (width >= 70)
+    assert len(line) <= width
 
 
 def test_bars_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,10 @@ from prefixcap.util.progress import ProgressTask, Reporter, duration
 from prefixcap.util.text import visible
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+WIDE, NARROW = 110, 70
+"""Columns of a terminal from which a bar has its elapsed time and note, and its rate."""
 
 
 def reporter() -> Reporter:
@@ -49,24 +52,46 @@ class Bars(_Stderr):
     @override
     @contextlib.contextmanager
     def task(self, title: str, total: int, unit: str) -> Iterator[ProgressTask]:
-        from rich import progress as rich
         from rich.console import Console
+        from rich.progress import Progress
 
-        columns = (
-            rich.TextColumn("{task.description}", markup=False),
-            rich.BarColumn(),
-            rich.MofNCompleteColumn(),
-            rich.TextColumn("{task.fields[rate]}"),
-            rich.TimeElapsedColumn(),
-            rich.TextColumn("left"),
-            rich.TimeRemainingColumn(),
-            rich.TextColumn("{task.fields[note]}", markup=False),
-        )
         console = Console(file=unfiltered(sys.stderr))
+        columns = _columns(console.width)
         # what is printed meanwhile goes through the console
-        with rich.Progress(*columns, console=console) as progress, visible_output():
+        with Progress(*columns, console=console) as progress, visible_output():
             task_id = progress.add_task(visible(title), total=total, rate="", note="")
             yield _BarTask(total, unit, progress, task_id)
+
+
+def _columns(width: int) -> list[ProgressColumn]:
+    """Return the columns that fit into a terminal; the bar is in all of them.
+
+    Otherwise a long title or note would take the room of the others.
+    """
+    from rich import progress as rich
+    from rich.table import Column
+
+    wide, rated = width >= WIDE, width >= NARROW
+    room = width - (74 if wide else 56 if rated else 38)  # what the other columns leave for text
+    text = {
+        "no_wrap": True,
+        "overflow": "ellipsis",
+        "max_width": max(4, room // 2 if wide else room),
+    }
+    title, note = Column(**text), Column(**text)
+    columns: list[ProgressColumn] = [
+        rich.TextColumn("{task.description}", markup=False, table_column=title),
+        rich.BarColumn(bar_width=20 if wide else 10),
+        rich.MofNCompleteColumn(),
+    ]
+    if rated:
+        columns.append(rich.TextColumn("{task.fields[rate]}"))
+    if wide:
+        columns.append(rich.TimeElapsedColumn())
+    columns += [rich.TextColumn("left"), rich.TimeRemainingColumn()]
+    if wide:
+        columns.append(rich.TextColumn("{task.fields[note]}", markup=False, table_column=note))
+    return columns
 
 
 class _PacedTask(ProgressTask):

@@ -111,6 +111,7 @@ class Content:
         pairs: The differences in the main score, by the ids of two rows.
         correction: A description of the tests: how p-values were adjusted, and the level.
         level: The confidence level.
+        images: The number of captioned images.
         settings: The study's settings as shown, by name.
         config: The study's `config.json`, as text.
         study_file: The study as a file for `bench`; "" if one of its plugins is not installed.
@@ -133,6 +134,7 @@ class Content:
     pairs: Mapping[tuple[str, str], Difference]
     correction: str
     level: float
+    images: int
     curves: Sequence[Curve]
     settings: Mapping[str, str]
     config: str

@@ -72,6 +72,7 @@ def gather(
             f"{1 - analysis.level:.2g}"
         ),
         level=analysis.level,
+        images=len(study.images),
         curves=curves,
         settings=_settings(study.config),
         config=json.dumps(study.config, indent=1, ensure_ascii=False),

@@ -16,6 +16,7 @@ from prefixcap.report.content import Content, Curve, Gallery, ReportRow
 from prefixcap.report.figures import matrix
 from prefixcap.report.figures.base import Figure
 from prefixcap.report.figures.curves import smoothed
+from prefixcap.report.figures.style import short
 from prefixcap.report.gallery import as_json
 from prefixcap.report.numbers import (
     column_decimals,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 STRONGEST = 45  # percent of color for the largest difference
 NUMERIC = ("P", "seed")
+HEADING = 28  # letters of a heading of the matrix
 LARGE = 10  # megabytes from which the page states the size of the gallery
 
 
@@ -103,7 +105,8 @@ def _matrix(content: Content) -> dict[str, Any]:
         return {"pair": pair, "share": share, "title": title, "text": f"{pair.value:+.{decimals}f}"}
 
     cells = [(row.label, [cell(row, column) for column in rows]) for row in rows]
-    return {"rows": rows, "cells": cells, "left_out": len(compared) - len(rows)}
+    heads = zip(matrix.headings(rows), [row.label for row in rows], strict=True)
+    return {"heads": list(heads), "cells": cells, "left_out": len(compared) - len(rows)}
 
 
 def _training(curves: Sequence[Curve], figure: Figure | None) -> dict[str, Any]:
@@ -206,6 +209,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["short"] = lambda name: short(name, HEADING)
     environment.filters["breakable"] = _breakable
     environment.filters["shell"] = shlex.quote
     environment.globals["interval"] = interval

@@ -8,7 +8,7 @@ from io import StringIO
 from typing import Any
 
 from prefixcap.report.content import BEST, TIED, Content, ReportRow
-from prefixcap.report.numbers import interval, number, table_decimals
+from prefixcap.report.numbers import counted, interval, number, table_decimals
 from prefixcap.study.analysis.tables import markdown
 
 _LATEX = str.maketrans(
@@ -34,26 +34,72 @@ def as_markdown(content: Content) -> str:
 
 
 def as_latex(content: Content) -> str:
-    """Return the main scores of the table as LaTeX for the package booktabs."""
-    from pandas import DataFrame
+    """Return the main scores of the table as LaTeX for the packages booktabs and graphicx.
 
+    Half of each interval stands beside its score. A table that is wider than the text is scaled.
+    """
     marks = {BEST: r"\textbf{{{}}}", TIED: r"\underline{{{}}}"}
     scores = _main_scores(content)
-    texts = _texts(content, scores, (), marks, latex)
-    names = len(texts) - len(scores)
-    first = next((n for n, row in enumerate(content.rows) if row.baseline), 0)
-    if first:  # a rule above the baselines
-        column = next(iter(texts.values()))
-        column[first] = "\\midrule\n" + column[first]
-    note = latex(_note(content, "BOLD", "UNDERLINED"))
-    note = note.replace("BOLD", r"\textbf{bold}").replace("UNDERLINED", r"\underline{underlined}")
-    table = DataFrame(texts).style.hide(axis="index")
-    return "% requires \\usepackage{booktabs}; table.csv has every score\n" + table.to_latex(
-        column_format="l" * names + "r" * len(scores),
-        position_float="centering",
-        hrules=True,
-        caption=f"{latex(content.title)}. {note}".strip(),
-    )
+    names = list(content.rows[0].columns)
+    decimals = table_decimals(content.rows)
+    lines, baselines = [" & ".join(map(latex, (*names, *scores))), r"\midrule"], False
+    for row in content.rows:
+        if row.baseline and not baselines and len(lines) > 2:
+            lines.append(r"\midrule")
+        baselines |= row.baseline
+        cells = [latex(readable(row.columns.get(name, ""))) for name in names]
+        if row.baseline:  # its name may be as long as all of these columns
+            cells = [rf"\multicolumn{{{len(names)}}}{{l}}{{{latex(row.label)}}}"]
+        cells += [_latex_score(row, name, decimals[name], marks) for name in scores]
+        lines.append(" & ".join(cells))
+    body = "\n".join(line if line == r"\midrule" else rf"{line} \\" for line in lines)
+    return rf"""% requires \usepackage{{booktabs,graphicx}}; table.csv has every score
+\begin{{table}}
+\centering
+\caption{{{_latex_caption(content)}}}
+\footnotesize
+\setlength{{\tabcolsep}}{{3pt}}
+\resizebox{{\ifdim\width>\linewidth \linewidth\else \width\fi}}{{!}}{{%
+\begin{{tabular}}{{{"l" * len(names)}{"r" * len(scores)}}}
+\toprule
+{body}
+\bottomrule
+\end{{tabular}}}}
+\end{{table}}
+"""
+
+
+def _latex_caption(content: Content) -> str:
+    seeds = max(len(row.seeds) for row in content.rows)
+    size = f"{counted(content.images, 'image')}, {counted(seeds, 'seed')}."
+    if any(each.low is not None for row in content.rows for each in row.scores.values()):
+        size += f" PM: half of the {100 * content.level:.0f} % confidence interval."
+    rest = _note(content, "BOLD", "UNDERLINED", brackets=False)
+    text = latex(f"{content.title}. {size} {rest}".strip())
+    names = {"PM": r"$\pm$", "BOLD": r"\textbf{bold}", "UNDERLINED": r"\underline{underlined}"}
+    for name, command in names.items():
+        text = text.replace(name, command)
+    return text
+
+
+def _latex_score(row: ReportRow, name: str, decimals: int, marks: Mapping[str, str]) -> str:
+    estimate = row.scores.get(name)
+    if estimate is None:
+        return ""
+    text = marks.get(row.marks.get(name, ""), "{}").format(number(estimate.value, decimals))
+    if estimate.low is None or estimate.high is None:
+        return text
+    half = number((estimate.high - estimate.low) / 2, decimals).removeprefix("0")
+    return rf"{text}\,{{\tiny$\pm${half or 0}}}"
+
+
+def readable(spec: str) -> str:
+    """Return a spec in words: `beam:num_beams=5` is "beam (num beams 5)"."""
+    name, colon, settings = spec.partition(":")
+    if not colon or "=" not in settings:
+        return spec
+    words = (setting.replace("_", " ").replace("=", " ", 1) for setting in settings.split(","))
+    return f"{name} ({', '.join(words)})"
 
 
 def as_csv(content: Content, rows: Sequence[ReportRow]) -> str:
@@ -91,10 +137,12 @@ def _line(*values: object) -> str:
     return buffer.getvalue()
 
 
-def explained(content: Content, best: str, tied: str) -> str:
+def explained(content: Content, best: str, tied: str, *, brackets: bool = True) -> str:
     """Explain the intervals of the table, and its marks for the best value and its ties."""
     sentences = []
-    if any(each.low is not None for row in content.rows for each in row.scores.values()):
+    if brackets and any(
+        each.low is not None for row in content.rows for each in row.scores.values()
+    ):
         sentences.append(f"In brackets: {100 * content.level:.0f} % confidence intervals.")
     if any(row.marks for row in content.rows):
         sentences.append(
@@ -109,8 +157,8 @@ def latex(text: str) -> str:
     return text.translate(_LATEX)
 
 
-def _note(content: Content, best: str, tied: str) -> str:
-    return " ".join([explained(content, best, tied), *content.warnings]).strip()
+def _note(content: Content, best: str, tied: str, *, brackets: bool = True) -> str:
+    return " ".join([explained(content, best, tied, brackets=brackets), *content.warnings]).strip()
 
 
 def _main_scores(content: Content) -> list[str]:

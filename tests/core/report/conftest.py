@@ -52,6 +52,7 @@ def content() -> Content:
         pairs=pairs,
         correction="paired bootstrap, 10 pairs, Holm, p < 0.05",
         level=0.95,
+        images=7,
         curves=[curve(1, 0), curve(10, 1)],
         settings={"data set": HOSTILE},
         config=json.dumps({"path": HOSTILE}),

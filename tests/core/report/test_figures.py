@@ -12,7 +12,7 @@ from prefixcap.report.content import Content, ReportRow
 from prefixcap.report.figures import figures
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.figures.frontier import Measure, frontier
-from prefixcap.report.figures.matrix import between
+from prefixcap.report.figures.matrix import between, headings
 from prefixcap.report.figures.style import Looks
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12)
@@ -74,7 +74,10 @@ def test_an_axis_of_speed_has_plain_numbers(content: Content) -> None:
 def test_a_legend_longer_than_the_figure_is_omitted(content: Content) -> None:
     def of(count: int) -> Content:
         first = content.rows[0]
-        cells = [attrs.evolve(first, id=f"c{n}", decoder=f"decoder {n}") for n in range(count)]
+        cells = [
+            attrs.evolve(first, id=f"c{n}", decoder=f"decoder {n}", prefix_length=1 + n % 2)
+            for n in range(count)
+        ]
         return attrs.evolve(content, rows=cells, pairs={}, curves=[])
 
     many, few = (figures(of(count))["prefix-length"] for count in (400, 30))
@@ -82,6 +85,29 @@ def test_a_legend_longer_than_the_figure_is_omitted(content: Content) -> None:
     assert "legend" not in few.caption
     assert [svg.count("decoder 7<") for svg in many.svgs()] == [0]
     assert [svg.count("decoder 7<") for svg in few.svgs()] == [1]
+
+
+def test_one_prefix_length_is_not_drawn(content: Content) -> None:
+    assert "prefix-length" in figures(content)
+    assert "prefix-length" not in figures(attrs.evolve(content, rows=content.rows[::2]))
+
+
+def test_headings_of_the_matrix_tell_rows_apart() -> None:
+    def row(decoder: str, **more: object) -> ReportRow:
+        label = f"transformer P=10 {decoder}"
+        columns = {"mapper": "transformer", "P": "10", "decoder": decoder}
+        return ReportRow(id=decoder, label=label, columns=columns, **more)  # type: ignore[arg-type]
+
+    rows = [row("beam"), row("greedy"), ReportRow(id="n", label="nearest", baseline=True)]
+    assert headings(rows) == ["beam", "greedy", "nearest"]
+    assert headings(rows[1:]) == ["transformer P=10 greedy", "nearest"]
+
+
+def test_a_score_of_which_lower_is_better_has_its_frontier_at_the_other_end() -> None:
+    rows = [ReportRow(id=str(n), label="") for n in range(3)]
+    errors = Measure("WER", {"0": 0.1, "1": 0.2, "2": 0.3}, sign=-1)
+    speeds = Measure("captions/s", {"0": 1.0, "1": 2.0, "2": 1.5})
+    assert [row.id for row in frontier(rows, (errors, speeds))] == ["0", "1"]
 
 
 def test_a_score_without_a_direction_has_no_frontier(content: Content) -> None:

@@ -3,8 +3,12 @@ from __future__ import annotations
 import csv
 import io
 import re
+import subprocess
+from pathlib import Path
+from shutil import which
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,12 +60,41 @@ def test_latex_is_a_booktabs_table_whose_texts_are_escaped(content: Content) -> 
     text = tables.as_latex(content)
     assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
     assert text.count(r"\midrule") == 2  # below the header, and above the baseline
-    assert r"\textbf{0.800} [0.700, 0.900]" in text
+    assert r"\textbf{0.800}\,{\tiny$\pm$.100}" in text
+    assert "7 images, 2 seeds. $\\pm$: half of the 95 \\% confidence interval." in text
     assert r"\underline{0.700}" in text
     body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
     lines = [line for line in body.splitlines() if line.endswith(r"\\")]
     assert len(lines) == 1 + len(content.rows)
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {4}
+    assert [len(re.findall(r"(?<!\\)&", line)) for line in lines] == [4, 4, 4, 4, 4, 2]
+    assert r"\multicolumn{3}{l}{nearest training image} &" in lines[-1]
+
+
+@pytest.mark.skipif(which("pdflatex") is None, reason="LaTeX is not installed")
+def test_the_table_fits_the_text_of_an_article(content: Content, tmp_path: Path) -> None:
+    names = [f"Score_{n}" for n in range(9)]
+    wide = [
+        attrs.evolve(row, scores=dict.fromkeys(names, row.scores["CIDEr"])) for row in content.rows
+    ]
+    wide[0] = attrs.evolve(
+        wide[0], columns={**wide[0].columns, "decoder": "contrastive:top_k=45,penalty_alpha=0.6"}
+    )
+    made = attrs.evolve(content, rows=wide, quality=names[0], score_names=names, headlines=names)
+    (tmp_path / "table.tex").write_text(tables.as_latex(made))
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs,graphicx}"
+        r"\begin{document}\input{table.tex}\end{document}"
+    )
+    command = ["pdflatex", "-interaction=batchmode", "-halt-on-error", "paper.tex"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert "Overfull" not in (tmp_path / "paper.log").read_text(errors="replace")
+
+
+def test_a_spec_is_written_in_words() -> None:
+    spec = "beam:num_beams=5,length_penalty=0.8"
+    assert tables.readable(spec) == "beam (num beams 5, length penalty 0.8)"
+    assert tables.readable("greedy") == "greedy"
+    assert tables.readable("mine: long") == "mine: long"
 
 
 @given(st.text())

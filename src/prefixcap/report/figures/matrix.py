@@ -26,13 +26,28 @@ def chosen(content: Content) -> list[ReportRow]:
     return content.ranked(rows)[:MOST]
 
 
+def headings(rows: Sequence[ReportRow]) -> list[str]:
+    """Return names of rows that tell them apart: what all rows with a model share is left out."""
+    models = [row for row in rows if not row.baseline]
+    fields = list(dict.fromkeys(name for row in models for name in row.columns))
+    varied = [f for f in fields if len({row.columns.get(f, "") for row in models}) > 1]
+
+    def heading(row: ReportRow) -> str:
+        if row.baseline or not varied:
+            return row.label
+        texts = {name: row.columns.get(name, "") for name in varied}
+        return " ".join(f"P={text}" if name == "P" else text for name, text in texts.items())
+
+    return [heading(row) for row in rows]
+
+
 def figure(content: Content) -> Figure | None:
     """Build the figure; None if nothing was compared."""
     rows = chosen(content)
     if len(rows) < 2:
         return None
     panel = Panel(title="", text="", draw=lambda axes, _: _draw(axes, rows, content.pairs))
-    side = INCH * len(rows) + LETTER * max(len(short(row.label)) for row in rows)
+    side = INCH * len(rows) + LETTER * max(len(short(name)) for name in headings(rows))
     return Figure(
         name="differences",
         title=f"Differences in {content.quality}",
@@ -64,7 +79,7 @@ def _draw(
             if pair is not None:
                 text = f"{pair.value:+.2f}{'*' if pair.significant else ''}"
                 axes.text(x, y, text, ha="center", va="center", fontsize=6.5, color=INK)
-    names = [short(row.label) for row in rows]
+    names = [short(name) for name in headings(rows)]
     axes.set_xticks(range(len(rows)), names, rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), names)
     axes.grid(visible=False)

@@ -19,9 +19,9 @@ DOTTED = (0, (1, 2))
 
 
 def figure(content: Content, looks: Looks) -> Figure | None:
-    """Build the figure; None if no row has the score."""
+    """Build the figure; None unless rows of two prefix lengths have the score."""
     score, rows = content.quality, content.grid
-    if not rows:
+    if len({row.prefix_length for row in rows}) < 2:
         return None
     names = list(dict.fromkeys(row.panel for row in rows))
     percent = f"{100 * content.level:.0f} %"
@@ -53,12 +53,10 @@ def _lines(axes: Axes, tips: Tips, rows: Sequence[ReportRow], score: str, looks:
     lengths = sorted({row.prefix_length or 0 for row in rows})
     places = {length: place for place, length in enumerate(lengths)}
     decoders = list(dict.fromkeys(row.decoder for row in rows))
-    for index, decoder in enumerate(decoders):
+    for decoder in decoders:
         here = [row for row in rows if row.decoder == decoder]
         here.sort(key=lambda row: row.prefix_length or 0)
-        # intervals of a single prefix length are drawn side by side
-        shift = 0.0 if len(lengths) > 1 else (index + 0.5) / len(decoders) - 0.5
-        xs = [places[row.prefix_length or 0] + 0.8 * shift for row in here]
+        xs = [places[row.prefix_length or 0] for row in here]
         _line(axes, tips, xs, here, score, decoder, looks)
     axes.set_xticks(range(len(lengths)), [str(length) for length in lengths])
     axes.set_xlim(-0.35, len(lengths) - 0.65)
