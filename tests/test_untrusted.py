@@ -72,12 +72,17 @@ def marker(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def no_trust_and_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(*_: object) -> str:
-        raise AssertionError("a question was asked on the terminal")
+def no_trust_and_no_questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    questions: list[object] = []
+
+    def yes(*question: object) -> str:
+        questions.append(question)
+        return "y"
 
     monkeypatch.setattr(weights, "_TRUSTED", {})
-    monkeypatch.setattr(builtins, "input", answer)
+    monkeypatch.setattr(builtins, "input", yes)
+    yield
+    assert not questions, "a question was asked on the terminal"
 
 
 # ------------------------------------------------------------------------------------------ pickles

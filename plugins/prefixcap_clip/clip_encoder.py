@@ -109,9 +109,8 @@ def load(model: str, download_root: str, device: str) -> CLIPEncoder:
         accepted = list(published.values())
     else:
         problem = "is a folder" if path.is_dir() else "is neither a file nor one of OpenAI's models"
-        raise PrefixcapError(
-            f"encoder 'clip': model={model!r} {problem}{nearest(model, published)}"
-        )
+        hint = "" if path.is_absolute() else nearest(model, published)
+        raise PrefixcapError(f"encoder 'clip': model={model!r} {problem}{hint}")
     try:
         state = load_state_dict(path, accepted)
     except PrefixcapError as error:

@@ -30,7 +30,7 @@ class CLIP(EncoderConfig):
     model: str = attrs.field(
         default="ViT-B/32", validator=attrs.validators.min_len(1), metadata=PATH
     )
-    download_root: str = attrs.field(default="", metadata=PART)
+    download_root: str = attrs.field(default="", metadata=PATH)
 
     @property
     @override

@@ -301,3 +301,8 @@ def test_a_run_is_usable_from_another_folder(
     other = lm_folder(tmp_path / "other", seed=1)
     with pytest.raises(PrefixcapError, match="is not the one that this run was trained with"):
         Captioner.load(run, device="cpu", lm=f"hf:model={other}")
+    place = re.escape(str(tmp_path / "here" / "lm" / "features.npy"))
+    with pytest.raises(PrefixcapError, match=rf"{place}.* does not exist.*--encoder precomputed"):
+        moved.encode([item])
+    moved.use_encoder("precomputed:path=there/lm/features.npy")
+    assert torch.equal(moved.encode([item])[0], features()[3])

@@ -208,7 +208,14 @@ class Captioner:
                     "this run has no image encoder: pass features, or choose an encoder (with "
                     "--encoder, in Python by use_encoder)"
                 )
-            self.encoder = self.encoder_config.build(str(self.device))
+            try:
+                self.encoder = self.encoder_config.build(str(self.device))
+            except PrefixcapError as error:
+                name = self.encoder_config.name
+                raise PrefixcapError(
+                    f"the image encoder cannot be loaded: {error}; if it is elsewhere now, say "
+                    f"where, such as --encoder {name}:...=FILE (in Python by use_encoder)"
+                ) from error
             digest = self.encoder.digest()
             if self.encoder_digest is not None and digest != self.encoder_digest:
                 raise PrefixcapError(

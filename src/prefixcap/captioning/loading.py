@@ -56,10 +56,13 @@ def restore(
         PrefixcapError: If the parts do not fit each other, or differ from those of the training.
     """
     encoder = config["encoder"]
-    lm_config = lm_config or registry.from_json(LMConfig, config["lm"])
     tuning_config = registry.from_json(TuningConfig, config["tuning"])
     mapper_config = registry.from_json(MapperConfig, config["mapper"])
-    lm = _build_lm(folder, lm_config, device, config["dtype"])
+    if lm_config is None:
+        lm_config = registry.from_json(LMConfig, config["lm"])
+        lm = _build_lm(folder, lm_config, device, config["dtype"])
+    else:
+        lm = lm_config.build(device, config["dtype"])
     _check_lm(folder, lm, config)
     tuning_config.build().apply(lm.module)
     trained = [name for name, p in lm.module.named_parameters() if p.requires_grad]
@@ -100,10 +103,10 @@ def _build_lm(folder: Path, config: LMConfig, device: str, dtype: str) -> Langua
     try:
         return config.build(device, dtype)
     except PrefixcapError as error:
+        place = f"{config.name}:model=FOLDER"
         raise PrefixcapError(
             f"{folder}: the language model of this run cannot be loaded: {error}; if it is "
-            f"elsewhere now, say where: --lm {config.name}:model=FOLDER, in Python "
-            f"Captioner.load(..., lm={config.name + ':model=FOLDER'!r})"
+            f"elsewhere now, say where: --lm {place}, in Python Captioner.load(..., lm={place!r})"
         ) from error
 
 
