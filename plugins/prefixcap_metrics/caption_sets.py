@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
-from prefixcap.util.words import ngrams, words
-from prefixcap_metrics.ptb_tokenizer import tokenise
+from prefixcap.util.words import characters, ngrams, words
+from prefixcap_metrics.names import CHARACTERS, WORDS, labelled
+from prefixcap_metrics.ptb_tokenizer import by_characters, tokenise
 
 
 class DiversityMetric(Metric):
@@ -26,15 +27,18 @@ class DiversityMetric(Metric):
     Args:
         max_n: Length of the longest n-grams of `Div_n`.
         order: m, the length of the longest n-grams of the BLEUs.
+        tokenizer: "words" (the BLEUs have those of the Penn Treebank), or "characters".
     """
 
-    def __init__(self, max_n: int, order: int) -> None:
+    def __init__(self, max_n: int, order: int, tokenizer: str = WORDS) -> None:
         self._max_n = max_n
         self._order = order
+        self._tokenizer = tokenizer
 
     @override
     def score(self, records: Sequence[Record]) -> Scores:
-        sets = [[tuple(words(text)) for text in record.captions] for record in records]
+        split = characters if self._tokenizer == CHARACTERS else words
+        sets = [[tuple(split(text)) for text in record.captions] for record in records]
         per_image = {
             f"Div_{n}": tuple(_distinct_per_word(captions, n) for captions in sets)
             for n in range(1, self._max_n + 1)
@@ -43,12 +47,14 @@ class DiversityMetric(Metric):
         self_bleu, mbleu = self._bleu(records)
         per_image[f"Self_BLEU_{self._order}"] = self_bleu
         values = {name: fmean(scores) for name, scores in per_image.items()}
-        return Scores(values={**values, f"mBLEU_{self._order}": mbleu}, per_image=per_image)
+        scores = Scores(values={**values, f"mBLEU_{self._order}": mbleu}, per_image=per_image)
+        return labelled(scores, self._tokenizer)
 
     def _bleu(self, records: Sequence[Record]) -> tuple[tuple[float, ...], float]:
         from pycocoevalcap.bleu.bleu import Bleu
 
-        texts = iter(tokenise(tuple(text for r in records for text in r.captions)))
+        split = by_characters if self._tokenizer == CHARACTERS else tokenise
+        texts = iter(split(tuple(text for r in records for text in r.captions)))
         sets = [[next(texts) for _ in record.captions] for record in records]
         scores: list[list[float]] = [[] for _ in sets]
         corpora = []

@@ -12,12 +12,18 @@ from typing_extensions import override
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.metric import Metric, MetricConfig, Scale, scale_of
-from prefixcap.interfaces.validators import at_least
+from prefixcap.interfaces.validators import at_least, one_of
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
+from prefixcap_metrics.names import CHARACTERS, PTB, WORDS
 
 SHARE = Scale(low=0.0, high=1.0)
 COUNT = Scale(low=0.0)
+
+
+def _labelled(scales: Mapping[str, Scale]) -> Mapping[str, Scale]:
+    """Add the names with the suffix of another tokenizer, before any pattern that has them too."""
+    return {**{f"{name}[[]*": scale for name, scale in scales.items()}, **scales}
 
 
 def _quality(rank: int | None = None, high: float | None = 1.0, *, headline: bool = True) -> Scale:
@@ -26,16 +32,48 @@ def _quality(rank: int | None = None, high: float | None = 1.0, *, headline: boo
 
 @attrs.frozen(kw_only=True)
 class _Overlap(MetricConfig):
+    """The base of metrics of words that captions and references share.
+
+    Attributes:
+        tokenizer: "ptb" for the Penn Treebank's words, as in pycocoevalcap; "characters" for
+            scripts without spaces, whose letters are then words. Names end with [characters].
+    """
+
     _metric: ClassVar[str]  # name of the class in `overlap`
+
+    tokenizer: str = attrs.field(default=PTB, validator=one_of((PTB, CHARACTERS)))
+
+    @property
+    @override
+    def needs_spaces(self) -> bool:  # type: ignore[override]
+        return self.tokenizer == PTB
 
     @override
     def build(self) -> Metric:
         from prefixcap_metrics import overlap
         from prefixcap_metrics.java import check
 
-        check()
-        metric: Metric = getattr(overlap, self._metric)()
+        if self.tokenizer == PTB:
+            check()
+        metric: Metric = getattr(overlap, self._metric)(self.tokenizer)
         return metric
+
+
+@attrs.frozen(kw_only=True)
+class _WordStatistic(MetricConfig):
+    """The base of metrics of the words of predictions.
+
+    Attributes:
+        tokenizer: "words", or "characters" for scripts without spaces, whose letters are then
+            words. Names end with [characters].
+    """
+
+    tokenizer: str = attrs.field(default=WORDS, validator=one_of((WORDS, CHARACTERS)))
+
+    @property
+    @override
+    def needs_spaces(self) -> bool:  # type: ignore[override]
+        return self.tokenizer == WORDS
 
 
 @attrs.frozen(kw_only=True)
@@ -43,11 +81,13 @@ class Bleu(_Overlap):
     """Corpus BLEU-1 to BLEU-4 (Papineni et al. 2002), as in pycocoevalcap."""
 
     name: ClassVar[str] = "bleu"
-    scales: ClassVar[Mapping[str, Scale]] = {
-        "Bleu_1": _quality(),
-        "Bleu_4": _quality(40),
-        "Bleu_*": _quality(headline=False),
-    }
+    scales: ClassVar[Mapping[str, Scale]] = _labelled(
+        {
+            "Bleu_1": _quality(),
+            "Bleu_4": _quality(40),
+            "Bleu_*": _quality(headline=False),
+        }
+    )
     _metric: ClassVar[str] = "BleuMetric"
 
 
@@ -58,6 +98,7 @@ class Meteor(MetricConfig):
     name: ClassVar[str] = "meteor"
     scales: ClassVar[Mapping[str, Scale]] = {"METEOR": _quality(30)}
     version: ClassVar[str] = "2"
+    needs_spaces: ClassVar[bool] = True
 
     @override
     def build(self) -> Metric:
@@ -73,7 +114,7 @@ class Rouge(_Overlap):
     """ROUGE-L with beta 1.2 (Lin 2004), as in pycocoevalcap."""
 
     name: ClassVar[str] = "rouge"
-    scales: ClassVar[Mapping[str, Scale]] = {"ROUGE_L": _quality(50)}
+    scales: ClassVar[Mapping[str, Scale]] = _labelled({"ROUGE_L": _quality(50)})
     _metric: ClassVar[str] = "RougeMetric"
 
 
@@ -85,7 +126,7 @@ class Cider(_Overlap):
     """
 
     name: ClassVar[str] = "cider"
-    scales: ClassVar[Mapping[str, Scale]] = {"CIDEr": _quality(10, 10.0)}
+    scales: ClassVar[Mapping[str, Scale]] = _labelled({"CIDEr": _quality(10, 10.0)})
     _metric: ClassVar[str] = "CiderMetric"
     min_samples: ClassVar[Mapping[str, int]] = {"images": 2, "references": 2}
 
@@ -99,6 +140,7 @@ class Spice(MetricConfig):
     """
 
     name: ClassVar[str] = "spice"
+    version: ClassVar[str] = "2"
     scales: ClassVar[Mapping[str, Scale]] = {"SPICE": _quality(20)}
 
     memory: int = attrs.field(default=8, validator=at_least(1))
@@ -111,25 +153,27 @@ class Spice(MetricConfig):
 
 
 @attrs.frozen(kw_only=True)
-class Length(MetricConfig):
+class Length(_WordStatistic):
     """Mean and standard deviation of the predictions' number of words."""
 
     name: ClassVar[str] = "length"
     version: ClassVar[str] = "2"
-    scales: ClassVar[Mapping[str, Scale]] = {
-        "Length": Scale(low=0.0, headline=True),
-        "Length_std": COUNT,
-    }
+    scales: ClassVar[Mapping[str, Scale]] = _labelled(
+        {
+            "Length": Scale(low=0.0, headline=True),
+            "Length_std": COUNT,
+        }
+    )
 
     @override
     def build(self) -> Metric:
         from prefixcap_metrics.word_statistics import LengthMetric
 
-        return LengthMetric()
+        return LengthMetric(self.tokenizer)
 
 
 @attrs.frozen(kw_only=True)
-class Distinct(MetricConfig):
+class Distinct(_WordStatistic):
     """Distinct-n, vocabulary size and share of distinct captions.
 
     Distinct-n (Li et al. 2016, arXiv:1510.03055) is divided by the number of n-grams, not of words.
@@ -140,13 +184,15 @@ class Distinct(MetricConfig):
 
     name: ClassVar[str] = "distinct"
     version: ClassVar[str] = "2"
-    scales: ClassVar[Mapping[str, Scale]] = {
-        "Distinct_2": Scale(low=0.0, high=1.0, diversity_rank=10),
-        "Distinct_1": Scale(low=0.0, high=1.0, diversity_rank=20),
-        "Vocabulary": Scale(low=0.0, diversity_rank=30),
-        "Distinct_captions": Scale(low=0.0, high=1.0, diversity_rank=40),
-        "Distinct_*": SHARE,
-    }
+    scales: ClassVar[Mapping[str, Scale]] = _labelled(
+        {
+            "Distinct_2": Scale(low=0.0, high=1.0, diversity_rank=10),
+            "Distinct_1": Scale(low=0.0, high=1.0, diversity_rank=20),
+            "Vocabulary": Scale(low=0.0, diversity_rank=30),
+            "Distinct_captions": Scale(low=0.0, high=1.0, diversity_rank=40),
+            "Distinct_*": SHARE,
+        }
+    )
 
     max_n: int = attrs.field(default=2, validator=at_least(1))
 
@@ -154,11 +200,11 @@ class Distinct(MetricConfig):
     def build(self) -> Metric:
         from prefixcap_metrics.word_statistics import DistinctMetric
 
-        return DistinctMetric(self.max_n)
+        return DistinctMetric(self.max_n, self.tokenizer)
 
 
 @attrs.frozen(kw_only=True)
-class Repetition(MetricConfig):
+class Repetition(_WordStatistic):
     """Repetition within a prediction: seq-rep-n (Welleck et al. 2020, arXiv:1908.04319).
 
     Attributes:
@@ -167,7 +213,7 @@ class Repetition(MetricConfig):
 
     name: ClassVar[str] = "repetition"
     version: ClassVar[str] = "2"
-    scales: ClassVar[Mapping[str, Scale]] = {"Rep_*": SHARE}
+    scales: ClassVar[Mapping[str, Scale]] = _labelled({"Rep_*": SHARE})
 
     max_n: int = attrs.field(default=4, validator=at_least(2))
 
@@ -175,11 +221,11 @@ class Repetition(MetricConfig):
     def build(self) -> Metric:
         from prefixcap_metrics.word_statistics import RepetitionMetric
 
-        return RepetitionMetric(self.max_n)
+        return RepetitionMetric(self.max_n, self.tokenizer)
 
 
 @attrs.frozen(kw_only=True)
-class Diversity(MetricConfig):
+class Diversity(_WordStatistic):
     """Diversity of the captions of one image.
 
     Distinct n-grams per word (Shetty et al. 2017, arXiv:1703.10476; Aneja et al. 2019,
@@ -193,11 +239,13 @@ class Diversity(MetricConfig):
 
     name: ClassVar[str] = "diversity"
     version: ClassVar[str] = "3"
-    scales: ClassVar[Mapping[str, Scale]] = {
-        "Div_*": SHARE,
-        "Unique_captions": SHARE,
-        "*BLEU_*": SHARE,
-    }
+    scales: ClassVar[Mapping[str, Scale]] = _labelled(
+        {
+            "Div_*": SHARE,
+            "Unique_captions": SHARE,
+            "*BLEU_*": SHARE,
+        }
+    )
     requires: ClassVar[frozenset[str]] = frozenset({"several"})
 
     max_n: int = attrs.field(default=2, validator=at_least(1))
@@ -208,8 +256,9 @@ class Diversity(MetricConfig):
         from prefixcap_metrics.caption_sets import DiversityMetric
         from prefixcap_metrics.java import check
 
-        check()
-        return DiversityMetric(self.max_n, self.order)
+        if self.tokenizer == WORDS:
+            check()
+        return DiversityMetric(self.max_n, self.order, self.tokenizer)
 
 
 @attrs.frozen(kw_only=True)

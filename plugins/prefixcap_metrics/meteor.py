@@ -25,6 +25,7 @@ from prefixcap_metrics.resampling.meteor import MeteorStatistic
 Pairs = list[tuple[str, Sequence[str]]]  # tokenized predictions with their references
 SEPARATOR = " ||| "
 TIMEOUT = 300.0  # seconds to wait for an answer; loading takes about ten
+MOST_WORDS = 20_000  # of a text; METEOR needs quadratic time and memory for more
 IDLE_TIMEOUT = 60.0  # seconds that an idle process stays alive for the next score
 
 
@@ -162,6 +163,7 @@ def _pairs(records: Sequence[Record]) -> Pairs:
 def _score_line(prediction: str, references: Sequence[str]) -> str:
     # pycocoevalcap cleans only the prediction, but "|||" in a reference would split it too
     texts = [text.replace("|||", "").replace("  ", " ") for text in [*references, prediction]]
+    texts = [" ".join(text.split(" ", MOST_WORDS)[:MOST_WORDS]) for text in texts]
     return SEPARATOR.join(["SCORE", *texts])
 
 

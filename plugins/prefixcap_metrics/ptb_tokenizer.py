@@ -13,7 +13,9 @@ import attrs
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Record
 from prefixcap.util.storage.temporary import temporary_folder
+from prefixcap.util.words import characters
 from prefixcap_metrics.java import executable, jars, running
+from prefixcap_metrics.names import PTB
 
 JAR = Path("tokenizer") / "stanford-corenlp-3.4.1.jar"
 
@@ -29,7 +31,7 @@ class Tokens:
     predictions: dict[int, list[str]]
 
 
-def tokenise_records(records: Sequence[Record]) -> Tokens:
+def tokenise_records(records: Sequence[Record], tokenizer: str = PTB) -> Tokens:
     """Tokenize all references and predictions.
 
     These are two runs of the tokenizer, as in pycocoevalcap, because a word at the end of a line
@@ -44,8 +46,9 @@ def tokenise_records(records: Sequence[Record]) -> Tokens:
     for record in records:
         if not record.references:
             raise PrefixcapError(f"the image {record.image!r} has no reference captions")
-    references = iter(tokenise(tuple(text for record in records for text in record.references)))
-    predictions = tokenise(tuple(record.prediction for record in records))
+    split = tokenise if tokenizer == PTB else by_characters
+    references = iter(split(tuple(text for record in records for text in record.references)))
+    predictions = split(tuple(record.prediction for record in records))
     return Tokens(
         {i: [next(references) for _ in r.references] for i, r in enumerate(records)},
         {i: [text] for i, text in enumerate(predictions)},
@@ -53,14 +56,14 @@ def tokenise_records(records: Sequence[Record]) -> Tokens:
 
 
 def by_image(
-    records: Sequence[Record],
+    records: Sequence[Record], tokenizer: str = PTB
 ) -> tuple[dict[Hashable, list[str]], dict[Hashable, list[str]]]:
     """Return the tokenized references and predictions by image.
 
     Raises:
         PrefixcapError: As for `tokenise_records`, or if an image appears in two records.
     """
-    tokens = tokenise_records(records)
+    tokens = tokenise_records(records, tokenizer)
     indices: dict[Hashable, int] = {}
     for i, record in enumerate(records):
         if indices.setdefault(record.image, i) != i:
@@ -69,6 +72,12 @@ def by_image(
         {image: tokens.references[i] for image, i in indices.items()},
         {image: tokens.predictions[i] for image, i in indices.items()},
     )
+
+
+@lru_cache(maxsize=8)
+def by_characters(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Split texts into words, and scripts without spaces into characters."""
+    return tuple(" ".join(characters(text)) for text in texts)
 
 
 @lru_cache(maxsize=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,7 @@ class SpiceMetric(Metric):
 def _f_score(scores: object) -> float:
     assert isinstance(scores, Mapping)
     try:
-        return float(scores["All"]["f"])
+        f = float(scores["All"]["f"])
     except (TypeError, ValueError):
-        return float("nan")  # an image without scene graphs, as in pycocoevalcap
+        f = math.nan
+    return 0.0 if math.isnan(f) else f  # no scene graph: nothing is shared, as without words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
@@ -9,23 +10,48 @@ from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.metric import Metric, Record, Scores
-from prefixcap.util.words import ngrams, words
+from prefixcap.util.words import characters, ngrams, words
+from prefixcap_metrics.names import CHARACTERS, WORDS, labelled
 
 
-class LengthMetric(Metric):
-    """`Length` and `Length_std`, mean and standard deviation of the number of words."""
+class _WordMetric(Metric):
+    """The base of metrics of words.
+
+    Args:
+        tokenizer: "words", or "characters" for single letters of scripts without spaces.
+    """
+
+    def __init__(self, tokenizer: str = WORDS) -> None:
+        self._tokenizer = tokenizer
 
     @override
     def score(self, records: Sequence[Record]) -> Scores:
-        lengths = [len(caption) for caption in _captions(records)]
+        if not records:
+            raise PrefixcapError("there are no records to score")
+        split = characters if self._tokenizer == CHARACTERS else words
+        captions = [tuple(split(record.prediction)) for record in records]
+        return labelled(self.score_words(captions), self._tokenizer)
+
+    @abstractmethod
+    def score_words(self, captions: Sequence[tuple[str, ...]]) -> Scores:
+        """Score captions that are split into words."""
+
+
+class LengthMetric(_WordMetric):
+    """`Length` and `Length_std`, mean and standard deviation of the number of words."""
+
+    @override
+    def score_words(self, captions: Sequence[tuple[str, ...]]) -> Scores:
+        lengths = [len(caption) for caption in captions]
         return Scores(
             values={"Length": fmean(lengths), "Length_std": pstdev(lengths)},
             per_image={"Length": tuple(map(float, lengths))},
         )
 
 
-class _NgramMetric(Metric):
-    def __init__(self, max_n: int) -> None:
+class _NgramMetric(_WordMetric):
+    def __init__(self, max_n: int, tokenizer: str = WORDS) -> None:
+        super().__init__(tokenizer)
         self._max_n = max_n  # length of the longest n-grams
 
 
@@ -40,8 +66,7 @@ class DistinctMetric(_NgramMetric):
     """
 
     @override
-    def score(self, records: Sequence[Record]) -> Scores:
-        captions = _captions(records)
+    def score_words(self, captions: Sequence[tuple[str, ...]]) -> Scores:
         values = {f"Distinct_{n}": distinct(captions, n) for n in range(1, self._max_n + 1)}
         values["Vocabulary"] = float(len({word for caption in captions for word in caption}))
         values["Distinct_captions"] = len(set(captions)) / len(captions)
@@ -57,8 +82,7 @@ class RepetitionMetric(_NgramMetric):
     """
 
     @override
-    def score(self, records: Sequence[Record]) -> Scores:
-        captions = _captions(records)
+    def score_words(self, captions: Sequence[tuple[str, ...]]) -> Scores:
         per_image = {
             f"Rep_{n}": tuple(_repeated(caption, n) for caption in captions)
             for n in range(2, self._max_n + 1)
@@ -68,12 +92,6 @@ class RepetitionMetric(_NgramMetric):
             for caption in captions
         )
         return Scores(values={k: fmean(v) for k, v in per_image.items()}, per_image=per_image)
-
-
-def _captions(records: Sequence[Record]) -> list[tuple[str, ...]]:
-    if not records:
-        raise PrefixcapError("there are no records to score")
-    return [tuple(words(record.prediction)) for record in records]
 
 
 def _repeated(caption: tuple[str, ...], n: int) -> float:

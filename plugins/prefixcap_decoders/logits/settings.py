@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 from typing_extensions import override
 
+from prefixcap.errors import shown
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.validators import above, at_least
@@ -32,11 +33,33 @@ def alternatives(text: str) -> tuple[str, ...]:
 
 def are_words(_: Any, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
     """Validate that a setting holds words or phrases."""
+    if problem := _no_text(value):
+        raise ValueError(f"{attribute.name} must be a tuple of words or phrases, not {problem}")
     for text in value:
         try:
             alternatives(text)
         except ValueError as error:
             raise ValueError(f"{attribute.name}: {error}") from None
+
+
+def are_names(_: Any, attribute: attrs.Attribute[Any], value: tuple[str, ...]) -> None:
+    """Validate that a setting holds texts and no processors, which a study could not repeat."""
+    if problem := _no_text(value):
+        raise ValueError(
+            f"{attribute.name} must be a tuple of texts, the names of LogitsProcessor classes of "
+            f"transformers, not {problem}: an object or a function has no text from which a study "
+            "could be repeated; the decoder of a plugin can apply it"
+        )
+
+
+def _no_text(value: Any) -> str:
+    """Describe what is not a tuple of texts, or the first of its items that is no text."""
+    if not isinstance(value, tuple):
+        return f"{shown(value)} of type {type(value).__name__}"
+    other = [
+        f"{shown(each)} of type {type(each).__name__}" for each in value if type(each) is not str
+    ]
+    return other[0] if other else ""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +85,7 @@ class Controlled(DecoderConfig):
     min_new_tokens: int = attrs.field(default=0, validator=at_least(0))
     repetition_penalty: float = attrs.field(default=1.0, converter=float, validator=above(0))
     no_repeat_ngram_size: int = attrs.field(default=0, validator=at_least(0))
-    processors: tuple[str, ...] = ()
+    processors: tuple[str, ...] = attrs.field(default=(), validator=are_names)
     bad_words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
 
     @override

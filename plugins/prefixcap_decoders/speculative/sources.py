@@ -11,7 +11,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Dataset
 from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.training.batches import sentence
+from prefixcap.training.sentences import sentence
 from prefixcap_decoders.lockstep import LockstepSession
 from prefixcap_decoders.nested import check_shared_vocabulary, device_and_dtype
 from prefixcap_decoders.speculative.acceptance import AcceptanceRule

@@ -17,16 +17,17 @@ TINY, SMALL = 1e-15, 1e-9  # pycocoevalcap's guards against dividing by zero
 class BleuStatistic(Additive):
     """BLEU 1 to 4 (Papineni et al. 2002) with the closest reference length.
 
-    It equals pycocoevalcap's on every resample: counts and lengths add up over images.
+    It equals pycocoevalcap's on every resample: counts and lengths add up over images. The names of
+    its scores end with `label`.
 
     Raises:
         PrefixcapError: As `check_captions`.
     """
 
-    def __init__(self, references: Captions, predictions: Captions) -> None:
+    def __init__(self, references: Captions, predictions: Captions, label: str = "") -> None:
         images = check_captions(references, predictions)
         counts = _counts(references, [each[0] for each in predictions.values()])
-        super().__init__((f"Bleu_{n}" for n in range(1, ORDERS + 1)), images, counts)
+        super().__init__((f"Bleu_{n}{label}" for n in range(1, ORDERS + 1)), images, counts)
 
     @override
     def aggregate(self, sums: Array) -> Array:

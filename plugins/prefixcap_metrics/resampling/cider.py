@@ -27,18 +27,21 @@ class CiderStatistic(Statistic):
     that is drawn twice counts twice in df. N-grams in the references of the same images have the
     same df in every resample and share a column.
 
+    Its name ends with `label`.
+
     Raises:
         PrefixcapError: As `check_captions`.
     """
 
-    def __init__(self, references: Captions, predictions: Captions) -> None:
+    def __init__(self, references: Captions, predictions: Captions, label: str = "") -> None:
+        self._name = f"CIDEr{label}"
         self._images = check_captions(references, predictions)
         self._tables = tables(references, predictions)
 
     @property
     @override
     def names(self) -> tuple[str, ...]:
-        return ("CIDEr",)
+        return (self._name,)
 
     @property
     @override

@@ -65,6 +65,8 @@ def evaluate_file(
         )
         task.update(len(configs))
         ranges = _intervals(records, scored) if intervals else {}
+    if scores.undefined:
+        reporter().message(f"warning: {scores.undefined}")
     if as_json:
         values = dict(scores.values)
         echo_json({"scores": values, "intervals": ranges} if intervals else values)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from prefixcap.errors import PrefixcapError
+import attrs
+
+from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
+from prefixcap.util.words import is_unsegmented
 
 REQUIREMENTS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
     "image": (
@@ -28,6 +32,8 @@ REQUIREMENTS: Mapping[str, tuple[Callable[[Record], bool], str]] = {
     ),
 }
 """Each possible item of `MetricConfig.requires`: a test of a record, and the error message."""
+LONGEST = 1_000_000
+"""The number of characters of a text that metrics read; their memory and time are bounded."""
 FILE_METRICS = ("bleu", "meteor", "rouge", "cider")
 """The metrics for files of predictions."""
 MAJORITY = 20
@@ -56,6 +62,7 @@ def evaluate(
     values: dict[str, float] = {}
     per_image: dict[str, tuple[float, ...]] = {}
     owners: dict[str, str] = {}
+    undefined: list[str] = []
     registry = default_registry()
     for done, metric in enumerate(metrics):
         config = registry.parse(MetricConfig, metric)
@@ -67,11 +74,16 @@ def evaluate(
             scored(config, scores)
         values |= scores.values
         per_image |= scores.per_image
-    return Scores(values=values, per_image=per_image)
+        if scores.undefined:
+            undefined.append(f"the metric {specs.to_spec(config)!r} {scores.undefined}")
+    return Scores(values=values, per_image=per_image, undefined="; ".join(undefined))
 
 
 def score(records: Sequence[Record], config: MetricConfig) -> Scores:
     """Score records by one metric.
+
+    Of texts with more than `LONGEST` characters, the rest is not read. Measures that are no finite
+    numbers are left out, and a sentence says so.
 
     Raises:
         PrefixcapError: If there is nothing to score, or a record has no references or lacks what
@@ -82,7 +94,36 @@ def score(records: Sequence[Record], config: MetricConfig) -> Scores:
     check_references(records)
     if reason := unmet_requirement(records, config):
         raise PrefixcapError(f"the metric {config.name!r} {reason}")
-    return config.build().score(records)
+    return _defined(config.build().score([*map(readable, records)]))
+
+
+def readable(record: Record) -> Record:
+    """Return a record with texts of at most `LONGEST` characters, and none that cannot be encoded.
+
+    Half a surrogate pair, which is no character, becomes a question mark.
+    """
+    texts: dict[str, Any] = {
+        "prediction": _readable(record.prediction),
+        "references": tuple(map(_readable, record.references)),
+        "captions": tuple(map(_readable, record.captions)),
+    }
+    same = all(getattr(record, name) == text for name, text in texts.items())
+    return record if same else attrs.evolve(record, **texts)
+
+
+def _readable(text: str) -> str:
+    return text[:LONGEST].encode("utf-8", "replace").decode()
+
+
+def _defined(scores: Scores) -> Scores:
+    lacking = [name for name, value in scores.values.items() if not math.isfinite(value)]
+    if not lacking:
+        return scores
+    return Scores(
+        values={name: value for name, value in scores.values.items() if name not in lacking},
+        per_image={k: each for k, each in scores.per_image.items() if k not in lacking},
+        undefined=f"has no {' and no '.join(lacking)} for these captions",
+    )
 
 
 def check_references(images: Sequence[Record | Example]) -> None:
@@ -120,10 +161,11 @@ def claim_scores(owners: dict[str, str], config: MetricConfig, names: Iterable[s
 def sample_warnings(
     images: Sequence[Record | Example], configs: Sequence[MetricConfig]
 ) -> list[str]:
-    """Return warnings about too few images or references.
+    """Return warnings about images and texts that make scores misleading.
 
-    They are a sentence for each metric that needs more, and one if images have fewer references
-    than others.
+    They are a sentence for each metric that needs more images or references, one if images have
+    fewer references than others, one about texts in scripts without spaces, and one about texts
+    that are cut.
     """
     counts = {_id(image): len(image.references) for image in images}
     warnings = []
@@ -137,7 +179,32 @@ def sample_warnings(
     usual = sorted(counts.values(), reverse=True)[len(counts) // MAJORITY] if counts else 0
     if few := _fewer(counts, usual):
         warnings.append(f"scores are lower for images with fewer references than others: {few}")
+    texts = [text for image in images for text in _texts(image)]
+    warnings += _spaceless(texts, configs)
+    if long := sum(len(text) > LONGEST for text in texts):
+        warnings.append(
+            f"{long} of {len(texts)} captions are longer than {LONGEST:,} characters: metrics do "
+            "not read the rest"
+        )
     return [f"warning: {text}" for text in warnings]
+
+
+def _spaceless(texts: Sequence[str], configs: Sequence[MetricConfig]) -> list[str]:
+    names = [specs.to_spec(config) for config in configs if config.needs_spaces]
+    found = [text for text in texts if is_unsegmented(text)] if names else []
+    if not found:
+        return []
+    share = f"{len(found) / len(texts):.0%} of the captions ({len(found)} of {len(texts)})"
+    return [
+        f"{share} have no spaces between words, such as {shown(found[0])}: each counts as one word "
+        f"in {', '.join(map(repr, names))}; the setting tokenizer=characters, where a metric has "
+        "it, splits them into letters"
+    ]
+
+
+def _texts(image: Record | Example) -> Sequence[str]:
+    predicted = (image.prediction,) if isinstance(image, Record) else ()
+    return (*predicted, *image.references)
 
 
 def _fewer(counts: Mapping[str, int], minimum: int) -> str:

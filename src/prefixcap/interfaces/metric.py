@@ -69,10 +69,12 @@ class Scores:
     Attributes:
         values: The corpus score of each named measure, such as {"Bleu_1": 0.57, ...}.
         per_image: The scores of each record, in the records' order, for measures that have them.
+        undefined: Why measures are left out, to follow "the metric X"; empty if none is.
     """
 
     values: Mapping[str, float]
     per_image: Mapping[str, tuple[float, ...]] = attrs.field(factory=dict, repr=False)
+    undefined: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -143,6 +145,8 @@ class MetricConfig(Component):
     """How its scores are read, by their names or patterns of them, such as `Distinct_*`."""
     min_samples: ClassVar[Mapping[str, int]] = {}
     """The number of "images", and of "references" per image, below which a warning is shown."""
+    needs_spaces: ClassVar[bool] = False
+    """Whether words are found by the spaces between them, which not all scripts have."""
 
     @abstractmethod
     def build(self) -> Metric:

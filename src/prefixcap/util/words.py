@@ -18,6 +18,7 @@ _WORD = rf"{_LETTER}(?:{_LETTER}|{_EXTENDER})*"
 _SPACED = _WORD.replace(_LETTER, f"[{_LETTER}--{_UNSPACED}]")
 
 MOST_MARKS = 30
+LONGEST_WORD = 6  # letters on average
 
 T = TypeVar("T", bound=Hashable)
 
@@ -48,6 +49,15 @@ def ngrams(words: tuple[T, ...], n: int) -> list[tuple[T, ...]]:
     return [words[i : i + n] for i in range(len(words) - n + 1)]
 
 
+def is_unsegmented(text: str) -> bool:
+    """Return whether a text is mostly in scripts without spaces, and not divided into words."""
+    letters = len(_pattern(_UNSPACED).findall(text))
+    if 2 * letters <= len(_pattern(_LETTER).findall(text)):
+        return False
+    parts = sum(_pattern(_UNSPACED).search(part) is not None for part in text.split())
+    return letters > (LONGEST_WORD * parts if parts > 1 else 1)
+
+
 def is_letter(character: str) -> bool:
     """Return whether a character can begin a word: a letter, a digit or an underscore."""
     return _pattern(_LETTER).match(character) is not None
@@ -61,6 +71,15 @@ def is_extender(character: str) -> bool:
 def is_unspaced(character: str) -> bool:
     """Return whether a character is a letter of a script that does not separate words."""
     return _pattern(_UNSPACED).match(character) is not None
+
+
+def kinds(text: str) -> list[int]:
+    """Return 1 for each letter, 2 if its script has no spaces, 3 for an extender, 0 for others."""
+    found = [0] * len(text)
+    for kind, pattern in ((1, _LETTER), (2, _UNSPACED), (3, _EXTENDER)):
+        for match in _pattern(f"{pattern}+").finditer(text):
+            found[match.start() : match.end()] = [kind] * (match.end() - match.start())
+    return found
 
 
 def _normalized(text: str) -> str:

@@ -10,6 +10,8 @@ from decoder_models import prefixes
 from prefixcap_decoders.beam.config import Beam
 from prefixcap_decoders.greedy.config import Greedy
 from prefixcap_decoders.logits.by_name import UNFIT, NamedProcessor, generation
+from prefixcap_decoders.logits.settings import Controlled
+from transformers.generation import logits_process
 
 import prefixcap
 from prefixcap import DecoderConfig, PrefixcapError
@@ -182,3 +184,39 @@ def test_a_processor_that_fails_is_named() -> None:
         PrefixcapError, match=r"'Halved' returned scores of shape \(1, 5\) for \(2, 5\)"
     ):
         processor(torch.zeros(2, 0), torch.zeros(2, 5))
+
+
+class Mine(logits_process.LogitsProcessor):
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores
+
+
+TAKING = [
+    config
+    for name in default_registry().names("decoder")
+    if issubclass(config := default_registry().config_class("decoder", name), Controlled)
+]
+
+
+@pytest.mark.parametrize("config", TAKING, ids=lambda config: config.name)
+@pytest.mark.parametrize(
+    "given",
+    [
+        (Mine(),),
+        ("TopKLogitsWarper(top_k=5)", lambda _, scores: scores),
+        Mine(),
+        logits_process.LogitsProcessorList([Mine()]),
+        "TopKLogitsWarper(top_k=5)",
+        None,
+    ],
+    ids=["object", "function", "bare", "list", "text", "None"],
+)
+def test_a_processor_that_is_no_text_is_refused_at_once(
+    config: type[Controlled], given: object
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"processors must be a tuple of texts, the names of .*, not"
+    ):
+        config(processors=given)
+    with pytest.raises(ValueError, match="bad_words must be a tuple of words or phrases, not"):
+        config(bad_words=given)

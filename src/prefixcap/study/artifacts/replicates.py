@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
+from prefixcap.evaluation.evaluate import readable
 from prefixcap.evaluation.stats import Mean, Replicates, Resamplable, Statistic, replicate
 from prefixcap.interfaces.metric import MetricConfig, Record, Scores
 from prefixcap.plugin import specs
@@ -130,7 +131,7 @@ def statistic(metric: MetricConfig, scores: Scores, records: Sequence[Record]) -
         return None
     built = metric.build()
     if isinstance(built, Resamplable):
-        return built.statistic(records)
+        return built.statistic([*map(readable, records)])
     means = {
         name: values
         for name, values in scores.per_image.items()

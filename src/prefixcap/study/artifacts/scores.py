@@ -98,13 +98,14 @@ def score_cell(
                 begin = time.perf_counter()
                 reason = unmet_requirement(captions, metric)
                 scores = Scores(values={}) if reason else score(captions, metric)
+                left_out = reason or scores.undefined
                 seconds = time.perf_counter() - begin
                 name = specs.to_spec(metric)
                 stored[name] = {
                     "key": _key(key, metric),
                     "values": dict(scores.values),
                     "per_image": {k: list(each) for k, each in scores.per_image.items()},
-                    **({"left_out": reason} if reason else {}),
+                    **({"left_out": left_out} if left_out else {}),
                 }
                 write_json(folder / SCORES, stored)
                 timings.record(job, timings.SCORING, name, len(captions), seconds)
