@@ -130,9 +130,14 @@ MAKERS = {maker.__name__: maker for maker in _MAKERS}
 
 def made(name: str, **options: Any) -> Any:
     """Build the model of that name, always the same, without changing the global random state."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(1)
-        return MAKERS[name](**options).eval()
+        model = MAKERS[name](**options).eval()
+        for parameter in model.parameters():
+            # biases start at 0 and gains at 1: a network that ignores them would pass
+            if parameter.ndim == 1:
+                parameter += 0.1 * torch.randn_like(parameter)
+        return model
 
 
 def prefixes(images: int, length: int = PREFIX, seed: int = 0) -> Tensor:

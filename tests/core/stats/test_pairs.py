@@ -181,3 +181,37 @@ def test_intervals_over_images_and_seeds_cover(seeds: int) -> None:
         interval = bootstrap_interval(cells[0], level=0.9, variance=variance)["x"]
         covered += interval.low <= 0 <= interval.high
     assert binom.ppf(1e-4, RUNS, 0.88) <= covered <= binom.ppf(1 - 1e-4, RUNS, 0.96)
+
+
+def test_intervals_between_seeds_follow_their_formulas() -> None:
+    rng = np.random.default_rng(3)
+    # scores (seeds,K) that are the same for every image, so that only seeds vary
+    scores = [rng.normal(0, [1.0, 3.0], (n, 2)) for n in (3, 3, 3, 2, 1)] + [np.zeros((1, 2))]
+    cells = [constant(each) for each in scores]
+    result = table(*cells, fixed=1).pairs(level=0.9)
+    varying = scores[:5]
+    spread = [each.var(axis=0, ddof=1) * (len(each) - 1) for each in varying if len(each) > 1]
+    dof = sum(len(each) - 1 for each in varying)
+    pooled = sum(spread) / dof
+    paired = np.mean(
+        [(scores[i] - scores[j]).var(axis=0, ddof=1) for i, j in ((0, 1), (0, 2), (1, 2))], axis=0
+    )
+    for k, (i, j) in enumerate(zip(result.first, result.second, strict=True)):
+        if i < 3 and j < 3:
+            own, degrees = (scores[i] - scores[j]).var(axis=0, ddof=1), 4
+            error = np.sqrt(np.maximum(own, paired) / 3)
+        else:
+            parts = []
+            for each in (scores[i], scores[j])[: 1 if j == 5 else 2]:
+                own = each.var(axis=0, ddof=1) if len(each) > 1 else pooled
+                parts.append(np.maximum(own, pooled) / len(each))
+            error, degrees = np.sqrt(sum(parts)), dof
+        bound = error * np.quantile(t_draws(degrees, 200, 0), 0.95)
+        assert result.high[k] - result.value[k] == pytest.approx(bound)
+        assert result.value[k] - result.low[k] == pytest.approx(bound)
+
+
+def constant(scores: np.ndarray) -> Replicates:
+    """Replicates of two scores (seeds,2) that every one of 20 images has."""
+    columns = [Mean({"x": [x] * 20, "y": [y] * 20}, range(20)) for x, y in scores.tolist()]
+    return replicate(columns, resamples=200)

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -16,6 +17,7 @@ from cli_world import draw, make_world
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import (
@@ -275,6 +277,36 @@ def test_the_weights_of_subcomponents_are_part_of_the_key(tmp_path: Path) -> Non
     with rewritten(base.clip, one_number_more):
         assert component_key(encoder, "cpu") != before[0]
         assert component_key(lm, "cpu") == before[1]
+
+
+@attrs.frozen(kw_only=True)
+class Named(EncoderConfig):
+    """An encoder whose features depend on all that can enter a key."""
+
+    name = "named"
+    setting: int = 0
+    outside: str = ""
+
+    def external_digests(self) -> tuple[str, ...]:
+        return (self.outside,)
+
+    def build(self, device: str = "cpu") -> Any:
+        return SimpleNamespace(digest=lambda: f"weights on {device}")
+
+
+@attrs.frozen(kw_only=True)
+class Plain(Component):
+    kind, name = "metric", "plain"
+    setting: int = 0
+
+
+def test_settings_and_external_digests_of_subcomponents_are_part_of_the_key() -> None:
+    keys = {
+        component_key(config, device)
+        for device in ("cpu", "meta")
+        for config in (Named(), Named(setting=1), Named(outside="file"), Plain(), Plain(setting=1))
+    }
+    assert len(keys) == 2 * 3 + 2  # only what is built depends on the device
 
 
 def test_the_captions_of_a_draft_are_part_of_the_key(tmp_path: Path) -> None:
