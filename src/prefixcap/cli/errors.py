@@ -23,7 +23,8 @@ from prefixcap.errors import (
     shown,
     synonym,
 )
-from prefixcap.plugin.contained import TRACEBACK
+from prefixcap.plugin.building import responsible
+from prefixcap.plugin.contained import TRACEBACK, explained
 from prefixcap.util.interrupts import Interrupts, interrupted
 from prefixcap.util.memory import out_of_memory
 from prefixcap.util.text import visible
@@ -113,8 +114,9 @@ def _bug(error: BaseException) -> str:
     except OSError:
         print(text, file=sys.stderr)
         where = "please report it with the traceback above"
-    what = "a call of sys.exit" if isinstance(error, SystemExit) else "an internal error"
-    return f"{what}: {describe(error)}{place}; finished work is saved; {where}"
+    plugin = responsible(error)
+    what = "an internal error" if plugin is None else f"the plugin {plugin} failed"
+    return f"{what}: {explained(error)}{place}; finished work is saved; {where}"
 
 
 def sentence_of(error: BaseException, words: Sequence[str] = ()) -> str | None:

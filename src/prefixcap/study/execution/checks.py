@@ -10,6 +10,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.evaluate import check_references, evaluate, sample_warnings
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.plugin.building import build, is_foreign, naming_plugin
 from prefixcap.study.artifacts.scores import records
 from prefixcap.util.runtime import dtype_slowdown
 
@@ -42,10 +43,10 @@ def check_metrics(study: Study, examples: Sequence[Example]) -> list[str]:
     """
     check_references(examples)
     for metric in study.metrics:
-        metric.build()
+        build(metric)
     uses = Counter(metric.name for metric in study.metrics)
-    repeated = [m for m in study.metrics if uses[m.name] > 1 and "image" not in m.requires]
-    try_out(repeated, examples[:TRIED])
+    unsure = [metric for metric in study.metrics if uses[metric.name] > 1 or is_foreign(metric)]
+    try_out([metric for metric in unsure if "image" not in metric.requires], examples[:TRIED])
     return sample_warnings(examples, study.metrics)
 
 
@@ -66,7 +67,11 @@ def try_out(
         {"captions": [{"text": text, "logprob": -1.0, "tokens": 1, "finish": "stop"}] * 2}
         for text in (example.references[0] for example in examples)
     ]
-    evaluate(records(examples, lines, features, text_encoder), metrics)
+    made = records(examples, lines, features, text_encoder)
+    for metric in filter(is_foreign, metrics):
+        with naming_plugin(metric, "cannot score first captions"):
+            evaluate(made, [metric])
+    evaluate(made, metrics)
 
 
 def check_positions(study: Study, lm: LanguageModel) -> None:

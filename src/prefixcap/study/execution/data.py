@@ -9,6 +9,7 @@ import attrs
 from prefixcap.errors import PrefixcapError, listed, nearest, shown
 from prefixcap.interfaces.dataset import Dataset, Example, find_split
 from prefixcap.plugin import specs
+from prefixcap.plugin.building import build
 from prefixcap.study.definition.study import Study
 
 
@@ -67,7 +68,7 @@ def load(study: Study) -> StudyData:
     Raises:
         PrefixcapError: If a split is missing or empty, or if train and test share an image.
     """
-    dataset = study.dataset.build()
+    dataset = build(study.dataset)
     name = specs.to_spec(study.dataset)
     train, test = _train_and_test(name, dataset.splits)
     val = find_split([split for split in dataset.splits if split != test], "val") or ""

@@ -12,6 +12,7 @@ from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
+from prefixcap.plugin.building import build
 from prefixcap.study.artifacts.features import Features
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.execution.data import StudyData
@@ -78,7 +79,7 @@ class EncodedImages:
 def open_features(job: StudyJob, data: StudyData) -> Iterator[Features]:
     """Build each encoder of a study and yield its stored features."""
     for config in job.study.encoders:
-        encoder = config.build(job.device)
+        encoder = build(config, job.device)
         yield Features(job=job, config=config, encoder=encoder, dataset=data.dataset)
 
 

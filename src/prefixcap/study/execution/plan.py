@@ -10,7 +10,7 @@ from typing import Any
 from prefixcap.study.artifacts import captions, scores, timings
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import checks, data, encoding, grid
+from prefixcap.study.execution import checks, data, encoding, grid, trial
 from prefixcap.study.execution.grid import ModelGroup
 from prefixcap.util.progress import duration
 
@@ -32,6 +32,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     job.files.find_config()
     splits = data.load(study)
     warnings = [text for text in (splits.warning, splits.unused) if text]
+    trial.build_components(study, job.reporter)
     warnings += checks.check_metrics(study, splits.test)
     opened = encoding.open_features(job, splits)
     images = [encoding.known_images(features, splits) for features in opened]

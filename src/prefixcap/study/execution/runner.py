@@ -12,6 +12,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Dataset, Example
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
+from prefixcap.plugin.building import build
 from prefixcap.plugin.provenance import code_of
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
@@ -20,7 +21,7 @@ from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.artifacts.locks import shared
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import checks, data, encoding, grid, prune, training
+from prefixcap.study.execution import checks, data, encoding, grid, prune, training, trial
 from prefixcap.study.execution.cells import CellRunner
 from prefixcap.study.execution.grid import ModelGroup
 from prefixcap.study.execution.scoring import Scorer
@@ -65,6 +66,7 @@ class Runner:
         integrity.report_altered(self._job)
         prune.remove_leftovers(self._job.files)
         splits = data.load(self._study)
+        trial.build_components(self._study, self._reporter)
         for warning in checks.check_metrics(self._study, splits.test):
             self._results.warn(warning, self._reporter)
         # scores in the folder may be another study's until the digest of this one is known
@@ -79,6 +81,10 @@ class Runner:
         self._cells = [cell for group in self._groups for cell in group.cells]
         for group in self._groups:
             self._scorer.try_out(group.images, group.cells)
+        # the language model that was loaded last comes first
+        for group in sorted(self._groups, key=lambda g: self._study.lms.index(g.lm), reverse=True):
+            lm = self._language_model(group.lm)
+            trial.try_models(self._job, group.models, lm, group.images)
         self._results.study = specs.digest(
             [cell.scores_key for cell in self._cells],
             list(self._study.metrics),
@@ -225,7 +231,7 @@ class Runner:
     def _language_model(self, config: LMConfig) -> LanguageModel:
         if self._lm is None or self._lm[0] != config:
             self._lm = None  # free the memory of one model before the next is loaded
-            self._lm = config, config.build(self._job.device, self._study.dtype)
+            self._lm = config, build(config, self._job.device, self._study.dtype)
             checks.check_positions(self._study, self._lm[1])
         return self._lm[1]
 

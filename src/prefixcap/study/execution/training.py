@@ -12,12 +12,13 @@ from prefixcap.captioning.checkpoint import CONFIG, read_config
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
+from prefixcap.plugin.building import build
 from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
-from prefixcap.study.execution import checks, data, encoding, grid, prune
+from prefixcap.study.execution import checks, data, encoding, grid, prune, trial
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.util.files import AlteredError, write_json
 from prefixcap.util.progress import ProgressTask, Reporter
@@ -89,8 +90,9 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     if splits.unused:
         reporter.message(splits.unused)
     splits = splits.without_test()
+    trial.build_components(study, reporter, captioning=False)
     features = next(encoding.open_features(job, splits))
-    lm = study.lms[0].build(job.device, study.dtype)
+    lm = build(study.lms[0], job.device, study.dtype)
 
     def plan(images: EncodedImages) -> PlannedModel:
         (group, *_) = grid.resolve(job, [images], build_lm=lambda _: lm)
@@ -104,6 +106,7 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     if unreadable:
         reporter.message(encoding.unreadable_message(unreadable))
     planned = plan(images)
+    trial.try_models(job, [attrs.evolve(planned, cells=())], lm, images)
     train(job, planned, lm, images, f"training {planned.model.name}")
     return training_summary(folder)
 

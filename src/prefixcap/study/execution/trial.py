@@ -1,0 +1,138 @@
+"""Try a study's components before anything is trained, so that their errors come early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Timer
+from typing import TYPE_CHECKING
+
+from prefixcap.decoding.decode import collect, iter_decode
+from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.decoder import DecoderConfig
+from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.plugin import specs
+from prefixcap.plugin.building import build, is_foreign, naming_plugin
+from prefixcap.study.artifacts.captions import count_missing
+from prefixcap.study.artifacts.folder import StudyJob
+from prefixcap.study.artifacts.keys import PlannedModel
+from prefixcap.study.definition.study import Study
+from prefixcap.study.execution.encoding import EncodedImages
+from prefixcap.util.progress import Reporter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PATIENCE = 30.0
+"""The seconds after which a message names the component that is being tried."""
+IMAGES = 2
+"""The number of images that mappers and decoders are tried on."""
+TOKENS = 4
+"""The length of captions at which decoders are tried."""
+
+
+def build_components(study: Study, reporter: Reporter, *, captioning: bool = True) -> None:
+    """Build the components that need no data.
+
+    Raises:
+        PrefixcapError: If one cannot be built.
+    """
+    configs: list[Component] = [*study.tunings]
+    if captioning:
+        configs += [*study.decoders, *study.metrics]
+    for config in configs:
+        with naming_slow(config, reporter):
+            build(config)
+
+
+def try_models(
+    job: StudyJob, models: Sequence[PlannedModel], lm: LanguageModel, images: EncodedImages
+) -> None:
+    """Map and caption a few images with what is not trained and captioned yet.
+
+    The weights are random, so only errors matter.
+
+    Raises:
+        PrefixcapError: If a mapper or a decoder fails.
+    """
+    shapes = {
+        (model.model.mapper, model.model.prefix_length): None
+        for model in models
+        if not model.is_trained
+    }
+    for mapper, prefix_length in shapes:
+        with naming_slow(mapper, job.reporter):
+            _try_mapper(mapper, prefix_length, images.train_features[:IMAGES], lm.width)
+    cells = {cell.decoder: cell for model in models for cell in model.cells}
+    for decoder, cell in cells.items():
+        if count_missing(cell, images.ids):
+            with naming_slow(decoder, job.reporter):
+                _try_decoder(decoder, job.study, lm, images, cell.model.prefix_length)
+
+
+@contextmanager
+def naming_slow(config: Component, reporter: Reporter) -> Iterator[None]:
+    """Name a component that takes long, as one that never returns cannot be stopped here."""
+    text = f"still trying the {config.kind} {specs.to_spec(config)!r}; Ctrl-C stops"
+    timer = Timer(PATIENCE, reporter.message, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _try_mapper(config: MapperConfig, prefix_length: int, features: Tensor, width: int) -> None:
+    """Build a mapper, and map features (B,D) or (B,N,D) of a few images."""
+    import torch
+
+    shape = MapperShape(
+        feature_width=features.shape[-1],
+        feature_tokens=features.shape[1] if features.ndim == 3 else None,
+        prefix_length=prefix_length,
+        embedding_width=width,
+    )
+    # built-in mappers are known to work without numbers, which takes neither time nor memory
+    device = torch.device("cpu" if is_foreign(config) else "meta")
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), device:
+        mapper = build(config, shape).eval()
+        with naming_plugin(config, "cannot map a first image"):
+            prefix = mapper(features.to(device).float())
+            expected = (len(features), prefix_length, width)
+            if tuple(prefix.shape) != expected:
+                raise TypeError(f"its prefixes are {tuple(prefix.shape)} instead of {expected}")
+
+
+def _try_decoder(
+    config: DecoderConfig, study: Study, lm: LanguageModel, images: EncodedImages, length: int
+) -> None:
+    """Caption images from prefixes of token embeddings (B,P,E), with a few tokens."""
+    import torch
+
+    device = next(lm.module.parameters()).device
+    ids = images.ids[:IMAGES]
+    tokens = torch.arange(len(ids) * length, device=device) % lm.vocab_size
+    with torch.no_grad():
+        prefix = lm.embed(tokens.view(len(ids), length)).float()
+
+    def caption(max_new_tokens: int) -> None:
+        captions = iter_decode(
+            lm,
+            prefix,
+            config,
+            max_new_tokens=max_new_tokens,
+            image_ids=ids,
+            max_rows=study.max_rows,
+            features=images.test_features[:IMAGES],
+            encoder=images.text_encoder,
+        )
+        collect(captions, len(ids))
+
+    with naming_plugin(config, "cannot caption a first image"):
+        try:
+            caption(min(TOKENS, study.max_new_tokens))
+        except PrefixcapError:  # perhaps because that is too short
+            caption(study.max_new_tokens)
