@@ -290,3 +290,22 @@ def test_a_model_with_an_untied_output_layer_passes_the_rules_of_tunings() -> No
     config = default_registry().parse(TuningConfig, "full")
     for check in checks(Case(config=config, module=untied)):
         check()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "beam:num_beams=1",
+        "beam:num_beams=2",
+        "beam:num_beams=3",
+        "diverse-beam:num_beams=2,num_groups=2",
+        "clipcap-beam:num_beams=2",
+        "best-of:samples=2",
+        "mbr:samples=3",
+        "sample:n=3",
+    ],
+)
+def test_a_decoder_is_not_asked_for_more_captions_than_it_has(spec: str) -> None:
+    case = Case(config=default_registry().parse(DecoderConfig, spec))
+    for name in ("best-first", "n"):
+        assert run_rule(case, name).problem == ""

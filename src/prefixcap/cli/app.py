@@ -12,9 +12,9 @@ import typer
 from prefixcap.cli.errors import print_error, status_of
 from prefixcap.cli.output import echo, visible_output, warnings_as_sentences
 from prefixcap.errors import PrefixcapError
-from prefixcap.util.interrupts import Interrupts
+from prefixcap.util.process.interrupts import Interrupts
+from prefixcap.util.process.streams import drop_unwritable, replace_closed_streams
 from prefixcap.util.runtime import tune_allocator
-from prefixcap.util.streams import drop_unwritable, replace_closed_streams
 
 COMMANDS = {
     "bench": ("bench.bench", "Train, caption and score every combination of settings."),

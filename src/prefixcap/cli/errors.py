@@ -25,8 +25,8 @@ from prefixcap.errors import (
 )
 from prefixcap.plugin.building import responsible
 from prefixcap.plugin.contained import TRACEBACK, explained
-from prefixcap.util.interrupts import Interrupts, interrupted
 from prefixcap.util.memory import out_of_memory
+from prefixcap.util.process.interrupts import Interrupts, interrupted
 from prefixcap.util.text import visible
 
 BAD_INPUT = 2

@@ -20,7 +20,7 @@ from prefixcap.plugin import specs
 from prefixcap.plugin.contained import explained
 from prefixcap.plugin.host import Plugin
 from prefixcap.plugin.registry import default_registry
-from prefixcap.util.interrupts import interrupted
+from prefixcap.util.process.interrupts import interrupted
 
 BUILDS: dict[str, type] = {
     "encoder": Encoder,

@@ -17,7 +17,7 @@ import attrs
 
 from prefixcap.errors import describe
 from prefixcap.plugin.global_state import restored
-from prefixcap.util.interrupts import interrupted
+from prefixcap.util.process.interrupts import interrupted
 
 T = TypeVar("T")
 TRACEBACK = "PREFIXCAP_TRACEBACK"

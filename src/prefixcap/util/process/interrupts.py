@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -90,8 +91,20 @@ class Interrupts:
         signal.pthread_kill(threading.main_thread().ident or 0, self.received)
 
     def _end(self) -> None:
+        end_children()
         os.write(2, f"prefixcap: {self.sentence}\n".encode())
         os._exit(self.status)
+
+
+def end_children() -> None:
+    """Ask this process's child processes to end, where Linux lists them.
+
+    One that was being started when the signal came is known to nobody else.
+    """
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with suppress(OSError):
+            for number in listed.read_text().split():
+                os.kill(int(number), signal.SIGTERM)
 
 
 _current: Interrupts | None = None
@@ -120,6 +133,8 @@ def handled(*, until_exit: bool) -> Iterator[Interrupts]:
         yield interrupts
     finally:
         interrupts.finish()
+        if until_exit and interrupts.received is not None:
+            end_children()
         _current = outer
         for number, handler in usual.items() if not until_exit else ():
             signal.signal(number, handler)
