@@ -167,8 +167,10 @@ def test_invalid_features(
     shell: Shell, study: Path, tmp_path: Path, array: np.ndarray, sentence: str
 ) -> None:
     np.save(tmp_path / "f.npy", array)
-    result = refused(shell, "caption", "--run", study, "--features", tmp_path / "f.npy")
-    assert result == f"--features {tmp_path / 'f.npy'}: {sentence}"
+    # the captions of earlier rows are printed as they are made
+    status, _, err = shell("caption", "--run", study, "--features", tmp_path / "f.npy")
+    assert status == 2
+    assert f"prefixcap: --features {tmp_path / 'f.npy'}: {sentence}\n" in err
 
 
 def test_a_file_without_features(shell: Shell, study: Path, tmp_path: Path) -> None:
