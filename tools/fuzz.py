@@ -111,8 +111,7 @@ def work(target: str, seed: int, numbers: range) -> None:
     runner = getattr(import_module(module), name)(Path.cwd())
     seconds = SECONDS * (4 if module.endswith("shell") else 1)
     for number in numbers:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        lines.write(json.dumps({"case": number, "peak": peak}) + "\n")
+        lines.write(json.dumps({"case": number}) + "\n")
         faulthandler.dump_traceback_later(BLOCKED, exit=True)
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
@@ -124,6 +123,8 @@ def work(target: str, seed: int, numbers: range) -> None:
                 lines.write(json.dumps({"case": number, **finding}) + "\n")
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        lines.write(json.dumps({"case": number, "peak": peak}) + "\n")
     faulthandler.cancel_dump_traceback_later()
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import ClassVar
 
 import attrs
 from typing_extensions import override
 
+from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.validators import one_of
+from prefixcap.util.text_files import expanded
 
 _TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken")
 
@@ -48,10 +49,15 @@ class HF(LMConfig):
     @override
     def external_digests(self) -> Sequence[str]:
         """Digest the tokenizer's files: the model's own digest covers only its vocabulary."""
-        folder, digest = Path(self.tokenizer or self.model).expanduser(), sha256()
-        files = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
-        for file in sorted(files):
-            digest.update(repr((file.name, file.read_bytes())).encode())
+        folder, digest = expanded(self.tokenizer or self.model), sha256()
+        try:
+            found = {file for pattern in _TOKENIZER_FILES for file in folder.glob(pattern)}
+            files = sorted(file for file in found if file.is_file())
+            for file in files:
+                digest.update(repr((file.name, file.read_bytes())).encode())
+        except OSError as error:
+            reason = error.strerror or error
+            raise PrefixcapError(f"{shown(str(folder))} cannot be read: {reason}") from error
         return [digest.hexdigest()[:16]] if files else []
 
     @override

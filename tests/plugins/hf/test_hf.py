@@ -287,3 +287,11 @@ def test_models_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_unknown_init_is_an_error() -> None:
     with pytest.raises(PrefixcapError, match="init cannot be 'randon'; did you mean 'random'"):
         default_registry().parse(LMConfig, "hf:init=randon")
+
+
+@pytest.mark.parametrize("name", ["m" * 300, "m" * 5000, "~no-such-user/m"])
+def test_a_model_that_is_no_file_name_is_refused(name: str) -> None:
+    with pytest.raises(
+        PrefixcapError, match=r"cannot be read: File name|that ~ names is not known"
+    ):
+        default_registry().parse(LMConfig, f"hf:model={name}")
