@@ -88,7 +88,7 @@ def _table(
     from prefixcap.study.analysis.analysis import correction_for
     from prefixcap.study.analysis.analyze import analyze
     from prefixcap.study.analysis.comparison_text import pick_scores
-    from prefixcap.study.analysis.tables import legend, markdown, table, wrapped
+    from prefixcap.study.analysis.tables import best_rows, legend, markdown, table, wrapped
 
     if selection.study is None:
         raise PrefixcapError(f"{selection.text} is a file: name another one to compare it with")
@@ -103,7 +103,8 @@ def _table(
         columns = table(
             shown, study.rows, scores=names, intervals=names, correction=correction, work=None
         )
-        text = markdown(columns)
+        columns, note = best_rows(columns, shown)
+        text = markdown(columns) + (f"{note}\n" if note else "")
     else:
         text, _ = fitting(shown, study.rows, correction, width)
     lines = wrapped(legend(shown, correction), width)

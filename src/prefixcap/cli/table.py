@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.study.analysis.rows import label_of, varied
-from prefixcap.study.analysis.tables import WORK, legend, markdown, table, wrapped
+from prefixcap.study.analysis.tables import WORK, best_rows, legend, markdown, table, wrapped
 from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.util.text import shortened, visible
 
@@ -59,10 +59,11 @@ def fitting(
         columns = table(
             analysis, rows, scores=scores, correction=correction, work=WORK if work else None
         )
+        columns, note = best_rows(columns, analysis)
         text = markdown(columns)
         if len(text.partition("\n")[0]) <= width:
             break
-    return text, scores is None
+    return f"{text}{note}\n" if note else text, scores is None
 
 
 def _shown(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -197,6 +198,20 @@ def test_a_table_fits_the_terminal_if_it_can(width: int) -> None:
     assert whole == (width == 200)
     assert wide <= width or "Vocabulary" not in text
     assert "CIDEr" in text
+
+
+def test_a_long_table_has_its_best_rows_in_a_terminal() -> None:
+    scores = [n % 97 / 10 for n in range(1000)]
+    rows = [row(f"c{n}", score, decoder=f"d{n}") for n, score in enumerate(scores)]
+    baselines = [{"name": "constant", "cell": "none", "scores": {"CIDEr": 0.1}}]
+    result = compute(rows, baselines, {}, scales=SCALES)
+    result = attrs.evolve(result, scores=("CIDEr",))
+    text, _ = fitting(result, rows, "holm", 160)
+    lines = text.splitlines()
+    assert len(lines) == 2 + 40 + 1 + 1
+    assert lines[-1] == "the 40 rows that are best by CIDEr, of 1,000; table.md has all"
+    assert "(constant)" in lines[-2]
+    assert all(float(line.split("|")[4].split()[0]) >= 9.3 for line in lines[2:-2])
 
 
 @given(st.floats(1e-6, 1e3), st.floats(0, 1e3))

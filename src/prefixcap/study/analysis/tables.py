@@ -15,6 +15,8 @@ Columns = dict[str, Sequence[str]]
 """The texts of each column by its name."""
 
 VS_BEST = "vs best"
+MOST = 40
+"""Rows with a model that a table in a terminal has."""
 WORK = {"captions_per_second": "captions/s", "trained_parameters": "trained"}
 EFFORT = {
     **WORK,
@@ -58,6 +60,26 @@ def table(
         if name == main and any(entry.seed_std for entry in entries):
             columns["seeds' sd"] = _seed_std(entries, name)
     return {**columns, **_work(entries, rows, work or {})}
+
+
+def best_rows(columns: Columns, analysis: Analysis, most: int = MOST) -> tuple[Columns, str]:
+    """Leave out all but the best rows of a table that is too long to read.
+
+    Returns:
+        The columns of the best rows by the main score (the first rows without one), in the table's
+        order, with the baselines; and a sentence about what is left out, "" if nothing is.
+    """
+    entries, main = analysis.entries, analysis.main
+    models = [n for n, entry in enumerate(entries) if not entry.baseline]
+    if len(models) <= most:
+        return columns, ""
+    if main is not None:
+        sign = analysis.scale(main).sign
+        models.sort(key=lambda n: -sign * entries[n].scores.get(main, -sign * math.inf))
+    kept = sorted(models[:most]) + [n for n, entry in enumerate(entries) if entry.baseline]
+    what = "first" if main is None else f"best by {main}"
+    note = f"the {most} rows that are {what}, of {len(models):,}; table.md has all"
+    return {title: [texts[n] for n in kept] for title, texts in columns.items()}, note
 
 
 def page(
