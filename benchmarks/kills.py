@@ -184,9 +184,8 @@ def alone(runs: Runs, kills: int, draw: random.Random) -> None:
         process.join()
         runs.finish(folder)
         runs.compare(folder)
-        if killed.total() % 20 == 0:
-            print(f"{killed.total()} kills, {time.perf_counter() - begin:.0f} s", flush=True)
-    _report(killed, f"{kills} studies as undisturbed", begin)
+        if killed.total() % 20 == 0 or killed.total() == kills:
+            _report(killed, "each study as undisturbed", begin)
 
 
 def together(runs: Runs, processes: int, minutes: float, draw: random.Random) -> None:
@@ -212,13 +211,13 @@ def together(runs: Runs, processes: int, minutes: float, draw: random.Random) ->
                 raise SystemExit(f"{folder}: a process ended with status {process.exitcode}")
         runs.compare(folder)
         studies += 1
-        print(f"{studies} studies, {killed.total()} kills", flush=True)
-    _report(killed, f"{processes} processes: {studies} studies as undisturbed", begin)
+        _report(killed, f"{processes} processes: {studies} studies as undisturbed", begin)
 
 
 def _report(killed: Counter[str], result: str, begin: float) -> None:
     phases = ", ".join(f"{name} {killed[name]}" for name in PHASES)
-    print(f"{killed.total()} kills ({phases}), {result}, {time.perf_counter() - begin:.0f} s")
+    seconds = time.perf_counter() - begin
+    print(f"{killed.total()} kills ({phases}), {result}, {seconds:.0f} s", flush=True)
 
 
 def main() -> None:

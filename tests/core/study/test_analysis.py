@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,19 @@ def test_an_analysis_is_cached_until_the_study_changes(small: Study, tmp_path: P
     row = results.rows[0]
     low, high = row["intervals"]["Length"]
     assert low <= row["scores"]["Length"] <= high
+
+
+def test_a_study_that_can_only_be_read_is_analyzed(
+    small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = run_study(small, tmp_path)
+
+    def read_only(_: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("os.fsync", read_only)
+    (tmp_path / "analysis.json").unlink()
+    for cell in load_study(tmp_path).cells.values():
+        (cell.folder / "resampled.safetensors").unlink()
+    assert analyze(load_study(tmp_path)) == results.analysis
+    assert not (tmp_path / "analysis.json").exists()
