@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.util.files import read_json, read_lines
+from prefixcap.util.files import read_json as read_sealed
+from prefixcap.util.files import read_lines
 from prefixcap.util.text_files import (
     MAX_DEPTH,
     load_json,
@@ -27,6 +29,7 @@ from prefixcap.util.text_files import (
 )
 
 BOM = "\ufeff"
+read_json = partial(read_sealed, sealed=False)
 DEEP = {
     "nested too deeply": "[" * 100_000 + "]" * 100_000,
     "objects in objects": '{"a":' * 100_000,
@@ -76,7 +79,7 @@ def test_what_is_wrong_with_json_is_said(text: str, reason: str, tmp_path: Path)
         path.write_text(f"{text}\n", "utf-8")
         if "Infinity" not in text and "NaN" not in text:  # which old studies may have
             for read in (read_json, read_lines):
-                assert refused(read, path).startswith(f"{path} is broken (")
+                assert refused(read, path).startswith(f"{path} was altered after it was written (")
 
 
 def test_what_study_files_may_have() -> None:
@@ -140,7 +143,9 @@ def test_other_encodings_are_refused(content: bytes, reason: str, tmp_path: Path
     for read in (load_json, load_toml, read_text):
         assert f"{path} cannot be read as text: {reason}" in refused(read, path)
     assert f"{path}, line 1: not JSON: {reason.replace(' in line 1', '')}" in refused(lines, path)
-    assert f"{path} is broken ({reason}" in refused(read_json, path)
+    assert f"{path} was altered after it was written (it is not JSON: {reason}" in refused(
+        read_json, path
+    )
 
 
 def test_what_is_no_file(tmp_path: Path) -> None:

@@ -267,26 +267,25 @@ def _too_deep() -> ValueError:
 
 
 def _check_depth(data: Any) -> None:
-    layer = [data]
-    for _ in range(MAX_DEPTH + 1):
-        layer = [each for value in layer for each in _children(value)]
+    layer = _containers([data])
+    for _ in range(MAX_DEPTH):
+        layer = [part for each in layer for part in _containers(each)]
         if not layer:
             return
-    raise _too_deep()
+    if layer:
+        raise _too_deep()
+
+
+def _containers(values: dict[str, Any] | list[Any]) -> list[Any]:
+    items = values.values() if isinstance(values, dict) else values
+    return [value for value in items if isinstance(value, dict | list)]
 
 
 def _check_characters(data: Any) -> None:
-    layer = [data]
+    layer: list[Any] = [[data]]
     while layer:
-        for value in layer:
-            for text in (value, *(value if isinstance(value, dict) else ())):
+        for part in layer:
+            for text in (*part, *(part.values() if isinstance(part, dict) else ())):
                 if isinstance(text, str) and _HALF.search(text):
                     raise ValueError(f"a text contains half a character: {shown(text)}")
-        layer = [each for value in layer for each in _children(value)]
-
-
-def _children(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value
+        layer = [each for part in layer for each in _containers(part)]
