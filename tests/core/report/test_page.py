@@ -221,6 +221,6 @@ def test_the_package_has_its_files(name: str) -> None:
 
 def test_a_score_that_is_not_a_number_is_none(tmp_path: Path) -> None:
     cells = [SavedCell(name=name, folder=tmp_path / name, scores={"SPICE": 0.5}) for name in "ab"]
-    scored = {"values": {"SPICE": 0.5}, "per_image": {"SPICE": [0.5, float("nan"), 0.1]}}
+    scored = {"key": "", "values": {"SPICE": 0.5}, "per_image": {"SPICE": [0.5, float("nan"), 0.1]}}
     write_json(tmp_path / "a" / "scores.json", {"spice": scored})
     assert gallery_scores(cells, 2) == {"SPICE": [[0.5, None], None]}
