@@ -10,6 +10,7 @@ from typing_extensions import override
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
+from prefixcap.interfaces.validators import path_text
 
 
 @attrs.frozen(kw_only=True)
@@ -28,9 +29,9 @@ class CLIP(EncoderConfig):
     version: ClassVar[str] = "2"  # 2: images are turned upright, on white, grays scaled
 
     model: str = attrs.field(
-        default="ViT-B/32", validator=attrs.validators.min_len(1), metadata=PATH
+        default="ViT-B/32", validator=[attrs.validators.min_len(1), path_text], metadata=PATH
     )
-    download_root: str = attrs.field(default="", metadata=PATH)
+    download_root: str = attrs.field(default="", validator=path_text, metadata=PATH)
 
     @property
     @override
@@ -58,9 +59,9 @@ class Precomputed(EncoderConfig):
 
     name: ClassVar[str] = "precomputed"
 
-    path: str = attrs.field(default="", metadata=PATH)
+    path: str = attrs.field(default="", validator=path_text, metadata=PATH)
     key: str = attrs.field(default="", metadata=PART)
-    ids: str = attrs.field(default="", metadata=PATH)
+    ids: str = attrs.field(default="", validator=path_text, metadata=PATH)
 
     @ids.validator
     def _needs_path(self, _: object, value: str) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
-from prefixcap.interfaces.validators import one_of
+from prefixcap.interfaces.validators import one_of, path_text
 from prefixcap.util.text_files import expanded
 
 _TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken")
@@ -38,9 +38,11 @@ class HF(LMConfig):
 
     name: ClassVar[str] = "hf"
 
-    model: str = attrs.field(default="gpt2", validator=attrs.validators.min_len(1), metadata=PATH)
+    model: str = attrs.field(
+        default="gpt2", validator=[attrs.validators.min_len(1), path_text], metadata=PATH
+    )
     gguf_file: str = attrs.field(default="", metadata=PART)
-    tokenizer: str = attrs.field(default="", metadata=PATH)
+    tokenizer: str = attrs.field(default="", validator=path_text, metadata=PATH)
     init: str = attrs.field(default="pretrained", validator=one_of(("pretrained", "random")))
     seed: int = 0
     revision: str = ""

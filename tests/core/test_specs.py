@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.component import PART, PATH
+from prefixcap.interfaces.component import PART, PATH, Component
 from prefixcap.interfaces.decoder import Decoder, DecoderConfig
+from prefixcap.interfaces.encoder import EncoderConfig
+from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.validators import between
 from prefixcap.plugin import specs
-from prefixcap.plugin.registry import Registry
+from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.plugin.specs import split_top_level
 
 
@@ -313,3 +315,11 @@ def test_paths_are_absolute_in_what_is_saved_and_absent_from_keys(
         assert specs.absolute(Placed(path=name)).path == name
         assert specs.identity(Placed(path=name))["path"] == name
     assert specs.identity(Placed(count=4)) != specs.identity(Placed(count=3))
+
+
+@pytest.mark.parametrize("name", ["x" * 9000, "a" * 300 + "/b", "~no-such-user/x"])
+@pytest.mark.parametrize("spec", ["hf:model=", "hf:tokenizer=", "clip:model=", "precomputed:path="])
+def test_a_path_that_cannot_be_one_is_an_error_when_it_is_parsed(spec: str, name: str) -> None:
+    kind: type[Component] = LMConfig if spec.startswith("hf") else EncoderConfig
+    with pytest.raises(PrefixcapError, match=r"cannot be read: (File name too long|the folder)"):
+        default_registry().parse(kind, spec + name)

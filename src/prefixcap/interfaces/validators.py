@@ -51,3 +51,18 @@ def one_of(choices: Collection[str]) -> Validator:
             raise ValueError(f"{attribute.name} cannot be {value!r}{nearest(str(value), choices)}")
 
     return check
+
+
+def path_text(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    """Validate that the operating system takes a text for a path, which need not exist."""
+    from pathlib import Path
+
+    from prefixcap.errors import PrefixcapError, shown
+
+    try:
+        Path(value).expanduser().exists()
+    except (OSError, RuntimeError) as error:  # too long, not permitted; no such user
+        reason = getattr(error, "strerror", None) or "the folder that ~ names is not known"
+        raise PrefixcapError(
+            f"{attribute.name}: {shown(value)} cannot be read: {reason}"
+        ) from error
