@@ -30,6 +30,7 @@ class Constrained(BeamBase):
     """
 
     name: ClassVar[str] = "constrained"
+    version: ClassVar[str] = "2"
 
     force_words: tuple[str, ...] = attrs.field(default=(), validator=are_words)
     length_penalty: float = attrs.field(default=0.0, converter=float, validator=PENALTY)

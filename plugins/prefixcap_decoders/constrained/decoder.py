@@ -133,7 +133,7 @@ class ConstrainedSearch:
             more = others.topk(min(self.beam.width, ranked.shape[1]))
             values, tokens = torch.cat([values, more[0]], 1), torch.cat([tokens, more[1]], 1)
         logprobs = logits.gather(1, tokens) - normaliser
-        after = words.next[places[:, None], words.classes[tokens]]  # (L, C)
+        after = words.step(places[:, None].expand_as(tokens), tokens)  # (L, C)
         count = values.shape[1]
         values = state.to_slots(values, NONE) + state.scores[:, :, None]  # (L, C) -> (M, K, C)
         logprobs = state.to_slots(logprobs, 0.0) + state.logprobs[:, :, None]

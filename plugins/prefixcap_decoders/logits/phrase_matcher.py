@@ -99,9 +99,10 @@ class Matcher:
 
     def symbols(self, text: str) -> list[int]:
         """Return the automaton's symbols of a text."""
-        return [self._symbol(character) for character in decomposed(text)]
+        return [self.symbol(character) for character in decomposed(text)]
 
-    def _symbol(self, character: str) -> int:
+    def symbol(self, character: str) -> int:
+        """Return the automaton's symbol of a decomposed character."""
         character = " " if character.isspace() else character
         found = self._symbols.get(character)
         return kind_of(character) if found is None else found

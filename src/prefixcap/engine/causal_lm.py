@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +52,15 @@ def from_transformers(
     return lm
 
 
+@cache
+def _byte_level_codes() -> dict[str, int]:
+    """Return the byte that each character of a byte-level vocabulary stands for."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    characters: dict[int, str] = bytes_to_unicode()  # type: ignore[no-untyped-call]
+    return {character: code for code, character in characters.items()}
+
+
 class HFTokenizer(Tokenizer):
     """A tokenizer of transformers.
 
@@ -80,6 +91,17 @@ class HFTokenizer(Tokenizer):
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return text
+
+    @override
+    def token_bytes(self, token: int) -> bytes | None:
+        piece = self.tokenizer.convert_ids_to_tokens(token)
+        if not isinstance(piece, str):
+            return None
+        if fallback := re.fullmatch("<0x([0-9A-F]{2})>", piece):
+            return bytes.fromhex(fallback[1])
+        codes = _byte_level_codes()
+        known = all(character in codes for character in piece)
+        return bytes(codes[character] for character in piece) if known else None
 
 
 class CausalLM(LanguageModel):

@@ -27,6 +27,10 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, without special tokens."""
 
+    def token_bytes(self, token: int) -> bytes | None:
+        """Return the UTF-8 bytes of a token that may be part of a character; None if unknown."""
+        return None
+
 
 class LanguageModel(ABC):
     """A causal language model that continues a prefix of embeddings."""

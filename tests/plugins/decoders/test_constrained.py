@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from unicodedata import normalize
 
 import pytest
@@ -18,8 +19,13 @@ from prefixcap_decoders.beam.ranking import divisor
 from prefixcap_decoders.constrained.config import Constrained
 from prefixcap_decoders.logits.phrase_matcher import Matcher
 from prefixcap_decoders.logits.settings import alternatives
+from tokenizers import Tokenizer as Tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import prefixcap
+from prefixcap.engine.causal_lm import HFTokenizer
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig, Tokenizer
 from prefixcap.plugin.registry import default_registry
@@ -239,3 +245,122 @@ def test_words_of_many_tokens_on_a_real_vocabulary() -> None:
         assert len(hypotheses) == 3
         for h in hypotheses:
             assert holds(h.text, config.force_words, config.bad_words)
+
+
+# ------------------------------------------------------------------------ letters in several tokens
+
+
+@cache
+def byte_level(pieces: tuple[bytes, ...]) -> HFTokenizer:
+    """Build a byte-level tokenizer of transformers, whose last token is the stop token."""
+    shown = bytes_to_unicode()
+    vocabulary = {"".join(shown[b] for b in piece): n for n, piece in enumerate(pieces)}
+    bpe = Tokenizers(models.BPE({**vocabulary, "<eos>": len(pieces)}, []))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.decoder = decoders.ByteLevel()
+    return HFTokenizer(
+        PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<eos>"), len(vocabulary) + 1
+    )
+
+
+class BytesLM(TableLM):
+    """A table model whose tokens are bytes."""
+
+    pieces: tuple[bytes, ...] = ()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return byte_level(self.pieces)
+
+
+class OpaqueTokenizer(HFTokenizer):
+    def token_bytes(self, token: int) -> bytes | None:
+        return None
+
+
+SPLIT = {
+    "cyrillic": (b"a", b" ", b"\xd0", b"\xb4", b"\xbe", b"\xd0\xb4", b"\xbe\xd0", "Д".encode()),
+    "han": (b"a", b"\xe7", b"\x8b", b"\x97", b"\xe7\x8b", b"\x97a", "。".encode(), b"\xe3\x80"),
+    "devanagari": (b"a", b" ", b"\xe0\xa4", b"\x95", b"\xbf", b"\xe0", b"\xa5\xa4", "क".encode()),
+    "accents": (b"e", b"a", b"\xcc", b"\x81", b"\xc3", b"\xa9", b" ", b"\x81a"),
+    "emoji": (b"a", b"\xf0\x9f", b"\x90\xb6", b"\x90", b"\xb6", b"\xf0", b"\x9f", b" "),
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "without"),
+    [
+        ("cyrillic", ["до"], []),
+        ("cyrillic", [], ["д|до", "a"]),
+        ("cyrillic", ["дод"], ["a"]),
+        ("han", ["狗"], []),
+        ("han", [], ["狗", "a"]),
+        ("han", ["a狗"], []),
+        ("devanagari", ["कि"], []),
+        ("devanagari", [], ["क"]),
+        ("devanagari", ["क"], ["कि"]),
+        ("accents", ["é"], []),
+        ("accents", ["e"], ["é"]),
+        ("accents", [], ["éa", "e"]),
+        ("emoji", ["a"], []),
+        ("emoji", [], ["a"]),
+    ],
+)
+def test_words_are_found_in_letters_that_are_split_into_bytes(
+    script: str, words: list[str], without: list[str]
+) -> None:
+    pieces = SPLIT[script]
+    lm, prefix = BytesLM(vocab_size=len(pieces) + 1, seed=3), prefixes(1, width=4)
+    lm.pieces = pieces
+    expected = set()
+    for ids, _ in texts(lm, prefix[0], 4):
+        spelled = b"".join(pieces[i] for i in ids if i < len(pieces))
+        try:
+            text = spelled.decode()
+        except UnicodeDecodeError:
+            continue
+        if holds(text, words, without):
+            expected.add(ids)
+    config = Constrained(
+        force_words=tuple(words),
+        bad_words=tuple(without),
+        num_beams=9**4,
+        n=9**4,
+        early_stopping="never",
+    )
+    (found,) = prefixcap.decode(lm, prefix, config, max_new_tokens=4)
+    assert len(expected) > 3
+    assert {tuple(tokens_of(h)) for h in found} == expected
+    assert all(holds(h.text, words, without) for h in found)
+    if without and not words:
+        for seed in range(2):
+            sample = f"sample:n=50,bad_words={'+'.join(without)}"
+            (drawn,) = prefixcap.decode(lm, prefix, sample, max_new_tokens=4, seed=seed)
+            assert {tuple(tokens_of(h)) for h in drawn} <= expected
+
+
+def test_letters_of_unknown_bytes_are_refused() -> None:
+    prefix, usual = prefixes(1, width=4), byte_level(SPLIT["cyrillic"])
+    opaque = type("Opaque", (BytesLM,), {"tokenizer": OpaqueTokenizer(usual.tokenizer, 9)})
+    lm = opaque(vocab_size=9, seed=3)
+    sentence = "the word 'до' cannot be found in captions: 4 tokens are parts of characters, and"
+    for spec in ("constrained:force_words=до", "greedy:bad_words=до"):
+        with pytest.raises(PrefixcapError, match=sentence):
+            prefixcap.decode(lm, prefix, spec, max_new_tokens=4)
+    assert prefixcap.decode(lm, prefix, "greedy:bad_words=a", max_new_tokens=4)
+
+
+def test_a_token_that_grows_without_case() -> None:
+    pieces = ("a", "b", "ß", "ﬁ", "d", "o", "g", " ")
+    lm, prefix = BytesLM(vocab_size=9, seed=1), prefixes(1, width=4)
+    lm.pieces = tuple(piece.encode() for piece in pieces)
+    (found,) = prefixcap.decode(lm, prefix, "constrained:force_words=dog", max_new_tokens=8)
+    assert has(found[0].text, "dog")
+    (found,) = prefixcap.decode(lm, prefix, "constrained:force_words=SS", max_new_tokens=8)
+    assert has(found[0].text, "ß")
+
+
+def test_bytes_of_a_vocabulary() -> None:
+    tokenizer = byte_level((*SPLIT["han"], b"<0xE7>"))
+    known = [tokenizer.token_bytes(n) for n in range(9)]
+    assert known == [*SPLIT["han"], b"\xe7"]  # the last is spelled like a byte of SentencePiece
