@@ -167,3 +167,15 @@ def test_incomparable_cells_are_errors() -> None:
         replicate(one, resamples=0)
     with pytest.raises(PrefixcapError, match=r"between 0 and 1, not 95"):
         bootstrap_interval(replicate(one, resamples=9), level=95)
+
+
+def test_an_interval_ends_where_its_scores_range_ends() -> None:
+    values = [0.0] * 30 + [1.0, 0.5]
+    cell = replicate(Mean({"x": values, "y": values}, range(32)), resamples=200)
+    free = bootstrap_interval(cell)
+    assert free["x"].low is not None
+    assert free["x"].low < 0
+    ranged = bootstrap_interval(cell, ranges={"x": (0.0, 0.1)})
+    assert ranged["x"].bounds == (0.0, 0.1)
+    assert ranged["y"] == free["y"]
+    assert bootstrap_interval(cell, ranges={"x": (0.5, None)})["x"].low == ranged["x"].value

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -23,9 +24,10 @@ from prefixcap.evaluation.stats import (
     holm,
     replicate,
 )
+from prefixcap.interfaces.metric import Metric, MetricConfig, Scale
 from prefixcap.study.analysis import score_pairs
 from prefixcap.study.analysis.analysis import Analysis
-from prefixcap.study.analysis.analyze import analyze, compute, replicates
+from prefixcap.study.analysis.analyze import analyze, compute, replicates, scales
 from prefixcap.study.analysis.reader import load_study
 from prefixcap.study.analysis.tables import (
     decimals_for,
@@ -117,6 +119,36 @@ def test_marks_show_what_is_worse_and_what_is_not_significant() -> None:
     better = [{"name": "constant", "cell": "beam-0", "scores": rows[1]["scores"]}]
     result = compute(rows[:1], better, cells, scales=SCALES)
     assert [result.mark(n, "CIDEr", "benjamini-hochberg") for n in range(2)] == ["best", "better"]
+
+
+class WordErrors(MetricConfig):
+    """A metric of a plugin."""
+
+    name = "wer"
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "WER": Scale(better="lower", low=0.0, main_rank=5, headline=True)
+    }
+
+    def build(self) -> Metric:
+        raise NotImplementedError
+
+
+def test_a_plugins_score_can_be_the_main_one_and_lower_can_be_better() -> None:
+    rows, baselines, cells = made()
+    for each in (*rows, *baselines):
+        each["scores"] = {"CIDEr": 1.0, "WER": each["scores"]["CIDEr"]}
+        cells[each["cell"]] = attrs.evolve(cells[each["cell"]], names=("WER",))
+    read = scales([Cider(), WordErrors()], [*rows, *baselines])
+    result = compute(rows, baselines, cells, scales=read)
+    assert result.main == "WER"
+    assert result.best("WER") == 0
+    assert [result.mark(n, "WER", "holm") for n in range(4)] == ["best", "worse", "worse", "better"]
+    low, _ = (
+        compute([{**rows[0], "cell": "none"}], [], cells, scales=read).entries[0].intervals["WER"]
+    )
+    assert low >= 0
+    text, _ = fitting(result, rows, "holm", 70)
+    assert "| WER" in text
 
 
 def test_seeds_are_one_row_and_widen_its_interval() -> None:
