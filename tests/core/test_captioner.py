@@ -203,6 +203,20 @@ def test_features_that_do_not_fit(run: Path) -> None:
         captioner.caption()
 
 
+def test_another_encoder_can_be_used(lm: Path, tmp_path: Path) -> None:
+    captioner = make(lm)
+    for name, width in (("other", 4), ("wide", 5)):
+        np.save(tmp_path / f"{name}.npy", np.ones((8, width), np.float32))
+    before = captioner.encoder_config, captioner.encoder_digest
+    with pytest.raises(PrefixcapError, match=r"shape \(5\), and this run was trained on .* \(4\)"):
+        captioner.use_encoder(f"precomputed:path={tmp_path / 'wide.npy'}")
+    assert (captioner.encoder_config, captioner.encoder_digest) == before
+    captioner.use_encoder(f"precomputed:path={tmp_path / 'other.npy'}")
+    assert captioner.encoder_digest == captioner.built_encoder().digest() != before[1]
+    saved = Captioner.load(captioner.save(tmp_path / "run"))
+    assert saved.caption([prefixcap.ImageItem(id="x", index=0)])
+
+
 def test_a_captioner_without_its_config_is_not_saved(lm: Path, tmp_path: Path) -> None:
     captioner = make(lm)
     captioner.lm_config = None

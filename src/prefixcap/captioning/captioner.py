@@ -173,18 +173,22 @@ class Captioner:
             PrefixcapError: If the encoder is unknown or cannot be built, or its features have
                 another shape than those in training.
         """
-        self.encoder_config = default_registry().parse(EncoderConfig, encoder)
-        self.encoder = self.encoder_digest = None
-        built, shape = self.built_encoder(), self.prefixer.shape
+        config = default_registry().parse(EncoderConfig, encoder)
+        built = config.build(str(self.device))
+        self._check_shape(config, built)
+        self.encoder_config, self.encoder, self.encoder_digest = config, built, built.digest()
+
+    def _check_shape(self, config: EncoderConfig, encoder: Encoder) -> None:
+        shape = self.prefixer.shape
         try:
-            given = built.tokens, built.width
+            given = encoder.tokens, encoder.width
         except PrefixcapError:  # that of a data set's embeddings is unknown until one is read
             return
         if given != (shape.feature_tokens, shape.feature_width):
             expected = _shape_text(shape.feature_tokens, shape.feature_width)
             raise PrefixcapError(
-                f"the encoder {to_spec(self.encoder_config)} gives features of shape "
-                f"{_shape_text(*given)}, and this run was trained on features of shape {expected}"
+                f"the encoder {to_spec(config)} gives features of shape {_shape_text(*given)}, "
+                f"and this run was trained on features of shape {expected}"
             )
 
     def text_encoder(self) -> TextEncoder | None:
