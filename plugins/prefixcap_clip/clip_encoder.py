@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the channels in CLIP's training."""
+LONGEST, LONGEST_WORD = 5_000, 2_000
+"""Characters of a text, and of one of its words, that its first 77 tokens can have."""
 
 
 class CLIPEncoder(Encoder):
@@ -71,7 +73,7 @@ class CLIPEncoder(Encoder):
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         import clip
 
-        tokens = clip.tokenize(list(texts), truncate=True).to(self._device)
+        tokens = clip.tokenize([beginning(text) for text in texts], truncate=True).to(self._device)
         with torch.inference_mode():
             features: Tensor = self._model.encode_text(tokens)
         return features.float()
@@ -177,3 +179,13 @@ def _download(model: str, download_root: str) -> Path:
             f"encoder 'clip': {model} could not be downloaded ({reason}); get {url} on a "
             f"machine with a network and put it at {root / url.rsplit('/', 1)[-1]}"
         ) from error
+
+
+def beginning(text: str) -> str:
+    """Return the part of a text that CLIP's 77 tokens can have.
+
+    Its tokenizer reads the whole text, and takes quadratic time for a long word.
+    """
+    if len(text) <= LONGEST_WORD:
+        return text
+    return " ".join(word[:LONGEST_WORD] for word in text[:LONGEST].split())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from prefixcap_clip.clip_encoder import pixels
+from prefixcap_clip.clip_encoder import beginning, pixels
 from prefixcap_clip.configs import CLIP
 
 from prefixcap.captioning.encode_images import encode
@@ -144,3 +145,14 @@ def test_an_unreadable_image_is_named(encoder: Encoder, tmp_path: Path) -> None:
     item = ImageItem(id="half", index=0, path=path, open=lambda: Image.open(path))
     with pytest.raises(PrefixcapError, match=r"half\.png: the image cannot be read"):
         encode(encoder, [item])
+
+
+def test_long_texts_have_the_same_tokens_in_bounded_time() -> None:
+    import clip
+
+    for text in ("a red dog's ball, " * 500, "x" * 3_000, "a\n\t b " * 2_000, "short text"):
+        short = clip.tokenize([beginning(text)], truncate=True)
+        assert torch.equal(short, clip.tokenize([text], truncate=True))
+    start = time.process_time()
+    clip.tokenize([beginning("".join(map(chr, range(97, 123))) * 40_000)], truncate=True)
+    assert time.process_time() - start < 20
