@@ -177,14 +177,15 @@ def alone(runs: Runs, kills: int, draw: random.Random) -> None:
         while process.is_alive() and phase.value != aim:
             time.sleep(0.0005)
         process.join(wait)
-        if process.is_alive():
+        was_alive = process.is_alive()
+        if was_alive:
             at = PHASES[phase.value]
             process.kill()
             killed[at] += 1
         process.join()
         runs.finish(folder)
         runs.compare(folder)
-        if killed.total() % 20 == 0 or killed.total() == kills:
+        if was_alive and (killed.total() % 20 == 0 or killed.total() == kills):
             _report(killed, "each study as undisturbed", begin)
 
 
