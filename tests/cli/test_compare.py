@@ -268,3 +268,14 @@ def test_images_meet_by_their_names(shell: Shell, tmp_path: Path) -> None:
     rows[0]["image"] = "1.jpg"
     two.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "the image '1' appears 2 times" in shell("compare", one, two, *words)[2]
+
+
+def test_captions_without_spaces_are_warned_of(shell: Shell, tmp_path: Path) -> None:
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for file, text in zip(files, ("一只狗在跑", "狗在跑"), strict=True):
+        rows = [{"image": n, "references": ["一只狗在跑"], "prediction": text} for n in "12"]
+        file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    for metric, count in (("rouge", 1), ("rouge:tokenizer=characters", 0)):
+        status, _, err = shell("compare", *files, "--metrics", metric)
+        assert status == 0
+        assert err.count("100% of the captions (8 of 8) have no spaces between words") == count

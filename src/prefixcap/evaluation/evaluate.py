@@ -180,7 +180,7 @@ def sample_warnings(
     if few := _fewer(counts, usual):
         warnings.append(f"scores are lower for images with fewer references than others: {few}")
     texts = [text for image in images for text in _texts(image)]
-    warnings += _spaceless(texts, configs)
+    warnings += without_spaces(images, configs)
     if long := sum(len(text) > LONGEST for text in texts):
         warnings.append(
             f"{long} of {len(texts)} captions are longer than {LONGEST:,} characters: metrics do "
@@ -189,7 +189,11 @@ def sample_warnings(
     return [f"warning: {text}" for text in warnings]
 
 
-def _spaceless(texts: Sequence[str], configs: Sequence[MetricConfig]) -> list[str]:
+def without_spaces(
+    images: Sequence[Record | Example], configs: Sequence[MetricConfig]
+) -> list[str]:
+    """Return a warning about captions in scripts without spaces, if metrics need them."""
+    texts = [text for image in images for text in _texts(image)]
     names = [specs.to_spec(config) for config in configs if config.needs_spaces]
     found = [text for text in texts if is_unsegmented(text)] if names else []
     if not found:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from prefixcap.errors import PrefixcapError
-from prefixcap.evaluation.evaluate import FILE_METRICS
+from prefixcap.errors import PrefixcapError, PrefixcapWarning
+from prefixcap.evaluation.evaluate import FILE_METRICS, without_spaces
 from prefixcap.evaluation.stats import Array, CellTable
 from prefixcap.interfaces.metric import MetricConfig, scale_of
 from prefixcap.plugin import specs
@@ -73,6 +74,8 @@ def compare(
         diff = _diff(*pairs[0])
     aligned = [align(*pair, common=common) for pair in pairs]
     used = _metrics(aligned[0], metrics)
+    for text in without_spaces([r for side in aligned[0] for r in side.records], used):
+        warnings.warn(text, PrefixcapWarning, stacklevel=2)
     # scores and replicates in a study's folder are those of its own metrics and images
     stored = metrics is None and all(
         side is aligned_side and side.row is not None
