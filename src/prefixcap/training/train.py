@@ -92,6 +92,7 @@ def train(
         if val_features is not None and val_captions is not None:
             val = val_features, tokenize(lm, val_captions, config, "validate on")
         _check_lengths(lm, prefix_length, [*tokenized, *(val[1] if val else ())])
+        _try_out(lm, prefix_length, tokenized[0])
         stack.enter_context(fused_activations(lm.module))
         if checkpoint is not None:
             settings = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
@@ -148,6 +149,18 @@ def _tuned(lm: LanguageModel, tuning_config: TuningConfig) -> LanguageModel:
             f"lost in {str(trained[0].dtype).removeprefix('torch.')}: use dtype float32"
         )
     return lm
+
+
+def _try_out(lm: LanguageModel, prefix_length: int, caption: TokenizedCaption) -> None:
+    """Run a language model once, for it to refuse what it cannot train on before the first step.
+
+    What it tries of itself is then not counted as operations of the training.
+    """
+    device = next(lm.module.parameters()).device
+    ids = torch.tensor([caption.ids[:1]], device=device)
+    prefix = torch.zeros(1, prefix_length, lm.width, device=device)
+    with torch.no_grad():
+        lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
 
 
 def _check_lengths(
