@@ -168,18 +168,23 @@ def _decode_finite(
     captions: dict[int, list[Hypothesis]] = {}
     finite = task.prefix.isfinite().flatten(1).all(1).tolist()
     failed = {image: "the values of the prefix" for image, good in enumerate(finite) if not good}
-    while rows := [
-        image
-        for image in range(len(task.prefix))
-        if image not in failed and (together or image not in captions)
-    ]:
+    done: set[int] | None = None  # by earlier runs of the search; None before the first
+    while True:
+        rows = [
+            image
+            for image in range(len(task.prefix))
+            if image not in failed and (together or image not in captions)
+        ]
+        if not rows and (failed or done is not None):
+            break
+        done = set(captions)
         try:
             for row, hypotheses in search(task.part(rows)):
                 image = rows[row]
                 scores = [number for h in hypotheses for number in (h.logprob, h.score)]
                 if not all(map(math.isfinite, scores)):
                     failed[image] = "the scores of the captions"
-                elif image not in captions:
+                elif image not in done:
                     captions[image] = hypotheses
                     yield image, hypotheses
             break
