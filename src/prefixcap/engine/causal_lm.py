@@ -20,7 +20,6 @@ from prefixcap.engine.tree_session import TreeSession
 from prefixcap.engine.trials import require_agreement
 from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
-from prefixcap.util.flops import uncounted
 
 if TYPE_CHECKING:
     from prefixcap.interfaces.session import Session, SessionOptions
@@ -227,14 +226,13 @@ class CausalLM(LanguageModel):
         structure = structure_of(self.model)
         if structure == self._tried:
             return
-        with uncounted():  # or a training's count would depend on what was done before it
-            require_agreement(
-                self.model,
-                self._teacher_forced,
-                self.prepend_tokens,
-                self.vocab_size,
-                self.max_positions,
-            )
+        require_agreement(
+            self.model,
+            self._teacher_forced,
+            self.prepend_tokens,
+            self.vocab_size,
+            self.max_positions,
+        )
         self._tried = structure
 
     @override

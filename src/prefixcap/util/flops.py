@@ -18,10 +18,6 @@ class Flops:
     count: int = 0
 
 
-_COUNTERS: list[tuple[Any, Flops]] = []
-"""The counters that are counting, with what they must leave out."""
-
-
 @contextmanager
 def counting() -> Iterator[Flops]:
     """Count the operations of matrix products, convolutions and attention, forward and backward.
@@ -33,23 +29,9 @@ def counting() -> Iterator[Flops]:
 
     flops = Flops()
     counter: Any = FlopCounterMode(display=False, custom_mapping=_missing())
-    left_out = Flops()
-    _COUNTERS.append((counter, left_out))
-    try:
-        with counter:
-            yield flops
-    finally:
-        _COUNTERS.remove((counter, left_out))
-    flops.count = int(counter.get_total_flops()) - left_out.count
-
-
-@contextmanager
-def uncounted() -> Iterator[None]:
-    """Leave operations out of the counts, such as those of a check that is made once."""
-    before = [counter.get_total_flops() for counter, _ in _COUNTERS]
-    yield
-    for (counter, left_out), count in zip(_COUNTERS, before, strict=True):
-        left_out.count += int(counter.get_total_flops()) - count
+    with counter:
+        yield flops
+    flops.count = int(counter.get_total_flops())
 
 
 def _missing() -> dict[Any, Any]:
