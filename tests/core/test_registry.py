@@ -92,6 +92,7 @@ def test_a_wrong_spec_gets_a_sentence(spec: str, sentence: str) -> None:
             "contrastive-decoding:amateur=hg",
             "amateur: no lm 'hg'; did you mean 'hf'",
         ),
+        (DecoderConfig, "speculative:run=\0", "embedded null byte"),
         (DecoderConfig, "speculative:run=nowhere", "run: nowhere: the run does not exist"),
         (DecoderConfig, "best-of:by=clip,text=clop", "no encoder 'clop'; did you mean 'clip'?"),
         (MetricConfig, "oracle:metric=blue", "no metric 'blue'; did you mean 'bleu'?"),
@@ -104,6 +105,22 @@ def test_mistakes_in_nested_specs_are_reported_at_once(
         Registry().parse(base, spec)
     assert str(caught.value).startswith(f"{base.kind} {spec!r}: ")
     assert sentence in str(caught.value)
+
+
+class Careless(TwistedDecoder):
+    """Fails when it is asked for what its settings name."""
+
+    def subcomponents(self) -> tuple[Component, ...]:
+        raise KeyError("model")
+
+
+def test_a_plugin_that_cannot_name_its_parts_is_named() -> None:
+    registry = Registry([Plugin("mine", "mine 1.0", (Careless,))])
+    with pytest.raises(PrefixcapError) as caught:
+        registry.parse(DecoderConfig, "twisted")
+    assert str(caught.value) == (
+        "decoder 'twisted': the plugin 'mine' (mine 1.0) failed: KeyError: 'model'"
+    )
 
 
 def test_json_becomes_a_config() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache, cached_property
 from typing import TypeVar, cast
 
-from prefixcap.errors import MOST_SHOWN, PrefixcapError, PrefixcapWarning, nearest, shown
+from prefixcap.errors import MOST_SHOWN, PrefixcapError, PrefixcapWarning, describe, nearest, shown
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.kinds import KINDS
 from prefixcap.plugin import host, specs
@@ -116,8 +116,14 @@ class Registry:
         try:  # report mistakes in nested specs now, not after a training
             config.subcomponents()
             config.external_digests()
-        except PrefixcapError as error:
+        except (PrefixcapError, ValueError) as error:
             raise PrefixcapError(f"{base.kind} {spec!r}: {error}") from error
+        except Exception as error:
+            plugin = self.plugin_of(base.kind, name)
+            if plugin.is_built_in:
+                raise
+            reason = f"the plugin {plugin} failed: {describe(error)}"
+            raise PrefixcapError(f"{base.kind} {spec!r}: {reason}") from error
         return config
 
     def from_json(self, base: type[C], data: dict[str, object]) -> C:
