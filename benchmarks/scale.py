@@ -168,9 +168,8 @@ def score(made: MadeUp) -> None:
     for cell in made.cells():
         captioned = captions.load(cell)
         assert captioned is not None
-        scores = scorer.score(
-            cell.folder, cell.scores_key, captioned.lines, _Images(made.examples), cell.name
-        )
+        images: Any = _Images(made.examples)
+        scores = scorer.score(cell.folder, cell.scores_key, captioned.lines, images, cell.name)
         results.rows.append(_row(made, cell, scores))
         results.captions[cell.name] = captioned.lines[:12]
         results.write_part()

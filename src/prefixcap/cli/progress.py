@@ -73,12 +73,8 @@ def _columns(width: int) -> list[ProgressColumn]:
 
     wide, rated = width >= WIDE, width >= NARROW
     room = width - (74 if wide else 56 if rated else 38)  # what the other columns leave for text
-    text = {
-        "no_wrap": True,
-        "overflow": "ellipsis",
-        "max_width": max(4, room // 2 if wide else room),
-    }
-    title, note = Column(**text), Column(**text)
+    longest = max(4, room // 2 if wide else room)
+    title, note = (Column(no_wrap=True, overflow="ellipsis", max_width=longest) for _ in range(2))
     columns: list[ProgressColumn] = [
         rich.TextColumn("{task.description}", markup=False, table_column=title),
         rich.BarColumn(bar_width=20 if wide else 10),
