@@ -9,10 +9,12 @@ import attrs
 
 from prefixcap.captioning.checkpoint import CONFIG, MODEL_KEY, MODELS, is_study
 from prefixcap.errors import PrefixcapError
+from prefixcap.study.artifacts.shapes import STUDY_CONFIG
 from prefixcap.study.definition.study import FORMAT, Study
 from prefixcap.util.files import AlteredError, read_before_seals, read_json
 from prefixcap.util.progress import Reporter, Silent
 from prefixcap.util.runtime import device_named
+from prefixcap.util.shapes import mismatch
 
 # in a cell's or a baseline's folder
 CELL = "cell.json"
@@ -99,6 +101,7 @@ class StudyFolder:
         """Return the content of `config.json`.
 
         Raises:
+            AlteredError: If the study's `config.json` was altered.
             PrefixcapError: If there is no study in the folder, or one of another format.
         """
         if not self.path.is_dir():
@@ -107,6 +110,8 @@ class StudyFolder:
         config = self.find_config()
         if config is None:
             raise PrefixcapError(f"{self.path} holds no study: it has no {CONFIG}")
+        if found := mismatch(config, STUDY_CONFIG):
+            raise AlteredError(self.config, found)
         return config
 
 

@@ -4,6 +4,23 @@ from __future__ import annotations
 
 from prefixcap.util.shapes import Maybe
 
+_NAMED = {"name": str}
+
+STUDY_CONFIG = {
+    **{key: [_NAMED] for key in ("encoders", "mappers", "lms", "tunings", "decoders", "metrics")},
+    "dataset": _NAMED,
+    "prefix_lengths": [int],
+    "seeds": [int],
+    "training": dict,
+    "max_new_tokens": int,
+    "dtype": str,
+    "device": str,
+    "limit": Maybe(int),
+    "study": Maybe(str),
+    "versions": Maybe(dict),
+}
+"""`config.json` of a study."""
+
 CELL_SCORES = {
     str: {
         "key": str,
