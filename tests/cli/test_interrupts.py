@@ -172,6 +172,13 @@ def start(*words: object, before: str = "") -> subprocess.Popen[str]:
     )
 
 
+def output(process: subprocess.Popen[str]) -> tuple[str, str]:
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        process.kill()
+
+
 def java_of(process: subprocess.Popen[str]) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [n for n in map(int, children) if "java" in Path(f"/proc/{n}/cmdline").read_text()]
@@ -196,7 +203,7 @@ def test_java_ends_with_the_command(tmp_path: Path, metric: str, number: int) ->
         time.sleep(0.01)
     assert process.poll() is None
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = output(process)
     assert (process.returncode, out) == (128 + number, "")
     assert err.splitlines()[-1].startswith("prefixcap: stopped")
     assert "Traceback" not in err
@@ -228,30 +235,26 @@ sys.meta_path.insert(0, Finder())
 def test_ctrl_c_during_imports(name: str, swallow: bool) -> None:
     before = IMPORT.format(name=name, swallow=swallow)
     process = start("bench", "--dataset", "jsonl:path=/none", before=before)
-    out, err = process.communicate(timeout=60)
+    out, err = output(process)
     assert (process.returncode, out, err) == (130, "", "prefixcap: stopped\n")
 
 
 def test_code_that_swallows_everything_is_ended() -> None:
     before = """
-import prefixcap.util.process.interrupts as module, signal, os
+import prefixcap.util.process.interrupts as module, signal
 module.PATIENCE = 0.05
 from prefixcap.plugin.registry import Registry
-def names(*_):
-    signal.raise_signal(signal.SIGINT)
 def forever(*_):
     while True:
         try:
-            names()
+            if not module.interrupted():
+                signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            names = lambda: None
+            pass
 Registry.names = forever
 """
-    before = before.replace("names = lambda: None", "pass").replace(
-        "            names()", "            names() if not module.interrupted() else None"
-    )
     process = start("list", before=f"import sys; sys.path[:0] = {sys.path!r}\n{before}")
-    out, err = process.communicate(timeout=60)
+    out, err = output(process)
     assert (process.returncode, out, err) == (130, "", "prefixcap: stopped\n")
 
 
