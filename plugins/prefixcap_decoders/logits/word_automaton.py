@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -17,6 +18,7 @@ from prefixcap_decoders.logits.phrase_matcher import Ints, Matcher
 from prefixcap_decoders.logits.settings import alternatives
 
 MAX_STATES = 20_000
+MOST_KEPT = 8
 # more tokens than any caption has: the distance to an unreachable end
 FAR = 2**20
 REPLACEMENT = "\ufffd"
@@ -120,6 +122,9 @@ class Automaton:
         return self.texts[between, classes] * nodes + tail
 
 
+_AUTOMATA: WeakKeyDictionary[Tokenizer, dict[tuple[Any, ...], Automaton]] = WeakKeyDictionary()
+
+
 def build_automaton(
     lm: LanguageModel, force_words: Sequence[str], bad_words: Sequence[str], stop_ids: Sequence[int]
 ) -> Automaton:
@@ -139,7 +144,23 @@ def build_automaton(
         raise PrefixcapError(
             "the language model has no tokenizer, so its captions cannot be checked for words"
         )
-    pieces = _known(_pieces(lm.tokenizer, lm.vocab_size), [*force_words, *bad_words])
+    # images may be decoded in many calls, and the automaton of a large vocabulary takes seconds
+    built = _AUTOMATA.setdefault(lm.tokenizer, {})
+    key = (lm.vocab_size, *map(tuple, (force_words, bad_words, stop_ids)))
+    if key not in built:
+        if len(built) >= MOST_KEPT:
+            built.clear()
+        pieces = _known(_pieces(lm.tokenizer, lm.vocab_size), [*force_words, *bad_words])
+        built[key] = _build(pieces, force_words, bad_words, stop_ids)
+    return built[key]
+
+
+def _build(
+    pieces: Sequence[Piece],
+    force_words: Sequence[str],
+    bad_words: Sequence[str],
+    stop_ids: Sequence[int],
+) -> Automaton:
     matchers = [Matcher(alternatives(word)) for word in force_words]
     if bad_words:
         matchers.append(Matcher([p for word in bad_words for p in alternatives(word)]))
