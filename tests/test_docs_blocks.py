@@ -54,6 +54,8 @@ def test_blocks_run(page: Path, tmp_path: Path) -> None:
         **os.environ,
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
         "PREFIXCAP_CACHE": str(tmp_path / "cache"),
+        # trainings of several pages at once slow each other down with more threads than cores
+        "OMP_NUM_THREADS": "1",
     }
     for block in blocks(page.read_text(encoding="utf-8")):
         for command in block.commands():

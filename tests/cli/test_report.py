@@ -32,7 +32,7 @@ def test_page_figures_and_tables_are_written(written: Path) -> None:
     result = {str(path.relative_to(written)) for path in written.rglob("*") if path.is_file()}
     assert result == {
         "report.html",
-        *(f"figures/{n}.svg" for n in ("prefix-length", "frontier", "differences", "training")),
+        *(f"figures/{n}.svg" for n in ("frontier", "differences", "training")),
         *(f"tables/{n}" for n in ("table.md", "table.tex", "table.csv", "seeds.csv")),
         "tables/differences.csv",
     }

@@ -285,7 +285,7 @@ def key_of(site: Path, name: str) -> str:
         "from prefixcap.plugin.registry import Registry; from prefixcap.plugin import specs; "
         f"print(specs.digest(Registry().config_class('decoder', {name!r})()))"
     )
-    environment = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{os.environ['PYTHONPATH']}"}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), *filter(None, sys.path)])}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )

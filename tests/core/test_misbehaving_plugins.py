@@ -197,7 +197,7 @@ CHANGES = {
         lambda: locale.setlocale(locale.LC_ALL),
     ),
     "collector": ("import gc; gc.disable()", "the garbage collector", gc.isenabled),
-    "random": ("import random; random.seed(0)", "Python's random state", random.getstate),
+    "random": ("import random; random.seed(20_151)", "Python's random state", random.getstate),
     "stderr": ("import sys; sys.stderr = None", "sys.stderr", lambda: sys.stderr),
     "excepthook": ("import sys; sys.excepthook = 3", "sys.excepthook", lambda: sys.excepthook),
     "dtype": (
@@ -211,12 +211,12 @@ CHANGES = {
         lambda: sys.modules["torch"].is_grad_enabled(),
     ),
     "torch-seed": (
-        "import torch; torch.manual_seed(0)",
+        "import torch; torch.manual_seed(20_151)",
         "torch's random state",
         lambda: sys.modules["torch"].get_rng_state().tolist(),
     ),
     "numpy-seed": (
-        "import numpy; numpy.random.seed(0)",
+        "import numpy; numpy.random.seed(20_151)",
         "NumPy's random state",
         lambda: repr(sys.modules["numpy"].random.get_state()),
     ),

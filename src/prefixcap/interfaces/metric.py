@@ -74,7 +74,7 @@ class Scores:
 
     values: Mapping[str, float]
     per_image: Mapping[str, tuple[float, ...]] = attrs.field(factory=dict, repr=False)
-    undefined: str = ""
+    undefined: str = attrs.field(default="", repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -101,6 +101,7 @@ def test_a_java_that_does_nothing_is_an_error(
 
 
 def test_a_full_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").touch()  # a file, so that there can be no folder
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     with pytest.raises(PrefixcapError, match=r"cannot be written in .*gone: .*TMPDIR"):
         tokenise(("no room",))
