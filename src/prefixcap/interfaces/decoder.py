@@ -141,7 +141,7 @@ class DecodingTask:
         return finite_session(self.lm.start(self.prefix, options), self.image_ids)
 
     def part(self, images: Sequence[int]) -> DecodingTask:
-        """Return the task for some of the images (numbers from 0 to B-1), numbered anew."""
+        """Return the task for some of the images (numbers from 0 to B-1), renumbered."""
         if len(images) == len(self.prefix):
             return self
         rows = list(images)

@@ -187,6 +187,7 @@ def test_intervals_between_seeds_follow_their_formulas() -> None:
     rng = np.random.default_rng(3)
     # scores (seeds,K) that are the same for every image, so that only seeds vary
     scores = [rng.normal(0, [1.0, 3.0], (n, 2)) for n in (3, 3, 3, 2, 1)] + [np.zeros((1, 2))]
+    scores[3] *= 20  # its own variance is larger than the pooled one
     cells = [constant(each) for each in scores]
     result = table(*cells, fixed=1).pairs(level=0.9)
     varying = scores[:5]

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
@@ -284,8 +284,8 @@ class Named(EncoderConfig):
     """An encoder whose features depend on all that can enter a key."""
 
     name = "named"
+    outside: ClassVar[str] = "file"
     setting: int = 0
-    outside: str = ""
 
     def external_digests(self) -> tuple[str, ...]:
         return (self.outside,)
@@ -300,13 +300,14 @@ class Plain(Component):
     setting: int = 0
 
 
-def test_settings_and_external_digests_of_subcomponents_are_part_of_the_key() -> None:
-    keys = {
-        component_key(config, device)
-        for device in ("cpu", "meta")
-        for config in (Named(), Named(setting=1), Named(outside="file"), Plain(), Plain(setting=1))
-    }
-    assert len(keys) == 2 * 3 + 2  # only what is built depends on the device
+def test_settings_and_external_digests_of_subcomponents_are_part_of_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configs = [Named(), Named(setting=1), Plain(), Plain(setting=1)]
+    keys = {component_key(config, device) for config in configs for device in ("cpu", "meta")}
+    assert len(keys) == 2 * 2 + 2  # only what is built depends on the device
+    monkeypatch.setattr(Named, "outside", "changed")
+    assert component_key(Named(), "cpu") not in keys
 
 
 def test_the_captions_of_a_draft_are_part_of_the_key(tmp_path: Path) -> None:
