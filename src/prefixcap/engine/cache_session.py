@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from prefixcap.engine.base_session import BaseSession, generations
-from prefixcap.engine.network import StepOutput, concatenated, eval_mode
+from prefixcap.engine.network import StepOutput, cache_name, cache_of, concatenated, eval_mode
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import SessionOptions
 
@@ -44,6 +44,7 @@ class CacheSession(BaseSession):
         vocabulary = int(model.config.get_text_config().vocab_size)
         super().__init__(prefix.to(model.device, model.dtype), options, vocabulary, prepended)
         self._model = model
+        self._cache_name = cache_name(model)
         self._images: list[int] = []
         self._places: list[_Place] = []
 
@@ -130,18 +131,18 @@ class CacheSession(BaseSession):
         with eval_mode(self._model):
             output = self._model(
                 **inputs,
-                past_key_values=cache,
+                **{self._cache_name: cache},
                 use_cache=True,
                 logits_to_keep=1,
                 output_hidden_states=self._hidden_states,
             )
         if cache is None:
-            _require_rows(self._model, getattr(output, "past_key_values", None))
+            _require_rows(self._model, cache_of(output))
         states = output.hidden_states if self._hidden_states else ()
         if states and cache is None:
             self._prefix_states = states[-1]
         step = StepOutput(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
-        batch = _Batch(output.past_key_values, len(step.last))
+        batch = _Batch(cache_of(output), len(step.last))
         return [(batch, row) for row in range(batch.size)], step
 
 
@@ -152,7 +153,7 @@ def _require_rows(model: Any, cache: Any) -> None:
     if reorder is None:
         detail = "" if cache is None else f" but a {kind.__name__}, which cannot be reordered"
         raise PrefixcapError(
-            f"{name} returns no past_key_values{detail}: a session cannot move its states with the "
+            f"{name} returns no cache{detail}: a session cannot move its states with the "
             "rows; use a model that transformers' cache supports, such as GPT-2 or Llama (a model "
             "like BERT only with is_decoder=True in its config)"
         )

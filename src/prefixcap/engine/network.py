@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import attrs
 import torch
@@ -68,6 +70,17 @@ class Network(ABC):
     @abstractmethod
     def top_tokens(self, last: Tensor, count: int) -> TopTokens:
         """Return the `count` (at most V) highest-ranked tokens for the `last` of an output."""
+
+
+def cache_name(model: Any) -> str:
+    """Return what a model's `forward` calls its cache: transformers 5.24 renamed the argument."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def cache_of(output: Any) -> Any:
+    """Return the cache in a model's output, or None."""
+    cache = getattr(output, "cache", None)
+    return getattr(output, "past_key_values", None) if cache is None else cache
 
 
 @contextmanager

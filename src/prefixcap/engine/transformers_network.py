@@ -11,12 +11,12 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from typing_extensions import override
 
 from prefixcap.engine.kv_cache import CacheShape
-from prefixcap.engine.network import Network, StepOutput, eval_mode
+from prefixcap.engine.network import Network, StepOutput, cache_name, cache_of, eval_mode
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
 from prefixcap.engine.top_tokens import top_tokens_of
 from prefixcap.interfaces.ranking_session import TopTokens
 
-_NEEDED = ("inputs_embeds", "past_key_values", "attention_mask", "position_ids", "use_cache")
+_NEEDED = ("inputs_embeds", "attention_mask", "position_ids", "use_cache")
 
 
 class TransformersNetwork(Network):
@@ -33,20 +33,21 @@ class TransformersNetwork(Network):
     def __init__(self, model: Any) -> None:
         self._model = model
         parameters = inspect.signature(model.forward).parameters
-        missing = [name for name in _NEEDED if name not in parameters]
+        self._cache = cache_name(model)
+        missing = [name for name in (*_NEEDED, self._cache) if name not in parameters]
         if missing:
             raise NotImplementedError(f"{type(model).__name__} takes no {missing[0]}")
         if any(map(_is_causal_mask, model.buffers())):
             raise NotImplementedError(f"{type(model).__name__} masks by the position of keys")
         self._keep = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         embedding = model.get_input_embeddings().weight
-        cache = self._run(embedding.new_zeros(1, 1, embedding.shape[1]), False).past_key_values
-        self.shape = _shape(model, cache)
+        output = self._run(embedding.new_zeros(1, 1, embedding.shape[1]), False)
+        self.shape = _shape(model, cache_of(output))
 
     @override
     def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
         output = self._run(prefix, hidden)
-        for number, layer in enumerate(output.past_key_values.layers):
+        for number, layer in enumerate(cache_of(output).layers):
             # (b,K,P,D) -> (b,P,K,D)
             keys, values = layer.keys.transpose(1, 2), layer.values.transpose(1, 2)
             into.cache.write_prefix(number, into.slots, keys, values)
@@ -61,7 +62,7 @@ class TransformersNetwork(Network):
                 input_ids=batch.spread(tokens),  # (R) -> (I,G)
                 position_ids=batch.spread(batch.positions),
                 attention_mask=batch.mask,
-                past_key_values=_SharedCache(batch, self.shape.layers),
+                **{self._cache: _SharedCache(batch, self.shape.layers)},
                 use_cache=True,
                 output_hidden_states=hidden,
             )

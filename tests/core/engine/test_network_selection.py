@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from core.engine.models import VOCABULARY, made, prefixes, uncached
 from torch import Tensor, nn
 
@@ -22,6 +24,9 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import SessionOptions
 
 torch.set_num_threads(1)
+
+# since transformers 5.24
+MAMBA_HAS_A_CACHE = "cache" in inspect.signature(transformers.MambaForCausalLM.forward).parameters
 
 
 @pytest.mark.parametrize(
@@ -109,18 +114,33 @@ def test_a_model_that_masks_by_column_fails_the_test(
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("mamba", "MambaForCausalLM returns no past_key_values: a session cannot move its states"),
+        pytest.param(
+            "mamba",
+            "MambaForCausalLM returns no cache: a session cannot move its states",
+            marks=pytest.mark.skipif(MAMBA_HAS_A_CACHE, reason="its cache can be reordered"),
+        ),
         (
             "recurrent_gemma",
-            "RecurrentGemmaForCausalLM returns no past_key_values: .* such as GPT-2",
+            "RecurrentGemmaForCausalLM returns no cache: .* such as GPT-2",
         ),
-        ("bert", "BertLMHeadModel returns no past_key_values: .* is_decoder=True in its config"),
+        ("bert", "BertLMHeadModel returns no cache: .* is_decoder=True in its config"),
         ("minimax", "MiniMaxForCausalLM keeps states in a MiniMaxCache, which does not reorder"),
     ],
 )
 def test_a_model_whose_rows_cannot_be_reordered_is_refused(name: str, sentence: str) -> None:
     with pytest.raises(PrefixcapError, match=sentence):
         decode(from_transformers(made(name)), prefixes(2), "greedy", max_new_tokens=3)
+
+
+@pytest.mark.skipif(not MAMBA_HAS_A_CACHE, reason="Mamba's states are not in its cache")
+def test_states_in_the_cache_of_newer_transformers_move_with_the_rows() -> None:
+    model = made("mamba")
+    session = from_transformers(model).start(prefixes(3), SessionOptions(rows_per_image=2))
+    session.admit()
+    session.advance(torch.tensor([1, 2, 3, 4]), torch.tensor([0, 0, 1, 2]))
+    logits = session.advance(torch.tensor([5, 6, 7, 8]), torch.tensor([1, 0, 3, 2]))
+    rows = [(2, 5), (1, 6), (4, 7), (3, 8)]
+    assert torch.allclose(logits, uncached(model, prefixes(3), rows, [0, 0, 2, 1])[0], atol=1e-5)
 
 
 def test_a_network_with_other_logits_fails_the_test() -> None:
