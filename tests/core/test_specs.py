@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from prefixcap.errors import PrefixcapError
@@ -87,6 +87,8 @@ def same(one: Any, two: Any) -> bool:
 
 
 @given(configs)
+@example(Every(several=("None",)))
+@example(Every(several=("none",), mixed=("none", None)))
 def test_a_config_is_restored_from_its_spec(config: Every) -> None:
     name, settings = specs.split(specs.to_spec(config))
     assert name == "every"

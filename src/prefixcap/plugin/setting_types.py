@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 _FALSE = {"false", "no", "off", "0"}
 _TRUE = {"true", "yes", "on", "1"}
-_NOTHING = ("", "none", "None")
+NOTHING = ("", "none", "None")
 KNOWN = "bool, int, float, str, None, Path, a Literal, and unions and tuples of them"
 
 
@@ -78,7 +78,7 @@ def read_union(value: object, target: Any, read: Callable[[Any, Any], Any]) -> o
     members = get_args(target)
     if type(value) in members:  # JSON data, whose types are known
         return value
-    if NoneType in members and (value is None or (isinstance(value, str) and value in _NOTHING)):
+    if NoneType in members and (value is None or (isinstance(value, str) and value in NOTHING)):
         return None
     ranked = sorted((member for member in members if member is not NoneType), key=_rank)
     if len(ranked) == 1:

@@ -284,6 +284,8 @@ def _setting(value: Any, target: Any) -> str:
         return "+".join(_item_of(item, target.__args__[0]) for item in value)
     if value == []:
         return "+"  # nothing at all would be None
+    if isinstance(value, list) and text in setting_types.NOTHING:
+        return quoted(value[0])  # one text, which alone would be None
     return quoted(value) if isinstance(value, str) and _reads_as(text, target) != value else text
 
 
