@@ -168,8 +168,12 @@ class Inside:
         path = folder / name
         if "\0" in name:
             raise PrefixcapError(f"{place}: {shown(name)} is no file name")
-        if self._allow_outside or self._contains(path):
-            return path
+        try:
+            if self._allow_outside or self._contains(path):
+                return path
+        except OSError as error:  # such as a name that is too long
+            reason = f"{shown(name)} is no file name: {error.strerror}"
+            raise PrefixcapError(f"{place}: {reason}") from error
         raise PrefixcapError(
             f"{place}: {shown(name)} leads out of the data set's folder, to "
             f"{shown(os.path.realpath(path))}; the data set's setting allow_outside=true allows it"

@@ -9,6 +9,7 @@ from typing import Any
 import prefixcap_datasets.configs as datasets
 import pytest
 from PIL import Image
+from prefixcap_datasets.image_files import Inside
 
 from prefixcap.errors import PrefixcapError
 
@@ -293,3 +294,9 @@ def test_splits_of_karpathys_file_in_any_case_and_empty_captions(root: Path) -> 
     notes["annotations"][1]["caption"] = " \n"
     write(file, notes)
     assert [len(e.references) for e in datasets.Coco(path=str(root)).build().examples("val")] == [4]
+
+
+def test_a_name_that_is_too_long_is_an_error(tmp_path: Path) -> None:
+    inside = Inside([tmp_path], allow_outside=False)
+    with pytest.raises(PrefixcapError, match=r"^line 3: .* is no file name: File name too long"):
+        inside.file(tmp_path, "1" * 5000, "line 3")
