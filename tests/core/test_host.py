@@ -7,15 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
 from inspect import signature
 from pathlib import Path
-from textwrap import dedent
 from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
+from installed_plugins import install, plugin
 from mutants.configs import TwistedDecoder, TwistedMetric
 
 from prefixcap.interfaces.component import Component
@@ -40,29 +39,6 @@ GOOD = """
     def prefixcap_components():
         return [Good]
 """
-
-
-def install(site: Path, name: str, source: str, point: str = "") -> None:
-    """Put a distribution with one plugin on the path, like an installer."""
-    module = f"plugin_{name}"
-    (site / f"{module}.py").write_text(dedent(source))
-    info = site / f"{name}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[prefixcap]\n{point or name} = {module}\n")
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterable[Path]:
-    monkeypatch.syspath_prepend(tmp_path)
-    yield tmp_path
-    for name in [name for name in sys.modules if name.startswith("plugin_")]:
-        del sys.modules[name]
-
-
-def plugin(name: str) -> host.Plugin:
-    (actual,) = (plugin for plugin in host.installed() if plugin.distribution == f"{name} 1.0")
-    return actual
 
 
 def test_the_built_in_plugins_are_loaded_without_an_error() -> None:
@@ -121,8 +97,9 @@ def test_a_broken_plugin_is_reported_and_stops_no_other(site: Path, name: str) -
 
 
 def test_two_distributions_may_have_the_same_entry_point_name(site: Path) -> None:
-    install(site, "one", GOOD.replace("NAME", "one-good"), point="same")
-    install(site, "two", GOOD.replace("NAME", "two-good"), point="same")
+    points = "[prefixcap]\nsame = plugin_PLACE\n"
+    install(site, "one", GOOD.replace("NAME", "one-good"), points)
+    install(site, "two", GOOD.replace("NAME", "two-good"), points)
     assert {"one-good", "two-good"} <= set(Registry().names("decoder"))
 
 

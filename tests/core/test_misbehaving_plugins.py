@@ -12,11 +12,11 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
+from installed_plugins import forget, install, plugin
 
 from prefixcap.cli import main
 from prefixcap.plugin import host
@@ -184,12 +184,12 @@ CHANGES = {
     "warnings": (
         "import warnings; warnings.simplefilter('ignore')",
         "the filters of warnings",
-        lambda: broad_filters(),
+        broad_filters,
     ),
     "no-warnings": (
         "import warnings; warnings.resetwarnings()",
         "the filters of warnings",
-        lambda: broad_filters(),
+        broad_filters,
     ),
     "locale": (
         "import locale; locale.setlocale(locale.LC_NUMERIC, 'C.UTF-8')",
@@ -239,36 +239,6 @@ POINTS = {
     "no-attribute": ("[prefixcap]\nbad = plugin_PLACE:nothing\n", "AttributeError"),
     "no-file": ("[prefixcap]\nbad = plugin_none\n", "No module named 'plugin_none'"),
 }
-
-
-def install(site: Path, name: str, source: str, points: str = "") -> None:
-    """Put a distribution with one plugin on the path, like an installer."""
-    module = f"plugin_{name.replace('-', '_')}"
-    (site / f"{module}.py").write_text(source, encoding="utf-8")
-    info = site / f"{name.replace('-', '_')}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    listed = points.replace("plugin_PLACE", module) or f"[prefixcap]\n{name} = {module}\n"
-    (info / "entry_points.txt").write_bytes(listed.encode("utf-8", "surrogateescape"))
-
-
-def forget() -> None:
-    default_registry.cache_clear()
-    for name in [name for name in sys.modules if name.startswith("plugin_")]:
-        del sys.modules[name]
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.syspath_prepend(tmp_path)
-    forget()
-    yield tmp_path
-    forget()
-
-
-def plugin(name: str = "bad") -> host.Plugin:
-    (actual,) = (plugin for plugin in host.installed() if plugin.distribution == f"{name} 1.0")
-    return actual
 
 
 @attrs.frozen
