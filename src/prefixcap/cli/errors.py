@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -23,7 +23,7 @@ from prefixcap.errors import (
     shown,
     synonym,
 )
-from prefixcap.plugin.building import responsible
+from prefixcap.plugin.building import place_of, responsible
 from prefixcap.plugin.contained import TRACEBACK, explained
 from prefixcap.util.memory import out_of_memory
 from prefixcap.util.process.interrupts import Interrupts, interrupted
@@ -99,24 +99,21 @@ def status_of(error: BaseException, words: Sequence[str], interrupts: Interrupts
 
 
 def _bug(error: BaseException) -> str:
-    """Save the traceback of an unexpected error, and return the sentence about it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    """Save the traceback of an unexpected error, or print it, and return the sentence about it."""
     text = "".join(traceback.format_exception(error))
-    where = f"see the traceback with {TRACEBACK}=1"
-    try:
-        if os.environ.get(TRACEBACK):
-            raise OSError  # shown instead of saved
-        number, name = tempfile.mkstemp(prefix="prefixcap-traceback-", suffix=".txt")
-        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-        where = f"its traceback is in {name}, please report it"
-    except OSError:
+    where = ""
+    if not os.environ.get(TRACEBACK):
+        with suppress(OSError):
+            number, name = tempfile.mkstemp(prefix="prefixcap-traceback-", suffix=".txt")
+            with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            where = f"its traceback is in {name}, please report it"
+    if not where:
         print(text, file=sys.stderr)
         where = "please report it with the traceback above"
     plugin = responsible(error)
     what = "an internal error" if plugin is None else f"the plugin {plugin} failed"
-    return f"{what}: {explained(error)}{place}; finished work is saved; {where}"
+    return f"{what}: {explained(error)}{place_of(error)}; finished work is saved; {where}"
 
 
 def sentence_of(error: BaseException, words: Sequence[str] = ()) -> str | None:

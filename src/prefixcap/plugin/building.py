@@ -20,6 +20,7 @@ from prefixcap.plugin import specs
 from prefixcap.plugin.contained import explained
 from prefixcap.plugin.host import Plugin
 from prefixcap.plugin.registry import default_registry
+from prefixcap.util.memory import out_of_memory
 from prefixcap.util.process.interrupts import interrupted
 
 BUILDS: dict[str, type] = {
@@ -68,15 +69,14 @@ def naming_plugin(config: Component, problem: str) -> Iterator[None]:
     """
     try:
         yield
-    except (PrefixcapError, OSError, MemoryError):
+    except (PrefixcapError, OSError):
         raise
     except BaseException as error:
-        is_memory = type(error).__name__ == "OutOfMemoryError"
-        if interrupted() or is_memory or not is_foreign(config):
+        if interrupted() or out_of_memory(error) or not is_foreign(config):
             raise
         raise PrefixcapError(
             f"the {config.kind} {specs.to_spec(config)!r} of {_owner(config)} {problem}: "
-            f"{explained(error)}{_place(error)}"
+            f"{explained(error)}{place_of(error)}"
         ) from error
 
 
@@ -103,6 +103,13 @@ def responsible(error: BaseException) -> Plugin | None:
     return None
 
 
+def place_of(error: BaseException) -> str:
+    """Return the file and line where an error was raised in brackets; "" if that is this module."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    return f" ({last.filename}:{last.lineno})" if last and last.filename != __file__ else ""
+
+
 def _plugin_of(component: type[Component]) -> Plugin | None:
     plugins = default_registry().plugins
     return next((plugin for plugin in plugins if component in plugin.components), None)
@@ -119,10 +126,3 @@ def _file(component: type[Component]) -> str | None:
     import sys
 
     return getattr(sys.modules.get(component.__module__.partition(".")[0]), "__file__", None)
-
-
-def _place(error: BaseException) -> str:
-    """Return the file and line where an error was raised, unless that is this module."""
-    frames = traceback.extract_tb(error.__traceback__)
-    last = frames[-1] if frames else None
-    return f" ({last.filename}:{last.lineno})" if last and last.filename != __file__ else ""

@@ -25,6 +25,7 @@ from prefixcap import (
     Study,
     TuningConfig,
 )
+from prefixcap.plugin.building import naming_plugin
 from prefixcap.study.execution import trial
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.runner import run_study
@@ -179,14 +180,21 @@ def test_a_built_in_mapper_that_does_not_fit_is_found(small: Study, tmp_path: Pa
 def test_a_component_that_takes_long_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class Listening(Silent):
         def message(self, text: str) -> None:
-            said.append(text)
+            messages.append(text)
 
-    said: list[str] = []
+    messages: list[str] = []
     monkeypatch.setattr(trial, "PATIENCE", 0.01)
     with trial.naming_slow(BadDecoder(), Listening()):
-        while not said:
+        while not messages:
             pass
-    assert said == ["still trying the decoder 'bad'; Ctrl-C stops"]
+    assert messages == ["still trying the decoder 'bad'; Ctrl-C stops"]
+
+
+def test_a_failed_allocation_is_no_error_of_the_plugin() -> None:
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    with pytest.raises(RuntimeError) as caught, naming_plugin(BadDecoder(), "cannot be built"):
+        raise error
+    assert caught.value is error
 
 
 def test_random_states_are_kept(small: Study, tmp_path: Path) -> None:
