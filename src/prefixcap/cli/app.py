@@ -89,14 +89,14 @@ def _require_sound_plugins() -> None:
     from prefixcap.plugin.registry import default_registry
 
     plugins = default_registry().plugins
-    problems = [(plugin, plugin.error) for plugin in plugins if plugin.error]
+    problems = [(plugin, plugin.error) for plugin in plugins if plugin.is_broken]
     problems += [
         (result.plugin, problem)
         for result in plugin_commands(plugins, COMMANDS)
         for problem in result.problems
     ]
-    broken = [f"{plugin}: {text}" for plugin, text in problems if not plugin.disabled]
-    if broken:
+    if problems:
+        broken = [f"{plugin}: {text}" for plugin, text in problems]
         raise PrefixcapError(f"{STRICT}: broken plugins: {'; '.join(broken)}")
 
 
@@ -105,11 +105,7 @@ def _add_plugin_commands(app: typer.Typer) -> None:
     from prefixcap.plugin.commands import plugin_commands
 
     plugins = host.installed(components=False)
-    problems = [
-        (plugin, f"it failed to load: {plugin.error}")
-        for plugin in plugins
-        if plugin.error and not plugin.disabled
-    ]
+    problems = [(p, f"it failed to load: {p.error}") for p in plugins if p.is_broken]
     for result in plugin_commands(plugins, COMMANDS):
         app.registered_commands += result.commands.values()
         problems += [(result.plugin, problem) for problem in result.problems]

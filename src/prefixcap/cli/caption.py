@@ -101,7 +101,7 @@ def caption(
     row_ids = None if ids is None or file is None else read_ids(ids, len(file))
     total = len(paths) if file is None else len(file)
     problems = _Problems(skip_unreadable, total)
-    if not skip_unreadable:  # what can be known is said before anything is loaded
+    if not skip_unreadable:  # report what can be known before anything is loaded
         problems.check_files(paths)
     encode_batch, max_rows = encode_batch or ENCODE_BATCH, max_rows or DEFAULT_ROWS
     size = encode_batch if file is None else max_rows

@@ -84,7 +84,7 @@ def list_components(
     if kind and kind not in KINDS and (owners := _kinds_of(registry, kind)):
         raise PrefixcapError(f"{kind!r} is no kind: see `prefixcap show {owners[0]} {kind}`")
     for plugin in registry.plugins:
-        if plugin.error and not plugin.disabled:
+        if plugin.is_broken:
             print_error(f"warning: the plugin {plugin} is missing: {plugin.error}")
     names = {each: registry.names(each) for each in ([kind] if kind else KINDS)}
     if as_json:

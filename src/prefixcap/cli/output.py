@@ -44,7 +44,7 @@ def unfiltered(stream: TextIO) -> TextIO:
 
 @contextlib.contextmanager
 def visible_output() -> Iterator[None]:
-    """Escape control characters in everything that is printed, by whomever."""
+    """Escape control characters in everything that any code prints."""
     out, err = (cast(TextIO, VisibleStream(stream)) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield

@@ -61,7 +61,7 @@ def contained(call: Callable[[], T]) -> Outcome[T]:
         raise KeyboardInterrupt
     if changed:
         outcome.problems.append(f"it changed {', '.join(changed)}; this was undone")
-    if printed:
+    if printed.used:
         outcome.problems.append("it printed to standard output, which belongs to results")
     if any(not thread.daemon for thread in threading.enumerate() if thread not in threads):
         outcome.problems.append("it started a thread that may keep the process from ending")
@@ -112,9 +112,6 @@ class _ToStderr(io.TextIOBase):
 
     def fileno(self) -> int:
         return 2
-
-    def __bool__(self) -> bool:
-        return self.used
 
 
 @contextlib.contextmanager

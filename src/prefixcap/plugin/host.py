@@ -67,6 +67,11 @@ class Plugin:
         """Whether it belongs to prefixcap itself."""
         return self.distribution.partition(" ")[0] == BUILT_IN
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it failed to load; a disabled plugin did not."""
+        return bool(self.error) and not self.disabled
+
 
 def installed(*, components: bool = True) -> list[Plugin]:
     """Load every installed plugin, sorted by name; without its components, this is faster."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import Distribution
@@ -20,15 +20,14 @@ from weakref import WeakKeyDictionary
 _CODE: WeakKeyDictionary[type, dict[str, str]] = WeakKeyDictionary()
 
 
-def record(classes: Iterable[type], name: str, distribution: Distribution, module: str) -> None:
+def record(classes: Collection[type], name: str, distribution: Distribution, module: str) -> None:
     """Keep which distribution provides some classes, by an entry point in a module.
 
     `name` is the distribution's, with its version. Files are read now, as the classes have just
     been imported from them.
     """
     code = {"distribution": name}
-    classes = list(classes)
-    if is_editable(distribution):
+    if _is_editable(distribution):
         names = (module, *(each.__module__ for each in classes))
         code["source"] = _digest(frozenset(name.partition(".")[0] for name in names))
     _CODE.update(dict.fromkeys(classes, code))
@@ -39,7 +38,7 @@ def code_of(config_class: type) -> dict[str, str]:
     return _CODE.get(config_class, {})
 
 
-def is_editable(distribution: Distribution) -> bool:
+def _is_editable(distribution: Distribution) -> bool:
     """Return whether a distribution is installed in place, according to its `direct_url.json`."""
     try:
         info = json.loads(distribution.read_text("direct_url.json") or "{}")

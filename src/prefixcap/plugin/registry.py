@@ -28,6 +28,7 @@ class Registry:
 
     def __init__(self, plugins: Iterable[Plugin] | None = None) -> None:
         self.plugins = tuple(host.installed() if plugins is None else plugins)
+        self._warned: set[tuple[str, str]] = set()
 
     def __repr__(self) -> str:
         counts = (f"{len(self.names(kind))} of {kind}" for kind in KINDS)
@@ -43,10 +44,6 @@ class Registry:
                 if all(component is not known for _, known in own):
                     own.append((plugin, component))
         return claims
-
-    @cached_property
-    def _said(self) -> set[tuple[str, str]]:
-        return set()
 
     def problems(self, plugin: Plugin) -> list[str]:
         """Return what a plugin did that it must not do, and which of its names are taken."""
@@ -145,8 +142,8 @@ class Registry:
         if len(claims) == 1:
             return claims[0]
         if claims and claims[0][0].is_built_in and not claims[1][0].is_built_in:
-            if (kind, name) not in self._said:
-                self._said.add((kind, name))
+            if (kind, name) not in self._warned:
+                self._warned.add((kind, name))
                 for other in claims[1:]:
                     text = f"the plugin {other[0]}: {_refused(claims[0], other)}"
                     warnings.warn(text, PrefixcapWarning, stacklevel=4)

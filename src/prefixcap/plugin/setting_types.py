@@ -13,6 +13,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from prefixcap.errors import nearest
+
 _FALSE = {"false", "no", "off", "0"}
 _TRUE = {"true", "yes", "on", "1"}
 NOTHING = ("", "none", "None")
@@ -66,7 +68,7 @@ def is_known(target: Any) -> bool:
         return is_known(target.__supertype__)
     if isinstance(target, type) and issubclass(target, enum.Enum):
         return all(isinstance(member.value, str) for member in target)
-    return target in READERS or target in (Path, NoneType)
+    return target in READERS or target is NoneType
 
 
 def read_union(value: object, target: Any, read: Callable[[Any, Any], Any]) -> object:
@@ -84,10 +86,10 @@ def read_union(value: object, target: Any, read: Callable[[Any, Any], Any]) -> o
     if len(ranked) == 1:
         return read(value, ranked[0])
     for member in ranked:
-        # "1.0" stays a number where numbers are allowed
-        exact = member is int and float in members
         try:
-            return int(value) if exact and isinstance(value, str) else read(value, member)
+            if member is int and float in members and isinstance(value, str):
+                return int(value)  # "1.0" stays a number where numbers are allowed
+            return read(value, member)
         except (ValueError, TypeError):
             continue
     raise ValueError(f"{value!r} is none of: {', '.join(map(_name, ranked))}")
@@ -110,8 +112,6 @@ def read_literal(value: object, target: Any) -> object:
                 choice if is_text else str(choice).lower()
             ):
                 return choice
-    from prefixcap.errors import nearest
-
     raise ValueError(f"cannot be {value!r}{nearest(str(value), map(str, choices))}")
 
 

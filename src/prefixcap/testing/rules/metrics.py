@@ -11,7 +11,7 @@ import numpy as np
 
 from prefixcap.evaluation.stats import Resamplable
 from prefixcap.interfaces.dataset import ImageItem
-from prefixcap.interfaces.metric import Metric, MetricConfig, Record, Scores
+from prefixcap.interfaces.metric import Metric, MetricConfig, Record, Scores, scale_of
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.testing.case import Case, drawn_images
 from prefixcap.testing.rules.helpers import is_close
@@ -157,18 +157,16 @@ def perfect_is_best(case: Case) -> None:
     """Perfect predictions score no worse than the same ones on the wrong images."""
     right, wrong = scored(case, PERFECT), scored(case, on_wrong_images())
     config = cast(MetricConfig, case.config)
-    scales = {name: config.scale(name) for name in right.values}
-    lower = {
-        name for name, scale in scales.items() if scale is not None and scale.better == "lower"
-    }
+    directions = {name: scale_of([config], name).better for name in right.values}
     directed = [name for name, scale in config.scales.items() if scale.better]
-    known = not directed or any(scale is not None and scale.better for scale in scales.values())
+    known = not directed or any(directions.values())
     require(known, f"scales has {directed}; the values are {list(right.values)}")
     for name, value in right.values.items():
         other = wrong.values[name]
-        better = value <= other if name in lower else value >= other
-        order = "lower is better" if name in lower else "higher is better"
-        cure = "" if name in lower else ' unless its scale says better="lower"'
+        is_lower = directions[name] == "lower"
+        better = value <= other if is_lower else value >= other
+        order = "lower is better" if is_lower else "higher is better"
+        cure = "" if is_lower else ' unless its scale says better="lower"'
         problem = f"{name} is {value} if right and {other} if wrong, and {order}{cure}"
         require(better or is_close(value, other), problem)
 
