@@ -85,10 +85,12 @@ def _lines(place: Path, artifacts: Sequence[Artifact]) -> list[str]:
 
 
 def _summary(place: Path, artifacts: Sequence[Artifact]) -> list[str]:
-    states = ("used", "unused", "leftover", "link")
+    from prefixcap.study.execution.prune import LEFTOVER, LINK, UNUSED, USED
+
+    states = (USED, UNUSED, LEFTOVER, LINK)
     by_state = {state: [a for a in artifacts if a.state == state] for state in states}
     parts = [f"{size(_sum(each))} {state}" for state, each in by_state.items() if each]
-    unused = by_state["unused"] or by_state["leftover"]
+    unused = by_state[UNUSED] or by_state[LEFTOVER]
     hint = ["delete what is not used with --prune"] if unused else []
     return [f"{place}: {', '.join(parts)}", *hint]
 
