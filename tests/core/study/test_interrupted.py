@@ -65,6 +65,22 @@ def killed(
     return False
 
 
+def kill_while_captioning(
+    study: Study, folder: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Run a study until it is killed, after the captions of `after` images."""
+    to_json, countdown = Hypothesis.to_json, killing(after)
+
+    def deadly(hypothesis: Hypothesis) -> dict[str, object]:
+        next(countdown)
+        return to_json(hypothesis)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hypothesis, "to_json", deadly)
+        with pytest.raises(Killed):
+            run_study(study, folder)
+
+
 def test_killed_at_every_write(
     small: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,17 +116,7 @@ def test_killed_in_the_middle_of_a_line(
     monkeypatch: pytest.MonkeyPatch,
     after: int,
 ) -> None:
-    to_json = Hypothesis.to_json
-    countdown = killing(after)
-
-    def deadly(hypothesis: Hypothesis) -> dict[str, object]:
-        next(countdown)
-        return to_json(hypothesis)
-
-    monkeypatch.setattr(Hypothesis, "to_json", deadly)
-    with pytest.raises(Killed):
-        run_study(small, tmp_path)
-    monkeypatch.undo()
+    kill_while_captioning(small, tmp_path, monkeypatch, after)
     (partial,) = tmp_path.glob("cells/*/captions.partial.jsonl")
     with partial.open("a") as file:
         file.write('{"image": "test-7.png", "captions": [{"te')
@@ -119,27 +125,17 @@ def test_killed_in_the_middle_of_a_line(
     assert outcome(tmp_path) == whole
 
 
-def test_an_altered_line_of_a_killed_process_is_said_and_made_again(
+def test_an_altered_line_of_a_killed_process_is_reported_and_replaced(
     small: Study, whole: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to_json = Hypothesis.to_json
-    countdown = killing(5)
-
-    def deadly(hypothesis: Hypothesis) -> dict[str, object]:
-        next(countdown)
-        return to_json(hypothesis)
-
-    monkeypatch.setattr(Hypothesis, "to_json", deadly)
-    with pytest.raises(Killed):
-        run_study(small, tmp_path)
-    monkeypatch.undo()
+    kill_while_captioning(small, tmp_path, monkeypatch, 5)
     (partial,) = tmp_path.glob("cells/*/captions.partial.jsonl")
     first, *rest = partial.read_text().splitlines(keepends=True)
     partial.write_text("".join([first.replace('"text": "', '"text": "not '), *rest]))
-    said = Recorder()
-    results = run_study(small, tmp_path, said)
-    assert [text.partition(":")[0] for text in said.messages] == [str(partial)]
-    assert "1 line was altered after it was written: its image is captioned" in said.messages[0]
+    recorder = Recorder()
+    results = run_study(small, tmp_path, recorder)
+    assert [text.partition(":")[0] for text in recorder.messages] == [str(partial)]
+    assert "1 line was altered after it was written: its image is captioned" in recorder.messages[0]
     assert results.work["decoded_images"] == 16 - 5 + 1
     assert outcome(tmp_path) == whole
 
@@ -150,17 +146,7 @@ def test_batch_dependent_captions_are_decoded_together(
     decoders = options.study({"decoder": "guidance:against=mean"}, default_registry()).decoders
     study = attrs.evolve(small, decoders=decoders)
     run_study(study, tmp_path / "whole")
-    to_json = Hypothesis.to_json
-    countdown = killing(3)
-
-    def deadly(hypothesis: Hypothesis) -> dict[str, object]:
-        next(countdown)
-        return to_json(hypothesis)
-
-    monkeypatch.setattr(Hypothesis, "to_json", deadly)
-    with pytest.raises(Killed):
-        run_study(study, tmp_path / "killed")
-    monkeypatch.undo()
+    kill_while_captioning(study, tmp_path / "killed", monkeypatch, 3)
     assert run_study(study, tmp_path / "killed").work["decoded_images"] == 8
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
 
