@@ -155,6 +155,11 @@ class Content:
         return sorted(rows, key=lambda row: -self.scale.sign * row.scores[self.quality].value)
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether a score of the table has a confidence interval."""
+        return any(each.low is not None for row in self.rows for each in row.scores.values())
+
+    @property
     def grid(self) -> list[ReportRow]:
         """The rows with a model that have the main score."""
         return [row for row in self.rows if not row.baseline and self.quality in row.scores]

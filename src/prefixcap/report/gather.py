@@ -12,13 +12,13 @@ import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats import Difference
-from prefixcap.interfaces.metric import NO_SCALE, Scale
+from prefixcap.interfaces.metric import Scale
 from prefixcap.plugin.registry import default_registry
 from prefixcap.report import findings, gallery
 from prefixcap.report import rows as report_rows
 from prefixcap.report.content import Content, Gallery, ReportRow
 from prefixcap.report.numbers import counted
-from prefixcap.study.analysis.analysis import TITLES, Analysis, correction_for, main_score
+from prefixcap.study.analysis.analysis import TITLES, Analysis, correction_for, main_score, ranked
 from prefixcap.study.analysis.analyze import analyze, compute, scales_of
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.definition import options
@@ -113,9 +113,8 @@ def _quality(
 
 
 def _diversity(names: Sequence[str], quality: str, scales: Mapping[str, Scale]) -> str | None:
-    ranks = {name: scales.get(name, NO_SCALE).diversity_rank for name in names}
-    ranked = {name: rank for name, rank in ranks.items() if rank is not None}
-    return quality if quality in ranked else min(ranked, key=ranked.__getitem__, default=None)
+    known = ranked(names, scales, lambda scale: scale.diversity_rank)
+    return quality if quality in known else next(iter(known), None)
 
 
 def _sentence(text: str) -> str:

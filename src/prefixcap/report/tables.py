@@ -72,7 +72,7 @@ def as_latex(content: Content) -> str:
 def _latex_caption(content: Content) -> str:
     seeds = max(len(row.seeds) for row in content.rows)
     size = f"{counted(content.images, 'image')}, {counted(seeds, 'seed')}."
-    if any(each.low is not None for row in content.rows for each in row.scores.values()):
+    if content.has_intervals:
         size += f" PM: half of the {100 * content.level:.0f} % confidence interval."
     rest = _note(content, "BOLD", "UNDERLINED", brackets=False)
     text = latex(f"{content.title}. {size} {rest}".strip())
@@ -140,9 +140,7 @@ def _line(*values: object) -> str:
 def explained(content: Content, best: str, tied: str, *, brackets: bool = True) -> str:
     """Explain the intervals of the table, and its marks for the best value and its ties."""
     sentences = []
-    if brackets and any(
-        each.low is not None for row in content.rows for each in row.scores.values()
-    ):
+    if brackets and content.has_intervals:
         sentences.append(f"In brackets: {100 * content.level:.0f} % confidence intervals.")
     if any(row.marks for row in content.rows):
         sentences.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,16 @@ TITLES = {"holm": "Holm", "benjamini-hochberg": "Benjamini-Hochberg"}
 
 def main_score(scores: Iterable[str], scales: Mapping[str, Scale]) -> str | None:
     """Return the score that ranks rows; None if none of these can."""
-    ranks = {name: scales.get(name, NO_SCALE).main_rank for name in scores}
-    ranked = {name: rank for name, rank in ranks.items() if rank is not None}
-    return min(ranked, key=ranked.__getitem__, default=None)
+    return next(iter(ranked(scores, scales, lambda scale: scale.main_rank)), None)
+
+
+def ranked(
+    scores: Iterable[str], scales: Mapping[str, Scale], rank_of: Callable[[Scale], int | None]
+) -> list[str]:
+    """Return the scores that have a rank, the lowest first."""
+    ranks = {name: rank_of(scales.get(name, NO_SCALE)) for name in scores}
+    known = {name: rank for name, rank in ranks.items() if rank is not None}
+    return sorted(known, key=known.__getitem__)
 
 
 @attrs.define(kw_only=True, slots=False, repr=False)
@@ -95,16 +102,15 @@ class Analysis:
         return self.pairs[score].difference(first, second, correction)
 
     def differences(
-        self, score: str, correction: str, names: Sequence[str] | None = None
-    ) -> Mapping[Any, Difference]:
-        """Return the differences of all pairs in a score; none if it was not compared.
+        self, score: str, correction: str, names: Sequence[str]
+    ) -> Mapping[tuple[str, str], Difference]:
+        """Return the differences of all pairs in a score by their names; none if not compared.
 
-        They are looked up by the indices of both rows, or by their names if these are given.
+        `names` has the name of each row.
         """
         if score not in self.pairs:
             return {}
-        keys = range(len(self.entries)) if names is None else names
-        return NamedDifferences(self.pairs[score], keys, correction)
+        return NamedDifferences(self.pairs[score], names, correction)
 
     def best(self, score: str) -> int | None:
         """Return the index of the row with the best score, baselines excluded.

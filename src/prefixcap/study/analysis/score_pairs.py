@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -98,8 +98,8 @@ class ScorePairs:
 
 @final
 @attrs.frozen(slots=False)
-class NamedDifferences(Mapping[tuple[Hashable, Hashable], Difference]):
-    """The difference of each pair of rows by the names of both, made when it is looked up.
+class NamedDifferences(Mapping[tuple[str, str], Difference]):
+    """The difference of each pair of rows by the names of both, created when it is looked up.
 
     Attributes:
         pairs: The pairs.
@@ -108,18 +108,18 @@ class NamedDifferences(Mapping[tuple[Hashable, Hashable], Difference]):
     """
 
     pairs: ScorePairs
-    names: Sequence[Hashable]
+    names: Sequence[str]
     correction: str
 
     @override
-    def __getitem__(self, pair: tuple[Hashable, Hashable]) -> Difference:
+    def __getitem__(self, pair: tuple[str, str]) -> Difference:
         first, second = (self._indices[name] for name in pair)
         if first >= second:
             raise KeyError(pair)
         return self.pairs.difference(first, second, self.correction)
 
     @override
-    def __iter__(self) -> Iterator[tuple[Hashable, Hashable]]:
+    def __iter__(self) -> Iterator[tuple[str, str]]:
         return combinations((self.names[n] for n in self.pairs.entries), 2)
 
     @override
@@ -127,7 +127,7 @@ class NamedDifferences(Mapping[tuple[Hashable, Hashable], Difference]):
         return len(self.pairs)
 
     @cached_property
-    def _indices(self) -> dict[Hashable, int]:
+    def _indices(self) -> dict[str, int]:
         return {self.names[n]: n for n in self.pairs.entries}
 
 

@@ -75,15 +75,17 @@ class StudyFolder:
             config = read_json(self.config)
         except AlteredError as error:
             config = read_before_seals(self.config, FORMAT)
-            if config is None and (self.models.exists() or self.test.exists()):
-                raise
             if config is None:
+                if self.models.exists() or self.test.exists():
+                    raise
                 cure = "choose another folder"
                 raise PrefixcapError(str(AlteredError(error.path, error.reason, cure))) from None
         if config is None:
             return None
         if not is_study(config):
-            raise self._single_model()
+            raise PrefixcapError(
+                f"{self.path} holds a single model, not a study: choose another folder"
+            )
         if config.get("format") != FORMAT:
             raise PrefixcapError(
                 f"{self.path} is a study of format {config.get('format')!r}, and this version of "
@@ -91,11 +93,6 @@ class StudyFolder:
                 "wrote it"
             )
         return config
-
-    def _single_model(self) -> PrefixcapError:
-        return PrefixcapError(
-            f"{self.path} holds a single model, not a study: choose another folder"
-        )
 
     def read_config(self) -> dict[str, Any]:
         """Return the content of `config.json`.
