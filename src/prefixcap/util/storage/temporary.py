@@ -1,7 +1,7 @@
-"""Temporary files and folders, which others remove if their process was killed.
+"""Temporary files and folders; those that a killed process left are removed by other processes.
 
-The process that makes one holds a lock on it, which the system frees however the process ends.
-Whoever gets the lock therefore knows that nobody uses it, whichever machine it was made on.
+The process that creates one holds a lock on it until it ends, even if it is killed. A process that
+gets the lock therefore knows that no other one uses it, on this or on another machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
-    """Make a folder that is removed at the end, by default in the system's folder for such.
+    """Create a folder that is removed at the end, by default in the system's temporary folder.
 
     Folders that killed processes left there are removed first.
     """
@@ -73,7 +73,7 @@ def is_abandoned(path: Path) -> bool:
 
 
 def remove_abandoned(paths: Iterable[Path]) -> None:
-    """Remove those of some temporary files and folders that no process uses any more."""
+    """Remove the given temporary files and folders, except those that a process still uses."""
     for path in paths:
         with _taken(path) as taken, contextlib.suppress(OSError):
             if taken and path.is_dir():
