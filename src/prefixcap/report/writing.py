@@ -80,7 +80,7 @@ def write(
     content = gather(folder, score, images, correction, reporter)
     drawn = figures(content)
     path = target if alone else target / PAGE
-    _write(path, page(content, drawn).encode("utf-8", "replace"))
+    _write(path, page(content, drawn))
     gallery = content.gallery
     return WrittenReport(
         page=path,
@@ -123,10 +123,7 @@ def _check(out: Path, alone: bool, kind: str) -> None:
 
 
 def _write(path: Path, content: bytes | str | Iterator[str]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, bytes):
-        files.atomic_write(path, content)
-    else:
-        parts = [content] if isinstance(content, str) else content
-        files.atomic_write(path, (part.encode("utf-8", "replace") for part in parts))
+    parts = [content] if isinstance(content, bytes | str) else content
+    encoded = (p if isinstance(p, bytes) else p.encode("utf-8", "replace") for p in parts)
+    files.atomic_write(path, encoded)
     return path

@@ -71,7 +71,6 @@ class TrainingCheckpoint:
         content = io.BytesIO()
         torch.save({"key": self.key, "state": state}, content)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             files.atomic_write(self.path, [_head(content.getbuffer()), content.getbuffer()])
         except OSError as error:
             raise PrefixcapError(f"{self.path} cannot be written: {error.strerror}") from error
@@ -90,7 +89,7 @@ class TrainingCheckpoint:
         line = content.find(b"\n") + 1
         saved = memoryview(content)[line:]
         if content[:line] != _head(saved):
-            return self._unused("was altered after it was written (its SHA-256 is another)")
+            return self._unused("was altered after it was written (its SHA-256 differs)")
         try:
             loaded = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
         except Exception as error:  # pickle, zip files and torch each have errors of their own

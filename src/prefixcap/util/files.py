@@ -1,7 +1,7 @@
 """Atomic writes, and JSON and JSON lines that show whether they were altered later.
 
-A sealed file holds the SHA-256 of its own content (in which the place of the hash counts as zeros),
-so that file and hash cannot be written apart: see `seal` and `check_seal`.
+A sealed file contains the SHA-256 of its own content, computed with zeros in place of the hash, so
+that file and hash are always written together: see `seal` and `read_sealed`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from prefixcap.util.text_files import decode, parse_json
 
 SEAL = "sha256"
 NO_SEAL = "0" * 64
-"""Holds the place of the hash until `seal` fills it in."""
+"""Stands for the hash until `seal` fills it in."""
 _SEAL_PLACE = re.compile(rb"sha256\W{1,6}([0-9a-f]{64})")
 _CHECK = ', "check": "'
-IN_STUDY = "run `prefixcap bench` on the study to make it again"
+IN_STUDY = "run `prefixcap bench` on the study to recreate it"
 
 
 class AlteredError(PrefixcapError):
@@ -36,20 +36,20 @@ class AlteredError(PrefixcapError):
     Attributes:
         path: The file.
         reason: How this was noticed.
-        remade: The message that it is made again, for where that is possible.
+        remade: The message for files that are then recreated.
     """
 
     def __init__(self, path: Path, reason: object, cure: str = IN_STUDY) -> None:
         self.path, self.reason = path, reason
         what = f"{path} was altered after it was written ({reason})"
-        self.remade = f"{what}: it is made again"
+        self.remade = f"{what}: it is recreated"
         super().__init__(f"{what}: {cure}")
 
 
 def seal(content: bytes) -> list[bytes]:
-    """Fill in the hash where the content has `"sha256": NO_SEAL` first; return the parts to write.
+    """Replace the first `"sha256": NO_SEAL` by the hash; return the parts to write.
 
-    The place may be anywhere in JSON text, such as the header of a .safetensors file.
+    It may be anywhere in JSON text, such as the header of a .safetensors file.
     """
     start, end = _seal_place(content) or (0, 0)
     if content[start:end] != NO_SEAL.encode():
@@ -57,12 +57,16 @@ def seal(content: bytes) -> list[bytes]:
     return [content[:start], sha256(content).hexdigest().encode(), content[end:]]
 
 
-def check_seal(path: Path, content: bytes) -> None:
-    """Check the hash that `seal` wrote into a file's content.
+def read_sealed(path: Path) -> bytes | None:
+    """Return a file's content, with the hash that `seal` wrote; None if there is no such file.
 
     Raises:
         AlteredError: If the hash is missing or does not belong to the content.
+        PrefixcapError: If the file cannot be read.
     """
+    content = read_bytes(path)
+    if content is None:
+        return None
     start, end = _seal_place(content) or (0, 0)
     view = memoryview(content)
     actual = sha256(view[:start])
@@ -71,7 +75,8 @@ def check_seal(path: Path, content: bytes) -> None:
     if not end:
         raise AlteredError(path, "its SHA-256 is missing")
     if actual.hexdigest().encode() != content[start:end]:
-        raise AlteredError(path, "its SHA-256 is another")
+        raise AlteredError(path, "its SHA-256 differs")
+    return content
 
 
 def _seal_place(content: bytes) -> tuple[int, int] | None:
@@ -80,21 +85,18 @@ def _seal_place(content: bytes) -> tuple[int, int] | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically, and create its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a text like `atomic_write`."""
     atomic_write(path, text.encode())
 
 
 def write_json(path: Path, data: Mapping[str, Any], *, indent: int | None = 1) -> None:
-    """Write sealed JSON like `write_text`."""
+    """Write sealed JSON like `atomic_write`."""
     text = json.dumps({SEAL: NO_SEAL, **data}, indent=indent, ensure_ascii=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, seal(text.encode()))
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write JSON lines like `write_text`, one after another; return the SHA-256 of the file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write JSON lines like `atomic_write`, one by one; return the SHA-256 of the file."""
     content = sha256()
 
     def lines() -> Iterator[bytes]:
@@ -119,17 +121,10 @@ def read_json(path: Path, shape: Any = None, *, sealed: bool = True) -> dict[str
         AlteredError: If the file is not as it was written.
         PrefixcapError: If the file cannot be read.
     """
-    content = read_bytes(path)
+    content = read_sealed(path) if sealed else read_bytes(path)
     if content is None:
         return None
-    if sealed:
-        check_seal(path, content)
-    try:
-        data = parse_json(decode(content), finite=False)
-    except ValueError as error:
-        raise AlteredError(path, f"it is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise AlteredError(path, "it is no JSON object")
+    data = _json_object(path, content, "it")
     if sealed:
         del data[SEAL]
     if shape is not None and (found := mismatch(data, shape)):
@@ -138,7 +133,7 @@ def read_json(path: Path, shape: Any = None, *, sealed: bool = True) -> dict[str
 
 
 def read_before_seals(path: Path, current: int) -> dict[str, Any] | None:
-    """Read JSON that was written before there were seals; None if it is not of another format.
+    """Read a file of an older format, which had no seal; return None if it is not one.
 
     Raises:
         PrefixcapError: If the file cannot be read.
@@ -171,24 +166,24 @@ def read_lines(
             raise AlteredError(path, "it no longer exists")
         return []
     if digest is not None and sha256(content).hexdigest() != digest:
-        raise AlteredError(path, "its SHA-256 is another")
+        raise AlteredError(path, "its SHA-256 differs")
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(BytesIO(content), 1):
         if len(rows) == count or not line.endswith(b"\n"):
             break
         if line.strip():
-            rows.append(_read_line(path, number, line))
+            rows.append(_json_object(path, line, f"line {number}"))
     return rows
 
 
-def _read_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _json_object(path: Path, content: bytes, where: str) -> dict[str, Any]:
     try:
-        row = parse_json(decode(line).strip(), finite=False)
+        data = parse_json(decode(content), finite=False)
     except ValueError as error:
-        raise AlteredError(path, f"line {number}: {error}") from error
-    if not isinstance(row, dict):
-        raise AlteredError(path, f"line {number}: no JSON object")
-    return row
+        raise AlteredError(path, f"{where} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise AlteredError(path, f"{where} is no JSON object")
+    return data
 
 
 def checked_line(row: Mapping[str, Any], scope: str = "") -> str:
@@ -247,7 +242,7 @@ def unreadable(path: Path, error: OSError) -> PrefixcapError:
 
 @contextlib.contextmanager
 def unless_read_only() -> Iterator[None]:
-    """Leave out what cannot be written where one may only read."""
+    """Ignore that a file cannot be written because its folder is read-only."""
     try:
         yield
     except OSError as error:
@@ -257,9 +252,9 @@ def unless_read_only() -> Iterator[None]:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Make a folder that no other process has, with `-2` or a higher number if it exists.
+    """Create a folder of this process alone, with `-2` or a higher number added if it exists.
 
-    It is removed at the end if nothing was put into it.
+    It is removed at the end if it is still empty.
     """
     made = path
     for number in itertools.count(2):
@@ -287,7 +282,11 @@ def appending(path: Path) -> Iterator[IO[str]]:
 
 
 def atomic_write(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
-    """Write a file under another name, then rename it: readers see all of it or nothing."""
+    """Write a file under another name, then rename it: readers see all of it or nothing.
+
+    Its folder is created if there is none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     parts = [content] if isinstance(content, bytes) else content
     with replacing(path) as file:
         file.writelines(parts)

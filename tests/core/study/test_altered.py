@@ -1,4 +1,4 @@
-"""Files of a study that were altered after they were written are noticed, and made again."""
+"""Files of a study that were altered after they were written are noticed and recreated."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def artifacts(folder: Path) -> Iterator[Path]:
 
 
 def complaints(study: Study, folder: Path, encoder: Encoder) -> str:
-    """Read everything in a folder, as a run and as the analysis do; return what they say."""
-    said = Recorder()
-    job = StudyJob(study, folder, said)
+    """Read everything in a folder, as a run and as the analysis do; return all messages."""
+    recorder = Recorder()
+    job = StudyJob(study, folder, recorder)
     report_altered(job)
     Features(
         job=job, config=study.encoders[0], encoder=encoder, dataset=study.dataset.build()
@@ -83,12 +83,12 @@ def complaints(study: Study, folder: Path, encoder: Encoder) -> str:
                     read_json(model / "key.json")
                     checkpoint.check(model)
                 except PrefixcapError as error:
-                    said.message(str(error))
+                    recorder.message(str(error))
         try:
             load_study(folder)
         except PrefixcapError as error:
-            said.message(str(error))
-    return "\n".join([*said.messages, *(str(each.message) for each in caught)])
+            recorder.message(str(error))
+    return "\n".join([*recorder.messages, *(str(each.message) for each in caught)])
 
 
 def test_every_alteration_is_noticed(small: Study, whole: Path, encoder: Encoder) -> None:
@@ -121,7 +121,7 @@ GROUPS = {
 
 @pytest.mark.parametrize("name", ["bit at 0.5", "cut"])
 @pytest.mark.parametrize("group", ["keys", "hashes", "the rest"])
-def test_altered_files_are_said_and_made_again(
+def test_altered_files_are_reported_and_recreated(
     small: Study, whole: Path, tmp_path: Path, name: str, group: str
 ) -> None:
     folder = tmp_path / "study"
@@ -129,11 +129,11 @@ def test_altered_files_are_said_and_made_again(
     altered = [path for path in artifacts(folder) if GROUPS.get(path.name, "the rest") == group]
     for path in altered:
         path.write_bytes(ALTERATIONS[name](path.read_bytes()))
-    said = Recorder()
-    run_study(small, folder, said)
+    recorder = Recorder()
+    run_study(small, folder, recorder)
     assert outcome(folder) == outcome(whole)
-    text = "\n".join(said.messages)
+    text = "\n".join(recorder.messages)
     assert [path for path in altered if str(path) not in text] == []
-    said.messages.clear()
-    assert not any(run_study(small, folder, said).work.values())
-    assert said.messages == []
+    recorder.messages.clear()
+    assert not any(run_study(small, folder, recorder).work.values())
+    assert recorder.messages == []

@@ -106,7 +106,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PrefixcapError, match=r"a\.json was altered .*: run `prefixcap bench` on"):
         store.read_json(tmp_path / "a.json")
     (tmp_path / "a.jsonl").write_text("{\n{}\n")
-    with pytest.raises(PrefixcapError, match=r"a\.jsonl was altered .* \(line 1: "):
+    with pytest.raises(PrefixcapError, match=r"a\.jsonl was altered .* \(line 1 is not JSON: "):
         store.read_lines(tmp_path / "a.jsonl")
 
 

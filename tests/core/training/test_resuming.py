@@ -152,16 +152,16 @@ ALTERED: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("alter", ALTERED.values(), ids=ALTERED)
-def test_an_altered_state_is_said_and_not_used(
+def test_an_altered_state_is_reported_and_not_used(
     state: bytes, tmp_path: Path, alter: Callable[[bytes], bytes]
 ) -> None:
     (tmp_path / "at").write_bytes(alter(state))
-    said: list[str] = []
-    checkpoint = TrainingCheckpoint(tmp_path / "at", report=said.append)
+    messages: list[str] = []
+    checkpoint = TrainingCheckpoint(tmp_path / "at", report=messages.append)
     steps: list[int] = []
     result = trained(checkpoint=checkpoint, progress=lambda done, *_: steps.append(done))
-    assert said == [
-        f"{tmp_path / 'at'} was altered after it was written (its SHA-256 is another): this "
+    assert messages == [
+        f"{tmp_path / 'at'} was altered after it was written (its SHA-256 differs): this "
         "training starts from the beginning"
     ]
     assert steps[0] == 1
@@ -171,7 +171,7 @@ def test_an_altered_state_is_said_and_not_used(
 @pytest.mark.parametrize(
     "settings", [{"seed": 1}, {"epochs": 2}, {"learning_rate": 2e-2}, {"tuning": "frozen"}], ids=str
 )
-def test_the_state_of_another_training_is_said_and_not_used(
+def test_the_state_of_another_training_is_reported_and_not_used(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     left_by(tmp_path / "at", **settings)

@@ -98,7 +98,7 @@ def write(folder: Path, lines: Sequence[dict[str, Any]], info: Mapping[str, Any]
 def read(
     folder: Path, key: str | None = None, images: int | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Read what `write` wrote: the lines and the info; both are empty if the key is another.
+    """Read what `write` wrote: the lines and the info; both are empty if the key differs.
 
     With `images`, the lines are those of the first images.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,11 +23,11 @@ from prefixcap.study.artifacts.folder import (
 )
 from prefixcap.util.files import (
     AlteredError,
-    check_seal,
     checked_line,
     parse_checked,
     read_bytes,
     read_json,
+    read_sealed,
     write_text,
 )
 
@@ -111,41 +112,34 @@ def _altered_outputs(files: StudyFolder) -> Iterator[AlteredError]:
             data[path] = (files.find_config() if path == files.config else read_json(path)) or {}
         except AlteredError as error:
             yield error
-    for path in (files.analysis, files.pairs):
-        if path.is_file() and (altered := _altered(path, None)):
-            yield altered
+    digests: dict[Path, str | None] = {files.analysis: None, files.pairs: None}
     config, saved = data.get(files.config, {}), data.get(files.scores, {})
-    if config.get("study") != saved.get("study"):
-        return  # the files of lines may be those of a study that was stopped before its scores
-    for path in (files.test, files.captions):
-        if digest := saved.get("digests", {}).get(path.name):
-            try:
-                check_lines(path, digest)
-            except AlteredError as error:
-                yield error
+    # otherwise the files of lines may be those of a study that was stopped before its scores
+    if config.get("study") == saved.get("study"):
+        known = saved.get("digests", {})
+        digests |= {p: known[p.name] for p in (files.test, files.captions) if p.name in known}
+    yield from filter(None, itertools.starmap(_altered, digests.items()))
 
 
 def _altered(path: Path, digest: str | None) -> AlteredError | None:
+    """Return what is wrong with a file, which has this SHA-256, that in `cell.json`, or a seal."""
     try:
-        if path.name == CAPTIONS:
-            cell = {} if digest else read_json(path.with_name(CELL)) or {}
-            check_lines(path, digest or cell.get("captions_sha256"))
+        if digest:
+            _check_lines(path, digest)
+        elif path.name == CAPTIONS:
+            _check_lines(path, (read_json(path.with_name(CELL)) or {}).get("captions_sha256"))
         else:
-            check_seal(path, read_bytes(path) or b"")
+            read_sealed(path)
     except AlteredError as error:
         return error
     return None
 
 
-def check_lines(path: Path, digest: str | None) -> None:
-    """Check a file of JSON lines by its SHA-256, if it exists.
-
-    Raises:
-        AlteredError: If it was altered.
-    """
+def _check_lines(path: Path, digest: str | None) -> None:
+    """Check a file of JSON lines by its SHA-256, if it exists."""
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         if file_digest(file, "sha256").hexdigest() != digest:
-            raise AlteredError(path, "its SHA-256 is another")
+            raise AlteredError(path, "its SHA-256 differs")
 
 
 def _is_name(name: object) -> bool:

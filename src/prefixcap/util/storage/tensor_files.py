@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.util import files
-from prefixcap.util.files import NO_SEAL, SEAL, AlteredError, check_seal, read_bytes, seal
+from prefixcap.util.files import NO_SEAL, SEAL, AlteredError, read_sealed, seal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,11 +18,10 @@ _ENTRY = "info"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
-    """Write a sealed file of arrays and JSON data atomically, and create its folder."""
+    """Write a sealed file of arrays and JSON data like `files.atomic_write`."""
     from safetensors.numpy import save
 
     text = json.dumps({SEAL: NO_SEAL, **info})
-    path.parent.mkdir(parents=True, exist_ok=True)
     files.atomic_write(path, seal(save(dict(tensors), {_ENTRY: text})))
 
 
@@ -35,10 +34,9 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | N
     """
     from safetensors.numpy import load
 
-    content = read_bytes(path)
+    content = read_sealed(path)
     if content is None:
         return None
-    check_seal(path, content)
     return load(content), _info(content[8 : 8 + int.from_bytes(content[:8], "little")])
 
 
