@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import PrefixcapError, nearest, shown
 from prefixcap_decoders.hf_generate.config import HFGenerate
 from prefixcap_decoders.hf_generate.generate import generate
 from prefixcap_decoders.logits.by_name import key_value
@@ -159,6 +159,8 @@ _TOKENS = (
     *("forced_bos_token_id", "forced_eos_token_id"),
 )
 _WIDTH, _TRIED_TOKENS, _SPARE_TOKENS = 4, 3, 32
+# More than any vocabulary has; the model on which options are tried has embeddings for all of them.
+_MOST_TOKENS = 2**22
 
 
 def options_of(config: HFGenerate) -> dict[str, Any]:
@@ -206,12 +208,12 @@ def _check_name(name: str) -> None:
         raise PrefixcapError(f"hf-generate: {name} cannot be set: {REFUSED[name]}")
     if name in ACCEPTED:
         return
+    hint = nearest(name, ACCEPTED)
     if name in generate_options():
         raise PrefixcapError(
             f"hf-generate: {name} is new in this version of transformers, and prefixcap does not "
-            f"know whether it works on prefixes; known: {', '.join(sorted(ACCEPTED))}"
+            f"know whether it works on prefixes{hint}"
         )
-    hint = nearest(name, ACCEPTED)
     raise PrefixcapError(f"hf-generate: transformers' generate has no option {name!r} to set{hint}")
 
 
@@ -240,7 +242,8 @@ def _try_out(options: Mapping[str, Any], n: int) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     tokens = [token for name in _TOKENS for token in _tokens_of(name, options.get(name))]
-    vocabulary = max([0, *tokens]) + _SPARE_TOKENS
+    if (largest := max([0, *tokens])) >= _MOST_TOKENS:
+        raise PrefixcapError(f"hf-generate: no language model has the token {shown(largest)}")
     greedy = not options.get("do_sample") and options.get("num_beams", 1) == 1
     settings = {
         "num_return_sequences": 1 if greedy else n,
@@ -250,7 +253,7 @@ def _try_out(options: Mapping[str, Any], n: int) -> None:
         **options,
     }
     size: dict[str, Any] = {"n_positions": 32, "n_embd": _WIDTH, "n_layer": 1, "n_head": 1}
-    small = GPT2Config(vocab_size=vocabulary, bos_token_id=0, eos_token_id=0, **size)
+    small = GPT2Config(vocab_size=largest + _SPARE_TOKENS, bos_token_id=0, eos_token_id=0, **size)
     try:
         with torch.random.fork_rng(devices=[]), _silenced():
             module: Any = GPT2LMHeadModel(small)
@@ -286,10 +289,8 @@ def _tokens_of(name: str, value: Any) -> Iterator[int]:
     elif isinstance(value, dict | list | tuple):
         parts = list(value)
         if name == "sequence_bias" and isinstance(value, list | tuple) and len(parts) == 2:
-            parts = parts[: 1 if isinstance(parts[1], int | float) and _nested(parts[0]) else 2]
+            tokens, bias = parts
+            if isinstance(tokens, list | tuple) and isinstance(bias, int | float):
+                parts = [tokens]
         for part in parts:
             yield from _tokens_of(name, part)
-
-
-def _nested(value: Any) -> bool:
-    return isinstance(value, list | tuple)

@@ -104,6 +104,7 @@ def test_a_refused_option_is_refused_with_its_reason(name: str) -> None:
         ("top_k=-1+do_sample=true", "top_k must be an integer of at least 0, not -1"),
         ("bad_words_ids=[2]", r"rejects bad_words_ids=\[2\]"),
         ("bad_words_ids=[[-1]]", r"rejects bad_words_ids=\[\[-1\]\]"),
+        ("suppress_tokens=[1,20000000]", "no language model has the token 20000000"),
         ("bad_words_ids=x", "bad_words_ids must be a list in brackets, not 'x'"),
         ("suppress_tokens=5", "suppress_tokens must be a list in brackets, not 5"),
         ("sequence_bias={5: 9.0}", "rejects sequence_bias"),
@@ -119,6 +120,13 @@ def test_a_wrong_value_is_refused_when_it_is_parsed(options: str, sentence: str)
     with pytest.raises(PrefixcapError, match=sentence) as caught:
         default_registry().parse(DecoderConfig, f"hf-generate:options={options}")
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_is_not_known_yet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(ACCEPTED, "top_h")
+    sentence = r"top_h is new in .* on prefixes; did you mean 'top_.'\? known: .* and 15 more$"
+    with pytest.raises(PrefixcapError, match=sentence):
+        default_registry().parse(DecoderConfig, "hf-generate:options=top_h=.25+do_sample=true")
 
 
 def test_a_decoder_made_in_python_is_tried_too() -> None:
@@ -155,17 +163,11 @@ def test_the_generation_config_of_a_model_cannot_change_the_search() -> None:
     usual = captions(lm)
     own = lm.module.generation_config
     others = {
-        **{
-            "do_sample": True,
-            "num_beams": 4,
-            "penalty_alpha": 0.6,
-            "top_k": 4,
-            "num_beam_groups": 2,
-        },
-        **{"dola_layers": "high", "force_words_ids": [[5]], "guidance_scale": 3.0, "max_time": 0.0},
-        **{"prompt_lookup_num_tokens": 3, "stop_strings": ["a"], "token_healing": True},
-        **{"custom_generate": "somebody/else", "temperature": 0.1, "length_penalty": 9.0},
-    }
+        "do_sample": True, "num_beams": 4, "penalty_alpha": 0.6, "top_k": 4, "num_beam_groups": 2,
+        "dola_layers": "high", "force_words_ids": [[5]], "guidance_scale": 3.0, "max_time": 0.0,
+        "prompt_lookup_num_tokens": 3, "stop_strings": ["a"], "token_healing": True,
+        "custom_generate": "somebody/else", "temperature": 0.1, "length_penalty": 9.0,
+    }  # fmt: skip
     for name, value in others.items():
         setattr(own, name, value)
     before = own.to_dict()
