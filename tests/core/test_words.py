@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefixcap.util.words import characters, is_extender, is_letter, words
+from prefixcap.util.words import Kind, characters, is_letter, kinds, words
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,10 @@ def test_letters_and_marks_are_unicodes() -> None:
         if category(character) == "Cn":
             continue  # the version of Unicode may differ
         assert is_letter(character) == (character.isalnum() or character == "_")
-        assert is_extender(character) == (
-            category(character) in ("Mn", "Mc", "Me") or character in "\u200c\u200d"
-        )
+        is_extender = category(character) in ("Mn", "Mc", "Me") or character in "\u200c\u200d"
+        (kind,) = kinds(character)
+        assert (kind is Kind.EXTENDER) == is_extender
+        assert (kind in (Kind.LETTER, Kind.UNSPACED)) == is_letter(character)
 
 
 @pytest.mark.parametrize("text", ["a\u0301\u0316", "狗", "a'", "dog ", "\u200d"])

@@ -7,8 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from prefixcap.util.words import kinds
-from prefixcap_decoders.logits.phrase_matcher import Ints, Kind, Matcher, decomposed, kind_of
+from prefixcap.util.words import Kind, kinds
+from prefixcap_decoders.logits.phrase_matcher import Ints, Matcher, decomposed
 
 CODES = 0x110000
 BLOCK = 64  # characters that differ in their last byte only
@@ -26,7 +26,7 @@ class Classes:
         self._matchers = matchers
         self._alphabet = {letter for matcher in matchers for letter in matcher.alphabet}
         # characters outside the alphabet differ in their kind alone
-        self._numbers: dict[tuple[str, ...], int] = {(kind.name,): kind.value for kind in Kind}
+        self._numbers: dict[tuple[str | Kind, ...], int] = {(kind,): kind for kind in Kind}
         self._known: dict[str, int] = {}
 
     def of(self, text: str) -> list[int]:
@@ -58,14 +58,14 @@ class Classes:
         for parts in self._numbers:
             states = np.arange(len(matcher.table))
             for part in parts:
-                symbol = Kind[part] if len(part) > 1 else matcher.symbol(part)
+                symbol = matcher.symbol(part) if isinstance(part, str) else part
                 states = matcher.table[states, symbol]
             columns.append(states)
         return np.stack(columns, 1)
 
     def _class(self, character: str) -> int:
         parts = [" " if part.isspace() else part for part in decomposed(character)]
-        key = tuple(part if part in self._alphabet else kind_of(part).name for part in parts)
+        key = tuple(part if part in self._alphabet else kinds(part)[0] for part in parts)
         return self._numbers.setdefault(key, len(self._numbers))
 
 

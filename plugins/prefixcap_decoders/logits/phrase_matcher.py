@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from enum import IntEnum
 from itertools import groupby, islice, permutations, product
 from unicodedata import combining, normalize
 
@@ -11,28 +10,10 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from prefixcap.util.words import is_extender, is_letter, is_unspaced
+from prefixcap.util.words import Kind, kinds
 
 Ints = NDArray[np.int64]
 MOST_ORDERS = 64
-
-
-class Kind(IntEnum):
-    """What a character is for the words around it; also the symbol of one in no phrase."""
-
-    SIGN = 0
-    LETTER = 1
-    UNSPACED = 2
-    EXTENDER = 3
-
-
-def kind_of(character: str) -> Kind:
-    """Return the kind of a character."""
-    if is_unspaced(character):
-        return Kind.UNSPACED
-    if is_letter(character):
-        return Kind.LETTER
-    return Kind.EXTENDER if is_extender(character) else Kind.SIGN
 
 
 def decomposed(text: str) -> str:
@@ -75,8 +56,9 @@ class Matcher:
         self._phrases = tuple(dict.fromkeys(form for each in phrases for form in _forms(each)))
         alphabet = sorted({letter for phrase in self._phrases for letter in phrase})
         self._symbols = {letter: number for number, letter in enumerate(alphabet, len(Kind))}
+        # the symbol of a character that is in no phrase is its kind
         others = [(kind, "") for kind in Kind]
-        symbols = [*others, *((kind_of(letter), letter) for letter in alphabet)]
+        symbols = [*others, *zip(kinds("".join(alphabet)), alphabet, strict=True)]
         numbers = {_State(): 0}
         rows: list[list[int]] = []
         for state in (queue := [_State()]):
@@ -97,15 +79,11 @@ class Matcher:
         """The characters of the phrases."""
         return [*self._symbols]
 
-    def symbols(self, text: str) -> list[int]:
-        """Return the automaton's symbols of a text."""
-        return [self.symbol(character) for character in decomposed(text)]
-
     def symbol(self, character: str) -> int:
         """Return the automaton's symbol of a decomposed character."""
         character = " " if character.isspace() else character
         found = self._symbols.get(character)
-        return kind_of(character) if found is None else found
+        return kinds(character)[0] if found is None else found
 
     def _after(self, state: _State, kind: Kind, letter: str) -> _State:
         boundary = _is_boundary(state.last, kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from enum import IntEnum
 from functools import cache
 from typing import Any, TypeVar
 from unicodedata import normalize
@@ -21,6 +22,15 @@ MOST_MARKS = 30
 LONGEST_WORD = 6  # letters on average
 
 T = TypeVar("T", bound=Hashable)
+
+
+class Kind(IntEnum):
+    """What a character is for the words around it; `UNSPACED` letters need no spaces."""
+
+    SIGN = 0
+    LETTER = 1
+    UNSPACED = 2
+    EXTENDER = 3
 
 
 def words(text: str) -> list[str]:
@@ -63,20 +73,11 @@ def is_letter(character: str) -> bool:
     return _pattern(_LETTER).match(character) is not None
 
 
-def is_extender(character: str) -> bool:
-    """Return whether a character belongs to the letter before it: a combining mark or a joiner."""
-    return _pattern(_EXTENDER).match(character) is not None
-
-
-def is_unspaced(character: str) -> bool:
-    """Return whether a character is a letter of a script that does not separate words."""
-    return _pattern(_UNSPACED).match(character) is not None
-
-
-def kinds(text: str) -> list[int]:
-    """Return 1 for each letter, 2 if its script has no spaces, 3 for an extender, 0 for others."""
-    found = [0] * len(text)
-    for kind, pattern in ((1, _LETTER), (2, _UNSPACED), (3, _EXTENDER)):
+def kinds(text: str) -> list[Kind]:
+    """Return the kind of each character."""
+    found = [Kind.SIGN] * len(text)
+    patterns = (Kind.LETTER, _LETTER), (Kind.UNSPACED, _UNSPACED), (Kind.EXTENDER, _EXTENDER)
+    for kind, pattern in patterns:
         for match in _pattern(f"{pattern}+").finditer(text):
             found[match.start() : match.end()] = [kind] * (match.end() - match.start())
     return found
