@@ -241,10 +241,9 @@ def _on_tokens(
     chars = np.concatenate([chars, np.full((1, never + 1), dead)])
     texts = _spell(chars, spelled)
     # a head that does not complete its character is the whole token
-    keys = [(piece.head, bool(piece.text or piece.tail)) for piece in pieces]
+    keys = [(piece.head, bool(piece.head and (piece.text or piece.tail))) for piece in pieces]
     numbers = {key: number for number, key in enumerate(dict.fromkeys([(b"", False), *keys]))}
-    none = numbers.get((b"", True), 0)
-    heads = np.array([0 if numbers[key] == none else numbers[key] for key in keys])
+    heads = np.array([numbers[key] for key in keys])
     tails = np.zeros(len(pieces), dtype=np.int64)
     for token, piece in enumerate(pieces):
         if piece.tail:

@@ -168,16 +168,15 @@ def _decode_finite(
     captions: dict[int, list[Hypothesis]] = {}
     finite = task.prefix.isfinite().flatten(1).all(1).tolist()
     failed = {image: "the values of the prefix" for image, good in enumerate(finite) if not good}
-    done: set[int] | None = None  # by earlier runs of the search; None before the first
     while True:
         rows = [
             image
             for image in range(len(task.prefix))
             if image not in failed and (together or image not in captions)
         ]
-        if not rows and (failed or done is not None):
+        if failed and not rows:
             break
-        done = set(captions)
+        done = set(captions)  # by earlier runs of the search
         try:
             for row, hypotheses in search(task.part(rows)):
                 image = rows[row]

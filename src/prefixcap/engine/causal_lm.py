@@ -277,10 +277,10 @@ def _check_tokenizer(tokenizer: Any, size: int) -> None:
         return  # another object with the same methods, whose tokens are checked when it is used
     special = {number for number, t in tokenizer.added_tokens_decoder.items() if t.special}
     special -= {tokenizer.eos_token_id}
-    outside = [(number, t) for t, number in tokenizer.get_vocab().items() if number >= size]
-    unknown = sorted((number, t) for number, t in outside if number not in special)
+    numbers = tokenizer.get_vocab().items()
+    unknown = [(number, t) for t, number in numbers if number >= size and number not in special]
     if unknown:
-        number, token = unknown[0]
+        number, token = min(unknown)
         raise PrefixcapError(
             f"the tokenizer has the token {token!r} as number {number}, and the language model has "
             f"{size} tokens (0 to {size - 1}): use the model's own tokenizer, or, if you added "

@@ -52,7 +52,6 @@ class KVCache:
         blank = torch.zeros(sizes, dtype=shape.dtype, device=shape.device)
         # Of all slots and layers.
         self._column_bytes = 2 * shape.layers * slots * shape.heads * shape.width * blank.itemsize
-        self._slots = slots
         # `reserve` replaces the tensor of each layer.
         self.keys, self.values = [blank] * shape.layers, [blank] * shape.layers
 
@@ -67,7 +66,7 @@ class KVCache:
             return
         size = max(columns, self.columns * 3 // 2) if self.columns else columns + ahead
         size = -(-size // _BLOCK) * _BLOCK
-        what = f"the keys and values of {self._slots} images with {size} columns each"
+        what = f"the keys and values of {len(self.keys[0])} images with {size} columns each"
         require_memory(self._column_bytes * (size - self.columns), what, self.keys[0].device)
         # Layer by layer, so that only one of them exists twice at any time.
         for tensors in (self.keys, self.values):

@@ -69,8 +69,6 @@ def require_agreement(
             forced = teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool)).float()
             stepped = _stepwise(CacheSession(model, prepend(prefix), SessionOptions()), ids)
         difference = float((forced - stepped).abs().max())
-    except PrefixcapError:
-        raise
     except _REJECTIONS as error:
         if out_of_memory(error):
             raise
