@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from pathlib import Path
 from typing import Any
 
 import attrs
+
+from prefixcap.errors import PrefixcapError, nearest, shown
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -46,8 +49,6 @@ def one_of(choices: Collection[str]) -> Validator:
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value not in choices:
-            from prefixcap.errors import nearest
-
             raise ValueError(f"{attribute.name} cannot be {value!r}{nearest(str(value), choices)}")
 
     return check
@@ -55,10 +56,6 @@ def one_of(choices: Collection[str]) -> Validator:
 
 def path_text(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
     """Validate that the operating system takes a text for a path, which need not exist."""
-    from pathlib import Path
-
-    from prefixcap.errors import PrefixcapError, shown
-
     try:
         Path(value).expanduser().exists()
     except (OSError, RuntimeError) as error:  # too long, not permitted; no such user

@@ -14,23 +14,20 @@ FEWER_ROWS = (
     "lower the decoder's number of beams or samples, max_rows or max_new_tokens, or caption fewer "
     "images at once"
 )
+_SIGNS = (
+    *("can't allocate memory", "Cannot allocate memory", "not enough memory"),
+    *("Storage size calculation overflowed", "bad_alloc", "array is too big"),
+)
 _GROUP = Path("/sys/fs/cgroup")
 _GIB = 2.0**30
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Return whether an error of Python, NumPy or torch says that an allocation failed."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
     text = describe(error)
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "can't allocate memory" in text
-        or "Cannot allocate memory" in text
-        or "not enough memory" in text
-        or "Storage size calculation overflowed" in text
-        or "bad_alloc" in text
-        or "array is too big" in text
-    )
+    return any(sign in text for sign in _SIGNS)
 
 
 def require_memory(
@@ -93,5 +90,5 @@ def _of_group() -> int | None:
             int(v) for k, v in map(str.split, lines) if k in ("active_file", "inactive_file")
         )
         return None if limit == "max" else int(limit) - used + cached
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         return None
