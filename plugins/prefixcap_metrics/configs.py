@@ -31,37 +31,8 @@ def _quality(rank: int | None = None, high: float | None = 1.0, *, headline: boo
 
 
 @attrs.frozen(kw_only=True)
-class _Overlap(MetricConfig):
-    """The base of metrics of words that captions and references share.
-
-    Attributes:
-        tokenizer: "ptb" for the Penn Treebank's words, as in pycocoevalcap; "characters" for
-            scripts without spaces, whose letters are then words. Names end with [characters].
-    """
-
-    _metric: ClassVar[str]  # name of the class in `overlap`
-
-    tokenizer: str = attrs.field(default=PTB, validator=one_of((PTB, CHARACTERS)))
-
-    @property
-    @override
-    def needs_spaces(self) -> bool:  # type: ignore[override]
-        return self.tokenizer == PTB
-
-    @override
-    def build(self) -> Metric:
-        from prefixcap_metrics import overlap
-        from prefixcap_metrics.java import check
-
-        if self.tokenizer == PTB:
-            check()
-        metric: Metric = getattr(overlap, self._metric)(self.tokenizer)
-        return metric
-
-
-@attrs.frozen(kw_only=True)
 class _WordStatistic(MetricConfig):
-    """The base of metrics of the words of predictions.
+    """The base of metrics of words.
 
     Attributes:
         tokenizer: "words", or "characters" for scripts without spaces, whose letters are then
@@ -73,7 +44,31 @@ class _WordStatistic(MetricConfig):
     @property
     @override
     def needs_spaces(self) -> bool:  # type: ignore[override]
-        return self.tokenizer == WORDS
+        return self.tokenizer != CHARACTERS
+
+
+@attrs.frozen(kw_only=True)
+class _Overlap(_WordStatistic):
+    """The base of metrics of words that captions and references share.
+
+    Attributes:
+        tokenizer: "ptb" for the Penn Treebank's words, as in pycocoevalcap; "characters" for
+            scripts without spaces, whose letters are then words. Names end with [characters].
+    """
+
+    _metric: ClassVar[str]  # name of the class in `overlap`
+
+    tokenizer: str = attrs.field(default=PTB, validator=one_of((PTB, CHARACTERS)))
+
+    @override
+    def build(self) -> Metric:
+        from prefixcap_metrics import overlap
+        from prefixcap_metrics.java import check
+
+        if self.tokenizer == PTB:
+            check()
+        metric: Metric = getattr(overlap, self._metric)(self.tokenizer)
+        return metric
 
 
 @attrs.frozen(kw_only=True)

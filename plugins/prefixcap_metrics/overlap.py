@@ -15,12 +15,10 @@ from prefixcap_metrics.ptb_tokenizer import by_image, tokenise_records
 from prefixcap_metrics.resampling.bleu import BleuStatistic
 from prefixcap_metrics.resampling.cider import CiderStatistic
 
-BETA = 1.2
-
 if TYPE_CHECKING:
     from prefixcap.evaluation.stats import Statistic
 
-
+BETA = 1.2  # of ROUGE-L, as in pycocoevalcap
 LONG = 200_000
 """Characters of a caption from which CIDEr is counted in arrays: in pycocoevalcap's dictionaries
 each takes 220 bytes."""

@@ -171,14 +171,14 @@ def test_values_are_those_of_pycocoevalcap(name: str) -> None:
         ("one image", {"Bleu_4": 1, "ROUGE_L": 1, "CIDEr": 0, "METEOR": 1, "Length_std": 0}),
         ("one word", {"Bleu_1": 1, "Bleu_4": 0, "ROUGE_L": 1, "Vocabulary": 1, "Distinct_2": 0}),
         ("the same captions", {"CIDEr": 0, "Distinct_captions": 1 / 3, "Self_BLEU_4": 1}),
-        ("punctuation", {"Length": 2.5, "METEOR": None}),
+        ("punctuation", {"Length": 2.5}),
         ("emoji", {"Length": 2.5}),
     ],
 )
-def test_values_at_the_edges(name: str, expected: Mapping[str, float | None]) -> None:
+def test_values_at_the_edges(name: str, expected: Mapping[str, float]) -> None:
     values = evaluate(CASES[name], METRICS).values
     for measure, value in expected.items():
-        assert value is None or values[measure] == pytest.approx(value, abs=1e-4)
+        assert values[measure] == pytest.approx(value, abs=1e-4)
 
 
 @pytest.mark.parametrize("config", METRICS, ids=lambda config: config.name)
