@@ -130,11 +130,7 @@ def test_a_wide_beam_is_that_of_transformers(vocabulary: int, beams: int) -> Non
     "decoder",
     [
         *("sample:top_p=0", "top-p:top_p=0", "top-k:top_k=1", "min-p:min_p=1", "top-h:top_h=1e-9"),
-        *(
-            "epsilon:epsilon=0.999",
-            "eta:eta=0.999,temperature=0.1",
-            "beam:num_beams=1",
-        ),
+        *("epsilon:epsilon=0.999", "eta:eta=0.999,temperature=0.1", "beam:num_beams=1"),
         *("contrastive:alpha=0", "contrastive:top_k=1", "constrained:num_beams=1"),
         *("guidance:scale=1", "contrastive-decoding:weight=0", "contrastive-decoding:alpha=1"),
         *("diverse-beam:num_beams=1,num_groups=1", "clipcap-beam:num_beams=1", "dola:alpha=1"),

@@ -16,8 +16,8 @@ import prefixcap
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.engine.network import Network
-from prefixcap.engine.network_selection import agrees
 from prefixcap.engine.transformers_network import TransformersNetwork
+from prefixcap.engine.trials import agrees
 from prefixcap.interfaces.language_model import Tokenizer
 from prefixcap.plugin.registry import default_registry
 
