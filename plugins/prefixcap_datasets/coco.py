@@ -28,7 +28,7 @@ T = TypeVar("T", int, str)
 
 @attrs.frozen
 class Photo:
-    """An image of COCO: its number, its file, its split in the split file, and its place there."""
+    """An image of COCO: its number, its file, its split, and the entry that names it."""
 
     number: int
     folder: str
@@ -109,23 +109,21 @@ def _assign_restval(photos: Iterable[Photo], restval: str) -> Iterator[tuple[int
 
 
 def _check_distinct(photos: Iterable[Photo]) -> None:
-    numbers: dict[int, str] = {}
-    names: dict[str, str] = {}
+    places: dict[int | str, str] = {}
     for photo in photos:
-        other = numbers.setdefault(photo.number, photo.place)
-        if other == photo.place:  # an id is the name of a file
-            other = names.setdefault(photo.file, photo.place)
-        if other != photo.place:
-            raise PrefixcapError(
-                f"{photo.place}: the image {shown(photo.file)} ({photo.number}) already appears in "
-                f"{other}: keep one entry with all its captions"
-            )
+        for name in (photo.number, photo.file):  # the file's name is the image's id
+            other = places.setdefault(name, photo.place)
+            if other != photo.place:
+                raise PrefixcapError(
+                    f"{photo.place}: the image {shown(photo.file)} ({photo.number}) already "
+                    f"appears in {other}: keep one entry with all its captions"
+                )
 
 
 def _official_photos(images: list[Any], folder: str, path: Path) -> list[Photo]:
     return [
         Photo(
-            number=_integer(image, "id", place),
+            number=_get(image, "id", int, place),
             folder=folder,
             file=_text(image, "file_name", place),
             split=FOLDERS[folder],
@@ -138,7 +136,7 @@ def _official_photos(images: list[Any], folder: str, path: Path) -> list[Photo]:
 def _collect_captions(annotations: list[Any], captions: dict[int, list[str]], path: Path) -> None:
     for place, annotation in _places(annotations, path, "annotation"):
         text = _get(annotation, "caption", str, place).strip()
-        number = _integer(annotation, "image_id", place)
+        number = _get(annotation, "image_id", int, place)
         if text:
             captions.setdefault(number, []).append(text)
 
@@ -150,7 +148,7 @@ def _karpathy_photos(images: list[Any], path: Path) -> Iterator[Photo]:
             known = " nor ".join(map(repr, FOLDERS))
             raise PrefixcapError(f"{place}: 'filepath' is {shown(folder)}, neither {known}")
         yield Photo(
-            number=_integer(image, "cocoid", place),
+            number=_get(image, "cocoid", int, place),
             folder=folder,
             file=_text(image, "filename", place),
             split=_text(image, "split", place).lower(),
@@ -161,10 +159,6 @@ def _karpathy_photos(images: list[Any], path: Path) -> Iterator[Photo]:
 def _places(entries: list[Any], path: Path, label: str) -> Iterator[tuple[str, Any]]:
     """Yield each entry with its place for error messages."""
     return ((f"{path}, {label} {number}", entry) for number, entry in enumerate(entries, 1))
-
-
-def _integer(entry: Any, key: str, place: str) -> int:
-    return _get(entry, key, int, place)
 
 
 def _text(entry: Any, key: str, place: str) -> str:

@@ -119,8 +119,7 @@ def existing_folder(path: str, owner: str) -> Path:
     """
     folder = expanded(path)
     if not is_folder(folder):
-        exists = os.path.lexists(folder)
-        reason = "is not a folder" if exists else "does not exist"
+        reason = "is not a folder" if os.path.lexists(folder) else "does not exist"
         raise PrefixcapError(f"the folder of {owner}, {folder}, {reason}")
     return folder
 

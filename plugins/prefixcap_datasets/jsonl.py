@@ -57,9 +57,9 @@ def read_jsonl(
             f"{features.path} has {len(features)} rows, but {caption_file} has {len(lines)} "
             "lines: row i belongs to line i"
         )
-    if not features and not is_folder(image_folder):
-        raise PrefixcapError(f"{folder} has neither the folder {images!r} nor embeddings")
     has_images = is_folder(image_folder)
+    if not features and not has_images:
+        raise PrefixcapError(f"{folder} has neither the folder {images!r} nor embeddings")
     inside = Inside((folder, image_folder), allow_outside=allow_outside)
     paths = [
         inside.file(image_folder, line.image, line.place) if has_images else None for line in lines

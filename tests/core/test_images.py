@@ -338,21 +338,8 @@ def test_any_error_of_a_decoder_names_the_image(error: Exception) -> None:
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I;16", "I", "F")
 SUFFIXES = (
     *("avif", "blp", "bmp", "dds", "dib", "eps", "gif", "icns", "ico", "im", "jp2", "jpg"),
-    *(
-        "mpo",
-        "msp",
-        "pbm",
-        "pcx",
-        "png",
-        "ppm",
-        "qoi",
-        "sgi",
-        "spider",
-        "tga",
-        "tif",
-        "webp",
-        "xbm",
-    ),
+    *("mpo", "msp", "pbm", "pcx", "png", "ppm", "qoi", "sgi", "spider", "tga", "tif", "webp"),
+    "xbm",
 )
 EXACT = {"bmp", "dib", "gif", "im", "jp2", "pcx", "png", "ppm", "qoi", "sgi", "tga", "tif"}
 

@@ -8,44 +8,13 @@ from random import Random
 from typing import Any
 
 BYTES = (
-    b"\0",
-    b"\xff\xfe",
-    b"\xef\xbb\xbf",
-    b"\xff",
-    b"\r\n",
-    b"\n",
-    b"\x1b[31m",
-    b"[",
-    b"{",
-    b'"',
+    *(b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xff", b"\r\n", b"\n", b"\x1b[31m"),
+    *(b"[", b"{", b'"'),
 )
 TEXTS = (
-    *(
-        "",
-        " ",
-        "\0",
-        "a" * 10_000,
-        "../../x",
-        "/etc/hostname",
-        "~",
-        "~nobody-known",
-        "\x1b[31m",
-        ".",
-    ),
-    *(
-        "\u202e",
-        "\ud83d",
-        "é",
-        "字",
-        "e\u0301",
-        "nan",
-        "inf",
-        "none",
-        "true",
-        "1e999",
-        "9" * 5000,
-        "-1",
-    ),
+    *("", " ", "\0", "a" * 10_000, "../../x", "/etc/hostname", "~", "~nobody-known"),
+    *("\x1b[31m", ".", "\u202e", "\ud83d", "é", "字", "e\u0301", "nan", "inf", "none"),
+    *("true", "1e999", "9" * 5000, "-1"),
     *("[", "]", "(((", "{}", "=", ",", "+", ":", "::", "a=b", "'", '"', "\\", "%s", "{0}", "\n"),
 )
 NUMBERS: tuple[float, ...] = (
@@ -127,10 +96,8 @@ def dump(stream: Random, data: Any) -> str:
 def encode(stream: Random, text: str) -> bytes:
     """Return a text in UTF-8, or sometimes in another encoding."""
     encoding = stream.choice(("utf-8",) * 12 + ("utf-16", "utf-8-sig", "latin-1", "utf-32-be"))
-    return text.encode(
-        encoding,
-        errors=stream.choice(("replace", "surrogatepass")) if encoding != "latin-1" else "replace",
-    )
+    errors = "replace" if encoding == "latin-1" else stream.choice(("replace", "surrogatepass"))
+    return text.encode(encoding, errors)
 
 
 def value(stream: Random) -> Any:

@@ -77,9 +77,8 @@ class Readers:
         array = ROWS.astype(dtype)
         np.save(file, np.asfortranarray(array) if stream.random() < 0.2 else array)
         content = file.getvalue()
-        if (
-            stream.random() < 0.5
-        ):  # the header is the text of a dictionary, 10 bytes after the start
+        if stream.random() < 0.5:
+            # the header is the text of a dictionary, 10 bytes after the start
             end = content.index(b"\n")
             header = mutate_text(stream, content[10:end].decode("latin-1").rstrip(), "'(),:{} ")
             text = header.encode("utf-8", errors="replace")[:60_000] + b"\n"

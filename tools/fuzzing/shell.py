@@ -159,7 +159,7 @@ class Studies:
     def _changed(self, stream: Random, path: Path, content: bytes) -> bytes:
         if path.suffix == ".json" and stream.random() < 0.8:
             data = mutate_json(stream, json.loads(content))
-            if isinstance(data, dict) and stream.random() < 0.5:  # as somebody may who knows how
+            if isinstance(data, dict) and stream.random() < 0.5:  # with a valid hash
                 data.pop(SEAL, None)
                 text = json.dumps({SEAL: NO_SEAL, **data})
                 return b"".join(seal(text.encode()))

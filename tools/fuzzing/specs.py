@@ -36,7 +36,7 @@ class Specs:
         if stream.random() < 0.5:
             spec = mutate_text(stream, spec)
         if stream.random() < 0.1:
-            spec = specs.split_list(spec)[0] if specs.split_list(spec) else spec
+            spec = next(iter(specs.split_list(spec)), spec)
         config = self._registry.parse(base, spec)
         again = self._registry.parse(base, specs.to_spec(config))
         if again != config:

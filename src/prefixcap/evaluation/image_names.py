@@ -1,4 +1,4 @@
-"""The names of one image in different files, which meet: ids, file names, paths, COCO's numbers."""
+"""Find images by the names that other files give them: ids, file names, paths, COCO's numbers."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def read_records(
     a text, or an object as in the captions that `bench` saves. A file that ends in .json is in
     COCO's result format instead: a list of objects with `image_id` and `caption`.
 
-    Images meet their references by any of their names (`ImageNames`).
+    The references of an image are found by any of its names (`ImageNames`).
 
     Args:
         path: The file of predictions.
@@ -51,7 +51,10 @@ def read_records(
     if references is None:
         if split is not None or common:
             raise PrefixcapError("--split and --common need a file of --references")
-        return [_record(data, place) for data, place in _predictions(path)]
+        return [
+            _record(data, place, data["image"], _texts(data, "references", place))
+            for data, place in _predictions(path)
+        ]
     known = _references(references, split)
     records: list[Record] = []
     taken: dict[str, str] = {}
@@ -134,11 +137,9 @@ def _coco_annotations(path: Path, split: str | None) -> _References:
     names: dict[str, list[str]] = {image: [] for image in captions}
     photos = data.get("images")
     for photo in photos if isinstance(photos, list) else ():
-        number, file = (
-            (photo.get("id"), photo.get("file_name")) if isinstance(photo, dict) else (0, 0)
-        )
-        if isinstance(file, str) and str(number) in names:
-            names[str(number)].append(file)
+        file = photo.get("file_name") if isinstance(photo, dict) else None
+        if isinstance(file, str) and (image := str(photo.get("id"))) in names:
+            names[image].append(file)
     return _References({k: tuple(texts) for k, texts in captions.items()}, ImageNames(names))
 
 
@@ -198,15 +199,7 @@ def _numbered(path: Path) -> Iterator[tuple[int, Any]]:
         raise PrefixcapError(f"{error}; {FORMS}") from error
 
 
-def _record(
-    data: Mapping[str, Any],
-    place: str,
-    image: str | None = None,
-    references: tuple[str, ...] | None = None,
-) -> Record:
-    if references is None:
-        references = _texts(data, "references", place)
-    image = data["image"] if image is None else image
+def _record(data: Mapping[str, Any], place: str, image: str, references: tuple[str, ...]) -> Record:
     if "captions" in data:
         fields = caption_fields(_captions(data["captions"], place))
         return Record(image=image, references=references, **fields)

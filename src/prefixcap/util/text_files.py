@@ -1,4 +1,4 @@
-"""Text, JSON and TOML files, read strictly: whatever is wrong with one is said in a sentence."""
+"""Text, JSON and TOML files, read strictly: every error is a sentence that names the file."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def load_json(path: Path, what: str = "") -> Any:
         what: What the file is, to say in an error, such as "the split file".
 
     Raises:
-        PrefixcapError: If it cannot be read, or is not JSON as `parse_json` wants it.
+        PrefixcapError: If it cannot be read, or is not JSON that `parse_json` accepts.
     """
     try:
         return parse_json(read_text(path, what))
@@ -272,8 +272,7 @@ def _check_depth(data: Any) -> None:
         layer = [part for each in layer for part in _containers(each)]
         if not layer:
             return
-    if layer:
-        raise _too_deep()
+    raise _too_deep()
 
 
 def _containers(values: dict[str, Any] | list[Any]) -> list[Any]:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.text_files import check_file, expanded, open_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_TRUSTED: dict[str, Path] = {}
-"""The files that this process may run code of, by the SHA-256 of their content."""
+_TRUSTED: set[str] = set()
+"""The SHA-256 of each file whose code this process may run."""
 _FOREIGN = re.compile(r"GLOBAL (?:__main__\.)?([\w.]+)")
 
 
@@ -36,15 +37,9 @@ def trust(path: str | Path) -> str:
     Raises:
         PrefixcapError: If the file cannot be read.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise PrefixcapError(f"{path} cannot be trusted: there is no such file")
-    try:
-        with path.open("rb") as file:
-            digest = file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise PrefixcapError(f"{path} cannot be read: {error.strerror}") from error
-    _TRUSTED[digest] = path.resolve()
+    with open_file(expanded(str(path)), "the trusted file") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    _TRUSTED.add(digest)
     return digest
 
 
@@ -66,8 +61,7 @@ def load_state_dict(path: Path, published: Collection[str] = ()) -> dict[str, Te
     """
     import torch
 
-    if not path.is_file():
-        raise PrefixcapError(f"{path}: there is no such file")
+    check_file(path)
     if is_torchscript(path):
         return _load_torchscript(path, published)
     try:

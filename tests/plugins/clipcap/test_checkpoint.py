@@ -421,7 +421,7 @@ def test_nothing_in_a_file_is_run(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["nowhere.pt"], "nowhere.pt: there is no such file; give ClipCap's .pt checkpoint"),
+        (["nowhere.pt"], "nowhere.pt does not exist; give ClipCap's .pt checkpoint"),
         (["text.pt"], "text.pt: not read as weights only: "),
         (["empty.pt"], "empty.pt: not read as weights only: "),
         (["text.pt", "--feature-scale", "0"], "--feature-scale must be greater than 0, not 0.0"),
