@@ -10,8 +10,9 @@ import sys
 import tomllib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, Never
+from typing import Any, Never
 
 from prefixcap.errors import PrefixcapError, nearest, shown
 
@@ -181,7 +182,7 @@ def read_text(path: Path, what: str = "") -> str:
         raise PrefixcapError(f"{_named(path, what)} cannot be read as text: {error}") from error
 
 
-def open_file(path: Path, what: str = "") -> IO[bytes]:
+def open_file(path: Path, what: str = "") -> BufferedReader:
     """Open a file to read it; a pipe with a name is not opened, as it may have no writer.
 
     Raises:
