@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from small_clip import small_clip
+
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin.registry import Registry
 from prefixcap.testing import Case
@@ -24,23 +26,8 @@ SENTENCES = (
 def clip(config: type[Component], folder: Path) -> Case:
     """A CLIP of one layer with random weights, in OpenAI's checkpoint format."""
     import torch
-    from clip.model import CLIP
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = CLIP(
-            embed_dim=16,
-            image_resolution=32,
-            vision_layers=1,
-            vision_width=64,
-            vision_patch_size=16,
-            context_length=77,
-            vocab_size=49408,
-            transformer_width=64,
-            transformer_heads=1,
-            transformer_layers=1,
-        )
-    torch.save(model.state_dict(), folder / "clip.pt")
+    torch.save(small_clip().state_dict(), folder / "clip.pt")
     return Case(config=config(model=str(folder / "clip.pt")))  # type: ignore[call-arg]
 
 

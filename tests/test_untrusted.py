@@ -23,6 +23,7 @@ from malicious import PICKLES, save_torchscript
 from prefixcap_clip.configs import CLIP
 from prefixcap_clipcap.convert import import_checkpoint
 from prefixcap_hf.configs import HF
+from small_clip import small_clip
 
 import prefixcap
 from prefixcap.captioning.captioner import Captioner
@@ -216,21 +217,7 @@ def test_files_without_a_use_are_not_read(
 
 @pytest.fixture(scope="module")
 def clip_model() -> Any:
-    from clip.model import CLIP as Model
-
-    torch.manual_seed(0)
-    return Model(
-        embed_dim=32,
-        image_resolution=32,
-        vision_layers=1,
-        vision_width=64,
-        vision_patch_size=16,
-        context_length=77,
-        vocab_size=100,
-        transformer_width=64,
-        transformer_heads=1,
-        transformer_layers=1,
-    ).eval()
+    return small_clip()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from prefixcap_clip.clip_encoder import beginning, pixels
 from prefixcap_clip.configs import CLIP
+from small_clip import small_clip
 
 from prefixcap.captioning.encode_images import encode
 from prefixcap.errors import PrefixcapError
@@ -21,23 +22,8 @@ from prefixcap.plugin.registry import default_registry
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from clip.model import CLIP as Model
-
-    torch.manual_seed(0)
-    model = Model(
-        embed_dim=32,
-        image_resolution=32,
-        vision_layers=1,
-        vision_width=64,
-        vision_patch_size=16,
-        context_length=77,
-        vocab_size=49408,
-        transformer_width=64,
-        transformer_heads=1,
-        transformer_layers=1,
-    )
     path = tmp_path_factory.mktemp("clip") / "small.pt"
-    torch.save(model.state_dict(), path)
+    torch.save(small_clip().state_dict(), path)
     return path
 
 
