@@ -36,12 +36,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-MAX_FEATURE_SHIFT = 1.6
-"""The ratio of the features' size to that in training (or its inverse) that causes a warning."""
-
-MAX_DEVIATIONS = 5
-"""The difference, in standard deviations of the images in training, that causes a warning too."""
-
 # The transformer mapper holds several times its output for all images that it maps together.
 _MAPPED_TOGETHER = 1024
 
@@ -111,29 +105,12 @@ class Captioner:
             return torch.cat([self.prefixer(chunk.to(self.device)) for chunk in chunks])
 
     def check_feature_shift(self, features: Tensor) -> str | None:
-        """Return a warning if features (B,D) or (B,N,D) clearly differ from those in training.
-
-        Their size after the training's normalization is compared, with its spread in training
-        where that is known. It shows another scale, and also another encoder, whose features have
-        another mean.
-        """
+        """Return a warning if features (B,D) or (B,N,D) clearly differ from those in training."""
         trained = self.history.get("features")
         if trained is None or not len(features):
             return None
         self.prefixer.check(features)
-        size = self.prefixer.norm.measure(features.to(self.device))
-        low, high = trained["rms"] / MAX_FEATURE_SHIFT, trained["rms"] * MAX_FEATURE_SHIFT
-        if spread := trained.get("rms_std"):
-            low = max(low, trained["rms"] - MAX_DEVIATIONS * spread)
-            high = min(high, trained["rms"] + MAX_DEVIATIONS * spread)
-        if not trained["rms"] or low <= size["rms"] <= high:
-            return None
-        return (
-            f"the features differ from those of the training: their mean norm is "
-            f"{size['norm']:.3g} (in training {trained['norm']:.3g}), and after the training's "
-            f"normalization their root mean square is {size['rms']:.3g} (in training "
-            f"{trained['rms']:.3g}): use features of the same encoder and normalization"
-        )
+        return self.prefixer.norm.shift(features.to(self.device), trained)
 
     def encode(self, images: Sequence[Picture], *, batch_size: int = ENCODE_BATCH) -> Tensor:
         """Encode paths, PIL images or items of a data set into features (B,D) or (B,N,D).

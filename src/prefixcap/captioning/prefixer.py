@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 
 MEASURED = 50
-"""The number of images from which on their spread is measured."""
+"""The smallest number of images whose spread is measured."""
+MAX_SHIFT = 1.6
+"""The ratio of the features' size to that in training (or its inverse) that causes a warning."""
+MAX_DEVIATIONS = 5
+"""The difference, in standard deviations of the images in training, that causes a warning too."""
 
 
 class FeatureNorm(nn.Module):
@@ -74,6 +79,27 @@ class FeatureNorm(nn.Module):
         if len(features) >= MEASURED:
             size["rms_std"] = squares.sqrt().std().item()
         return size
+
+    def shift(self, features: Tensor, trained: Mapping[str, float]) -> str | None:
+        """Return a warning if features (B,D) or (B,N,D) clearly differ from those in training.
+
+        Their size after normalization is compared with that in training, measured by `measure`,
+        and with its spread where that is known. It shows another scale, and also another encoder,
+        whose features have another mean.
+        """
+        size, rms = self.measure(features), trained["rms"]
+        low, high = rms / MAX_SHIFT, rms * MAX_SHIFT
+        if spread := trained.get("rms_std"):
+            low = max(low, rms - MAX_DEVIATIONS * spread)
+            high = min(high, rms + MAX_DEVIATIONS * spread)
+        if not rms or low <= size["rms"] <= high:
+            return None
+        return (
+            f"the features differ from those of the training: their mean norm is "
+            f"{size['norm']:.3g} (in training {trained['norm']:.3g}), and after the training's "
+            f"normalization their root mean square is {size['rms']:.3g} (in training {rms:.3g}): "
+            "use features of the same encoder and normalization"
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalize features (B,D) or (B,N,D)."""
