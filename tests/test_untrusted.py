@@ -103,7 +103,7 @@ def test_every_payload_is_live(kind: str, tmp_path: Path) -> None:
 
 
 def rewrite(run: Path, **changes: object) -> Path:
-    """Change a run's config and its hash, as anybody can."""
+    """Change a run's config and correct its hash."""
     data = files.read_json(run / "config.json") or {}
     data.pop(files.SEAL, None)
     files.write_json(run / "config.json", {**data, **changes})

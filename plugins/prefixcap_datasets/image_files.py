@@ -140,8 +140,8 @@ def is_folder(path: Path) -> bool:
 class Inside:
     """Files that must be inside folders, wherever symbolic links lead.
 
-    The folders may be links themselves: the user chose them. What a data file names is chosen by
-    whoever wrote the data set.
+    The folders may be links themselves, since the user chose them; what a data file names was
+    chosen by the author of the data set.
 
     Args:
         folders: The folders.
