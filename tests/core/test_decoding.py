@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import prefixcap
-from prefixcap import Decoder, DecoderConfig, PrefixcapError, TokenDecoder
+from prefixcap import Decoder, DecoderConfig, NonFiniteError, PrefixcapError, TokenDecoder
 from prefixcap.decoding.decode import collect, iter_decode
 from prefixcap.interfaces.decoder import DecodingTask
 from prefixcap.testing.table_lm import TableLM
@@ -139,6 +139,15 @@ def test_images_are_yielded_as_they_finish() -> None:
 def test_inference_mode_is_off_between_yields() -> None:
     for _ in iter_decode(LM, prefixes(3), "greedy"):
         assert not torch.is_inference_mode_enabled()
+
+
+def test_an_error_that_names_no_image_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(*_: Any) -> Tensor:
+        raise NonFiniteError({}, "something")
+
+    monkeypatch.setattr(Drawing, "choose", choose)
+    with pytest.raises(NonFiniteError, match="something"):
+        prefixcap.decode(LM, prefixes(2), DrawingConfig())
 
 
 def test_a_missing_image_is_an_error() -> None:

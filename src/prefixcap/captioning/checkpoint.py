@@ -47,7 +47,6 @@ def write(folder: Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]
         "versions": {name: version_of(name) for name in ("torch", "transformers")},
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         files.atomic_write(folder / WEIGHTS, content)
         files.write_json(folder / CONFIG, full)
     except OSError as error:

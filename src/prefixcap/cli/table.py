@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefixcap.study.analysis.rows import label_of, varied
 from prefixcap.study.analysis.tables import WORK, best_rows, legend, markdown, table, wrapped
 from prefixcap.study.artifacts.folder import StudyFolder
-from prefixcap.util.text import shortened, visible
+from prefixcap.util.text import truncated, visible
 
 if TYPE_CHECKING:
     from prefixcap.study.analysis.analysis import Analysis
@@ -67,7 +67,7 @@ def fitting(
 
 
 def _shown(text: str) -> str:
-    return visible(shortened(text, LONGEST))
+    return visible(truncated(text, LONGEST))
 
 
 def _captions(results: Results) -> list[str]:

@@ -188,6 +188,8 @@ def _decode_finite(
                     yield image, hypotheses
             break
         except NonFiniteError as error:
+            if not error.images:  # nothing can be left out, so it would be raised forever
+                raise
             failed |= {rows[row]: error.found for row in error.images}
         except (MemoryError, RuntimeError, ValueError) as error:
             if out_of_memory(error):

@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.report.content import Gallery
-from prefixcap.util.text import shortened, visible_lines
+from prefixcap.util.text import truncated, visible_lines
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -95,7 +95,7 @@ def thumbnail(picture: Image.Image) -> tuple[str, tuple[int, int]]:
 def _captions(cell: SavedCell, images: int) -> list[list[str]]:
     """Return the captions that are shown of the first images."""
     return [
-        [shortened(caption["text"], LONGEST) for caption in line["captions"][:SEVERAL]]
+        [truncated(caption["text"], LONGEST) for caption in line["captions"][:SEVERAL]]
         for line in cell.read(images)
     ]
 
@@ -107,7 +107,7 @@ def _image(
     source, size = (None, (0, 0)) if picture is None else thumbnail(picture)
     return {
         "id": image.id,
-        "references": [shortened(text, LONGEST) for text in image.references[:SEVERAL]],
+        "references": [truncated(text, LONGEST) for text in image.references[:SEVERAL]],
         "captions": captions,
         "picture": source,
         "size": size,

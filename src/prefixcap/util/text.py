@@ -26,7 +26,7 @@ def visible_lines(text: str) -> str:
     return _IN_LINES.sub(_escape, text)
 
 
-def shortened(text: str, most: int) -> str:
+def truncated(text: str, most: int) -> str:
     """Return a text of at most `most` characters, which ends in an ellipsis if it was longer."""
     return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 

@@ -9,7 +9,7 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.study.analysis.analysis import LEVEL, TITLES, main_score
 from prefixcap.study.analysis.comparison import Comparison, PairComparison, ScoreComparison
 from prefixcap.study.analysis.tables import Columns, decimals_for, markdown, score_text, wrapped
-from prefixcap.util.text import shortened, visible
+from prefixcap.util.text import truncated, visible
 
 LONGEST = 500
 """Characters of a caption or reference that are shown."""
@@ -139,10 +139,10 @@ def _images(pair: PairComparison, count: int) -> list[str]:
     for each in images:
         lines.append(f"{visible(each['image'])}  A - B {each['difference']:+.3f}")
         lines += [
-            f"  {side.upper()}: {visible(shortened(each[side], LONGEST)) or '(empty)'}"
+            f"  {side.upper()}: {visible(truncated(each[side], LONGEST)) or '(empty)'}"
             for side in "ab"
         ]
-        lines.append(f"  reference: {visible(shortened(each['references'][0], LONGEST))}")
+        lines.append(f"  reference: {visible(truncated(each['references'][0], LONGEST))}")
     return lines
 
 

@@ -10,7 +10,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example
 from prefixcap.util import files
 from prefixcap.util.images import read_image
-from prefixcap.util.text import shortened
+from prefixcap.util.text import truncated
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -90,10 +90,10 @@ def _tile(picture: Image.Image, reference: str, captions: Sequence[tuple[str, st
     for label, text in captions:
         if len(captions) > 1:
             lines.append((label, "#3366aa", small))
-        wrapped = _wrap(scratch, shortened(text, MOST) or "(empty)", font)
+        wrapped = _wrap(scratch, truncated(text, MOST) or "(empty)", font)
         lines += [(line, "#111111", font) for line in wrapped]
     lines.append(("reference:", "#888888", small))
-    wrapped = _wrap(scratch, shortened(reference, MOST), small)
+    wrapped = _wrap(scratch, truncated(reference, MOST), small)
     lines += [(line, "#888888", small) for line in wrapped]
     tile = Image.new("RGB", (TILE, picture.height + 8 + LINE * len(lines)), "white")
     tile.paste(picture, ((TILE - picture.width) // 2, 0))
