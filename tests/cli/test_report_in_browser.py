@@ -329,6 +329,8 @@ def test_the_page_never_scrolls_sideways(opened: Any, width: int) -> None:
 
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_the_theme_follows_the_system_and_the_switch(opened: Any, system: str) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
     features = [{"name": "prefers-color-scheme", "value": system}]
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
@@ -341,8 +343,8 @@ def test_the_theme_follows_the_system_and_the_switch(opened: Any, system: str) -
         find(opened, f"input[name=theme][value={theme}]").click()
         assert dark() is (theme == "dark" or (theme == "auto" and system == "dark"))
     find(opened, "input[name=theme][value=dark]").click()
-    opened.refresh()
-    assert dark()
+    # a busy browser may reload before it has stored the choice
+    WebDriverWait(opened, 20).until(lambda page: page.refresh() or dark())
     assert find(opened, "input[name=theme][value=dark]").is_selected()
 
 
