@@ -37,6 +37,7 @@ class Drawing(TokenDecoder):
 
     def choose(self, logits: Tensor, uniforms: Tensor, history: Sequence[Sequence[int]]) -> Tensor:
         assert logits.shape == (len(history), LM.vocab_size)
+        assert uniforms.dtype == torch.float64  # float32 rounds some of them to 1
         assert ((uniforms >= 0) & (uniforms < 1)).all()
         cumulative = logits.double().softmax(-1).cumsum(-1)
         return (cumulative <= uniforms[:, None]).sum(-1).clamp(max=logits.shape[1] - 1)

@@ -169,6 +169,18 @@ def test_incomparable_cells_are_errors() -> None:
         bootstrap_interval(replicate(one, resamples=9), level=95)
 
 
+@pytest.mark.parametrize(
+    ("references", "predictions"), [([], ["a"]), (["a"], []), (["a"], ["a", "b"])]
+)
+def test_every_image_has_references_and_one_caption(
+    references: list[str], predictions: list[str]
+) -> None:
+    counts = f"{len(references)} references and {len(predictions)} predictions"
+    for statistic in (BleuStatistic, CiderStatistic):
+        with pytest.raises(PrefixcapError, match=counts):
+            statistic({1: references}, {1: predictions})
+
+
 def test_an_interval_ends_where_its_scores_range_ends() -> None:
     values = [0.0] * 30 + [1.0, 0.5]
     cell = replicate(Mean({"x": values, "y": values}, range(32)), resamples=200)

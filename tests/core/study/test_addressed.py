@@ -15,9 +15,10 @@ import torch
 from cli_world import draw, make_world
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.component import PATH, Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.encoder import EncoderConfig
+from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import (
@@ -308,6 +309,22 @@ def test_settings_and_external_digests_of_subcomponents_are_part_of_the_key(
     assert len(keys) == 2 * 2 + 2  # only what is built depends on the device
     monkeypatch.setattr(Named, "outside", "changed")
     assert component_key(Named(), "cpu") not in keys
+
+
+@attrs.frozen(kw_only=True)
+class Reading(Component):
+    kind, name = "metric", "reading"
+    path: str = attrs.field(metadata=PATH)
+
+
+def test_only_what_is_digested_may_move(tmp_path: Path) -> None:
+    base = Base(tmp_path)
+    (lm,) = base.study().lms
+    shutil.copytree(base.lm, tmp_path / "copy")
+    moved = default_registry().parse(LMConfig, f"hf:model={tmp_path / 'copy'}")
+    assert component_key(moved, "cpu") == component_key(lm, "cpu")
+    here, there = (Reading(path=str(path)) for path in (base.lm, tmp_path / "copy"))
+    assert component_key(here, "cpu") != component_key(there, "cpu")
 
 
 def test_the_captions_of_a_draft_are_part_of_the_key(tmp_path: Path) -> None:
