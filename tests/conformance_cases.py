@@ -111,6 +111,35 @@ def coco(config: type[Component], folder: Path) -> Case:
     return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
 
 
+def karpathy(config: type[Component], folder: Path) -> Case:
+    """Four images in one of Karpathy's split files."""
+    images = [
+        {
+            "filename": f"{i}.jpg",
+            "imgid": i,
+            "split": split,
+            "sentences": [
+                {"raw": text, "imgid": i, "sentid": j} for j, text in enumerate(SENTENCES)
+            ],
+        }
+        for i, split in enumerate(("train", "restval", "val", "test"))
+    ]
+    for i in range(4):
+        _draw(folder / "images" / f"{i}.jpg", i)
+    (folder / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
+    return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
+
+
+def flickr(config: type[Component], folder: Path) -> Case:
+    """Three images in Kaggle's format of Flickr8k, with a list of two."""
+    for i in range(3):
+        _draw(folder / "Images" / f"{i}.jpg", i)
+    lines = [f"{i}.jpg,{text}\n" for i in range(3) for text in SENTENCES]
+    (folder / "captions.txt").write_text("image,caption\n" + "".join(lines))
+    (folder / "Flickr_8k.trainImages.txt").write_text("0.jpg\n2.jpg\n")
+    return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
+
+
 def plain(config: type[Component], folder: Path) -> Case:
     """All defaults."""
     return Case(config=config())
@@ -121,6 +150,8 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("lm", "hf"): hf,
     ("dataset", "jsonl"): jsonl,
     ("dataset", "coco"): coco,
+    ("dataset", "flickr"): flickr,
+    ("dataset", "karpathy"): karpathy,
 }
 
 # components that work with their defaults; add new components here or above

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
@@ -11,6 +12,7 @@ from typing_extensions import override
 
 from prefixcap.captioning.encode_images import read_ids
 from prefixcap.errors import PrefixcapError, nearest, shown
+from prefixcap.evaluation.image_names import ImageNames
 from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.util.feature_files import FeatureFile
@@ -77,12 +79,13 @@ class PrecomputedEncoder(Encoder):
 
     def _row_index(self, image: ImageItem, file: FeatureFile) -> int:
         if self._row_of_id is not None:
-            if image.id not in self._row_of_id:
+            name = image.id if image.id in self._row_of_id else self._same_image(image.id, file)
+            if name is None:
                 hint = nearest(image.id, self._row_of_id)
                 raise PrefixcapError(
                     f"{file.path}: no row belongs to the image {shown(image.id)}{hint}"
                 )
-            return self._row_of_id[image.id]
+            return self._row_of_id[name]
         if image.index == NO_INDEX:
             raise PrefixcapError(
                 f"{file.path}: the row of the image {image.id!r} is unknown, because it is not in "
@@ -95,6 +98,14 @@ class PrecomputedEncoder(Encoder):
                 f"{image.index + 1} in its data set"
             )
         return image.index
+
+    def _same_image(self, image: str, file: FeatureFile) -> str | None:
+        """Return the id of a row's image that another name of it means, such as COCO's number."""
+        return self._names.find(image, f"{file.path}, ids")
+
+    @cached_property
+    def _names(self) -> ImageNames:
+        return ImageNames(dict.fromkeys(self._row_of_id or (), ()))
 
     def _feature_shape(self) -> tuple[int, ...]:
         if self._shape is None:

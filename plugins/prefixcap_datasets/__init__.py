@@ -14,6 +14,6 @@ if TYPE_CHECKING:
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
     """Return the configs of the data sets."""
-    from prefixcap_datasets.configs import Coco, Jsonl
+    from prefixcap_datasets.configs import Coco, Flickr, Jsonl, Karpathy
 
-    return [Coco, Jsonl]
+    return [Coco, Flickr, Jsonl, Karpathy]

@@ -1,35 +1,28 @@
-"""The data set `coco`: the files of COCO 2014 as downloaded."""
+"""The data set `coco`: the files of COCO 2014 or 2017 as downloaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
 from prefixcap.errors import PrefixcapError, shown
-from prefixcap.interfaces.dataset import Example, ImageItem
-from prefixcap.util.images import open_image
-from prefixcap.util.text_files import load_json
-from prefixcap_datasets.image_files import (
-    FileDataset,
-    ImageFiles,
-    Inside,
-    existing_folder,
-)
+from prefixcap_datasets.entries import Entry, Pictures, Source, assemble
+from prefixcap_datasets.image_files import FileDataset, existing_folder, is_folder
+from prefixcap_datasets.json_entries import get, load_object, places, text
+from prefixcap_datasets.karpathy import split_lines
 
 SPLIT_FILE = "dataset_coco.json"
-FOLDERS = {"train2014": "train", "val2014": "val"}
-
-T = TypeVar("T", int, str)
+YEARS, PARTS = (2014, 2017), ("train", "val")
 
 
 @attrs.frozen
 class Photo:
-    """An image of COCO: its number, its file, its split, and the entry that names it."""
+    """An image of COCO: its position, number, file and its folder, split, and its place."""
 
+    index: int
     number: int
     folder: str
     file: str
@@ -37,156 +30,117 @@ class Photo:
     place: str
 
 
-def read_coco(path: str, splits: str, restval: str, *, allow_outside: bool) -> FileDataset:
+def read_coco(source: Source, year: int | None, restval: str) -> FileDataset:
     """Open the data set; see `Coco` for the arguments.
 
     Raises:
         PrefixcapError: If a folder or file is missing or not in COCO's format, an image appears
-            twice, or its file is outside the folder.
+            twice or has no captions, or its file is outside the folder.
     """
-    root = existing_folder(path, "the coco data set")
-    annotations = {name: root / "annotations" / f"captions_{name}.json" for name in FOLDERS}
-    files = list(annotations.values())
+    root = existing_folder(source.path, "the coco data set")
+    split_file = _split_file(root) if source.splits == "karpathy" else None
     captions: dict[int, list[str]] = {}
     photos: list[Photo] = []
-    for name, file in annotations.items():
-        data = _load(file, ("images", "annotations"))
-        photos += _official_photos(data["images"], name, file)
+    year, files = _annotations(root, year, needs_all=split_file is not None)
+    for part, file in files.items():
+        data = load_object(file, "COCO", ("images", "annotations"))
+        photos += _photos(data["images"], part, f"{part}{year}", len(photos), file)
         _collect_captions(data["annotations"], captions, file)
-    if splits == "karpathy":
-        paths = [root / SPLIT_FILE, root / "annotations" / SPLIT_FILE]
-        hint = "; splits=official does not need it"
-        files.append(_first(paths, Path.is_file, "Karpathy's split file is missing", hint))
-        photos = list(_karpathy_photos(_load(files[-1], ("images",))["images"], files[-1]))
-    _check_distinct(photos)
-    placed = list(_assign_restval(photos, restval))
-    examples = _examples(root, placed, captions, allow_outside=allow_outside)
-    return FileDataset(str(root), examples, files, settings=("coco", restval))
+    if split_file is not None:
+        official = {photo.number: photo for photo in photos} if year != 2014 else {}
+        photos = list(_karpathy_photos(split_file, restval, official))
+    return assemble(source, root, _entries(source, root, photos, captions))
 
 
-def _examples(
-    root: Path,
-    photos: list[tuple[int, Photo]],
-    captions: Mapping[int, list[str]],
-    *,
-    allow_outside: bool,
-) -> dict[str, list[Example]]:
-    folders = {
-        name: _first(
-            [root / name, root / "images" / name], Path.is_dir, "COCO's images are missing"
-        )
-        for name in FOLDERS
+def _annotations(root: Path, year: int | None, *, needs_all: bool) -> tuple[int, dict[str, Path]]:
+    """Return the year and its files of captions by part, which need not exist if all are needed."""
+    found = {
+        each: {
+            part: next(filter(Path.is_file, places_), places_[0])
+            for part in PARTS
+            for places_ in [_places(root, f"captions_{part}{each}.json")]
+        }
+        for each in YEARS
     }
-    examples: dict[str, list[Example]] = {}
-    inside = Inside((root, *folders.values()), allow_outside=allow_outside)
-    paths = [inside.file(folders[photo.folder], photo.file, photo.place) for _, photo in photos]
-    files = ImageFiles(paths)
-    for (index, photo), path in zip(photos, paths, strict=True):
+    there = [each for each, files in found.items() if any(map(Path.is_file, files.values()))]
+    if year is None and len(there) > 1:
+        raise PrefixcapError(f"{root} has the annotations of 2014 and 2017: choose year=2017")
+    year = year or (there or YEARS)[0]
+    files = {part: file for part, file in found[year].items() if needs_all or file.is_file()}
+    if not files:
+        names = " nor ".join(str(file) for file in found[year].values())
+        raise PrefixcapError(f"COCO's captions are missing: neither {names} exists")
+    return year, files
+
+
+def _places(root: Path, name: str) -> tuple[Path, Path]:
+    return root / "annotations" / name, root / name
+
+
+def _split_file(root: Path) -> Path:
+    within, beside = _places(root, SPLIT_FILE)
+    for path in filter(Path.is_file, (beside, within)):
+        return path
+    raise PrefixcapError(
+        f"Karpathy's split file is missing: neither {beside} nor {within} exists; splits=official "
+        "does not need it"
+    )
+
+
+def _entries(
+    source: Source, root: Path, photos: list[Photo], captions: Mapping[int, list[str]]
+) -> Iterator[Entry]:
+    folders = {
+        name: next(filter(is_folder, (root / name, root / "images" / name)), root / name)
+        for name in dict.fromkeys(photo.folder for photo in photos)
+    }
+    pictures = Pictures(source, root, *folders.values())
+    numbers: dict[int, Photo] = {}
+    for photo in photos:
+        other = numbers.setdefault(photo.number, photo)
+        if other is not photo:
+            raise PrefixcapError(
+                f"{photo.place}: the image {shown(photo.file)} ({photo.number}) already appears "
+                f"in {other.place}: keep one entry with all its captions"
+            )
         if photo.number not in captions:
             raise PrefixcapError(
-                f"{root / 'annotations'} has no captions of the image {shown(photo.file)} "
-                f"({photo.number}), which is in the split {shown(photo.split)}"
+                f"{photo.place}: the annotations have no captions of the image "
+                f"{shown(photo.file)} ({photo.number}), which is in the split {shown(photo.split)}"
             )
-        item = ImageItem(
-            id=photo.file,
-            index=index,
-            path=path,
-            open=partial(open_image, path),
-            digest=partial(files.digest, path),
+        yield Entry(
+            image=pictures.item(photo.file, photo.index, folders[photo.folder], photo.place),
+            captions=captions[photo.number],
+            split=photo.split,
+            place=photo.place,
         )
-        example = Example(image=item, references=tuple(captions[photo.number]))
-        examples.setdefault(photo.split, []).append(example)
-    return examples
 
 
-def _assign_restval(photos: Iterable[Photo], restval: str) -> Iterator[tuple[int, Photo]]:
-    # the index counts the images left out too, because it is the row of precomputed features
-    for index, photo in enumerate(photos):
-        if photo.split != "restval" or restval == "keep":
-            yield index, photo
-        elif restval == "train":
-            yield index, attrs.evolve(photo, split="train")
-
-
-def _check_distinct(photos: Iterable[Photo]) -> None:
-    places: dict[int | str, str] = {}
-    for photo in photos:
-        for name in (photo.number, photo.file):  # the file's name is the image's id
-            other = places.setdefault(name, photo.place)
-            if other != photo.place:
-                raise PrefixcapError(
-                    f"{photo.place}: the image {shown(photo.file)} ({photo.number}) already "
-                    f"appears in {other}: keep one entry with all its captions"
-                )
-
-
-def _official_photos(images: list[Any], folder: str, path: Path) -> list[Photo]:
-    return [
-        Photo(
-            number=_get(image, "id", int, place),
-            folder=folder,
-            file=_text(image, "file_name", place),
-            split=FOLDERS[folder],
-            place=place,
-        )
-        for place, image in _places(images, path, "image")
-    ]
+def _photos(images: list[Any], part: str, folder: str, start: int, path: Path) -> Iterator[Photo]:
+    for index, (place, image) in enumerate(places(images, path, "image"), start):
+        number, file = get(image, "id", int, place), text(image, "file_name", place)
+        yield Photo(index, number, folder, file, part, place)
 
 
 def _collect_captions(annotations: list[Any], captions: dict[int, list[str]], path: Path) -> None:
-    for place, annotation in _places(annotations, path, "annotation"):
-        text = _get(annotation, "caption", str, place).strip()
-        number = _get(annotation, "image_id", int, place)
-        if text:
-            captions.setdefault(number, []).append(text)
+    for place, annotation in places(annotations, path, "annotation"):
+        caption = get(annotation, "caption", str, place).strip()
+        number = get(annotation, "image_id", int, place)
+        if caption:
+            captions.setdefault(number, []).append(caption)
 
 
-def _karpathy_photos(images: list[Any], path: Path) -> Iterator[Photo]:
-    for place, image in _places(images, path, "image"):
-        folder = _get(image, "filepath", str, place)
-        if folder not in FOLDERS:
-            known = " nor ".join(map(repr, FOLDERS))
-            raise PrefixcapError(f"{place}: 'filepath' is {shown(folder)}, neither {known}")
-        yield Photo(
-            number=_get(image, "cocoid", int, place),
-            folder=folder,
-            file=_text(image, "filename", place),
-            split=_text(image, "split", place).lower(),
-            place=place,
-        )
-
-
-def _places(entries: list[Any], path: Path, label: str) -> Iterator[tuple[str, Any]]:
-    """Yield each entry with its place for error messages."""
-    return ((f"{path}, {label} {number}", entry) for number, entry in enumerate(entries, 1))
-
-
-def _text(entry: Any, key: str, place: str) -> str:
-    text = _get(entry, key, str, place)
-    if not text.strip():
-        raise PrefixcapError(f"{place}: {key!r} is empty")
-    return text
-
-
-def _get(entry: Any, key: str, kind: type[T], place: str) -> T:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, kind) or isinstance(value, bool):
-        expected = "an integer" if kind is int else "a string"
-        raise PrefixcapError(f"{place}: {key!r} must be {expected}, not {shown(value)}")
-    return value
-
-
-def _load(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    data = load_json(path, "COCO's file")
-    for key in keys:
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise PrefixcapError(f"{path} is not in COCO's format: it has no list {key!r}")
-    return dict(data)
-
-
-def _first(
-    paths: Sequence[Path], exists: Callable[[Path], bool], problem: str, hint: str = ""
-) -> Path:
-    for path in filter(exists, paths):
-        return path
-    raise PrefixcapError(f"{problem}: neither {paths[0]} nor {paths[1]} exists{hint}")
+def _karpathy_photos(path: Path, restval: str, official: Mapping[int, Photo]) -> Iterator[Photo]:
+    """Yield the images of Karpathy's file; their files are those of 2017 if these are given."""
+    known = [f"{part}2014" for part in PARTS]
+    for line in split_lines(path, restval):
+        number = get(line.values, "cocoid", int, line.place)
+        if line.folder not in known:
+            raise PrefixcapError(
+                f"{line.place}: 'filepath' is {shown(line.folder)}, neither {known[0]!r} nor "
+                f"{known[1]!r}"
+            )
+        folder, file = line.folder, line.file
+        if number in official:
+            folder, file = official[number].folder, official[number].file
+        yield Photo(line.index, number, folder, file, line.split, line.place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 from typing_extensions import override
@@ -12,10 +12,34 @@ from prefixcap.interfaces.component import PATH
 from prefixcap.interfaces.dataset import Dataset, DatasetConfig
 from prefixcap.interfaces.validators import one_of
 from prefixcap.util.text_files import expanded
+from prefixcap_datasets.shares import words_or_shares
+
+if TYPE_CHECKING:
+    from prefixcap_datasets.entries import Source
 
 
 @attrs.frozen(kw_only=True)
-class Jsonl(DatasetConfig):
+class FilesConfig(DatasetConfig):
+    """The settings of every data set on disk."""
+
+    recommended: ClassVar[Mapping[str, str]] = {"encoder": "clip"}
+
+    path: str = attrs.field(metadata=PATH)
+    splits: str = attrs.field(default="", validator=words_or_shares(""))
+    seed: int = 0
+    allow_outside: bool = False
+
+    @property
+    def source(self) -> Source:
+        """These settings alone."""
+        from prefixcap_datasets.entries import Source
+
+        settings = {field.name: getattr(self, field.name) for field in attrs.fields(Source)}
+        return Source(**settings)
+
+
+@attrs.frozen(kw_only=True)
+class Jsonl(FilesConfig):
     """A folder with captions, one JSON object per line, and images or their embeddings.
 
     A line has `image` (a file name), `split` and `captions`. Row i of the embeddings belongs to
@@ -23,21 +47,22 @@ class Jsonl(DatasetConfig):
 
     Attributes:
         path: The folder.
+        splits: Shares of train, val and test, such as 0.8/0.1/0.1, that replace the splits of the
+            lines, which then need none. Each image's split depends on its name and the seed alone.
+        seed: The seed of such splits.
+        allow_outside: Whether images may be outside the folder, which otherwise is an error:
+            absolute paths, "..", and symbolic links that lead out of it.
         captions: The caption file in it.
         images: The image folder in it; optional if there are embeddings.
         embeddings: The .npy or .safetensors file in it; default: the only such file.
-        allow_outside: Whether images may be outside the folder, which otherwise is an error:
-            absolute paths, "..", and symbolic links that lead out of it.
     """
 
     name: ClassVar[str] = "jsonl"
     version: ClassVar[str] = "2"  # 2: images are turned upright, on white, grays scaled
 
-    path: str = attrs.field(metadata=PATH)
     captions: str = "captions.jsonl"
     images: str = "images"
     embeddings: str | None = None
-    allow_outside: bool = False
 
     @property
     @override
@@ -51,40 +76,99 @@ class Jsonl(DatasetConfig):
     def build(self) -> Dataset:
         from prefixcap_datasets.jsonl import read_jsonl
 
-        return read_jsonl(
-            self.path,
-            self.captions,
-            self.images,
-            self.embeddings,
-            allow_outside=self.allow_outside,
-        )
+        return read_jsonl(self.source, self.captions, self.images, self.embeddings)
+
+
+def _year(_: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
+    if value not in (None, 2014, 2017):
+        raise ValueError(f"{attribute.name} must be 2014 or 2017, not {value}")
 
 
 @attrs.frozen(kw_only=True)
-class Coco(DatasetConfig):
-    """COCO captions 2014 (Lin et al. 2014, arXiv:1405.0312), as downloaded.
+class Coco(FilesConfig):
+    """COCO captions 2014 or 2017 (Lin et al. 2014, arXiv:1405.0312), as downloaded.
 
-    The default splits are those of Karpathy and Fei-Fei 2015, arXiv:1412.2306.
+    The default splits are those of Karpathy and Fei-Fei 2015, arXiv:1412.2306. Image files are
+    needed by encoders of images only.
 
     Attributes:
-        path: The folder with `annotations/`, `train2014/`, `val2014/` and `dataset_coco.json`.
-        splits: "karpathy", or "official" for train2014 as train and val2014 as val.
+        path: The folder with `annotations/`, `dataset_coco.json` and the folders of images, such
+            as `train2014/`.
+        splits: "karpathy"; "official" for train2014 as train and val2014 as val; or shares as in
+            `jsonl`.
+        seed: As in `jsonl`.
+        allow_outside: As in `jsonl`.
+        year: 2014 or 2017; default: the year whose annotations are there.
         restval: Use of Karpathy's 30,504 `restval` images: "train" adds them to train, "keep"
             keeps them as a split of their own, "drop" leaves them out.
-        allow_outside: As in `jsonl`.
     """
 
     name: ClassVar[str] = "coco"
     version: ClassVar[str] = "2"  # 2: images are turned upright, on white, grays scaled
-    recommended: ClassVar[Mapping[str, str]] = {"encoder": "clip"}
 
-    path: str = attrs.field(metadata=PATH)
-    splits: str = attrs.field(default="karpathy", validator=one_of(("karpathy", "official")))
+    splits: str = attrs.field(default="karpathy", validator=words_or_shares("karpathy", "official"))
+    year: int | None = attrs.field(default=None, validator=_year)
     restval: str = attrs.field(default="train", validator=one_of(("train", "keep", "drop")))
-    allow_outside: bool = False
 
     @override
     def build(self) -> Dataset:
         from prefixcap_datasets.coco import read_coco
 
-        return read_coco(self.path, self.splits, self.restval, allow_outside=self.allow_outside)
+        return read_coco(self.source, self.year, self.restval)
+
+
+@attrs.frozen(kw_only=True)
+class Karpathy(FilesConfig):
+    """A split file of Karpathy and Fei-Fei 2015 (arXiv:1412.2306), with its own captions.
+
+    `dataset_coco.json`, `dataset_flickr8k.json` or `dataset_flickr30k.json`. Image files are
+    needed by encoders of images only.
+
+    Attributes:
+        path: The file, or a folder with one such file.
+        splits: Shares as in `jsonl`, instead of the file's splits.
+        seed: As in `jsonl`.
+        allow_outside: As in `jsonl`.
+        images: The folder of images, from the file's folder; default: the usual ones.
+        restval: As in `coco`.
+    """
+
+    name: ClassVar[str] = "karpathy"
+
+    images: str = ""
+    restval: str = attrs.field(default="train", validator=one_of(("train", "keep", "drop")))
+
+    @override
+    def build(self) -> Dataset:
+        from prefixcap_datasets.karpathy import read_karpathy
+
+        return read_karpathy(self.source, self.images, self.restval)
+
+
+@attrs.frozen(kw_only=True)
+class Flickr(FilesConfig):
+    """Flickr8k (Hodosh et al. 2013) or Flickr30k (Young et al. 2014), as people exchange them.
+
+    Kaggle's `captions.txt` and `results.csv`, and the authors' `Flickr8k.token.txt` and
+    `results_20130124.token`. The splits are those of lists such as `Flickr_8k.trainImages.txt`
+    beside it, if there are any. Image files are needed by encoders of images only.
+
+    Attributes:
+        path: The folder.
+        splits: Shares as in `jsonl`, instead of the lists.
+        seed: As in `jsonl`.
+        allow_outside: As in `jsonl`.
+        captions: The caption file in it; default: the only one of those above.
+        images: The folder of images in it; default: the usual ones.
+    """
+
+    name: ClassVar[str] = "flickr"
+
+    captions: str = ""
+    images: str = ""
+
+    @override
+    def build(self) -> Dataset:
+        from prefixcap_datasets.flickr import read_flickr
+
+        return read_flickr(self.source, self.captions, self.images)

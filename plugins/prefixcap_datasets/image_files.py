@@ -1,11 +1,11 @@
-"""Shared parts of the data sets: examples by split, and digests of image files."""
+"""Shared parts of the data sets: their digests, and where their image files may be."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import final
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError, shown
-from prefixcap.interfaces.dataset import Example, InMemoryDataset
+from prefixcap.interfaces.dataset import InMemoryDataset
 from prefixcap.util.text_files import expanded
 
 MAX_HASHED_BYTES = 2**30
@@ -22,25 +22,7 @@ MAX_HASHED_BYTES = 2**30
 
 @final
 class FileDataset(InMemoryDataset):
-    """Examples from files.
-
-    Args:
-        place: As in the base.
-        examples: As in the base.
-        contents: Files whose contents are part of the digest.
-        settings: Anything else that is part of the digest.
-    """
-
-    def __init__(
-        self,
-        place: str,
-        examples: Mapping[str, Sequence[Example]],
-        contents: Iterable[Path],
-        settings: object,
-    ) -> None:
-        super().__init__(place, examples)
-        self._contents = tuple(contents)
-        self._settings = settings
+    """Examples from files; its digest is that of the examples, whatever files they are from."""
 
     @override
     def digest(self) -> str:
@@ -48,14 +30,13 @@ class FileDataset(InMemoryDataset):
 
     @cached_property
     def _digest(self) -> str:
-        digest = sha256(repr(self._settings).encode())
-        for path in self._contents:
-            with path.open("rb") as file:
-                digest.update(file_digest(file, "sha256").digest())
-        for examples in self._examples.values():
+        digest = sha256()
+        for split, examples in self._examples.items():
             for example in examples:
-                image = example.image.digest() if example.image.digest else ""
-                digest.update(repr((example.image.id, image)).encode())
+                image, references = example.image, example.references
+                content = image.digest() if image.digest else ""
+                part = (split, image.id, image.index, references, content)
+                digest.update(repr(part).encode())
         return digest.hexdigest()[:16]
 
 
@@ -68,14 +49,18 @@ class ImageFiles:
     new times then counts as different, and a changed image is missed only if both stay the same.
 
     Args:
-        paths: All image files of the data set.
+        paths: Image files of the data set; `add` adds more before the first digest.
         max_bytes: Total size up to which contents are hashed.
     """
 
-    def __init__(self, paths: Iterable[Path], max_bytes: int = MAX_HASHED_BYTES) -> None:
-        self._paths = tuple(paths)
+    def __init__(self, paths: Iterable[Path] = (), max_bytes: int = MAX_HASHED_BYTES) -> None:
+        self._paths = list(paths)
         self._max_bytes = max_bytes
         self._digests: dict[Path, str] = {}
+
+    def add(self, path: Path) -> None:
+        """Add an image file of the data set."""
+        self._paths.append(path)
 
     def digest(self, path: Path) -> str:
         """Return a hash of a file, or "missing" if it cannot be read or is no file."""

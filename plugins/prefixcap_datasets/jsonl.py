@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from prefixcap.errors import PrefixcapError, listed, nearest, shown
-from prefixcap.interfaces.dataset import Example, ImageItem
+from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.util.feature_files import SUFFIXES, FeatureFile
 from prefixcap.util.images import open_image
 from prefixcap.util.text_files import load_lines
+from prefixcap_datasets.entries import Entry, Source, assemble
 from prefixcap_datasets.image_files import (
     FileDataset,
     ImageFiles,
@@ -38,18 +39,16 @@ class CaptionLine:
     place: str
 
 
-def read_jsonl(
-    path: str, captions: str, images: str, embeddings: str | None, *, allow_outside: bool
-) -> FileDataset:
+def read_jsonl(source: Source, captions: str, images: str, embeddings: str | None) -> FileDataset:
     """Open the data set; see `Jsonl` for the arguments.
 
     Raises:
         PrefixcapError: If a folder or file is missing or broken, the embeddings do not fit, or an
             image is outside the folder.
     """
-    folder = existing_folder(path, "the jsonl data set")
+    folder = existing_folder(source.path, "the jsonl data set")
     caption_file, image_folder = folder / captions, folder / images
-    lines = read_lines(caption_file)
+    lines = read_lines(caption_file, needs_split=source.keeps_splits)
     file = find_embeddings(folder, embeddings)
     features = FeatureFile(file) if file else None
     if features and len(features) != len(lines):
@@ -60,24 +59,28 @@ def read_jsonl(
     has_images = is_folder(image_folder)
     if not features and not has_images:
         raise PrefixcapError(f"{folder} has neither the folder {images!r} nor embeddings")
-    inside = Inside((folder, image_folder), allow_outside=allow_outside)
+    inside = Inside((folder, image_folder), allow_outside=source.allow_outside)
     paths = [
         inside.file(image_folder, line.image, line.place) if has_images else None for line in lines
     ]
     files = ImageFiles(path for path in paths if path is not None)
-    examples: dict[str, list[Example]] = {}
-    for index, (line, image) in enumerate(zip(lines, paths, strict=True)):
-        item = ImageItem(
-            id=line.image,
-            index=index,
-            path=image,
-            open=partial(open_image, image) if image else None,
-            embedding=partial(_finite_row, features, index) if features else None,
-            digest=partial(_image_digest, files, image, features, index),
+    entries = (
+        Entry(
+            image=ImageItem(
+                id=line.image,
+                index=index,
+                path=image,
+                open=partial(open_image, image) if image else None,
+                embedding=partial(_finite_row, features, index) if features else None,
+                digest=partial(_image_digest, files, image, features, index),
+            ),
+            captions=line.captions,
+            split=line.split,
+            place=line.place,
         )
-        example = Example(image=item, references=line.captions)
-        examples.setdefault(line.split, []).append(example)
-    return FileDataset(str(folder), examples, [caption_file], settings="jsonl")
+        for index, (line, image) in enumerate(zip(lines, paths, strict=True))
+    )
+    return assemble(source, folder, entries)
 
 
 def _finite_row(features: FeatureFile, index: int) -> np.ndarray:
@@ -120,8 +123,12 @@ def find_embeddings(folder: Path, name: str | None) -> Path | None:
     return files[0] if files else None
 
 
-def read_lines(path: Path) -> list[CaptionLine]:
+def read_lines(path: Path, *, needs_split: bool = True) -> list[CaptionLine]:
     """Read a caption file.
+
+    Args:
+        path: The file.
+        needs_split: Whether a line without a split is an error.
 
     Raises:
         PrefixcapError: If it is missing or empty, or a line, whose number is named, is broken.
@@ -132,7 +139,7 @@ def read_lines(path: Path) -> list[CaptionLine]:
         place = f"{path}, line {number}"
         if number != len(lines) + 1:  # rows of features belong to lines
             raise PrefixcapError(f"{path}, line {len(lines) + 1}: not JSON: the line is empty")
-        line = _parse_line(data, place)
+        line = _parse_line(data, place, needs_split=needs_split)
         if seen.setdefault(line.image, number) != number:
             raise PrefixcapError(
                 f"{place}: the image {shown(line.image)} already appears in line {seen[line.image]}"
@@ -143,12 +150,12 @@ def read_lines(path: Path) -> list[CaptionLine]:
     return lines
 
 
-def _parse_line(data: object, place: str) -> CaptionLine:
+def _parse_line(data: object, place: str, *, needs_split: bool) -> CaptionLine:
     if not isinstance(data, dict):
         keys = ", ".join(map(repr, KEYS))
         raise PrefixcapError(f"{place}: a {type(data).__name__}, not an object with {keys}")
     for key in KEYS:
-        if key not in data:
+        if key not in data and (needs_split or key != "split"):
             raise PrefixcapError(f"{place}: no {key!r}{nearest(key, data)}")
     captions = data["captions"]
     if not isinstance(captions, list) or not captions:
@@ -157,7 +164,7 @@ def _parse_line(data: object, place: str) -> CaptionLine:
         )
     return CaptionLine(
         image=_text(data["image"], "image", place),
-        split=_text(data["split"], "split", place),
+        split=_text(data["split"], "split", place) if needs_split else "",
         captions=tuple(_text(caption, "captions", place) for caption in captions),
         place=place,
     )

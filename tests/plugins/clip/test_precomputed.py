@@ -147,3 +147,14 @@ def test_unreadable_images_are_skipped_only_when_asked() -> None:
     assert done == [(1, 2), (2, 2)]
     with pytest.raises(PrefixcapError, match="no image could be read"):
         encode(encoder, items[1:], on_error="skip")
+
+
+def test_ids_meet_other_names_of_an_image(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(3.0, dtype=np.float32)[:, None])
+    (tmp_path / "ids.txt").write_text("COCO_val2014_000000000042.jpg\n9\nphotos/dog.png\n")
+    encoder = Precomputed(path=str(tmp_path / "x.npy"), ids=str(tmp_path / "ids.txt")).build()
+    names = ("42", "000000000042.jpg", "COCO_train2014_000000000009.jpg", "dog")
+    rows = [encoder.preprocess(ImageItem(id=name, index=7)).tolist() for name in names]
+    assert rows == [[0], [0], [1], [2]]
+    with pytest.raises(PrefixcapError, match="no row belongs to the image '43'"):
+        encoder.preprocess(ImageItem(id="43", index=0))

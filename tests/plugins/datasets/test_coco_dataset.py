@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import prefixcap_datasets.configs as datasets
 import pytest
 from PIL import Image
@@ -155,8 +156,6 @@ def test_the_digest_depends_on_the_files_and_the_settings(root: Path) -> None:
 
 def test_missing_files_are_errors(root: Path) -> None:
     assert "x, does not exist" in sentence(root / "x")
-    (root / "val2014").rename(root / "val")
-    assert "COCO's images are missing: neither" in sentence(root)
     (root / "annotations" / "captions_val2014.json").unlink()
     assert "captions_val2014.json does not exist" in sentence(root)
 
@@ -226,12 +225,14 @@ def test_files_of_another_format_are_errors(
         ('{"images": [], "images": []}', "is not JSON: the key 'images' appears twice"),
         ('{"images": [NaN]}', "is not JSON: NaN is not JSON"),
         ('{"images": ["\\ud83d"]}', "is not JSON: a text contains half a character"),
-        ("[]", "is not in COCO's format: it has no list 'images'"),
+        ("[]", "is not in Karpathy's format: it has no list 'images'"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said(root: Path, content: str, reason: str) -> None:
     for file in ("dataset_coco.json", "annotations/captions_train2014.json"):
         (root / file).write_text(content)
+        if file.startswith("annotations"):
+            reason = reason.replace("Karpathy", "COCO")
         assert f"{root / file} {reason}" in sentence(root)
     (root / file).write_bytes('{"images": []}'.encode("utf-16"))
     assert f"{root / file} cannot be read as text: it is in UTF-16" in sentence(root)
@@ -251,9 +252,10 @@ def test_one_image_twice_is_an_error(root: Path, key: str, value: object) -> Non
     data["images"][3]["filepath"] = "train2014"
     write(root / "dataset_coco.json", data)
     file = root / "dataset_coco.json"
+    number = f" ({data['images'][3]['cocoid']})" if key == "cocoid" else ""
     assert (
-        f"{file}, image 4: the image {data['images'][3]['filename']!r} "
-        f"({data['images'][3]['cocoid']}) already appears in {file}, image 1"
+        f"{file}, image 4: the image {data['images'][3]['filename']!r}{number} already appears in "
+        f"{file}, image 1"
     ) in sentence(root)
     numbers(root, splits="official")
     truth = root / "annotations" / "captions_val2014.json"
@@ -300,3 +302,75 @@ def test_a_name_that_is_too_long_is_an_error(tmp_path: Path) -> None:
     inside = Inside([tmp_path], allow_outside=False)
     with pytest.raises(PrefixcapError, match=r"^line 3: .* is no file name: File name too long"):
         inside.file(tmp_path, "1" * 5000, "line 3")
+
+
+def test_images_may_be_missing(root: Path) -> None:
+    """Features may have been computed elsewhere; an encoder of images names the missing file."""
+    for folder in ("train2014", "val2014"):
+        (root / folder).rename(root.parent / f"away-{folder}-{root.name}")
+    image = datasets.Coco(path=str(root)).build().examples("val")[0].image
+    assert (image.id, image.index) == (name(73, "val2014"), 2)
+    assert image.open is not None
+    missing = root / "val2014" / name(73, "val2014")
+    with pytest.raises(PrefixcapError, match=f"{missing}: the image does not exist"):
+        image.open()
+
+
+def to_2017(root: Path) -> None:
+    """Turn the copy into COCO 2017: the same images, of which one moved to train, renamed."""
+    parts = {"train2017": [9, 42, 73, 74], "val2017": [133]}
+    for part, numbers in parts.items():
+        data = annotations(part, numbers)
+        for image in data["images"]:
+            image["file_name"] = f"{image['id']:012d}.jpg"
+        write(root / "annotations" / f"captions_{part}.json", data)
+        (root / part).mkdir()
+    for number, folder, _ in PHOTOS:
+        target = root / ("val2017" if number == 133 else "train2017") / f"{number:012d}.jpg"
+        (root / folder / name(number, folder)).rename(target)
+
+
+def test_coco_2017(root: Path) -> None:
+    to_2017(root)
+    assert "the annotations of 2014 and 2017: choose year=2017" in sentence(root)
+    official = datasets.Coco(path=str(root), year=2017, splits="official").build()
+    ids = {s: [e.image.id for e in official.examples(s)] for s in official.splits}
+    assert ids["val"] == ["000000000133.jpg"]
+    assert len(ids["train"]) == 4
+    for file in ("train", "val"):
+        (root / "annotations" / f"captions_{file}2014.json").unlink()
+    dataset = datasets.Coco(path=str(root)).build()  # Karpathy's splits, by the numbers
+    example = dataset.examples("test")[0]
+    assert example.image.path == root / "train2017" / "000000000042.jpg"
+    assert example.image.open is not None
+    assert example.image.open().size == (5, 4)
+    assert example.references[0] == "Caption 0 of 42."
+    assert [e.image.id for e in dataset.examples("val")] == ["000000000073.jpg"]
+    assert [e.image.index for e in dataset.examples("train")] == [0, 3, 4]
+    with pytest.raises(ValueError, match="year must be 2014 or 2017, not 2015"):
+        datasets.Coco(path=str(root), year=2015)
+
+
+def test_part_of_the_annotations(root: Path) -> None:
+    (root / "annotations" / "captions_val2014.json").rename(root / "captions_val2014.json")
+    (root / "annotations" / "captions_train2014.json").unlink()
+    assert numbers(root, splits="official") == {"val": [42, 73, 74, 133]}
+    (root / "captions_val2014.json").unlink()
+    assert "COCO's captions are missing: neither" in sentence(root, splits="official")
+
+
+def test_coco_val2017_as_downloaded(shared: Path) -> None:
+    config = datasets.Coco(path=str(shared / "data" / "coco_clip_text"), splits="80/10/10")
+    dataset = config.build()
+    counts = {split: len(dataset.examples(split)) for split in dataset.splits}
+    assert sum(counts.values()) == 5000
+    # binomial: 3,960 to 4,040 within 1.4 standard deviations of 28
+    assert 3900 < counts["train"] < 4100
+    assert counts["val"] > 420
+    assert counts["test"] > 420
+    texts = [text for split in counts for e in dataset.examples(split) for text in e.references]
+    assert len(texts) == 25_014
+    official = attrs.evolve(config, splits="official").build()
+    first = official.examples("val")[0]
+    assert first.image.id == "000000397133.jpg"
+    assert first.references[0] == "A man is in a kitchen making pizzas."

@@ -12,6 +12,8 @@ from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
 from prefixcap.study.definition.study import Study
 
+SHARES = "; the setting splits=0.8/0.1/0.1 of data sets on disk draws splits"
+
 
 @attrs.frozen(kw_only=True)
 class StudyData:
@@ -96,11 +98,11 @@ def _train_and_test(dataset: str, splits: Sequence[str]) -> tuple[str, str]:
     train = find_split(splits, "train")
     if train is None:
         known = nearest("train", splits)
-        raise PrefixcapError(f"the data set {dataset!r} has no split 'train'{known}")
+        raise PrefixcapError(f"the data set {dataset!r} has no split 'train'{known}{SHARES}")
     others = [split for split in splits if split != train]
     if not others:
         raise PrefixcapError(
             f"the data set {dataset!r} has no split to caption beside {train!r}: name some of its "
-            "images 'test', and some 'val' to stop the training"
+            f"images 'test', and some 'val' to stop the training{SHARES}"
         )
     return train, find_split(others, "test") or find_split(others, "val") or others[-1]
