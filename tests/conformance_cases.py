@@ -140,6 +140,38 @@ def flickr(config: type[Component], folder: Path) -> Case:
     return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
 
 
+def table(config: type[Component], folder: Path) -> Case:
+    """Three images, each with a row per caption, with tabs between the cells."""
+    splits = ("train", "test", "train")
+    for i in range(3):
+        _draw(folder / "images" / f"{i}.png", i)
+    rows = [f"{i}.png\t{text}\t{splits[i]}\n" for text in SENTENCES for i in range(3)]
+    (folder / "a.tsv").write_text("image\tcaption\tsplit\n" + "".join(rows))
+    return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
+
+
+def images(config: type[Component], folder: Path) -> Case:
+    """Three images without captions."""
+    for i in range(3):
+        _draw(folder / f"{i}" / "a.png", i)
+    return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
+
+
+def webdataset(config: type[Component], folder: Path) -> Case:
+    """Two shards of two images."""
+    import tarfile
+
+    for part in ("train", "test"):
+        with tarfile.open(folder / f"{part}.tar", "w") as shard:
+            for i in range(2):
+                key = folder / "files" / f"{part}{i}"
+                _draw(key.with_suffix(".png"), i + (part == "test"))
+                key.with_suffix(".txt").write_text("\n".join(SENTENCES))
+                for ending in (".png", ".txt"):
+                    shard.add(key.with_suffix(ending), f"{part}{i}{ending}")
+    return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
+
+
 def plain(config: type[Component], folder: Path) -> Case:
     """All defaults."""
     return Case(config=config())
@@ -150,8 +182,12 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("lm", "hf"): hf,
     ("dataset", "jsonl"): jsonl,
     ("dataset", "coco"): coco,
+    ("dataset", "csv"): table,
     ("dataset", "flickr"): flickr,
+    ("dataset", "images"): images,
     ("dataset", "karpathy"): karpathy,
+    ("dataset", "tsv"): table,
+    ("dataset", "webdataset"): webdataset,
 }
 
 # components that work with their defaults; add new components here or above

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
     """Return the configs of the data sets."""
-    from prefixcap_datasets.configs import Coco, Flickr, Jsonl, Karpathy
+    from prefixcap_datasets.configs import (
+        Coco,
+        Csv,
+        Flickr,
+        Images,
+        Jsonl,
+        Karpathy,
+        Tsv,
+        WebDataset,
+    )
 
-    return [Coco, Flickr, Jsonl, Karpathy]
+    return [Coco, Csv, Flickr, Images, Jsonl, Karpathy, Tsv, WebDataset]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class FilesConfig(DatasetConfig):
+class DiskConfig(DatasetConfig):
     """The settings of every data set on disk."""
 
     recommended: ClassVar[Mapping[str, str]] = {"encoder": "clip"}
@@ -27,15 +27,23 @@ class FilesConfig(DatasetConfig):
     path: str = attrs.field(metadata=PATH)
     splits: str = attrs.field(default="", validator=words_or_shares(""))
     seed: int = 0
-    allow_outside: bool = False
 
     @property
     def source(self) -> Source:
-        """These settings alone."""
+        """These settings alone, and `allow_outside` if there is such a setting."""
         from prefixcap_datasets.entries import Source
 
-        settings = {field.name: getattr(self, field.name) for field in attrs.fields(Source)}
-        return Source(**settings)
+        allow_outside = getattr(self, "allow_outside", False)
+        return Source(
+            path=self.path, splits=self.splits, seed=self.seed, allow_outside=allow_outside
+        )
+
+
+@attrs.frozen(kw_only=True)
+class FilesConfig(DiskConfig):
+    """The settings of every data set with image files."""
+
+    allow_outside: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -82,6 +90,13 @@ class Jsonl(FilesConfig):
 def _year(_: Any, attribute: attrs.Attribute[Any], value: int | None) -> None:
     if value not in (None, 2014, 2017):
         raise ValueError(f"{attribute.name} must be 2014 or 2017, not {value}")
+
+
+def _separator(_: Any, attribute: attrs.Attribute[Any], value: str) -> None:
+    words = ("tab", "comma", "semicolon", "bar")
+    if len(value) > 1 and value not in words:
+        known = ", ".join(words)
+        raise ValueError(f"{attribute.name} must be one character or {known}, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -172,3 +187,97 @@ class Flickr(FilesConfig):
         from prefixcap_datasets.flickr import read_flickr
 
         return read_flickr(self.source, self.captions, self.images)
+
+
+@attrs.frozen(kw_only=True)
+class Csv(FilesConfig):
+    """A table with a header, one row per caption or several captions in a row, and images.
+
+    Attributes:
+        path: The file, or a folder with one file that ends in .csv or .tsv.
+        splits: Shares as in `jsonl`, instead of a column.
+        seed: As in `jsonl`.
+        allow_outside: As in `jsonl`.
+        image: The column of image files.
+        caption: The columns of captions, or patterns such as caption_*. A cell may also have a
+            list of texts in JSON.
+        split: The column of splits; without a column "split" there are none.
+        between: What is between several captions in one cell.
+        separator: What is between cells: one character, or tab, comma, semicolon or bar; default:
+            a comma, and a tab if the file's name ends in .tsv.
+        images: The folder of images, from the file's folder; default: the usual ones, or that
+            folder itself.
+    """
+
+    name: ClassVar[str] = "csv"
+    usual_separator: ClassVar[str] = ""
+
+    image: str = "image"
+    caption: tuple[str, ...] = ("caption",)
+    split: str = "split"
+    between: str = ""
+    separator: str = attrs.field(default="", validator=_separator)
+    images: str = ""
+
+    @override
+    def build(self) -> Dataset:
+        from prefixcap_datasets.csv_files import Columns, read_csv
+
+        columns = Columns(
+            image=self.image, captions=self.caption, split=self.split, between=self.between
+        )
+        separator = self.separator or self.usual_separator
+        return read_csv(self.source, columns, separator, self.images)
+
+
+@attrs.frozen(kw_only=True)
+class Tsv(Csv):
+    """A table as of `csv` with tabs between its cells, whatever its name.
+
+    Attributes:
+        separator: As in `csv`; default: a tab.
+    """
+
+    name: ClassVar[str] = "tsv"
+    usual_separator: ClassVar[str] = "tab"
+
+
+@attrs.frozen(kw_only=True)
+class Images(FilesConfig):
+    """A folder of images without captions, and its folders.
+
+    Attributes:
+        path: The folder.
+        splits: Shares as in `jsonl`; otherwise all images are one split, "all".
+        seed: As in `jsonl`.
+        allow_outside: Whether images may be links that lead out of the folder.
+    """
+
+    name: ClassVar[str] = "images"
+
+    @override
+    def build(self) -> Dataset:
+        from prefixcap_datasets.images import read_images
+
+        return read_images(self.source)
+
+
+@attrs.frozen(kw_only=True)
+class WebDataset(DiskConfig):
+    """Tar shards in WebDataset's format, as img2dataset writes them, read without unpacking.
+
+    A sample is an image and a text or JSON file of the same name: 0001.jpg, 0001.txt, 0001.json.
+
+    Attributes:
+        path: A shard, a folder of shards, or a pattern such as train-{000..012}.tar.
+        splits: Shares as in `jsonl`, instead of the splits that shards are named by.
+        seed: As in `jsonl`.
+    """
+
+    name: ClassVar[str] = "webdataset"
+
+    @override
+    def build(self) -> Dataset:
+        from prefixcap_datasets.webdataset import read_webdataset
+
+        return read_webdataset(self.source)

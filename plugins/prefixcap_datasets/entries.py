@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -46,7 +46,7 @@ class Entry:
 
     Attributes:
         image: The image, with its place in the order of the files as its index.
-        captions: Its references.
+        captions: Its references; a data set may have none.
         split: Its split, or "" if no file names one.
         place: Where it is named, for errors.
     """
@@ -66,7 +66,8 @@ def assemble(source: Source, place: object, entries: Iterable[Entry]) -> FileDat
         entries: The entries, each of another image.
 
     Raises:
-        PrefixcapError: If there is no entry, or an image appears twice.
+        PrefixcapError: If there is no entry, an image appears twice, or only some of a split have
+            captions.
     """
     examples: dict[str, list[Example]] = {}
     places: dict[str, str] = {}
@@ -83,7 +84,19 @@ def assemble(source: Source, place: object, entries: Iterable[Entry]) -> FileDat
         examples.setdefault(split, []).append(example)
     if not examples:
         raise PrefixcapError(f"{place}: the data set has no image")
+    if (first := next(_without_captions(examples), None)) is not None:
+        raise PrefixcapError(
+            f"{places[first]}: the image {shown(first)} has no captions, but others of its split "
+            "have some"
+        )
     return FileDataset(str(place), examples)
+
+
+def _without_captions(examples: Mapping[str, Sequence[Example]]) -> Iterator[str]:
+    """Yield the images without captions of each split in which others have some."""
+    for split in examples.values():
+        if any(example.references for example in split):
+            yield from (example.image.id for example in split if not example.references)
 
 
 @final

@@ -121,6 +121,11 @@ def is_folder(path: Path) -> bool:
         raise PrefixcapError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def is_utf8(name: str) -> bool:
+    """Return whether a name of a file can be written as text; Python stands in for other bytes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 @final
 class Inside:
     """Files that must be inside folders, wherever symbolic links lead.

@@ -73,7 +73,18 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "fp16": ("float16",),
     "half": ("float16",),
     "bf16": ("bfloat16",),
+    # data sets
     "mscoco": ("coco",),
+    "coco2014": ("coco",),
+    "coco2017": ("coco",),
+    "flickr8k": ("flickr",),
+    "flickr30k": ("flickr",),
+    "wds": ("webdataset",),
+    "tar": ("webdataset",),
+    "imagefolder": ("images",),
+    "folder": ("images",),
+    "table": ("csv",),
+    # tunings and mappers
     "finetune": ("full",),
     "finetuned": ("full",),
     "freeze": ("frozen",),

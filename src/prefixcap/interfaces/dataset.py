@@ -75,7 +75,7 @@ class ImageItem:
 
 @attrs.frozen(kw_only=True)
 class Example:
-    """One image with its reference captions."""
+    """One image with its reference captions, of which a data set may have none."""
 
     image: ImageItem
     references: tuple[str, ...]

@@ -84,6 +84,13 @@ def load(study: Study) -> StudyData:
     for split, examples in ((train, data.train), (test, data.test)):
         if not examples:
             raise PrefixcapError(f"the split {split!r} of the data set {name!r} is empty")
+    for split, examples in data.splits.items():
+        uncaptioned = [example.image.id for example in examples if not example.references]
+        if uncaptioned:
+            raise PrefixcapError(
+                f"the split {split!r} of the data set {name!r} has images without captions, such "
+                f"as {shown(uncaptioned[0])}: a study needs captions; `caption` does not"
+            )
     both = {e.image.id for e in data.train} & {e.image.id for e in data.test}
     if both:
         raise PrefixcapError(

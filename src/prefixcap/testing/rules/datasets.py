@@ -81,12 +81,13 @@ def order(case: Case) -> None:
 
 @rule("references")
 def references(case: Case) -> None:
-    """Every example has references that are not blank."""
+    """No reference is blank; all examples of a split have references, or none has."""
     for split, examples in by_split(case).items():
+        has_some = any(example.references for example in examples)
         for example in examples:
             valid = all(isinstance(text, str) and text.strip() for text in example.references)
             require(
-                valid and bool(example.references),
+                valid and bool(example.references) == has_some,
                 f"{example.image.id!r} of {split!r} has the references {example.references}",
             )
 
