@@ -31,9 +31,11 @@ class HF(LMConfig):
         init: "pretrained", or "random" for randomly initialized weights.
         seed: Seed of random weights.
         revision: Branch, tag or commit on the hub.
-        prepend: Text whose tokens precede every prefix, with special tokens by name, such as
-            `<|endoftext|>`; "bos" is the tokenizer's beginning-of-text token, which models that
-            were always trained with one (Llama, Gemma) may need.
+        prepend: What precedes every prefix: "auto" for the tokens that the tokenizer puts before
+            every text, because the model was always trained with them (Llama, Gemma and OPT a
+            beginning-of-text token; GPT-2, Qwen and Phi none), "none", "bos" for the tokenizer's
+            beginning-of-text token, or a text, with special tokens by name, such as
+            `<|endoftext|>`.
     """
 
     name: ClassVar[str] = "hf"
@@ -46,7 +48,7 @@ class HF(LMConfig):
     init: str = attrs.field(default="pretrained", validator=one_of(("pretrained", "random")))
     seed: int = 0
     revision: str = ""
-    prepend: str = ""
+    prepend: str = "auto"
 
     @override
     def external_digests(self) -> Sequence[str]:

@@ -68,7 +68,8 @@ def load(
     from prefixcap.engine.causal_lm import from_transformers
 
     _repair_special_tokens(loaded_tokenizer, module.config.get_text_config())
-    prepended = _prepended_tokens(prepend, loaded_tokenizer)
+    size = int(module.config.get_text_config().vocab_size)
+    prepended = _prepended_tokens(prepend, loaded_tokenizer, size)
     try:
         return from_transformers(module.to(device), loaded_tokenizer, prepended)
     except PrefixcapError as error:
@@ -81,15 +82,29 @@ def _expand(name: str) -> str:
     return str(path) if path.exists() else name
 
 
-def _prepended_tokens(text: str, tokenizer: Any) -> list[int]:
+def _prepended_tokens(text: str, tokenizer: Any, size: int) -> list[int]:
+    if text == "auto":
+        return _tokens_before_texts(tokenizer, size)
+    if text in ("", "none"):
+        return []
     if text != "bos":
-        return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
+        return list(tokenizer.encode(text, add_special_tokens=False))
     if tokenizer.bos_token_id is None:
         raise PrefixcapError(
             "lm 'hf': prepend='bos': this tokenizer has no beginning-of-text token; give the name "
             "of a token or a text instead"
         )
     return [int(tokenizer.bos_token_id)]
+
+
+def _tokens_before_texts(tokenizer: Any, size: int) -> list[int]:
+    """Return the tokens that a tokenizer puts before every text, of a model's `size` tokens."""
+    marked, plain = (tokenizer.encode("a", add_special_tokens=mark) for mark in (True, False))
+    for start in range(len(marked) - len(plain) + 1):
+        if marked[start : start + len(plain)] == plain:
+            # A token that the model has no embedding for belongs to another vocabulary.
+            return [int(token) for token in marked[:start] if token < size]
+    return []
 
 
 def _load_model(source: str, dtype: Any, random_seed: int | None, kwargs: dict[str, str]) -> Any:
