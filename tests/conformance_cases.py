@@ -172,6 +172,22 @@ def webdataset(config: type[Component], folder: Path) -> Case:
     return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
 
 
+def clipcap(config: type[Component], folder: Path) -> Case:
+    """Three images with two captions each, in a pickle of ClipCap's."""
+    import pickle
+
+    import torch
+
+    captions = [
+        {"image_id": str(i // 2), "caption": SENTENCES[i % 4], "clip_embedding": i}
+        for i in range(6)
+    ]
+    embeddings = torch.arange(12.0).view(6, 2)
+    content = pickle.dumps({"clip_embedding": embeddings, "captions": captions})
+    (folder / "train.pkl").write_bytes(content)
+    return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
+
+
 def plain(config: type[Component], folder: Path) -> Case:
     """All defaults."""
     return Case(config=config())
@@ -181,6 +197,7 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("encoder", "clip"): clip,
     ("lm", "hf"): hf,
     ("dataset", "jsonl"): jsonl,
+    ("dataset", "clipcap"): clipcap,
     ("dataset", "coco"): coco,
     ("dataset", "csv"): table,
     ("dataset", "flickr"): flickr,

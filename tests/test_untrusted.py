@@ -22,6 +22,7 @@ from cli_world import World, make_world
 from malicious import PICKLES, save_torchscript
 from prefixcap_clip.configs import CLIP
 from prefixcap_clipcap.convert import import_checkpoint
+from prefixcap_datasets.configs import ClipCapPickles
 from prefixcap_hf.configs import HF
 from small_clip import small_clip
 
@@ -182,6 +183,7 @@ READERS: dict[str, Callable[[Path, bytes, World, Captioner], object]] = {
     "run's weights": in_run("weights.safetensors"),
     "run's config": in_run("config.json"),
     "training.ckpt": training_checkpoint,
+    "clipcap:path=": as_file("train.pkl", lambda file: ClipCapPickles(path=str(file)).build()),
     "stored features": as_file("f.safetensors", FeatureShard.read),
 }
 UNREAD = {

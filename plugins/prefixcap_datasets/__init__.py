@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def prefixcap_components() -> Iterable[type[Component]]:
     """Return the configs of the data sets."""
     from prefixcap_datasets.configs import (
+        ClipCapPickles,
         Coco,
         Csv,
         Flickr,
@@ -25,4 +26,4 @@ def prefixcap_components() -> Iterable[type[Component]]:
         WebDataset,
     )
 
-    return [Coco, Csv, Flickr, Images, Jsonl, Karpathy, Tsv, WebDataset]
+    return [ClipCapPickles, Coco, Csv, Flickr, Images, Jsonl, Karpathy, Tsv, WebDataset]

@@ -10,8 +10,8 @@ import attrs
 
 from prefixcap.errors import PrefixcapError, shown
 from prefixcap_datasets.entries import Entry, Pictures, Source, assemble
+from prefixcap_datasets.formats.json_entries import get, load_object, places, text
 from prefixcap_datasets.image_files import FileDataset, existing_folder, is_folder
-from prefixcap_datasets.json_entries import get, load_object, places, text
 from prefixcap_datasets.karpathy import split_lines
 
 SPLIT_FILE = "dataset_coco.json"

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import attrs
 from typing_extensions import override
 
-from prefixcap.interfaces.component import PATH
-from prefixcap.interfaces.dataset import Dataset, DatasetConfig
+from prefixcap.interfaces.dataset import Dataset
 from prefixcap.interfaces.validators import one_of
 from prefixcap.util.text_files import expanded
+from prefixcap_datasets.disk_config import DiskConfig, FilesConfig
 from prefixcap_datasets.shares import words_or_shares
-
-if TYPE_CHECKING:
-    from prefixcap_datasets.entries import Source
-
-
-@attrs.frozen(kw_only=True)
-class DiskConfig(DatasetConfig):
-    """The settings of every data set on disk."""
-
-    recommended: ClassVar[Mapping[str, str]] = {"encoder": "clip"}
-
-    path: str = attrs.field(metadata=PATH)
-    splits: str = attrs.field(default="", validator=words_or_shares(""))
-    seed: int = 0
-
-    @property
-    def source(self) -> Source:
-        """These settings alone, and `allow_outside` if there is such a setting."""
-        from prefixcap_datasets.entries import Source
-
-        allow_outside = getattr(self, "allow_outside", False)
-        return Source(
-            path=self.path, splits=self.splits, seed=self.seed, allow_outside=allow_outside
-        )
-
-
-@attrs.frozen(kw_only=True)
-class FilesConfig(DiskConfig):
-    """The settings of every data set with image files."""
-
-    allow_outside: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -281,3 +250,25 @@ class WebDataset(DiskConfig):
         from prefixcap_datasets.webdataset import read_webdataset
 
         return read_webdataset(self.source)
+
+
+@attrs.frozen(kw_only=True)
+class ClipCapPickles(DiskConfig):
+    """Embeddings and captions in the .pkl files that ClipCap's scripts write (arXiv:2111.09734).
+
+    They are those of `parse_coco.py` and `parse_conceptual.py`; nothing in them is run.
+
+    Attributes:
+        path: A file, or a folder of files.
+        splits: Shares as in `jsonl`, instead of the splits that files are named by.
+        seed: As in `jsonl`.
+    """
+
+    name: ClassVar[str] = "clipcap"
+    recommended: ClassVar[Mapping[str, str]] = {"encoder": "precomputed"}
+
+    @override
+    def build(self) -> Dataset:
+        from prefixcap_datasets.clipcap import read_clipcap
+
+        return read_clipcap(self.source)

@@ -12,8 +12,8 @@ from prefixcap.errors import PrefixcapError, listed, nearest, shown
 from prefixcap.util.text_files import expanded, parse_json
 from prefixcap_datasets.entries import IMAGE_FOLDERS, Entry, Pictures, Source, assemble
 from prefixcap_datasets.entries import image_folder as find_image_folder
+from prefixcap_datasets.formats.tables import read_table
 from prefixcap_datasets.image_files import FileDataset, is_folder
-from prefixcap_datasets.tables import read_table
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "bar": "|"}

@@ -9,8 +9,8 @@ from pathlib import Path
 from prefixcap.errors import PrefixcapError, listed, shown
 from prefixcap.util.text_files import expanded, read_text
 from prefixcap_datasets.entries import Entry, Pictures, Source, assemble, image_folder
+from prefixcap_datasets.formats.tables import read_table
 from prefixcap_datasets.image_files import FileDataset, existing_folder
-from prefixcap_datasets.tables import read_table
 
 CAPTION_FILES = (
     *("captions.txt", "Flickr8k.token.txt"),

@@ -11,8 +11,8 @@ import attrs
 from prefixcap.errors import PrefixcapError, listed
 from prefixcap.util.text_files import expanded
 from prefixcap_datasets.entries import Entry, Pictures, Source, assemble, image_folder
+from prefixcap_datasets.formats.json_entries import get, load_object, places, text
 from prefixcap_datasets.image_files import FileDataset, is_folder
-from prefixcap_datasets.json_entries import get, load_object, places, text
 
 PATTERN = "dataset_*.json"
 

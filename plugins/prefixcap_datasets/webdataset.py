@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from hashlib import sha256
@@ -12,12 +11,12 @@ from typing import TYPE_CHECKING, Any, final
 
 from prefixcap.captioning.image_paths import SUFFIXES
 from prefixcap.errors import PrefixcapError, shown
-from prefixcap.interfaces.dataset import SPLIT_NAMES, ImageItem
+from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.util.images import read_image
 from prefixcap.util.text_files import MAX_LINE, decode, parse_json
-from prefixcap_datasets.entries import Entry, Source, assemble
+from prefixcap_datasets.entries import Entry, Source, assemble, split_in_name
+from prefixcap_datasets.formats.shards import Member, find_shards, members
 from prefixcap_datasets.image_files import MAX_HASHED_BYTES, FileDataset
-from prefixcap_datasets.shards import Member, find_shards, members
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -45,7 +44,7 @@ def _entries(
 ) -> Iterator[Entry]:
     index = 0
     for shard in shards:
-        usual = _split_in_name(shard)
+        usual = split_in_name(shard)
         for key, sample in _samples(shard).items():
             if "" not in sample:
                 continue
@@ -81,16 +80,6 @@ def _samples(shard: Path) -> dict[str, Sample]:
             )
         sample[kind] = member
     return samples
-
-
-def _split_in_name(shard: Path) -> str:
-    """Return the split that a shard's name has as a word, or its folder's name is, or ""."""
-    names = {name for each in SPLIT_NAMES.values() for name in each}
-    for words in (re.split(r"[-_.\d]+", shard.stem.lower()), [shard.parent.name.lower()]):
-        found = [word for word in words if word in names]
-        if len(found) == 1:
-            return found[0]
-    return ""
 
 
 def _texts(sample: Sample) -> tuple[str, list[str]]:

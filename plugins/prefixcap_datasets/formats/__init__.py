@@ -1,0 +1,1 @@
+"""Strict readers of single files: JSON entries, tables, tar shards and pickled tensors."""
