@@ -9,6 +9,7 @@ from pathlib import Path
 from small_clip import small_clip
 
 from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.plugin.registry import Registry
 from prefixcap.testing import Case
 from prefixcap.testing.case import drawn_images
@@ -188,6 +189,21 @@ def clipcap(config: type[Component], folder: Path) -> Case:
     return Case(config=config(path=str(folder)))  # type: ignore[call-arg]
 
 
+def llava(config: type[Component], folder: Path) -> Case:
+    """With pooling, which accepts more shapes: as many tokens as vectors, or more."""
+    sizes = ((8, None, 1, 96), (6, 5, 5, 240), (8, 7, 3, 96))
+    shapes = tuple(
+        MapperShape(feature_width=d, feature_tokens=n, prefix_length=p, embedding_width=e)
+        for d, n, p, e in sizes
+    )
+    return Case(config=config(pool=True), shapes=shapes)  # type: ignore[call-arg]
+
+
+def qformer(config: type[Component], folder: Path) -> Case:
+    """Two layers, one of which attends to the tokens."""
+    return Case(config=config(width=48, num_layers=2))  # type: ignore[call-arg]
+
+
 def plain(config: type[Component], folder: Path) -> Case:
     """All defaults."""
     return Case(config=config())
@@ -205,6 +221,8 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("dataset", "karpathy"): karpathy,
     ("dataset", "tsv"): table,
     ("dataset", "webdataset"): webdataset,
+    ("mapper", "llava"): llava,
+    ("mapper", "qformer"): qformer,
 }
 
 # components that work with their defaults; add new components here or above

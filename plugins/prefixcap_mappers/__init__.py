@@ -1,4 +1,4 @@
-"""Mappers (`mlp`, `transformer`, `linear`) and tunings (`frozen`, `full`)."""
+"""Mappers (`mlp`, `transformer`, `linear`, `qformer`, `llava`) and tunings (`frozen`, `full`)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def prefixcap_components() -> Iterable[type[Component]]:
     """Return the mappers and tunings."""
     from prefixcap_mappers.configs import MLP, Linear, Transformer
+    from prefixcap_mappers.token_configs import Llava, QFormer
     from prefixcap_mappers.tunings import Frozen, Full
 
-    return [MLP, Transformer, Linear, Frozen, Full]
+    return [MLP, Transformer, Linear, QFormer, Llava, Frozen, Full]

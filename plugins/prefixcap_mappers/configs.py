@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
-from prefixcap.interfaces.validators import above, at_least
+from prefixcap.interfaces.validators import above, at_least, one_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,11 +67,16 @@ class Transformer(MapperConfig):
     A feature (B,D) is projected to `clip_length` tokens, feature tokens (B,N,D) one by one. P
     learned constants follow them, and their states after the last layer are the prefix.
 
+    With `attention=cross`, the constants attend to the tokens in layers 1, 3, 5 and so on, and to
+    each other in layers 2, 4, 6 and so on, as in the decoder of ClipCap's code (`enc_dec`). The
+    tokens do not change, so that a layer costs less for many of them.
+
     Attributes:
         clip_length: Number of tokens that a single feature vector becomes.
         num_layers: Number of layers.
         heads: Number of attention heads, a divisor of E.
         mlp_ratio: Hidden width of the feed-forward networks, as a multiple of E.
+        attention: "self", over tokens and constants together, or "cross".
     """
 
     name: ClassVar[str] = "transformer"
@@ -80,6 +85,7 @@ class Transformer(MapperConfig):
     num_layers: int = attrs.field(default=8, validator=at_least(1))
     heads: int = attrs.field(default=8, validator=at_least(1))
     mlp_ratio: float = attrs.field(default=2.0, validator=above(0))
+    attention: str = attrs.field(default="self", validator=one_of(("self", "cross")))
 
     @override
     def build(self, shape: MapperShape) -> nn.Module:
@@ -97,6 +103,7 @@ class Transformer(MapperConfig):
             num_layers=self.num_layers,
             heads=self.heads,
             mlp_ratio=self.mlp_ratio,
+            cross=self.attention == "cross",
         )
 
 

@@ -49,7 +49,8 @@ class LinearMapper(nn.Module):
 class TransformerMapper(nn.Module):
     """A pre-norm transformer over feature tokens and P learned constants.
 
-    As in ClipCap's code, it has no positions, no final normalization and no dropout.
+    As in ClipCap's code, it has no positions, no final normalization and no dropout. With `cross`,
+    it runs over the constants alone, and every other layer attends to the tokens.
     """
 
     def __init__(
@@ -60,10 +61,12 @@ class TransformerMapper(nn.Module):
         num_layers: int,
         heads: int,
         mlp_ratio: float,
+        cross: bool = False,
     ) -> None:
         super().__init__()
         width = shape.embedding_width
         self.width = width
+        self.cross = cross
         tokens = clip_length if shape.feature_tokens is None else 1
         self.project = nn.Linear(shape.feature_width, tokens * width)
         self.constant = nn.Parameter(torch.randn(shape.prefix_length, width))
@@ -73,14 +76,16 @@ class TransformerMapper(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         # (B,D) -> (B,clip_length,E), or (B,N,D) -> (B,N,E)
         tokens = self.project(features).reshape(len(features), -1, self.width)
-        state = torch.cat([tokens, self.constant.expand(len(features), -1, -1)], 1)
-        for block in self.blocks:
-            state = block(state)
-        return state[:, tokens.shape[1] :]
+        state = self.constant.expand(len(features), -1, -1)
+        if not self.cross:
+            state = torch.cat([tokens, state], 1)
+        for number, block in enumerate(self.blocks):
+            state = block(state, tokens if self.cross and number % 2 == 0 else None)
+        return state[:, -len(self.constant) :]
 
 
 class _Block(nn.Module):
-    """A layer; queries, keys and values have no bias."""
+    """A layer; queries, keys and values have no bias, and attended tokens are not normalized."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -95,10 +100,11 @@ class _Block(nn.Module):
         self.fc2 = nn.Linear(hidden, width)
 
     @override
-    def forward(self, state: Tensor) -> Tensor:
+    def forward(self, state: Tensor, tokens: Tensor | None = None) -> Tensor:
         normed = self.norm1(state)
+        attended = normed if tokens is None else tokens
         queries = self._split(self.queries(normed))
-        keys, values = map(self._split, self.keys_values(normed).chunk(2, -1))
+        keys, values = map(self._split, self.keys_values(attended).chunk(2, -1))
         mixed = functional.scaled_dot_product_attention(queries, keys, values)
         state = state + self.output(mixed.transpose(1, 2).flatten(2))
         out: Tensor = state + self.fc2(functional.relu(self.fc1(self.norm2(state))))
