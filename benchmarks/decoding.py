@@ -22,17 +22,15 @@ import json
 import os
 import statistics
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Run, processor, rate, settle, timed
+from measuring import Ceiling, Run, processor, timed
 from torch import Tensor
 
 import prefixcap
-from prefixcap.engine.linear import PackedLinear
 from prefixcap.util.flops import counting
 from prefixcap.util.runtime import dtype_named, tune_allocator
 
@@ -137,39 +135,6 @@ def ours(
 
 def limit(early: bool) -> int:
     return 20 if early else STEPS
-
-
-class Ceiling:
-    """The rate of the model's own matrix products with the fastest kernel.
-
-    A machine's speed may change within minutes. It is measured next to each row, as the mean of
-    some hundred products; a single product may be faster.
-
-    Args:
-        model: The model whose products are measured.
-        rows: The number of rows that are multiplied.
-    """
-
-    def __init__(self, model: Any, rows: int = 320) -> None:
-        weight = model.lm_head.weight
-        self._device = weight.device
-        width = model.config.n_embd
-        products: list[tuple[float, Callable[[], Tensor]]] = []
-        for inner, outer in ((width, 4 * width), (4 * width, width), (width, len(weight))):
-            w, x = torch.randn(outer, inner).to(weight), torch.randn(rows, inner).to(weight)
-            for run in (PackedLinear(w), partial(torch.nn.functional.linear, weight=w)):
-                products.append((2e-9 * rows * inner * outer, partial(run, x)))
-        self._fastest = max(products, key=self._rate)
-
-    def measure(self) -> float:
-        """Return the current GFLOP/s."""
-        return self._rate(self._fastest, 1.0)
-
-    def _rate(self, product: tuple[float, Callable[[], Tensor]], seconds: float = 0.3) -> float:
-        flop, run = product
-        run()
-        settle(self._device)
-        return flop * rate([run], seconds, self._device)
 
 
 def gflop(model: Any, lm: Any, prefix: Tensor, method: str, early: bool, batch: int) -> float:

@@ -10,11 +10,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import torch
+from torch import Tensor
+
+from prefixcap.engine.linear import PackedLinear
 
 CPU = torch.device("cpu")
 
@@ -131,3 +135,36 @@ def rate(
         settle(device)
         count += together
     return count / took
+
+
+class Ceiling:
+    """The rate of the model's own matrix products with the fastest kernel.
+
+    A machine's speed may change within minutes. It is measured next to each row, as the mean of
+    some hundred products; a single product may be faster.
+
+    Args:
+        model: The model whose products are measured.
+        rows: The number of rows that are multiplied.
+    """
+
+    def __init__(self, model: Any, rows: int = 320) -> None:
+        weight = model.lm_head.weight
+        self._device = weight.device
+        width = model.config.n_embd
+        products: list[tuple[float, Callable[[], Tensor]]] = []
+        for inner, outer in ((width, 4 * width), (4 * width, width), (width, len(weight))):
+            w, x = torch.randn(outer, inner).to(weight), torch.randn(rows, inner).to(weight)
+            for run in (PackedLinear(w), partial(torch.nn.functional.linear, weight=w)):
+                products.append((2e-9 * rows * inner * outer, partial(run, x)))
+        self._fastest = max(products, key=self._rate)
+
+    def measure(self) -> float:
+        """Return the current GFLOP/s."""
+        return self._rate(self._fastest, 1.0)
+
+    def _rate(self, product: tuple[float, Callable[[], Tensor]], seconds: float = 0.3) -> float:
+        flop, run = product
+        run()
+        settle(self._device)
+        return flop * rate([run], seconds, self._device)

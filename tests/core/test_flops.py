@@ -13,6 +13,7 @@ from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
+from prefixcap.training.batches import CaptionBatch, TokenizedCaption
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.trainer import Trainer
@@ -70,27 +71,34 @@ def test_decoding_flops_match_the_formula(dtype: torch.dtype, beams: int) -> Non
     assert result.count == pytest.approx(images * expected, rel=0.05)
 
 
+@pytest.mark.parametrize("per_image", [1, 4])
 @pytest.mark.parametrize("tuning", ["frozen", "full"])
-def test_training_flops_match_the_formula(tuning: str) -> None:
+def test_training_flops_match_the_formula(tuning: str, per_image: int) -> None:
     lm = gpt2()
     registry = default_registry()
     registry.parse(TuningConfig, tuning).build().apply(lm.module)
-    features = torch.randn(8, D)
+    features = torch.randn(4, D)
     mapper = registry.parse(MapperConfig, "linear")
     prefixer = build_prefixer(lm, mapper, P, features, TrainingConfig())
     trainer = Trainer(lm, prefixer, TrainingConfig(), 10)
-    ids = torch.randint(0, WORDS, (8, 7))
+    captions = [
+        TokenizedCaption(image, tuple(torch.randint(0, WORDS, (7,)).tolist()))
+        for image in range(4)
+        for _ in range(per_image)
+    ]
+    batch = CaptionBatch.of(captions)
     with torch.no_grad():
-        lm.teacher_forced(prefixer(features), ids, ids >= 0)  # a new model is tried once
+        trainer.loss(features, batch)  # a new model is tried once
     with counting() as result:
-        trainer.step(features, ids, torch.ones_like(ids, dtype=torch.bool))
-    positions = P + 7 - 1
-    forward = 8 * (layers(positions) + attention(positions, positions))
-    words = 8 * vocabulary(7)
-    weights = 8 * layers(positions)
-    mapping = 2 * 8 * D * P * WIDTH
+        trainer.step(features, batch)
+    positions = P + per_image * 6
+    forward = 4 * (layers(positions) + attention(positions, positions))
+    # the captions of an image begin with the same logits
+    words = 4 * vocabulary(1 + per_image * 6)
+    weights = 4 * layers(positions)
+    mapping = 2 * 4 * D * P * WIDTH
     # Backward, the gradients of inputs cost as much as forward, and so do those of trained weights.
-    expected = 2 * (forward + words) + 8 * attention(positions, positions) + 2 * mapping
+    expected = 2 * (forward + words) + 4 * attention(positions, positions) + 2 * mapping
     if tuning == "full":
         expected += weights + words
     assert result.count == pytest.approx(expected, rel=0.05)

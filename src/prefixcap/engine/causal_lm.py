@@ -16,8 +16,10 @@ from typing_extensions import override
 from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.network import eval_mode
 from prefixcap.engine.network_selection import NetworkSelector, structure_of
+from prefixcap.engine.teacher_forcing.caption_tree import CaptionTree
+from prefixcap.engine.teacher_forcing.tree_forcing import takes_trees, tree_loss
 from prefixcap.engine.tree_session import TreeSession
-from prefixcap.engine.trials import require_agreement
+from prefixcap.engine.trials import require_agreement, trees_agree
 from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
 
@@ -119,6 +121,8 @@ class CausalLM(LanguageModel):
         self._selector = NetworkSelector(model)
         # The structure of the model that has been tried, if it was.
         self._tried: object = None
+        # The kinds of the model's modules, and whether it then takes several captions in a row.
+        self._trees: tuple[tuple[type, ...], bool] = (), False
 
     def __repr__(self) -> str:
         return (
@@ -208,6 +212,26 @@ class CausalLM(LanguageModel):
             ).logits
         # A few models compute the logits of all positions, whatever they are asked for.
         return logits if logits.shape[1] == ids.shape[1] else logits[:, positions]
+
+    @override
+    def caption_loss(self, prefix: Tensor, images: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        kinds = tuple(map(type, self.model.modules()))
+        if kinds != self._trees[0]:
+            takes = takes_trees(self.model) and trees_agree(
+                self.model, self.teacher_forced, self._tree_loss, self.vocab_size
+            )
+            self._trees = kinds, takes
+        if not self._trees[1]:
+            return super().caption_loss(prefix, images, ids, mask)
+        return self._tree_loss(prefix, images, ids, mask)
+
+    def _tree_loss(self, prefix: Tensor, images: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        ids, prefix = ids.masked_fill(~mask, 0), self.prepend_tokens(prefix)
+        count, length = prefix.shape[:2]
+        tree = CaptionTree(count=count, prefix=length, images=images, ids=ids, mask=mask)
+        # In training, the caller decides about dropout.
+        with nullcontext() if torch.is_grad_enabled() else eval_mode(self.model):
+            return tree_loss(self.model, prefix, tree)
 
     @override
     def start(self, prefix: Tensor, options: SessionOptions) -> Session:

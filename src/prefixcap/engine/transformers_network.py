@@ -16,7 +16,8 @@ from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
 from prefixcap.engine.top_tokens import top_tokens_of
 from prefixcap.interfaces.ranking_session import TopTokens
 
-_NEEDED = ("inputs_embeds", "attention_mask", "position_ids", "use_cache")
+# What a model must take for a mask to tell rows apart.
+NEEDED = ("inputs_embeds", "attention_mask", "position_ids", "use_cache")
 
 
 class TransformersNetwork(Network):
@@ -34,10 +35,10 @@ class TransformersNetwork(Network):
         self._model = model
         parameters = inspect.signature(model.forward).parameters
         self._cache = cache_name(model)
-        missing = [name for name in (*_NEEDED, self._cache) if name not in parameters]
+        missing = [name for name in (*NEEDED, self._cache) if name not in parameters]
         if missing:
             raise NotImplementedError(f"{type(model).__name__} takes no {missing[0]}")
-        if any(map(_is_causal_mask, model.buffers())):
+        if any(map(is_causal_mask, model.buffers())):
             raise NotImplementedError(f"{type(model).__name__} masks by the position of keys")
         self._keep = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         embedding = model.get_input_embeddings().weight
@@ -109,7 +110,8 @@ class _SharedCache(Cache):
         return int(self._batch.mask.shape[-1]) - self._batch.shape[1]
 
 
-def _is_causal_mask(buffer: Tensor) -> bool:
+def is_causal_mask(buffer: Tensor) -> bool:
+    """Return whether a model's buffer is a mask of its own, by column."""
     # A model such as GPT-Neo adds its own mask by column. But columns are reused, so a row may be
     # in an earlier column than one that it sees, which such a mask would hide.
     square = buffer.ndim == 4 and buffer.shape[-1] == buffer.shape[-2] > 1

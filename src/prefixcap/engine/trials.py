@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.network import Network, eval_mode
@@ -16,6 +17,7 @@ from prefixcap.interfaces.session import Session, SessionOptions
 from prefixcap.util.memory import out_of_memory
 
 TeacherForced = Callable[[Tensor, Tensor, Tensor], Tensor]
+TreeLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 # What a model raises if it does not take the inputs of a trial.
 _REJECTIONS = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
@@ -85,6 +87,34 @@ def require_agreement(
             f"{difference:.2g}): it reads more from the ids than embeddings, such as the per-layer "
             "embeddings of Gemma 3n; use a model such as GPT-2 or Llama"
         )
+
+
+@torch.inference_mode()
+def trees_agree(
+    model: Any, teacher_forced: TeacherForced, tree_loss: TreeLoss, vocabulary: int
+) -> bool:
+    """Return whether captions that share a prefix have the loss that they have apart.
+
+    Args:
+        model: A causal language model of transformers.
+        teacher_forced: Returns the logits of captions apart, as in `LanguageModel`.
+        tree_loss: Returns the loss of captions together, as `LanguageModel.caption_loss`.
+        vocabulary: V.
+    """
+    prefix = _prefix(model, 2)
+    images = torch.tensor([0, 0, 1], device=prefix.device)
+    ids = (1 + torch.arange(9, device=prefix.device).view(3, 3)) % vocabulary
+    mask = torch.tensor([[True, True, True], [True, True, False], [True, True, True]])
+    mask = mask.to(prefix.device)
+    try:
+        together = tree_loss(prefix, images, ids, mask)
+        logits = teacher_forced(prefix[images], ids, mask)
+    except _REJECTIONS as error:
+        if out_of_memory(error):
+            raise
+        return False
+    apart = F.cross_entropy(logits[mask].float(), ids[mask], reduction="sum")
+    return abs(float(together - apart)) <= _allowed(logits.float(), model)
 
 
 def _prefix(model: Any, length: int) -> Tensor:

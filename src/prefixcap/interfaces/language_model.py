@@ -95,6 +95,23 @@ class LanguageModel(ABC):
             Logits (B,T,V); at position t those of token t, given the prefix and tokens < t.
         """
 
+    def caption_loss(self, prefix: Tensor, images: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Compute the summed cross-entropy (), float32, of all tokens of captions.
+
+        By default from the logits of `teacher_forced`, with a prefix for each caption. A model may
+        compute the same in less time, with one prefix for all captions of an image.
+
+        Args:
+            prefix: (B,P,E).
+            images: (C), the row of each caption's prefix, ascending.
+            ids: (C,T), padded on the right with any ids.
+            mask: (C,T), True for tokens that are not padding.
+        """
+        from torch.nn.functional import cross_entropy
+
+        logits = self.teacher_forced(prefix[images], ids, mask)
+        return cross_entropy(logits[mask].float(), ids[mask], reduction="sum")
+
     @abstractmethod
     def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         """Open a session on the prefixes (B,P,E) of B images; it starts without live rows."""

@@ -90,25 +90,84 @@ def tokenize(
     return tokenized
 
 
+@attrs.frozen(kw_only=True)
+class CaptionBatch:
+    """C captions of B images.
+
+    Attributes:
+        rows: (B) the rows of the images' features.
+        images: (C) the number of each caption's image among `rows`, ascending.
+        ids: (C,T) token ids, padded on the right with zeros.
+        mask: (C,T), True for tokens that are not padding.
+    """
+
+    rows: Tensor
+    images: Tensor
+    ids: Tensor
+    mask: Tensor
+
+    @property
+    def tokens(self) -> int:
+        """The number of tokens that are not padding."""
+        return int(self.mask.sum())
+
+    @property
+    def shape(self) -> str:
+        """The number of images and the most tokens of one, which nearly give the operations."""
+        tokens = torch.zeros(len(self.rows), dtype=torch.long)
+        tokens.index_add_(0, self.images, self.mask.sum(1))
+        return f"{len(self.rows)}x{int(tokens.max())}"
+
+    @classmethod
+    def of(cls, captions: Sequence[TokenizedCaption]) -> CaptionBatch:
+        """Stack captions; those of an image that follow each other share its prefix."""
+        rows = torch.tensor([caption.row for caption in captions])
+        distinct, images = torch.unique_consecutive(rows, return_inverse=True)
+        lengths = torch.tensor([len(caption.ids) for caption in captions])
+        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        ids = torch.zeros(mask.shape, dtype=torch.long)
+        ids[mask] = torch.tensor([token for caption in captions for token in caption.ids])
+        return cls(rows=distinct, images=images, ids=ids, mask=mask)
+
+
 def batches(
-    captions: Sequence[TokenizedCaption], size: int, generator: torch.Generator
-) -> Iterator[list[TokenizedCaption]]:
-    """Yield shuffled batches of captions of similar length, so that there is little padding."""
-    order = torch.randperm(len(captions), generator=generator).tolist()
+    captions: Sequence[TokenizedCaption],
+    size: int,
+    generator: torch.Generator,
+    *,
+    together: bool = False,
+) -> Iterator[CaptionBatch]:
+    """Yield shuffled batches of captions of similar length, so that there is little padding.
+
+    With `together`, images are shuffled and not captions, so that the captions of an image are in
+    one batch, unless it ends among them.
+    """
+    units: Sequence[Sequence[TokenizedCaption]]
+    units = by_image(captions) if together else [[caption] for caption in captions]
+    order = torch.randperm(len(units), generator=generator).tolist()
+    shuffled = [caption for number in order for caption in units[number]]
     groups = []
-    for start in range(0, len(order), size * _POOL):
-        pool = sorted(order[start : start + size * _POOL], key=lambda n: len(captions[n].ids))
-        groups += [pool[first : first + size] for first in range(0, len(pool), size)]
+    for start in range(0, len(shuffled), size * _POOL):
+        pool = shuffled[start : start + size * _POOL]
+        groups += list(in_order_of_length(pool, size, together=together))
     for number in torch.randperm(len(groups), generator=generator).tolist():
-        yield [captions[index] for index in groups[number]]
+        yield CaptionBatch.of(groups[number])
 
 
-def pad(batch: Sequence[TokenizedCaption]) -> tuple[Tensor, Tensor, Tensor]:
-    """Stack a batch: feature rows (B), token ids (B,T) and their mask (B,T)."""
-    longest = max(len(caption.ids) for caption in batch)
-    ids = torch.zeros(len(batch), longest, dtype=torch.long)
-    mask = torch.zeros(len(batch), longest, dtype=torch.bool)
-    for number, caption in enumerate(batch):
-        ids[number, : len(caption.ids)] = torch.tensor(caption.ids)
-        mask[number, : len(caption.ids)] = True
-    return torch.tensor([caption.row for caption in batch]), ids, mask
+def in_order_of_length(
+    captions: Sequence[TokenizedCaption], size: int, *, together: bool
+) -> Iterator[list[TokenizedCaption]]:
+    """Yield batches by length: of captions, or of all captions of an image if `together`."""
+    units = by_image(captions) if together else [[caption] for caption in captions]
+    units.sort(key=lambda unit: sum(len(caption.ids) for caption in unit))
+    ordered = [caption for unit in units for caption in unit]
+    for first in range(0, len(ordered), size):
+        yield ordered[first : first + size]
+
+
+def by_image(captions: Sequence[TokenizedCaption]) -> list[list[TokenizedCaption]]:
+    """Group captions by image, in the order in which the images first appear."""
+    images: dict[int, list[TokenizedCaption]] = {}
+    for caption in captions:
+        images.setdefault(caption.row, []).append(caption)
+    return list(images.values())

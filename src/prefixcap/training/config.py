@@ -23,6 +23,8 @@ class TrainingConfig:
     Attributes:
         epochs: The maximum number of passes over the training captions.
         batch_size: Captions per step.
+        group_captions: Whether a batch has all captions of its images, which then share a prefix,
+            rather than captions of any images.
         learning_rate: The mapper's peak learning rate; by default 0.4 / E, because Adam's best
             rate falls as the width grows (Yang et al. 2022, "Tensor Programs V").
         lm_lr_scale: The peak rate of the trained LM parameters, as a fraction of the mapper's.
@@ -56,6 +58,7 @@ class TrainingConfig:
 
     epochs: int = attrs.field(default=10, validator=at_least(1))
     batch_size: int = attrs.field(default=40, validator=at_least(1))
+    group_captions: bool = False
     learning_rate: float | None = attrs.field(default=None, validator=above(0))
     lm_lr_scale: float = attrs.field(default=0.1, validator=above(0))
     warmup: float = attrs.field(default=0.05, validator=between(0, 1))

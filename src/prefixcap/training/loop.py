@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.training.batches import TokenizedCaption, batches, pad
+from prefixcap.training.batches import (
+    CaptionBatch,
+    TokenizedCaption,
+    batches,
+    in_order_of_length,
+)
 from prefixcap.training.checkpoint import random_state, set_random_state
 from prefixcap.training.trainer import Trainer
 from prefixcap.util.flops import counting
@@ -110,10 +115,14 @@ class TrainingLoop:
         losses = self.history["loss"]
         first = self._steps * (self._epoch - 1)
         self._generator.set_state(self._order)
-        epoch = batches(self._captions, self._config.batch_size, self._generator)
+        epoch = batches(
+            self._captions,
+            self._config.batch_size,
+            self._generator,
+            together=self._config.group_captions,
+        )
         for batch in islice(epoch, len(losses) - first, None):
-            rows, ids, mask = pad(batch)
-            losses.append(self._step(self._features[rows], ids, mask))
+            losses.append(self._step(batch))
             if progress is not None:
                 info = {"epoch": self._epoch, "loss": losses[-1]}
                 if self.history["val_loss"]:
@@ -125,14 +134,15 @@ class TrainingLoop:
         self._train_mode(False)
         self.history["train_loss"].append(sum(losses[first:]) / (len(losses) - first))
 
-    def _step(self, features: Tensor, ids: Tensor, mask: Tensor) -> float:
+    def _step(self, batch: CaptionBatch) -> float:
         """Take a step; operations are counted in the first step of each shape."""
-        shape = f"{ids.shape[0]}x{ids.shape[1]}"
+        features = self._features[batch.rows]
+        shape = batch.shape
         if shape in self._flops:
-            loss = self.trainer.step(features, ids, mask)
+            loss = self.trainer.step(features, batch)
         else:
             with counting() as flops:
-                loss = self.trainer.step(features, ids, mask)
+                loss = self.trainer.step(features, batch)
             self._flops[shape] = flops.count
         self.history["flops"] += self._flops[shape]
         return loss
@@ -165,14 +175,13 @@ class TrainingLoop:
         set_random_state(state["random"], self._device)
 
     def _evaluate(self, features: Tensor, captions: Sequence[TokenizedCaption]) -> float:
-        ordered = sorted(captions, key=lambda caption: len(caption.ids))
         total, count = 0.0, 0
+        # in evaluation, grouping costs nothing
+        groups = in_order_of_length(captions, self._config.batch_size, together=True)
         with torch.no_grad():
-            for start in range(0, len(ordered), self._config.batch_size):
-                rows, ids, mask = pad(ordered[start : start + self._config.batch_size])
-                tokens = int(mask.sum())
-                total += self.trainer.loss(features[rows], ids, mask).item() * tokens
-                count += tokens
+            for batch in map(CaptionBatch.of, groups):
+                total += self.trainer.loss(features[batch.rows], batch).item() * batch.tokens
+                count += batch.tokens
         if not math.isfinite(total):
             raise PrefixcapError("the validation loss is not a number: train in float32")
         return total / count

@@ -92,8 +92,8 @@ def train(
         if val_features is not None and val_captions is not None:
             val = val_features, tokenize(lm, val_captions, config, "validate on")
         _check_lengths(lm, prefix_length, [*tokenized, *(val[1] if val else ())])
-        _try_out(lm, prefix_length, tokenized[0])
         stack.enter_context(fused_activations(lm.module))
+        _try_out(lm, prefix_length, tokenized[0])
         if checkpoint is not None:
             settings = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
             data = [_digest(*part) for part in ((features, tokenized), val) if part is not None]
@@ -160,7 +160,7 @@ def _try_out(lm: LanguageModel, prefix_length: int, caption: TokenizedCaption) -
     ids = torch.tensor([caption.ids[:1]], device=device)
     prefix = torch.zeros(1, prefix_length, lm.width, device=device)
     with torch.no_grad():
-        lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
+        lm.caption_loss(prefix, torch.zeros_like(ids[0]), ids, torch.ones_like(ids).bool())
 
 
 def _check_lengths(

@@ -16,6 +16,7 @@ from prefixcap.errors import PrefixcapError
 if TYPE_CHECKING:
     from prefixcap.captioning.prefixer import Prefixer
     from prefixcap.interfaces.language_model import LanguageModel
+    from prefixcap.training.batches import CaptionBatch
     from prefixcap.training.config import TrainingConfig
 
 _GELUS = ("NewGELUActivation", "FastGELUActivation")
@@ -53,27 +54,27 @@ class Trainer:
             self._optimizer, lambda step: config.factor(step, total_steps)
         )
 
-    def loss(self, features: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Compute the mean cross-entropy (), float32, of the captions' tokens.
+    def loss(self, features: Tensor, batch: CaptionBatch) -> Tensor:
+        """Compute the mean cross-entropy (), float32, of the tokens of a batch's captions.
 
-        Features are (B,D) or (B,N,D), token ids (B,T) are padded on the right with any ids, and the
-        mask (B,T) is True for tokens that are not padding.
+        Features are those of the batch's images: (B,D) or (B,N,D).
         """
-        ids, mask = ids.to(self._device), mask.to(self._device)
         prefix = self._prefixer(features.to(self._device))
+        images, ids, mask = (
+            part.to(self._device) for part in (batch.images, batch.ids, batch.mask)
+        )
         # On a CPU, the backward pass of the fused kernel is slower than plain products for texts
         # as short as captions, by a fifth of a step of SmolLM2-135M.
         with sdpa_kernel(SDPBackend.MATH) if self._device.type == "cpu" else nullcontext():
-            logits = self._lm.teacher_forced(prefix, ids, mask)
-        return nn.functional.cross_entropy(logits[mask].float(), ids[mask])
+            return self._lm.caption_loss(prefix, images, ids, mask) / batch.tokens
 
-    def step(self, features: Tensor, ids: Tensor, mask: Tensor) -> float:
+    def step(self, features: Tensor, batch: CaptionBatch) -> float:
         """Take one step on a batch (see `loss`) and return its loss.
 
         Raises:
             PrefixcapError: If the loss is not finite.
         """
-        loss = self.loss(features, ids, mask)
+        loss = self.loss(features, batch)
         value = loss.item()
         if not math.isfinite(value):
             raise PrefixcapError(

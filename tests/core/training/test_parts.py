@@ -15,7 +15,13 @@ from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.session import SessionOptions
 from prefixcap.plugin.registry import default_registry
-from prefixcap.training.batches import TokenizedCaption, batches, find_end, pad, tokenize
+from prefixcap.training.batches import (
+    CaptionBatch,
+    TokenizedCaption,
+    batches,
+    find_end,
+    tokenize,
+)
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.trainer import Trainer, fused_activations
@@ -28,6 +34,11 @@ def untrained(
     return build_prefixer(lm, mapper_config, prefix_length, world()[0], config or TrainingConfig())
 
 
+def batch_of(rows: list[int], ids: list[list[int]]) -> CaptionBatch:
+    captions = [TokenizedCaption(row, tuple(each)) for row, each in zip(rows, ids, strict=True)]
+    return CaptionBatch.of(captions)
+
+
 # --------------------------------------------------------------------------------------------- loss
 
 
@@ -37,13 +48,11 @@ def test_the_loss_uses_the_mask_and_not_a_pad_id(pad_id: int) -> None:
     features, _ = world()
     prefixer = untrained(lm, "mlp", 3)
     trainer = Trainer(lm, prefixer, TrainingConfig(), 10)
-    short = trainer.loss(features[:1], torch.tensor([[1, 0]]), torch.ones(1, 2, dtype=torch.bool))
-    long = trainer.loss(
-        features[1:2], torch.tensor([[0, 2, 5, 0]]), torch.ones(1, 4, dtype=torch.bool)
-    )
-    ids = torch.tensor([[1, 0, pad_id, pad_id], [0, 2, 5, 0]])
-    mask = torch.tensor([[True, True, False, False], [True] * 4])
-    both = trainer.loss(features[:2], ids, mask)
+    short = trainer.loss(features[:1], batch_of([0], [[1, 0]]))
+    long = trainer.loss(features[1:2], batch_of([0], [[0, 2, 5, 0]]))
+    both = batch_of([0, 1], [[1, 0], [0, 2, 5, 0]])
+    both.ids[0, 2:] = pad_id
+    both = trainer.loss(features[:2], both)
     assert both.item() == pytest.approx((2 * short.item() + 4 * long.item()) / 6, abs=1e-5)
 
 
@@ -52,9 +61,8 @@ def test_the_loss_equals_the_cross_entropy_of_decoding_steps() -> None:
     features, _ = world()
     prefixer = untrained(lm, "linear", 2)
     ids = torch.tensor([[1, 4, 9]])
-    loss = Trainer(lm, prefixer, TrainingConfig(), 1).loss(
-        features[:1], ids, torch.ones(1, 3, dtype=torch.bool)
-    )
+    batch = batch_of([0], ids.tolist())
+    loss = Trainer(lm, prefixer, TrainingConfig(), 1).loss(features[:1], batch)
     session = lm.start(prefixer(features[:1]).detach(), SessionOptions())
     session.admit()
     total = 0.0
@@ -84,33 +92,55 @@ def test_fused_activations_compute_the_same_function(name: str) -> None:
 
 
 @given(
-    lengths=st.lists(st.integers(1, 9), min_size=1, max_size=60),
+    rows=st.lists(st.integers(0, 9), min_size=1, max_size=60),
     size=st.integers(1, 8),
     seed=st.integers(0, 5),
+    together=st.booleans(),
 )
-def test_batches_contain_every_caption_once(lengths: list[int], size: int, seed: int) -> None:
-    pairs = [TokenizedCaption(row, tuple(range(length))) for row, length in enumerate(lengths)]
-    result = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
-    assert sorted(pair.row for batch in result for pair in batch) == list(range(len(pairs)))
-    assert all(1 <= len(batch) <= size for batch in result)
-    again = list(batches(pairs, size, torch.Generator().manual_seed(seed)))
-    assert result == again
+def test_batches_contain_every_caption_once(
+    rows: list[int], size: int, seed: int, together: bool
+) -> None:
+    captions = [
+        TokenizedCaption(row, (number, *range(number % 7))) for number, row in enumerate(rows)
+    ]
+
+    def draw() -> list[CaptionBatch]:
+        stream = torch.Generator().manual_seed(seed)
+        return list(batches(captions, size, stream, together=together))
+
+    result = draw()
+    assert [len(batch.ids) for batch in result].count(size) == len(rows) // size
+    assert len(result) == -(-len(rows) // size)
+    found = [
+        TokenizedCaption(int(batch.rows[image]), tuple(ids[mask].tolist()))
+        for batch in result
+        for image, ids, mask in zip(batch.images, batch.ids, batch.mask, strict=True)
+    ]
+    assert sorted(found, key=lambda caption: caption.ids) == captions
+    for one, other in zip(result, draw(), strict=True):
+        assert torch.equal(one.ids, other.ids)
+        assert torch.equal(one.rows, other.rows)
     for batch in result:
-        rows, ids, mask = pad(batch)
-        assert mask.sum(1).tolist() == [len(pair.ids) for pair in batch]
-        assert [tuple(i[m].tolist()) for i, m in zip(ids, mask, strict=True)] == [
-            pair.ids for pair in batch
-        ]
-        assert rows.tolist() == [pair.row for pair in batch]
+        assert batch.images.unique_consecutive().tolist() == list(range(len(batch.rows)))
+        if together:
+            assert len(set(batch.rows.tolist())) == len(batch.rows)
+
+
+def test_images_stay_whole_in_grouped_batches() -> None:
+    captions = [TokenizedCaption(n % 40, tuple(range(1 + n % 9))) for n in range(200)]
+    stream = torch.Generator().manual_seed(0)
+    for batch in batches(captions, 20, stream, together=True):
+        assert len(batch.rows) == 4
+        assert batch.images.tolist() == [image for image in range(4) for _ in range(5)]
 
 
 def test_batches_have_little_padding() -> None:
-    pairs = [TokenizedCaption(row, tuple(range(1 + row * 7 % 30))) for row in range(400)]
+    captions = [TokenizedCaption(row, tuple(range(1 + row * 7 % 30))) for row in range(400)]
     waste = sum(
-        int((~pad(batch)[2]).sum())
-        for batch in batches(pairs, 20, torch.Generator().manual_seed(0))
+        batch.mask.numel() - batch.tokens
+        for batch in batches(captions, 20, torch.Generator().manual_seed(0))
     )
-    assert waste < 0.1 * sum(len(pair.ids) for pair in pairs)
+    assert waste < 0.1 * sum(len(caption.ids) for caption in captions)
 
 
 def test_captions_end_with_the_end_token_or_at_a_visible_text() -> None:

@@ -12,16 +12,17 @@ import torch
 from prefixcap_clipcap.convert import import_checkpoint
 from torch import Tensor
 
+from prefixcap.training.batches import CaptionBatch, TokenizedCaption
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.trainer import Trainer
 
 
-def batch(captions: list[tuple[str, list[int]]]) -> tuple[Tensor, Tensor]:
-    """Return ids (B,T) and ClipCap's mask (B,T), which excludes token 0 everywhere."""
-    ids = torch.zeros(len(captions), max(len(tokens) for _, tokens in captions), dtype=torch.long)
-    for row, (_, tokens) in enumerate(captions):
-        ids[row, : len(tokens)] = torch.tensor(tokens)
-    return ids, ids != 0
+def batch(captions: list[tuple[str, list[int]]]) -> CaptionBatch:
+    """Stack captions as ClipCap does, with a prefix for each; its loss excludes token 0."""
+    assert all(0 not in tokens for _, tokens in captions)
+    return CaptionBatch.of(
+        [TokenizedCaption(row, tuple(tokens)) for row, (_, tokens) in enumerate(captions)]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,7 @@ def test_the_losses_are_the_recorded_ones(
     trainer = Trainer(captioner.lm, captioner.prefixer, config, recorded["total_steps"])
     losses = []
     for captions in recorded["batches"]:
-        ids, mask = batch(captions)
         losses.append(
-            trainer.step(torch.stack([features[image] for image, _ in captions]), ids, mask)
+            trainer.step(torch.stack([features[image] for image, _ in captions]), batch(captions))
         )
     assert losses == pytest.approx(recorded["loss"], abs=1e-4)

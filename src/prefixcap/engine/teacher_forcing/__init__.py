@@ -1,0 +1,1 @@
+"""Teacher forcing on several captions of an image at once."""
