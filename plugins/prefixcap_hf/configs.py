@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import ClassVar
@@ -15,7 +16,29 @@ from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.validators import one_of, path_text
 from prefixcap.util.text_files import expanded
 
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 _TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken")
+
+
+def memory_limits(text: str) -> dict[str | int, str]:
+    """Read limits such as "0=20GiB cpu=60GiB".
+
+    Raises:
+        ValueError: If the text is something else.
+    """
+    limits: dict[str | int, str] = {}
+    for part in text.split():
+        found = re.fullmatch(r"(\d+|cpu|mps)=(\d+(?:\.\d+)?[KMGT]i?B)", part)
+        if found is None:
+            raise ValueError(
+                f"max_memory: {part!r} is not a device and its memory, such as 0=20GiB or cpu=60GiB"
+            )
+        limits[int(found[1]) if found[1].isdigit() else found[1]] = found[2]
+    return limits
+
+
+def _memory_text(_: object, __: object, value: str) -> None:
+    memory_limits(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +59,11 @@ class HF(LMConfig):
             beginning-of-text token; GPT-2, Qwen and Phi none), "none", "bos" for the tokenizer's
             beginning-of-text token, or a text, with special tokens by name, such as
             `<|endoftext|>`.
+        device_map: How Accelerate spreads a model over all devices, the memory and the disk:
+            "auto", "balanced", "balanced_low_0" or "sequential". It needs the extra `device-map`;
+            the default is one device.
+        max_memory: The memory that `device_map` may use, such as "0=20GiB 1=20GiB cpu=60GiB",
+            devices by number; default: all that is free. What does not fit stays on the disk.
     """
 
     name: ClassVar[str] = "hf"
@@ -49,6 +77,8 @@ class HF(LMConfig):
     seed: int = 0
     revision: str = ""
     prepend: str = "auto"
+    device_map: str = attrs.field(default="", validator=one_of(("", *DEVICE_MAPS)))
+    max_memory: str = attrs.field(default="", validator=_memory_text)
 
     @override
     def external_digests(self) -> Sequence[str]:

@@ -18,6 +18,7 @@ from prefixcap_hf.foreign_code import (
     foreign_code_refused,
     warn_of_code,
 )
+from prefixcap_hf.spreading import load_spread, require_spread
 
 # transformers imports them with every model, for models that detect objects and for video: a tenth
 # of the time until the first caption
@@ -37,6 +38,8 @@ def load(
     seed: int,
     revision: str,
     prepend: str,
+    device_map: str,
+    max_memory: str,
     device: str,
     dtype: str,
 ) -> LanguageModel:
@@ -48,6 +51,8 @@ def load(
     from prefixcap_hf.gguf import convert_once, find_gguf
 
     device = device_named(device)
+    if device_map:
+        require_spread(init)
     source, kwargs = _expand(model), {"revision": revision} if revision else {}
     _check_path(source)
     with (
@@ -61,7 +66,10 @@ def load(
         tokenizer_source = (_expand(tokenizer), {}) if tokenizer else (source, kwargs)
         code += code_of_model(source, kwargs) + code_of_tokenizer(*tokenizer_source)
         random_seed = seed if init == "random" else None
-        module = _load_model(source, dtype_named(dtype), random_seed, kwargs)
+        if device_map:
+            module = load_spread(source, dtype_named(dtype), device_map, max_memory, kwargs)
+        else:
+            module = _load_model(source, dtype_named(dtype), random_seed, kwargs).to(device)
         # after the model, because a wrong name should be reported as the model's
         loaded_tokenizer = _load_tokenizer(*tokenizer_source)
     warn_of_code(model, code)
@@ -71,7 +79,7 @@ def load(
     size = int(module.config.get_text_config().vocab_size)
     prepended = _prepended_tokens(prepend, loaded_tokenizer, size)
     try:
-        return from_transformers(module.to(device), loaded_tokenizer, prepended)
+        return from_transformers(module, loaded_tokenizer, prepended)
     except PrefixcapError as error:
         raise PrefixcapError(f"lm 'hf': model={model!r}: {error}") from error
 

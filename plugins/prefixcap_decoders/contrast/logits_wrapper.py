@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 import attrs
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -75,6 +76,11 @@ class LogitsWrapper(LanguageModel):
     @override
     def module(self) -> nn.Module:
         return self.lm.module
+
+    @property
+    @override
+    def device(self) -> torch.device:
+        return self.lm.device
 
     @override
     def embed(self, ids: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class Captioner:
     @property
     def device(self) -> torch.device:
         """The device of the language model."""
-        return next(self.lm.module.parameters()).device
+        return self.lm.device
 
     def prefixes(self, features: Tensor) -> Tensor:
         """Map features (B,D) or (B,N,D) to prefixes (B,P,E), float32.

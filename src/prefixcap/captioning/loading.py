@@ -68,12 +68,12 @@ def restore(
     trained = [name for name, p in lm.module.named_parameters() if p.requires_grad]
     stored = {k.removeprefix("lm."): v for k, v in weights.items() if k.startswith("lm.")}
     _fill(folder, lm, stored, trained)
-    if dtype is not None:
+    if dtype not in (None, config["dtype"]):
         lm.module.to(dtype_named(dtype))
     prefixer = _prefixer(folder, mapper_config, MapperShape(**config["shape"]), weights)
     return {
         "lm": lm,
-        "prefixer": prefixer.eval().to(device),
+        "prefixer": prefixer.eval().to(lm.device),
         "mapper_config": mapper_config,
         "tuning_config": tuning_config,
         "lm_config": lm_config,

@@ -133,7 +133,7 @@ def iter_decode(
         encoder = text_encoder(encoder, device=str(prefix.device), registry=registry)
     task = DecodingTask(
         lm=lm,
-        prefix=prefix.to(next((p.device for p in lm.module.parameters()), prefix.device)),
+        prefix=prefix.to(lm.device),
         image_ids=ids,
         max_new_tokens=max_new_tokens,
         stop_ids=frozenset(lm.eos_ids if stop_ids is None else stop_ids),

@@ -12,7 +12,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from prefixcap.engine.base_session import BaseSession, generations
-from prefixcap.engine.network import StepOutput, cache_name, cache_of, concatenated, eval_mode
+from prefixcap.engine.network import (
+    StepOutput,
+    cache_name,
+    cache_of,
+    concatenated,
+    eval_mode,
+    input_device,
+)
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import SessionOptions
 
@@ -42,7 +49,8 @@ class CacheSession(BaseSession):
         self, model: Any, prefix: Tensor, options: SessionOptions, *, prepended: int = 0
     ) -> None:
         vocabulary = int(model.config.get_text_config().vocab_size)
-        super().__init__(prefix.to(model.device, model.dtype), options, vocabulary, prepended)
+        self._device = input_device(model)
+        super().__init__(prefix.to(self._device, model.dtype), options, vocabulary, prepended)
         self._model = model
         self._cache_name = cache_name(model)
         self._images: list[int] = []
@@ -118,8 +126,8 @@ class CacheSession(BaseSession):
             rows = [places[number][1] for number in members]
             cache = deepcopy(batch.cache) if id(batch) in in_use else batch.cache
             if rows != list(range(batch.size)):
-                cache.reorder_cache(torch.tensor(rows, device=self._model.device))
-            grown, output = self._run(cache, input_ids=tokens[members, None].to(self._model.device))
+                cache.reorder_cache(torch.tensor(rows, device=self._device))
+            grown, output = self._run(cache, input_ids=tokens[members, None].to(self._device))
             new += grown
             outputs.append(output)
             order += members

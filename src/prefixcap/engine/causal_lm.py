@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from prefixcap.engine.cache_session import CacheSession
-from prefixcap.engine.network import eval_mode
+from prefixcap.engine.network import eval_mode, input_device, weights_of
 from prefixcap.engine.network_selection import NetworkSelector, structure_of
 from prefixcap.engine.teacher_forcing.caption_tree import CaptionTree
 from prefixcap.engine.teacher_forcing.tree_forcing import takes_trees, tree_loss
@@ -127,7 +127,7 @@ class CausalLM(LanguageModel):
     def __repr__(self) -> str:
         return (
             f"CausalLM({type(self.model).__name__}, width={self.width}, "
-            f"vocab_size={self.vocab_size}, device={str(self.model.device)!r})"
+            f"vocab_size={self.vocab_size}, device={str(self.device)!r})"
         )
 
     @property
@@ -179,6 +179,11 @@ class CausalLM(LanguageModel):
         module: nn.Module = self.model
         return module
 
+    @property
+    @override
+    def device(self) -> torch.device:
+        return input_device(self.model)
+
     @override
     def embed(self, ids: Tensor) -> Tensor:
         embeddings: Tensor = self.model.get_input_embeddings()(ids)
@@ -188,7 +193,7 @@ class CausalLM(LanguageModel):
     def prepend_tokens(self, prefix: Tensor) -> Tensor:
         if not self._prepended:
             return prefix
-        first = self.embed(torch.tensor(self._prepended, device=self.model.device))
+        first = self.embed(torch.tensor(self._prepended, device=self.device))
         # (P',E), (B,P,E) -> (B,P'+P,E)
         return torch.cat([first.to(prefix).expand(len(prefix), -1, -1), prefix], 1)
 
@@ -262,7 +267,7 @@ class CausalLM(LanguageModel):
     @override
     def digest(self) -> str:
         content = sha256(repr(sorted(self.model.config.to_diff_dict().items(), key=str)).encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
+        for name, tensor in weights_of(self.model):
             content.update(name.encode())
             content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         if self._tokenizer is not None:

@@ -83,6 +83,31 @@ def cache_of(output: Any) -> Any:
     return getattr(output, "past_key_values", None) if cache is None else cache
 
 
+def input_device(model: Any) -> torch.device:
+    """Return where a model's inputs belong: where it embeds tokens.
+
+    The weights of a model that Accelerate has spread over devices may be "meta" tensors, loaded
+    from memory or disk to the device of a hook whenever a module runs.
+    """
+    embeddings = model.get_input_embeddings()
+    place = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
+    return embeddings.weight.device if place is None else torch.device(place)
+
+
+def weights_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the names and tensors of a model's state in order, offloaded ones loaded one by one."""
+    modules = dict(model.named_modules())
+    for name, tensor in sorted(model.state_dict().items()):
+        place, _, attribute = name.rpartition(".")
+        if not getattr(getattr(modules[place], "_hf_hook", None), "offload", False):
+            yield name, tensor
+            continue
+        from accelerate.utils import align_module_device
+
+        with align_module_device(modules[place], "cpu"):
+            yield name, getattr(modules[place], attribute)
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Run a model without dropout, and restore each module's own mode afterwards."""

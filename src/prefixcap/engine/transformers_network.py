@@ -11,7 +11,14 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from typing_extensions import override
 
 from prefixcap.engine.kv_cache import CacheShape
-from prefixcap.engine.network import Network, StepOutput, cache_name, cache_of, eval_mode
+from prefixcap.engine.network import (
+    Network,
+    StepOutput,
+    cache_name,
+    cache_of,
+    eval_mode,
+    input_device,
+)
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
 from prefixcap.engine.top_tokens import top_tokens_of
 from prefixcap.interfaces.ranking_session import TopTokens
@@ -41,8 +48,9 @@ class TransformersNetwork(Network):
         if any(map(is_causal_mask, model.buffers())):
             raise NotImplementedError(f"{type(model).__name__} masks by the position of keys")
         self._keep = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
-        embedding = model.get_input_embeddings().weight
-        output = self._run(embedding.new_zeros(1, 1, embedding.shape[1]), False)
+        weight, device = model.get_input_embeddings().weight, input_device(model)
+        blank = torch.zeros(1, 1, weight.shape[1], dtype=weight.dtype, device=device)
+        output = self._run(blank, False)
         self.shape = _shape(model, cache_of(output))
 
     @override
@@ -124,6 +132,8 @@ def _shape(model: Any, cache: Any) -> CacheShape:
     ):
         raise NotImplementedError(f"{type(model).__name__} caches more than keys and values")
     layers: list[Any] = cache.layers
+    if len({layer.keys.device for layer in layers}) > 1:
+        raise NotImplementedError(f"{type(model).__name__} is spread over several devices")
     sizes = {(tuple(layer.keys.shape), tuple(layer.values.shape)) for layer in layers}
     if len(sizes) != 1 or len(set(*sizes)) != 1:
         raise NotImplementedError(f"{type(model).__name__} has keys of different sizes")

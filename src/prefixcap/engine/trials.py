@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prefixcap.engine.cache_session import CacheSession
-from prefixcap.engine.network import Network, eval_mode
+from prefixcap.engine.network import Network, eval_mode, input_device
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import Session, SessionOptions
@@ -119,10 +119,13 @@ def trees_agree(
 
 def _prefix(model: Any, length: int) -> Tensor:
     """Return drawn prefixes (2,length,E) of the scale of the model's embeddings."""
-    weight = model.get_input_embeddings().weight
+    embeddings, device = model.get_input_embeddings(), input_device(model)
+    rows, width = embeddings.weight.shape
+    # By the module, because some scale what is in their weights (Gemma).
+    known = embeddings(torch.arange(min(rows, 4096), device=device)).float()
     stream = torch.Generator().manual_seed(0)
-    drawn = torch.randn(2, length, weight.shape[1], generator=stream)
-    return (drawn * float(weight.float().std())).to(weight.device)
+    drawn = torch.randn(2, length, width, generator=stream)
+    return (drawn * float(known.std())).to(device)
 
 
 def _allowed(logits: Tensor, model: Any) -> float:

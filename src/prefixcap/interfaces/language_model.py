@@ -11,6 +11,7 @@ import attrs
 from prefixcap.interfaces.component import Component
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from prefixcap.interfaces.session import Session, SessionOptions
@@ -69,6 +70,13 @@ class LanguageModel(ABC):
     @abstractmethod
     def module(self) -> nn.Module:
         """The model's module, with its device, dtype and parameters."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where prefixes and token ids belong; by default where the module's parameters are."""
+        import torch
+
+        return next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:

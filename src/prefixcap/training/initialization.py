@@ -42,7 +42,7 @@ def build_prefixer(
     )
     prefixer = Prefixer(norm, mapper_config.build(shape), shape)
     if config.prefix_scale is not None:
-        tokens = torch.arange(min(4096, lm.vocab_size), device=next(lm.module.parameters()).device)
+        tokens = torch.arange(min(4096, lm.vocab_size), device=lm.device)
         with torch.no_grad():
             target = config.prefix_scale * lm.embed(tokens).float().std().item()
             _scale_output_to(prefixer, features[:64].float(), target)

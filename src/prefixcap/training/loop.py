@@ -52,7 +52,7 @@ class TrainingLoop:
         self._config = config
         self._captions = captions
         self._features = features
-        self._device = next(lm.module.parameters()).device
+        self._device = lm.device
         self._generator = torch.Generator().manual_seed(seed)
         self._steps = math.ceil(len(captions) / config.batch_size)
         self._total = self._steps * config.epochs

@@ -81,7 +81,7 @@ def train(
     if not isinstance(lm, LanguageModel):
         lm_config = registry.parse(LMConfig, lm)
         lm = lm_config.build()
-    device = next(lm.module.parameters()).device
+    device = lm.device
     with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
         lm = _tuned(lm, tuning_config)
@@ -135,6 +135,11 @@ def _digest(features: Tensor, captions: Sequence[TokenizedCaption]) -> str:
 
 def _tuned(lm: LanguageModel, tuning_config: TuningConfig) -> LanguageModel:
     if tuning_config.trains_lm:
+        if getattr(lm.module, "hf_device_map", None) is not None:
+            raise PrefixcapError(
+                f"the tuning {tuning_config.name!r} trains the language model, and device_map has "
+                "spread this one over several places: use the tuning 'frozen', or one device"
+            )
         lm = copy.deepcopy(lm)
     tuning_config.build().apply(lm.module)
     trained = [p for p in lm.module.parameters() if p.requires_grad]
@@ -156,7 +161,7 @@ def _try_out(lm: LanguageModel, prefix_length: int, caption: TokenizedCaption) -
 
     What it tries of itself is then not counted as operations of the training.
     """
-    device = next(lm.module.parameters()).device
+    device = lm.device
     ids = torch.tensor([caption.ids[:1]], device=device)
     prefix = torch.zeros(1, prefix_length, lm.width, device=device)
     with torch.no_grad():

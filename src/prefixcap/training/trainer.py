@@ -34,7 +34,7 @@ class Trainer:
         self._lm = lm
         self._prefixer = prefixer
         self._clip = config.gradient_clip
-        self._device = next(lm.module.parameters()).device
+        self._device = lm.device
         trained = [p for p in lm.module.parameters() if p.requires_grad]
         mapper = list(prefixer.parameters())
         self.parameters: list[nn.Parameter] = [*mapper, *trained]

@@ -112,7 +112,7 @@ def _try_decoder(
     """Caption images from prefixes of token embeddings (B,P,E), with a few tokens."""
     import torch
 
-    device = next(lm.module.parameters()).device
+    device = lm.device
     ids = images.ids[:IMAGES]
     tokens = torch.arange(len(ids) * length, device=device) % lm.vocab_size
     with torch.no_grad():

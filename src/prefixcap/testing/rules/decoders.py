@@ -148,7 +148,7 @@ def plain_numbers(case: Case) -> None:
 def logprob(case: Case) -> None:
     """A caption's `logprob` is its log-probability by teacher forcing, stop token included."""
     lm = case.language_model()
-    device = next(lm.module.parameters()).device
+    device = lm.device
     prefix = prefixes(case).to(device)
     for number, hypotheses in enumerate(default_captions(case)):
         for h in hypotheses:

@@ -45,7 +45,7 @@ def tokens(lm: LanguageModel, *shape: int) -> Tensor:
 
 def device(lm: LanguageModel) -> torch.device:
     """Return the device of the model's parameters."""
-    return next(lm.module.parameters()).device
+    return lm.device
 
 
 def forced(lm: LanguageModel, prefix: Tensor, ids: Tensor) -> Tensor:
