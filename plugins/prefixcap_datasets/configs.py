@@ -163,7 +163,8 @@ class Csv(FilesConfig):
     """A table with a header, one row per caption or several captions in a row, and images.
 
     Attributes:
-        path: The file, or a folder with one file that ends in .csv or .tsv.
+        path: The file, or a folder with one file that ends in .csv, .tsv or .jsonl. A file that
+            ends in .jsonl has an object in each line, whose keys are the columns.
         splits: Shares as in `jsonl`, instead of a column.
         seed: As in `jsonl`.
         allow_outside: As in `jsonl`.

@@ -12,10 +12,11 @@ from prefixcap.errors import PrefixcapError, listed, nearest, shown
 from prefixcap.util.text_files import expanded, parse_json
 from prefixcap_datasets.entries import IMAGE_FOLDERS, Entry, Pictures, Source, assemble
 from prefixcap_datasets.entries import image_folder as find_image_folder
-from prefixcap_datasets.formats.tables import read_table
+from prefixcap_datasets.formats.tables import read_objects, read_table
 from prefixcap_datasets.image_files import FileDataset, is_folder
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+LINES = ".jsonl"
 WORDS = {"tab": "\t", "comma": ",", "semicolon": ";", "bar": "|"}
 SPLIT = "split"
 
@@ -65,7 +66,7 @@ def read_csv(source: Source, columns: Columns, separator: str, images: str) -> F
 def _table_file(path: Path) -> Path:
     if not is_folder(path):
         return path
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SEPARATORS)
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in (*SEPARATORS, LINES))
     if len(found) == 1:
         return found[0]
     names = f"several tables ({listed(file.name for file in found)})" if found else "no table"
@@ -83,8 +84,7 @@ def _grouped(
 ) -> dict[str, _Image]:
     """Return the images in the order of their first rows."""
     images: dict[str, _Image] = {}
-    separator = WORDS.get(separator, separator) or SEPARATORS.get(path.suffix.lower(), ",")
-    for cells, place in read_table(path, separator):
+    for cells, place in _rows(path, separator):
         name = _cell(cells, columns.image, place).strip()
         if not name:
             raise PrefixcapError(f"{place}: the column {shown(columns.image)} is empty")
@@ -97,6 +97,13 @@ def _grouped(
             )
         image.captions.extend(_captions(cells, columns, place))
     return images
+
+
+def _rows(path: Path, separator: str) -> Iterator[tuple[dict[str, str], str]]:
+    ending = path.suffix.lower()
+    if ending == LINES:
+        return read_objects(path)
+    return read_table(path, WORDS.get(separator, separator) or SEPARATORS.get(ending, ","))
 
 
 def _cell(cells: dict[str, str], column: str, place: str) -> str:

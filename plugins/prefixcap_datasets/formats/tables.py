@@ -1,14 +1,16 @@
-"""Tables of text with a header, read strictly."""
+"""Tables of text with a header, and lines of JSON objects as such tables, read strictly."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from prefixcap.errors import PrefixcapError, listed, shown
-from prefixcap.util.text_files import read_text
+from prefixcap.util.text_files import load_lines, read_text
 
 
 def read_table(path: Path, separator: str) -> Iterator[tuple[dict[str, str], str]]:
@@ -42,6 +44,25 @@ def read_table(path: Path, separator: str) -> Iterator[tuple[dict[str, str], str
         raise PrefixcapError(f"{path}, line {reader.line_num}: not a table: {error}") from error
     if not header:
         raise PrefixcapError(f"the table {path} is empty")
+
+
+def read_objects(path: Path) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield each line's JSON object as a row of `read_table`; what is no text stays JSON.
+
+    Raises:
+        PrefixcapError: If the file cannot be read, or a line, whose number is named, is no object.
+    """
+    for number, data in load_lines(path, "the table"):
+        place = f"{path}, line {number}"
+        if not isinstance(data, dict):
+            raise PrefixcapError(f"{place}: a {type(data).__name__}, not an object")
+        yield {key: _as_text(value) for key, value in data.items()}, place
+
+
+def _as_text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _header(cells: list[str], path: Path) -> list[str]:

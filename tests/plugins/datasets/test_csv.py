@@ -66,6 +66,32 @@ def test_captions_in_json_as_in_the_table_of_flickr30k_on_the_hub(tmp_path: Path
     assert captions(dataset) == {"train": {"1000092795.jpg": tuple(raw)}}
 
 
+def test_metadata_of_an_image_folder_in_json_lines(tmp_path: Path) -> None:
+    lines = [
+        {"file_name": "train/0001.png", "text": "A dog.", "width": 5},
+        {"file_name": "train/0002.png", "text": ["A cat.", "[Two] cats."], "extra": None},
+        {"file_name": "train/0001.png", "text": "The dog."},
+    ]
+    path = tmp_path / "metadata.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "train").mkdir()
+    Image.new("RGB", (3, 4)).save(tmp_path / "train" / "0001.png")
+    dataset = opened(f"csv:path={tmp_path},image=file_name,caption=text")
+    assert captions(dataset)["all"] == {
+        "train/0001.png": ("A dog.", "The dog."),
+        "train/0002.png": ("A cat.", "[Two] cats."),
+    }
+    image = dataset.examples("all")[0].image
+    assert image.open is not None
+    assert image.open().size == (3, 4)
+    path.write_text("[1]")
+    with pytest.raises(PrefixcapError, match=r"metadata\.jsonl, line 1: a list, not an object"):
+        opened(f"csv:path={path}")
+    path.write_text('{"image": "a", "caption": ["x", 5]}')
+    with pytest.raises(PrefixcapError, match=r"""line 1: '\["x", 5\]' is no list of captions"""):
+        opened(f"csv:path={path}")
+
+
 @pytest.mark.parametrize(("name", "kind"), [("a.tsv", "csv"), ("a.txt", "tsv")])
 def test_tabs(tmp_path: Path, name: str, kind: str) -> None:
     (tmp_path / name).write_text('caption\timage\n"A, ""b"""\ta.jpg\n')
