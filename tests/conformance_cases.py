@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from small_clip import small_clip
+from small_vision import hf_folder, open_clip_folder, timm_file
 
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.mapper import MapperShape
@@ -30,6 +31,23 @@ def clip(config: type[Component], folder: Path) -> Case:
 
     torch.save(small_clip().state_dict(), folder / "clip.pt")
     return Case(config=config(model=str(folder / "clip.pt")))  # type: ignore[call-arg]
+
+
+def open_clip(config: type[Component], folder: Path) -> Case:
+    """A CLIP of two layers with random weights, in a folder as open_clip's repositories are."""
+    return Case(config=config(model=str(open_clip_folder(folder))))  # type: ignore[call-arg]
+
+
+def timm(config: type[Component], folder: Path) -> Case:
+    """One of timm's test models with random weights in a file."""
+    file = timm_file(folder / "weights.pth")
+    settings = {"model": "test_vit", "weights": str(file), "features": "tokens"}
+    return Case(config=config(**settings))
+
+
+def hf_vision(config: type[Component], folder: Path) -> Case:
+    """A CLIP of two layers with random weights, saved by transformers."""
+    return Case(config=config(model=str(hf_folder(folder))))  # type: ignore[call-arg]
 
 
 def hf(config: type[Component], folder: Path) -> Case:
@@ -211,6 +229,9 @@ def plain(config: type[Component], folder: Path) -> Case:
 
 SPECIAL: Mapping[tuple[str, str], Make] = {
     ("encoder", "clip"): clip,
+    ("encoder", "hf-vision"): hf_vision,
+    ("encoder", "open-clip"): open_clip,
+    ("encoder", "timm"): timm,
     ("lm", "hf"): hf,
     ("dataset", "jsonl"): jsonl,
     ("dataset", "clipcap"): clipcap,

@@ -24,7 +24,10 @@ from prefixcap_clip.configs import CLIP
 from prefixcap_clipcap.convert import import_checkpoint
 from prefixcap_datasets.configs import ClipCapPickles
 from prefixcap_hf.configs import HF
+from prefixcap_hf.vision_config import HFVision
+from prefixcap_vision.configs import OpenCLIP, Timm
 from small_clip import small_clip
+from small_vision import hf_folder, open_clip_folder
 
 import prefixcap
 from prefixcap.captioning.captioner import Captioner
@@ -127,6 +130,22 @@ def in_lm(name: str) -> Callable[[Path, bytes, World, Captioner], object]:
     return read
 
 
+def in_encoder(
+    config: type[HFVision | OpenCLIP], name: str
+) -> Callable[[Path, bytes, World, Captioner], object]:
+    """Return a reader of an image encoder's folder whose weights were replaced."""
+
+    def read(folder: Path, content: bytes, *_: object) -> object:
+        make = hf_folder if config is HFVision else open_clip_folder
+        place = make(folder / "encoder")
+        for file in place.glob("*.safetensors"):
+            file.unlink()
+        (place / name).write_bytes(content)
+        return config(model=str(place)).build()
+
+    return read
+
+
 def in_run(name: str) -> Callable[[Path, bytes, World, Captioner], object]:
     """Return a reader of a run in which a file was replaced, its hash too."""
 
@@ -169,6 +188,14 @@ def training_checkpoint(folder: Path, content: bytes, *_: object) -> None:
 
 READERS: dict[str, Callable[[Path, bytes, World, Captioner], object]] = {
     "clip:model=": as_file("clip.pt", lambda file: CLIP(model=str(file)).build()),
+    "open-clip:pretrained=": as_file(
+        "clip.pt", lambda file: OpenCLIP(pretrained=str(file)).build()
+    ),
+    "open-clip .bin": in_encoder(OpenCLIP, "open_clip_pytorch_model.bin"),
+    "timm:weights=": as_file(
+        "vit.pth", lambda file: Timm(model="test_vit", weights=str(file)).build()
+    ),
+    "hf-vision .bin": in_encoder(HFVision, "pytorch_model.bin"),
     "import-clipcap": as_file("clipcap.pt", lambda file: import_checkpoint(file, "mlp", 2)),
     "features .npy": as_file("features.npy", FeatureFile),
     "features .safetensors": as_file("features.safetensors", FeatureFile),
@@ -262,9 +289,11 @@ def test_no_torchscript_is_run(
         return Captioner.load(run, device="cpu").caption(red(tmp_path))
 
     digest = sha256(archive.read_bytes()).hexdigest()
-    sentence = r"archive\.pt: a TorchScript archive, which is code.* --trust \S+archive\.pt"
+    sentence = r"archive\.pt: a TorchScript archive, which is code.* (--trust \S+archive\.pt|save)"
     for read in (
         CLIP(model=str(archive)).build,
+        OpenCLIP(pretrained=str(archive)).build,
+        Timm(model="test_vit", weights=str(archive)).build,
         lambda: import_checkpoint(archive, "mlp", 2),
         captioned,
         # a run cannot grant trust to itself

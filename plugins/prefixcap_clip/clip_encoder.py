@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import cache, cached_property
-from hashlib import sha256
+from functools import cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +15,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from prefixcap.captioning.module_encoder import ModuleEncoder
 from prefixcap.errors import PrefixcapError, nearest
-from prefixcap.interfaces.dataset import ImageItem
-from prefixcap.interfaces.encoder import Encoder
-from prefixcap.util.images import read_image
 from prefixcap.util.runtime import device_named
+from prefixcap.util.text import beginning
 from prefixcap.util.weights import is_torchscript, load_state_dict
 
 if TYPE_CHECKING:
@@ -28,20 +26,18 @@ if TYPE_CHECKING:
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of the channels in CLIP's training."""
-LONGEST, LONGEST_WORD = 5_000, 2_000
-"""Characters of a text, and of one of its words, that its first 77 tokens can have."""
 
 
-class CLIPEncoder(Encoder):
+class CLIPEncoder(ModuleEncoder):
     """A CLIP loaded by clip-anytorch.
 
     Args:
-        model: The model, in float32.
+        model: The model.
     """
 
     def __init__(self, model: Any) -> None:
+        super().__init__("clip", model)
         self._model = model
-        self._device = next(model.parameters()).device
 
     @property
     @override
@@ -54,41 +50,22 @@ class CLIPEncoder(Encoder):
         return None
 
     @override
-    def preprocess(self, image: ImageItem) -> Tensor:
-        if image.open is None:
-            raise PrefixcapError(
-                f"{image.id}: the encoder 'clip' needs the image, and the data set has none: "
-                "use the encoder 'precomputed'"
-            )
-        picture = read_image(image.open, str(image.path or image.id))
+    def pixels(self, picture: Image.Image) -> Tensor:
         return pixels(picture, self._model.visual.input_resolution)
 
     @override
-    def encode(self, inputs: Tensor) -> Tensor:
-        with torch.inference_mode():
-            features: Tensor = self._model.encode_image(inputs.to(self._device))
-        return features.float()
+    def features(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self._model.encode_image(pixels)
+        return features
 
     @override
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         import clip
 
-        tokens = clip.tokenize([beginning(text) for text in texts], truncate=True).to(self._device)
+        tokens = clip.tokenize([beginning(text) for text in texts], truncate=True)
         with torch.inference_mode():
-            features: Tensor = self._model.encode_text(tokens)
+            features: Tensor = self._model.encode_text(tokens.to(self.device))
         return features.float()
-
-    @override
-    def digest(self) -> str:
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
-        digest = sha256()
-        for name, tensor in sorted(self._model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
 
 
 def load(model: str, download_root: str, device: str) -> CLIPEncoder:
@@ -127,7 +104,7 @@ def load(model: str, download_root: str, device: str) -> CLIPEncoder:
         raise PrefixcapError(
             f"encoder 'clip': {path} is not a checkpoint in OpenAI's format: {missing}"
         ) from error
-    return CLIPEncoder(module.float().eval().requires_grad_(False))
+    return CLIPEncoder(module)
 
 
 def pixels(picture: Image.Image, side: int) -> Tensor:
@@ -179,13 +156,3 @@ def _download(model: str, download_root: str) -> Path:
             f"encoder 'clip': {model} could not be downloaded ({reason}); get {url} on a "
             f"machine with a network and put it at {root / url.rsplit('/', 1)[-1]}"
         ) from error
-
-
-def beginning(text: str) -> str:
-    """Return the part of a text that CLIP's 77 tokens can have.
-
-    Its tokenizer reads the whole text, and takes quadratic time for a long word.
-    """
-    if len(text) <= LONGEST_WORD:
-        return text
-    return " ".join(word[:LONGEST_WORD] for word in text[:LONGEST].split())

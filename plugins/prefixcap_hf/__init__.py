@@ -1,4 +1,4 @@
-"""Language models of Hugging Face's transformers: `hf`."""
+"""Models of Hugging Face's transformers: the language model `hf` and the encoder `hf-vision`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Return the language model."""
+    """Return the language model and the encoder."""
     from prefixcap_hf.configs import HF
+    from prefixcap_hf.vision_config import HFVision
 
-    return [HF]
+    return [HF, HFVision]

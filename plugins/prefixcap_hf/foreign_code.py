@@ -11,11 +11,14 @@ from typing import Any
 
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
 
+LM = "lm 'hf'"
+"""Where a model is named, in messages."""
+
 _GENERATE = Path("custom_generate") / "generate.py"
 
 
 @contextmanager
-def foreign_code_refused(model: str) -> Iterator[list[str]]:
+def foreign_code_refused(model: str, place: str = LM) -> Iterator[list[str]]:
     """Raise an error that names the code of a model if it cannot be loaded without.
 
     Yields:
@@ -31,23 +34,23 @@ def foreign_code_refused(model: str) -> Iterator[list[str]]:
         if "trust_remote_code" not in str(error):
             raise
         raise PrefixcapError(
-            f"lm 'hf': {model!r} needs Python code of its own ({_listed(names)}), and prefixcap "
+            f"{place}: {model!r} needs Python code of its own ({_listed(names)}), and prefixcap "
             "runs no code of models or tokenizers: use one whose classes transformers has"
         ) from error
 
 
-def warn_of_code(model: str, names: list[str]) -> None:
+def warn_of_code(model: str, names: list[str], place: str = LM) -> None:
     """Warn that a model was loaded without the code that comes with it."""
     if names:
         warnings.warn(
-            f"lm 'hf': {model!r} comes with Python code ({_listed(names)}), which prefixcap does "
+            f"{place}: {model!r} comes with Python code ({_listed(names)}), which prefixcap does "
             "not run: transformers' own classes are used",
             PrefixcapWarning,
             stacklevel=4,  # where the config is built
         )
 
 
-def code_of_model(source: str, kwargs: Mapping[str, str]) -> list[str]:
+def code_of_model(source: str, kwargs: Mapping[str, str], place: str = LM) -> list[str]:
     """Return the names of the code in a model's folder or repository.
 
     Raises:
@@ -59,7 +62,7 @@ def code_of_model(source: str, kwargs: Mapping[str, str]) -> list[str]:
     kernel = settings.get("attn_implementation") or settings.get("_attn_implementation")
     if kernel is not None and "/" in json.dumps(kernel):
         raise PrefixcapError(
-            f"lm 'hf': {source!r} names the attention {kernel!r}, which is code on the hub, and "
+            f"{place}: {source!r} names the attention {kernel!r}, which is code on the hub, and "
             "prefixcap runs no code of models: remove attn_implementation from its config.json"
         )
     generate = [_GENERATE.as_posix()] if (Path(source) / _GENERATE).exists() else []

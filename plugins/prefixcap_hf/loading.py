@@ -13,6 +13,7 @@ from prefixcap.util.imports.deferred import deferred
 from prefixcap.util.runtime import device_named, dtype_named
 from prefixcap.util.weights import reason_of
 from prefixcap_hf.foreign_code import (
+    LM,
     code_of_model,
     code_of_tokenizer,
     foreign_code_refused,
@@ -53,17 +54,17 @@ def load(
     device = device_named(device)
     if device_map:
         require_spread(init)
-    source, kwargs = _expand(model), {"revision": revision} if revision else {}
-    _check_path(source)
+    source, kwargs = expand(model), {"revision": revision} if revision else {}
+    check_path(source)
     with (
         quiet(),
         deferred(NOT_NEEDED),
-        _errors_as_sentences(model),
+        errors_as_sentences(model),
         foreign_code_refused(model) as code,
     ):
         if (file := find_gguf(model, gguf_file, revision)) is not None:
             source, kwargs = str(convert_once(file)), {}
-        tokenizer_source = (_expand(tokenizer), {}) if tokenizer else (source, kwargs)
+        tokenizer_source = (expand(tokenizer), {}) if tokenizer else (source, kwargs)
         code += code_of_model(source, kwargs) + code_of_tokenizer(*tokenizer_source)
         random_seed = seed if init == "random" else None
         if device_map:
@@ -84,8 +85,8 @@ def load(
         raise PrefixcapError(f"lm 'hf': model={model!r}: {error}") from error
 
 
-def _expand(name: str) -> str:
-    # transformers does not expand "~"
+def expand(name: str) -> str:
+    """Return a hub's name as it is, and a path without "~", which transformers does not expand."""
     path = Path(name).expanduser()
     return str(path) if path.exists() else name
 
@@ -152,7 +153,7 @@ def _repair_special_tokens(tokenizer: Any, settings: Any) -> None:
         tokenizer.eos_token = None
 
 
-def _check_path(source: str) -> None:
+def check_path(source: str, place: str = LM) -> None:
     """Raise if a path does not exist, before it is looked up on the hub."""
     path = Path(source).expanduser()
     if path.exists():
@@ -163,7 +164,7 @@ def _check_path(source: str) -> None:
     folder = path.parent
     names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
     raise PrefixcapError(
-        f"lm 'hf': model={source!r} does not exist{nearest(path.name, names) if names else ''}"
+        f"{place}: model={source!r} does not exist{nearest(path.name, names) if names else ''}"
     )
 
 
@@ -185,7 +186,8 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _errors_as_sentences(model: str) -> Iterator[None]:
+def errors_as_sentences(model: str, place: str = LM) -> Iterator[None]:
+    """Turn the errors of transformers, which loads a model or its tokenizer, into sentences."""
     try:
         yield
     except PrefixcapError:
@@ -194,8 +196,8 @@ def _errors_as_sentences(model: str) -> Iterator[None]:
         pickled = "weights only" in str(error).lower()
         reason = reason_of(error) if pickled else " ".join(str(error).split())[:300]
         reason = reason or type(error).__name__
-        place = "folder" if Path(_expand(model)).exists() else "name on the hub"
-        hint = "" if place == "folder" else "; without a network, give a folder instead"
+        kind = "folder" if Path(expand(model)).exists() else "name on the hub"
+        hint = "" if kind == "folder" else "; without a network, give a folder instead"
         raise PrefixcapError(
-            f"lm 'hf': the {place} {model!r} cannot be loaded: {reason}{hint}"
+            f"{place}: the {kind} {model!r} cannot be loaded: {reason}{hint}"
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -64,41 +64,50 @@ class FeatureNorm(nn.Module):
             scale = 1.0 if rms is None or current == 0 else rms / current
         return cls(mean, scale, normalize=normalize)
 
-    def measure(self, features: Tensor) -> dict[str, float]:
+    def measure(self, features: Tensor) -> dict[str, Any]:
         """Measure the size of features (B,D) or (B,N,D).
 
         Returns:
             "norm", the mean norm of the raw features; "rms", the root mean square of the
             normalized ones, which also reflects a shifted mean; with several images "rms_std", its
-            standard deviation over images.
+            standard deviation over images. If no mean is subtracted, "center", the mean (D) of the
+            normalized features, and "spread" and "spread_std", "rms" and "rms_std" around it.
         """
         with torch.no_grad():
             norm = features.float().norm(dim=-1).mean().item()
-            squares = self(features).square().flatten(1).mean(1)
-        size = {"norm": norm, "rms": squares.mean().sqrt().item()}
-        if len(features) >= MEASURED:
-            size["rms_std"] = squares.sqrt().std().item()
+            normed = self(features)
+        size: dict[str, Any] = {"norm": norm, **_root_mean_square(normed, "rms")}
+        if not self.mean.any():
+            center = normed.flatten(0, -2).mean(0)
+            size["center"] = center.tolist()
+            size |= _root_mean_square(normed - center, "spread")
         return size
 
-    def shift(self, features: Tensor, trained: Mapping[str, float]) -> str | None:
+    def shift(self, features: Tensor, trained: Mapping[str, Any]) -> str | None:
         """Return a warning if features (B,D) or (B,N,D) clearly differ from those in training.
 
         Their size after normalization is compared with that in training, measured by `measure`,
-        and with its spread where that is known. It shows another scale, and also another encoder,
-        whose features have another mean.
+        and with its spread where that is known; so is their distance from the mean in training. It
+        shows another scale, and also another encoder, whose features have another mean.
         """
-        size, rms = self.measure(features), trained["rms"]
-        low, high = rms / MAX_SHIFT, rms * MAX_SHIFT
-        if spread := trained.get("rms_std"):
-            low = max(low, rms - MAX_DEVIATIONS * spread)
-            high = min(high, rms + MAX_DEVIATIONS * spread)
-        if not rms or low <= size["rms"] <= high:
+        with torch.no_grad():
+            norm = features.float().norm(dim=-1).mean().item()
+            normed = self(features)
+        rms, usual = _root_mean_square(normed, "rms")["rms"], trained["rms"]
+        differs = _is_unusual(rms, usual, trained.get("rms_std"))
+        center, spread = trained.get("center"), 0.0
+        if center:
+            spread = _root_mean_square(normed - normed.new_tensor(center), "spread")["spread"]
+            differs |= _is_unusual(spread, trained["spread"], trained.get("spread_std"))
+        if not differs:
             return None
+        usual_spread = trained.get("spread", 0.0)
+        around = f" and {spread:.3g} around the mean (in training {usual_spread:.3g})"
         return (
-            f"the features differ from those of the training: their mean norm is "
-            f"{size['norm']:.3g} (in training {trained['norm']:.3g}), and after the training's "
-            f"normalization their root mean square is {size['rms']:.3g} (in training {rms:.3g}): "
-            "use features of the same encoder and normalization"
+            f"the features differ from those of the training: their mean norm is {norm:.3g} (in "
+            f"training {trained['norm']:.3g}), and after the training's normalization their root "
+            f"mean square is {rms:.3g} (in training {usual:.3g}){around if center else ''}: use "
+            "features of the same encoder and normalization"
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -107,6 +116,24 @@ class FeatureNorm(nn.Module):
         if self.normalize:
             features = nn.functional.normalize(features, dim=-1)
         return (features - self.mean) * self.scale
+
+
+def _root_mean_square(normed: Tensor, name: str) -> dict[str, float]:
+    """Return the root mean square of features and, of enough images, its standard deviation."""
+    squares = normed.square().flatten(1).mean(1)
+    size = {name: squares.mean().sqrt().item()}
+    if len(normed) >= MEASURED:
+        size[f"{name}_std"] = squares.sqrt().std().item()
+    return size
+
+
+def _is_unusual(size: float, usual: float, deviation: float | None) -> bool:
+    low, high = usual / MAX_SHIFT, usual * MAX_SHIFT
+    if deviation is not None:
+        deviation = max(deviation, usual / 100)  # that of vectors of length 1 is rounding
+        low = max(low, usual - MAX_DEVIATIONS * deviation)
+        high = min(high, usual + MAX_DEVIATIONS * deviation)
+    return bool(usual) and not low <= size <= high
 
 
 class Prefixer(nn.Module):

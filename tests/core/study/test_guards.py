@@ -15,6 +15,7 @@ import torch
 from cli_world import World
 
 from prefixcap.captioning.captioner import Captioner
+from prefixcap.captioning.prefixer import FeatureNorm
 from prefixcap.interfaces.dataset import Example, ImageItem
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks as guards
@@ -116,6 +117,28 @@ def test_features_that_differ_from_training_get_a_warning(
     assert captioner.check_feature_shift(3 * other) is not None
     with pytest.warns(UserWarning, match="differ from those of the training"):
         captioner.caption(features=20 * features[-2:], decoder="greedy", max_new_tokens=2)
+
+
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_single_photographs_of_the_same_encoder_are_not_warned_of(
+    center: bool, normalize: bool, shared: Path
+) -> None:
+    folder = shared / "data" / "flickr8k_clip"
+    features = torch.from_numpy(np.load(folder / "clip_vitb32.npy")).float()
+    lines = (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    trained = torch.tensor([json.loads(line)["split"] == "train" for line in lines])
+    norm = FeatureNorm.fit(features[trained], center=center, normalize=normalize, rms=1.0)
+    size = json.loads(json.dumps(norm.measure(features[trained])))  # as it is saved
+    new = features[~trained]
+    assert [norm.shift(feature, size) for feature in new.split(1)] == [None] * 200
+    assert [norm.shift(several, size) for several in new.split(7)] == [None] * 29
+    # ViT-B/16 has the same width and length, and so have the channels in another order
+    coco = shared / "data" / "coco_clip_text"
+    other = torch.from_numpy(np.load(coco / "images_vitb16.npy")).float()
+    shuffled = new[:, torch.randperm(512, generator=torch.Generator().manual_seed(0))]
+    for wrong in (*other.split(1), *shuffled.split(1), *other.split(7)):
+        assert "use features of the same encoder" in (norm.shift(wrong, size) or "")
 
 
 def test_results_have_the_warnings_in_json(small: Study, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from prefixcap_clip.clip_encoder import beginning, pixels
+from prefixcap_clip.clip_encoder import pixels
 from prefixcap_clip.configs import CLIP
 from small_clip import small_clip
 
@@ -18,6 +18,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin.registry import default_registry
+from prefixcap.util.text import beginning
 
 
 @pytest.fixture(scope="module")
