@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from families import END, FAMILIES, START, prefixes, save_family
+from families import END, FAMILIES, START, family, prefixes, save_family
 from prefixcap_hf.configs import HF
 
 import prefixcap
 from prefixcap import Captioner, PrefixcapError, TrainingConfig, train
+from prefixcap.engine.tree_session import TreeSession
+from prefixcap.interfaces.session import SessionOptions
 
 torch.set_num_threads(1)
+
+ROOT = Path(__file__).parents[3]
 
 STOPS, STEPS = [END, 3, 5], 9
 WINDOWED = ("mistral", "gemma2", "gemma3", "phi3")
@@ -87,6 +92,18 @@ def test_a_trained_run_is_loaded_again(name: str, tuning: str, tmp_path: Path) -
         for one in (model, loaded)
     )
     assert kept == again
+
+
+def test_the_table_says_how_each_family_is_decoded() -> None:
+    page = (ROOT / "docs" / "howto" / "language-models.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| .* \| `(\w+For\w+|\w+HeadModel)` \| `(\w+)` \|$", page, re.M))
+    for name, (kind, _) in FAMILIES.items():
+        session = prefixcap.from_transformers(family(name)).start(prefixes(1), SessionOptions())
+        if isinstance(session, TreeSession):
+            assert type(session._network).__name__ == table[kind], name
+        else:
+            assert type(session).__name__ == table[kind], name
+    assert set(table) == {kind for kind, _ in FAMILIES.values()}
 
 
 @pytest.mark.parametrize(
