@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -75,7 +76,9 @@ def _table_file(path: Path) -> Path:
 
 def _image_folder(root: Path, named: str, first: str) -> Path:
     """Return the named folder, or the usual one with the first image; it may also be the root."""
-    usual = [name for name in (*IMAGE_FOLDERS, ".") if (root / name / first).is_file()]
+    # unlike `Path.is_file`, this is False for a name that no file can have
+    is_file = os.path.isfile
+    usual = [name for name in (*IMAGE_FOLDERS, ".") if is_file(root / name / first)]
     return find_image_folder(root, named, usual or IMAGE_FOLDERS)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fuzzing.dataset_files import FILES
 from fuzzing.mutations import dump, encode, mutate_bytes, mutate_json, mutate_text
 from prefixcap.captioning.encode_images import read_ids
 from prefixcap.evaluation.evaluate import evaluate
@@ -54,6 +55,7 @@ class Readers:
             self._tensors,
             self._captions,
             self._coco,
+            self._dataset_file,
             self._predictions,
             self._results,
             self._ids,
@@ -149,6 +151,12 @@ class Readers:
         for place in ("train2014", "val2014"):
             (root / place).mkdir(exist_ok=True)
         self._read_dataset(f"coco:path={root},splits={stream.choice(('karpathy', 'official'))}")
+
+    def _dataset_file(self, stream: Random) -> None:
+        kind = stream.choice([*FILES])
+        name, content = FILES[kind]
+        path = self._write(f"{kind}/{name}", mutate_bytes(stream, content))
+        self._read_dataset(f"{kind.split()[0]}:path={path.parent}")
 
     @staticmethod
     def _read_dataset(spec: str) -> None:
