@@ -107,7 +107,7 @@ def test_a_model_that_masks_by_column_fails_the_test(
         NotImplementedError, match="GPTNeoForCausalLM masks by the position of keys"
     ):
         TransformersNetwork(model)
-    monkeypatch.setattr(hf, "_is_causal_mask", lambda _: False)
+    monkeypatch.setattr(hf, "is_causal_mask", lambda _: False)
     assert not agrees(TransformersNetwork(model), model)
 
 
