@@ -118,6 +118,22 @@ class CaptionBatch:
         tokens.index_add_(0, self.images, self.mask.sum(1))
         return f"{len(self.rows)}x{int(tokens.max())}"
 
+    def parts(self, size: int | None) -> Iterator[tuple[slice, CaptionBatch]]:
+        """Yield parts of at most `size` captions, each with its images' place in `rows`."""
+        for first in range(0, len(self.ids), size or len(self.ids)):
+            captions = slice(first, first + (size or len(self.ids)))
+            images = self.images[captions]
+            place = slice(int(images[0]), int(images[-1]) + 1)
+            yield (
+                place,
+                CaptionBatch(
+                    rows=self.rows[place],
+                    images=images - images[0],
+                    ids=self.ids[captions],
+                    mask=self.mask[captions],
+                ),
+            )
+
     @classmethod
     def of(cls, captions: Sequence[TokenizedCaption]) -> CaptionBatch:
         """Stack captions; those of an image that follow each other share its prefix."""

@@ -10,6 +10,8 @@ import attrs
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.validators import above, at_least, between, one_of
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+
 WIDTH_TIMES_RATE = 0.4
 """The default learning rate times the width of the language model."""
 
@@ -23,6 +25,14 @@ class TrainingConfig:
     Attributes:
         epochs: The maximum number of passes over the training captions.
         batch_size: Captions per step.
+        micro_batch_size: Captions that are computed at once; the gradients of a batch's parts are
+            added up, which needs less memory. None computes the whole batch at once.
+        precision: The type of matrix products: "float32", or "bfloat16" or "float16" with all
+            weights, sums and the optimizer in float32 (Micikevicius et al. 2018, "Mixed precision
+            training"). A frozen model may have the dtype itself instead.
+        gradient_checkpointing: Whether the layers of the language model are computed again in the
+            backward pass instead of kept (Chen et al. 2016, "Training deep nets with sublinear
+            memory cost"); a third slower, with less memory.
         group_captions: Whether a batch has all captions of its images, which then share a prefix,
             rather than captions of any images.
         learning_rate: The mapper's peak learning rate; by default 0.4 / E, because Adam's best
@@ -58,6 +68,9 @@ class TrainingConfig:
 
     epochs: int = attrs.field(default=10, validator=at_least(1))
     batch_size: int = attrs.field(default=40, validator=at_least(1))
+    micro_batch_size: int | None = attrs.field(default=None, validator=at_least(1))
+    precision: str = attrs.field(default="float32", validator=one_of(PRECISIONS))
+    gradient_checkpointing: bool = False
     group_captions: bool = False
     learning_rate: float | None = attrs.field(default=None, validator=above(0))
     lm_lr_scale: float = attrs.field(default=0.1, validator=above(0))

@@ -22,7 +22,7 @@ from prefixcap.training.checkpoint import TrainingCheckpoint, own_randomness
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.loop import Progress, TrainingLoop
-from prefixcap.training.trainer import fused_activations
+from prefixcap.training.trainer import checkpointed, fused_activations
 from prefixcap.util.memory import out_of_memory
 
 
@@ -93,6 +93,8 @@ def train(
             val = val_features, tokenize(lm, val_captions, config, "validate on")
         _check_lengths(lm, prefix_length, [*tokenized, *(val[1] if val else ())])
         stack.enter_context(fused_activations(lm.module))
+        if config.gradient_checkpointing:
+            stack.enter_context(checkpointed(lm.module))
         _try_out(lm, prefix_length, tokenized[0])
         if checkpoint is not None:
             settings = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)

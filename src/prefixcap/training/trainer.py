@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.runtime import dtype_named
 
 if TYPE_CHECKING:
     from prefixcap.captioning.prefixer import Prefixer
@@ -33,7 +36,7 @@ class Trainer:
     ) -> None:
         self._lm = lm
         self._prefixer = prefixer
-        self._clip = config.gradient_clip
+        self._config = config
         self._device = lm.device
         trained = [p for p in lm.module.parameters() if p.requires_grad]
         mapper = list(prefixer.parameters())
@@ -50,6 +53,10 @@ class Trainer:
             # Takes a tenth of the time for a mapper of 33 million parameters.
             fused=self._device.type in ("cpu", "cuda"),
         )
+        # In float16, small gradients would be rounded to zero.
+        self._scaler = torch.amp.GradScaler(
+            self._device.type, enabled=config.precision == "float16"
+        )
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda step: config.factor(step, total_steps)
         )
@@ -59,13 +66,13 @@ class Trainer:
 
         Features are those of the batch's images: (B,D) or (B,N,D).
         """
-        prefix = self._prefixer(features.to(self._device))
+        precision = dtype_named(self._config.precision)
+        mixed = torch.autocast(self._device.type, precision, enabled=precision != torch.float32)
         images, ids, mask = (
             part.to(self._device) for part in (batch.images, batch.ids, batch.mask)
         )
-        # On a CPU, the backward pass of the fused kernel is slower than plain products for texts
-        # as short as captions, by a fifth of a step of SmolLM2-135M.
-        with sdpa_kernel(SDPBackend.MATH) if self._device.type == "cpu" else nullcontext():
+        with mixed, self._attention():
+            prefix = self._prefixer(features.to(self._device))
             return self._lm.caption_loss(prefix, images, ids, mask) / batch.tokens
 
     def step(self, features: Tensor, batch: CaptionBatch) -> float:
@@ -74,19 +81,29 @@ class Trainer:
         Raises:
             PrefixcapError: If the loss is not finite.
         """
-        loss = self.loss(features, batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise PrefixcapError(
-                f"the loss became {value}: lower the learning rate, or train in float32"
-            )
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self._clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self._clip)
-        self._optimizer.step()
+        value = 0.0
+        for images, part in batch.parts(self._config.micro_batch_size):
+            loss = self.loss(features[images], part) * (part.tokens / batch.tokens)
+            value += loss.item()
+            if not math.isfinite(value):
+                raise PrefixcapError(
+                    f"the loss became {value}: lower the learning rate, or train in float32"
+                )
+            with self._attention():  # for layers that are computed again
+                self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self._config.gradient_clip is not None:
+            self._scaler.unscale_(self._optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, self._config.gradient_clip)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
         self._schedule.step()
         return value
+
+    def _attention(self) -> AbstractContextManager[None]:
+        # On a CPU, the backward pass of the fused kernel is slower than plain products for texts
+        # as short as captions, by a fifth of a step of SmolLM2-135M.
+        return sdpa_kernel(SDPBackend.MATH) if self._device.type == "cpu" else nullcontext()
 
     def state(self) -> dict[str, Any]:
         """Return the trained parameters and the optimizer's state, for `set_state`."""
@@ -94,6 +111,7 @@ class Trainer:
             "parameters": [parameter.detach() for parameter in self.parameters],
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -103,6 +121,8 @@ class Trainer:
                 parameter.copy_(saved)
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+        if self._scaler.is_enabled():
+            self._scaler.load_state_dict(state["scaler"])
 
 
 @contextmanager
@@ -124,3 +144,28 @@ def fused_activations(module: nn.Module) -> Iterator[None]:
     finally:
         for parent, name, child in replaced:
             setattr(parent, name, child)
+
+
+@contextmanager
+def checkpointed(module: nn.Module) -> Iterator[None]:
+    """Compute the layers of a model of transformers again in the backward pass.
+
+    Raises:
+        PrefixcapError: If the model has no layers that are known to allow it.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers = [part for part in module.modules() if isinstance(part, GradientCheckpointingLayer)]
+    if not layers:
+        raise PrefixcapError(
+            f"{type(module).__name__} cannot compute its layers again: set the training's "
+            "gradient_checkpointing to false, and lower micro_batch_size to save memory"
+        )
+    # transformers' own switch does nothing to a frozen model, which is in evaluation mode
+    for layer in layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward

@@ -1,7 +1,7 @@
 """Studies as options of `bench`, in the shell and in a study file (TOML).
 
 An option's name, with underscores, is its key in a study file. `epochs` is a shorthand for the
-setting of that name in `training`.
+setting of that name in `training`, and `recipe` for several settings.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from prefixcap.plugin import specs
 from prefixcap.study.definition.schema import Option, converter
 from prefixcap.study.definition.study import DATASET, Study
 from prefixcap.training.config import TrainingConfig
+from prefixcap.training.recipes import recipe
 from prefixcap.util.files import write_text
 from prefixcap.util.text_files import load_toml
 
@@ -34,9 +35,11 @@ FIELDS: Mapping[str, attrs.Attribute[Any]] = {
 """The fields of `Study` by the names of their options."""
 
 EPOCHS = Option("epochs", "Maximum number of epochs.")
+RECIPE = Option("recipe", "Training settings by name: clipcap. --training changes single ones.")
 OPTIONS: Mapping[str, Option] = {
     **{name: field.metadata["option"] for name, field in FIELDS.items()},
     EPOCHS.name: EPOCHS,
+    RECIPE.name: RECIPE,
 }
 
 
@@ -64,9 +67,11 @@ def study(values: Mapping[str, object], registry: Registry) -> Study:
 
     values = provided(values)
     dataset = structure("dataset", values.pop("dataset", DATASET))
-    if "epochs" in values:
+    if "epochs" in values or "recipe" in values:
+        named = recipe(str(values["recipe"])) if "recipe" in values else {}
         settings = specs.split_settings(str(values.get("training", "")), "training")
-        values["training"] = _joined(settings | {"epochs": values["epochs"]})
+        epochs = {"epochs": values["epochs"]} if "epochs" in values else {}
+        values["training"] = _joined({**named, **settings, **epochs})
     fields = {FIELDS[k].name: structure(k, v) for k, v in values.items() if k in FIELDS}
     fields["baselines"] = not fields.get("baselines", False)
     return Study(dataset=dataset, **fields, labels=labels)
