@@ -143,7 +143,7 @@ def test_images_are_found(tmp_path: Path, folder: str, written: str) -> None:
             "",
             "TABLE, line 2: '../../a' leads out of the data set's folder",
         ),
-        ("image,caption\n" + "a" * 300 + ",b\n", "", "is no file name: File name too long"),
+        ("image,caption\n" + "a" * 5000 + ",b\n", "", "is no file name: File name too long"),
         ("image,caption\na\0,b\n", "", "TABLE cannot be read as text: it has a NUL byte in line 2"),
         ("image,caption\na,b\n", ",separator=||", "separator must be one character or tab, comma"),
     ],
