@@ -120,9 +120,13 @@ def pixels(picture: Image.Image, side: int) -> Tensor:
     width, height = (side, longer) if width <= height else (longer, side)
     resized = picture.resize((width, height), Image.Resampling.BICUBIC)
     left, top = round((width - side) / 2), round((height - side) / 2)
-    cropped = np.array(resized.crop((left, top, left + side, top + side)))
-    values = torch.from_numpy(cropped).permute(2, 0, 1).contiguous().float().div(255)
-    return values.sub(torch.tensor(MEAN).view(3, 1, 1)).div(torch.tensor(STD).view(3, 1, 1))
+    cropped = np.asarray(resized.crop((left, top, left + side, top + side)))
+    # by numpy: several threads do this, and torch would start others for each of them
+    values = cropped.transpose(2, 0, 1).astype(np.float32, order="C")
+    values /= np.float32(255)
+    values -= np.array(MEAN, np.float32).reshape(3, 1, 1)
+    values /= np.array(STD, np.float32).reshape(3, 1, 1)
+    return torch.from_numpy(values)
 
 
 @cache
@@ -140,7 +144,13 @@ def _clip_model() -> ModuleType:
     assert spec.loader is not None
     module = sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.QuickGELU.forward = _quick_gelu
     return module
+
+
+def _quick_gelu(_: torch.nn.Module, x: Tensor) -> Tensor:
+    """Compute x * sigmoid(1.702 x) with one new tensor, not three: a twentieth of a ViT's time."""
+    return torch.mul(x, 1.702).sigmoid_().mul_(x)
 
 
 def _download(model: str, download_root: str) -> Path:

@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     batches = batching.of_files(Counting(), [tmp_path / "a.png"] * 40_000)
     for count in (4, 8):
         assert len(next(batches).features) == 4
-        assert len(read) == count
+        assert count <= len(read) <= count + 2  # a batch is read ahead
 
 
 # --------------------------------------------------------------------------- several decoders

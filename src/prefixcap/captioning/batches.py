@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from prefixcap.captioning.encode_images import Seen, as_item, encode_each
+from prefixcap.captioning.encode_images import Doubts, EncodedImage, as_item, iter_encoded
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.dataset import ImageItem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,22 +54,27 @@ class Batching:
         self,
         encoder: Encoder,
         paths: Sequence[Path],
-        seen: Seen | None = None,
+        doubts: Doubts | None = None,
+        doubted: Callable[[str], None] = lambda text: None,
     ) -> Iterator[FeatureBatch]:
-        """Encode image files; `seen` gets each image that is read."""
-        for start in range(0, len(paths), self.size):
-            part = paths[start : start + self.size]
-            errors: dict[Path | None, PrefixcapError] = {}
-            rows = encode_each(
-                encoder,
-                [as_item(path, start) for path in part],
-                batch_size=self.encode_batch,
-                on_error=partial(_note, errors),
-                seen=seen,
-            )
-            names = [str(path) for path in part]
-            ids = [path.name for path in part]
-            yield from self._batches(names, ids, rows, [errors.get(path) for path in part])
+        """Encode image files; `doubted` gets what `doubts` says of one, with the file's name."""
+        items = [as_item(path, number) for number, path in enumerate(paths)]
+        part: list[EncodedImage] = []
+        for batch in iter_encoded(encoder, items, batch_size=self.encode_batch, doubts=doubts):
+            for image in batch:
+                if image.doubt is not None:
+                    doubted(image.doubt)
+            part += batch
+            if len(part) >= self.size:
+                yield from self._of_encoded(part)
+                part = []
+        if part:
+            yield from self._of_encoded(part)
+
+    def _of_encoded(self, images: Sequence[EncodedImage]) -> Iterator[FeatureBatch]:
+        names, ids = [str(image.item.path) for image in images], [image.item.id for image in images]
+        features, errors = [image.feature for image in images], [image.error for image in images]
+        return self._batches(names, ids, features, errors)
 
     def of_features(
         self, file: FeatureFile, ids: Sequence[str] | None = None
@@ -111,12 +114,6 @@ class Batching:
         for error in errors:
             if error is not None:
                 self.failed(error)
-
-
-def _note(
-    errors: dict[Path | None, PrefixcapError], item: ImageItem, error: PrefixcapError
-) -> None:
-    errors[item.path] = error
 
 
 def caption_batch(

@@ -7,7 +7,7 @@ continues the prefix on the language model.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from prefixcap.captioning import checkpoint
-from prefixcap.captioning.encode_images import ENCODE_BATCH, Picture, Seen, as_item, encode
+from prefixcap.captioning.encode_images import (
+    ENCODE_BATCH,
+    Picture,
+    as_item,
+    checked,
+    iter_encoded,
+    stacked,
+)
 from prefixcap.captioning.loading import probe, restore
 from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.decoding.decode import collect, iter_decode
@@ -118,27 +125,23 @@ class Captioner:
         Raises:
             PrefixcapError: If an image cannot be read, or there is no image encoder.
         """
-        doubts: list[str] = []
-        features = encode(
-            self.built_encoder(), images, batch_size=batch_size, seen=self.doubting(doubts.append)
+        items = [as_item(image, number) for number, image in enumerate(images)]
+        batches = iter_encoded(
+            self.built_encoder(), items, batch_size=batch_size, doubts=self.doubts
         )
+        encoded = [checked(image) for batch in batches for image in batch]
+        doubts = [image.doubt for image in encoded if image.doubt is not None]
         if doubts:
             more = f" (and {len(doubts) - 1} more)" if len(doubts) > 1 else ""
             warnings.warn(doubts[0] + more, PrefixcapWarning, stacklevel=2)
-        return features
+        return stacked(encoded)
 
-    def doubting(self, warn: Callable[[str], None]) -> Seen:
-        """Return a `seen` of `encode` that warns of images unlike those of the encoder's training.
+    def doubts(self, image: Image.Image) -> str | None:
+        """Return why an RGB image is unlike those of the encoder's training, if it is.
 
         The features of such images may look like any others.
         """
-
-        def seen(item: ImageItem, image: Image.Image) -> None:
-            doubt = None if self.encoder_config is None else self.encoder_config.doubts(image)
-            if doubt is not None:
-                warn(f"{item.path or item.id}: {doubt}")
-
-        return seen
+        return None if self.encoder_config is None else self.encoder_config.doubts(image)
 
     def use_encoder(self, encoder: str | EncoderConfig) -> None:
         """Encode images by another encoder than that of the training.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from prefixcap.captioning.feature_rows import AnyFeatures, chunks
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ MAX_SHIFT = 1.6
 """The ratio of the features' size to that in training (or its inverse) that causes a warning."""
 MAX_DEVIATIONS = 5
 """The difference, in standard deviations of the images in training, that causes a warning too."""
+ROUNDING = 1e-12
+"""The relative size of a variance that is the rounding error of sums in float64."""
 
 
 class FeatureNorm(nn.Module):
@@ -44,7 +48,7 @@ class FeatureNorm(nn.Module):
     @classmethod
     def fit(
         cls,
-        features: Tensor,
+        features: AnyFeatures,
         *,
         normalize: bool = False,
         center: bool = True,
@@ -56,15 +60,27 @@ class FeatureNorm(nn.Module):
         `scale` takes precedence over `rms`, the root mean square that the training features
         (B,D) or (B,N,D) are scaled to; the other arguments are those of `FeatureNorm`.
         """
-        flat = features.reshape(-1, features.shape[-1]).float()
-        flat = nn.functional.normalize(flat, dim=-1) if normalize else flat
-        mean = flat.mean(0) if center else torch.zeros_like(flat[0])
-        current = (flat - mean).square().mean().sqrt().item()
+        width = features.shape[-1]
+        total, squares = torch.zeros(2, width, dtype=torch.float64)
+        count = 0
+        for chunk in chunks(features):
+            flat = chunk.reshape(-1, width).float()
+            flat = (nn.functional.normalize(flat, dim=-1) if normalize else flat).double().cpu()
+            total, squares, count = (
+                total + flat.sum(0),
+                squares + flat.square().sum(0),
+                count + len(flat),
+            )
+        mean = total / count if center else torch.zeros_like(total)
+        square = (squares / count).mean().item()
+        variance = square - mean.square().mean().item()
+        # of constant features, it is a rounding error
+        current = math.sqrt(variance) if variance > ROUNDING * square else 0
         if scale is None:
             scale = 1.0 if rms is None or current == 0 else rms / current
         return cls(mean, scale, normalize=normalize)
 
-    def measure(self, features: Tensor) -> dict[str, Any]:
+    def measure(self, features: AnyFeatures) -> dict[str, Any]:
         """Measure the size of features (B,D) or (B,N,D).
 
         Returns:
@@ -73,14 +89,20 @@ class FeatureNorm(nn.Module):
             standard deviation over images. If no mean is subtracted, "center", the mean (D) of the
             normalized features, and "spread" and "spread_std", "rms" and "rms_std" around it.
         """
+        norm, total = 0.0, torch.zeros_like(self.mean, dtype=torch.float64)
+        squares = []
         with torch.no_grad():
-            norm = features.float().norm(dim=-1).mean().item()
-            normed = self(features)
-        size: dict[str, Any] = {"norm": norm, **_root_mean_square(normed, "rms")}
-        if not self.mean.any():
-            center = normed.flatten(0, -2).mean(0)
-            size["center"] = center.tolist()
-            size |= _root_mean_square(normed - center, "spread")
+            for chunk in chunks(features):
+                norm += chunk.float().norm(dim=-1).mean().item() * len(chunk) / len(features)
+                normed = self(chunk)
+                total += normed.flatten(0, -2).double().mean(0) * len(chunk) / len(features)
+                squares.append(_mean_squares(normed))
+            size: dict[str, Any] = {"norm": norm, **_root_mean_square(torch.cat(squares), "rms")}
+            if not self.mean.any():
+                center = total.to(self.mean)
+                size["center"] = center.tolist()
+                around = [_mean_squares(self(chunk) - center) for chunk in chunks(features)]
+                size |= _root_mean_square(torch.cat(around), "spread")
         return size
 
     def shift(self, features: Tensor, trained: Mapping[str, Any]) -> str | None:
@@ -93,20 +115,21 @@ class FeatureNorm(nn.Module):
         with torch.no_grad():
             norm = features.float().norm(dim=-1).mean().item()
             normed = self(features)
-        rms, usual = _root_mean_square(normed, "rms")["rms"], trained["rms"]
+        rms, usual = _root_mean_square(_mean_squares(normed), "rms")["rms"], trained["rms"]
         differs = _is_unusual(rms, usual, trained.get("rms_std"))
         center, spread = trained.get("center"), 0.0
         if center:
-            spread = _root_mean_square(normed - normed.new_tensor(center), "spread")["spread"]
+            around = _mean_squares(normed - normed.new_tensor(center))
+            spread = _root_mean_square(around, "spread")["spread"]
             differs |= _is_unusual(spread, trained["spread"], trained.get("spread_std"))
         if not differs:
             return None
         usual_spread = trained.get("spread", 0.0)
-        around = f" and {spread:.3g} around the mean (in training {usual_spread:.3g})"
+        apart = f" and {spread:.3g} around the mean (in training {usual_spread:.3g})"
         return (
             f"the features differ from those of the training: their mean norm is {norm:.3g} (in "
             f"training {trained['norm']:.3g}), and after the training's normalization their root "
-            f"mean square is {rms:.3g} (in training {usual:.3g}){around if center else ''}: use "
+            f"mean square is {rms:.3g} (in training {usual:.3g}){apart if center else ''}: use "
             "features of the same encoder and normalization"
         )
 
@@ -118,11 +141,15 @@ class FeatureNorm(nn.Module):
         return (features - self.mean) * self.scale
 
 
-def _root_mean_square(normed: Tensor, name: str) -> dict[str, float]:
-    """Return the root mean square of features and, of enough images, its standard deviation."""
-    squares = normed.square().flatten(1).mean(1)
+def _mean_squares(normed: Tensor) -> Tensor:
+    """Return the mean square (B) of each image's features (B,D) or (B,N,D)."""
+    return normed.square().flatten(1).mean(1)
+
+
+def _root_mean_square(squares: Tensor, name: str) -> dict[str, float]:
+    """Return the root of the mean of squares (B) and, of enough images, its standard deviation."""
     size = {name: squares.mean().sqrt().item()}
-    if len(normed) >= MEASURED:
+    if len(squares) >= MEASURED:
         size[f"{name}_std"] = squares.sqrt().std().item()
     return size
 

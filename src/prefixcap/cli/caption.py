@@ -113,8 +113,9 @@ def caption(
             captioner.use_encoder(encoder_config)
         batching = Batching(size=size, encode_batch=encode_batch, failed=problems.failed)
         if file is None:
-            seen = captioner.doubting(problems.doubted)
-            batches = batching.of_files(captioner.built_encoder(), paths, seen)
+            batches = batching.of_files(
+                captioner.built_encoder(), paths, captioner.doubts, problems.doubted
+            )
         else:
             batches = batching.of_features(file, row_ids)
         job = _Job(

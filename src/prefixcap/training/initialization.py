@@ -11,6 +11,7 @@ from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.interfaces.mapper import MapperShape
 
 if TYPE_CHECKING:
+    from prefixcap.captioning.feature_rows import AnyFeatures
     from prefixcap.interfaces.language_model import LanguageModel
     from prefixcap.interfaces.mapper import MapperConfig
     from prefixcap.training.config import TrainingConfig
@@ -20,7 +21,7 @@ def build_prefixer(
     lm: LanguageModel,
     mapper_config: MapperConfig,
     prefix_length: int,
-    features: Tensor,
+    features: AnyFeatures,
     config: TrainingConfig,
 ) -> Prefixer:
     """Build an untrained prefixer whose normalization and scale fit the training features.

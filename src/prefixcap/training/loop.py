@@ -23,6 +23,7 @@ from prefixcap.training.trainer import Trainer
 from prefixcap.util.flops import counting
 
 if TYPE_CHECKING:
+    from prefixcap.captioning.feature_rows import AnyFeatures
     from prefixcap.captioning.prefixer import Prefixer
     from prefixcap.interfaces.language_model import LanguageModel
     from prefixcap.training.checkpoint import TrainingCheckpoint
@@ -44,7 +45,7 @@ class TrainingLoop:
         prefixer: Prefixer,
         config: TrainingConfig,
         captions: Sequence[TokenizedCaption],
-        features: Tensor,
+        features: AnyFeatures,
         seed: int,
         checkpoint: TrainingCheckpoint | None = None,
     ) -> None:
@@ -71,7 +72,7 @@ class TrainingLoop:
 
     def run(
         self,
-        val: tuple[Tensor, Sequence[TokenizedCaption]] | None,
+        val: tuple[AnyFeatures, Sequence[TokenizedCaption]] | None,
         progress: Progress | None,
         on_epoch: Callable[[int], None] | None,
     ) -> None:
@@ -94,7 +95,7 @@ class TrainingLoop:
                 parameter.copy_(best)
 
     def _run_epoch(
-        self, val: tuple[Tensor, Sequence[TokenizedCaption]] | None, progress: Progress | None
+        self, val: tuple[AnyFeatures, Sequence[TokenizedCaption]] | None, progress: Progress | None
     ) -> None:
         self._begin = time.perf_counter() - self._elapsed
         self._train(progress)
@@ -174,7 +175,7 @@ class TrainingLoop:
         self.trainer.set_state(state["trainer"])
         set_random_state(state["random"], self._device)
 
-    def _evaluate(self, features: Tensor, captions: Sequence[TokenizedCaption]) -> float:
+    def _evaluate(self, features: AnyFeatures, captions: Sequence[TokenizedCaption]) -> float:
         total, count = 0.0, 0
         # in evaluation, grouping costs nothing
         groups = in_order_of_length(captions, self._config.batch_size, together=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.captioning.captioner import Captioner
+from prefixcap.captioning.feature_rows import AnyFeatures, FeatureRows
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
@@ -31,12 +33,12 @@ def train(
     mapper: str | MapperConfig,
     prefix_length: int,
     tuning: str | TuningConfig,
-    features: Tensor,
+    features: AnyFeatures,
     captions: Sequence[Sequence[str]],
     *,
     config: TrainingConfig | None = None,
     seed: int = 0,
-    val_features: Tensor | None = None,
+    val_features: AnyFeatures | None = None,
     val_captions: Sequence[Sequence[str]] | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[int, Captioner], None] | None = None,
@@ -52,7 +54,7 @@ def train(
         mapper: The mapper's config or spec.
         prefix_length: P.
         tuning: Selects the parameters of the language model that are trained.
-        features: (B,D) or (B,N,D), one per image.
+        features: (B,D) or (B,N,D), one per image; rows of files are read when they are needed.
         captions: B lists of captions.
         config: The settings.
         seed: The seed of the mapper's initial weights and the batches' order.
@@ -128,8 +130,11 @@ def train(
     return captioner
 
 
-def _digest(features: Tensor, captions: Sequence[TokenizedCaption]) -> str:
-    content = sha256(features.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+def _digest(features: AnyFeatures, captions: Sequence[TokenizedCaption]) -> str:
+    if isinstance(features, FeatureRows):
+        content = sha256(features.digest().encode())
+    else:
+        content = sha256(features.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     for caption in captions:
         content.update(repr((caption.row, caption.ids)).encode())
     return content.hexdigest()
@@ -184,9 +189,9 @@ def _check_lengths(
 
 def _check(
     prefix_length: int,
-    features: Tensor,
+    features: AnyFeatures,
     captions: Sequence[Sequence[str]],
-    val_features: Tensor | None,
+    val_features: AnyFeatures | None,
     val_captions: Sequence[Sequence[str]] | None,
 ) -> None:
     if prefix_length < 1:
@@ -204,7 +209,7 @@ def _check(
             raise PrefixcapError(
                 f"{split}: {len(rows)} features were given for the captions of {len(texts)} images"
             )
-        if not rows.numel():
+        if not math.prod(rows.shape):
             nothing = "there is no image" if not len(rows) else "the features have no values"
             raise PrefixcapError(f"{split}: {nothing}: their shape is {tuple(rows.shape)}")
         if rows.shape[1:] != features.shape[1:]:
@@ -216,6 +221,6 @@ def _check(
             raise PrefixcapError(
                 f"{split}: each image needs a list of captions, such as [{text[:40]!r}], not a text"
             )
-        if not torch.isfinite(rows).all():
+        if isinstance(rows, Tensor) and not torch.isfinite(rows).all():
             row = int((~torch.isfinite(rows)).flatten(1).any(1).nonzero()[0])
             raise PrefixcapError(f"{split}: the feature in row {row} is not finite")

@@ -8,6 +8,7 @@ read.
 from __future__ import annotations
 
 import stat
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ MAX_PIXELS = 178_956_970
 MAX_RATIO = 200
 """The largest ratio of the longer side to the shorter one, which encoders resize to their own."""
 
+_FILTERS = threading.Lock()
 _STRIP = 2**22  # pixels that are scaled together
 _ORIENTATION = 0x0112
 # tags and values of TIFF
@@ -89,7 +91,8 @@ def read_image(opener: Callable[[], Image.Image], place: str) -> Image.Image:
 def _open(path: Path) -> Image.Image:
     from PIL import Image
 
-    with warnings.catch_warnings():
+    # the filters are those of all threads, and so are restored in turn
+    with _FILTERS, warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is checked
         return Image.open(path)
 

@@ -97,6 +97,13 @@ def device_named(name: str) -> str:
     return name
 
 
+def usable_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def cache_dir() -> Path:
     """Return `$PREFIXCAP_CACHE`, or the folder `prefixcap` in the operating system's cache."""
     if chosen := os.environ.get("PREFIXCAP_CACHE"):

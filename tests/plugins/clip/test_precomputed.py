@@ -8,7 +8,7 @@ import torch
 from prefixcap_clip.configs import Precomputed
 from safetensors.numpy import save_file
 
-from prefixcap.captioning.encode_images import encode, encode_each
+from prefixcap.captioning.encode_images import encode, iter_encoded
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.encoder import EncoderConfig
@@ -136,9 +136,10 @@ def test_unreadable_images_are_skipped_only_when_asked() -> None:
     items = [item(0, embedding=lambda: ROWS[0]), item(1, path=Path("b.jpg"), embedding=broken)]
     with pytest.raises(PrefixcapError, match=r"b\.jpg: the image cannot be read: truncated file"):
         encode(encoder, items)
-    first, second = encode_each(encoder, items, on_error="skip")
-    assert first is not None
-    assert second is None
+    ((first, second),) = iter_encoded(encoder, items)
+    assert first.feature is not None
+    assert second.feature is None
+    assert str(second.error) == "b.jpg: the image cannot be read: truncated file"
     done: list[tuple[int, int]] = []
     features = encode(
         encoder, items, batch_size=1, on_error="skip", progress=lambda *counts: done.append(counts)

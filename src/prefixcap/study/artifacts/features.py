@@ -23,8 +23,9 @@ from prefixcap.util.progress import ProgressTask
 from prefixcap.util.storage.tensor_files import read_info, read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
+
+    from prefixcap.captioning.feature_rows import FeatureRows
 
 CHUNK = 512
 """The number of images per file."""
@@ -85,18 +86,18 @@ class Features:
         if examples and not self.readable(examples):
             raise PrefixcapError(f"no image of the split {split!r} can be read")
 
-    def load(self, examples: Sequence[Example]) -> Tensor:
+    def rows(self, examples: Sequence[Example]) -> FeatureRows:
         """Return the features (B,D) or (B,N,D) of B images, all of them readable and encoded."""
-        import torch
+        from prefixcap.study.artifacts.shard_rows import ShardRows
 
         self._known()
         keys = self._keys(examples)
-        requested = set(keys)
-        rows: dict[str, Tensor] = {}
-        for file, shard in self._shards.items():
-            if requested.intersection(shard.images):
-                rows |= zip(shard.images, torch.tensor(_read(file)), strict=True)
-        return torch.stack([rows[key] for key in keys])
+        places = {
+            key: (file, row)
+            for file, shard in self._shards.items()
+            for row, key in enumerate(shard.images)
+        }
+        return ShardRows([places[key] for key in keys], specs.digest(self.key, keys))
 
     def missing(self, examples: Sequence[Example]) -> list[Example]:
         """Return the examples whose images no process has encoded yet."""
@@ -172,18 +173,17 @@ class Features:
         return self.folder / specs.digest(self._keys(chunk))
 
     def _encode(self, examples: Sequence[Example], task: ProgressTask, done: int) -> None:
-        from prefixcap.captioning.encode_images import encode_each
+        from prefixcap.captioning.encode_images import checked, iter_encoded
 
         if not examples:  # another process has just encoded them
             return
         begin = time.perf_counter()
-        rows = encode_each(
-            self.encoder,
-            [example.image for example in examples],
-            batch_size=self.job.study.encode_batch,
-            on_error="skip" if self.job.study.skip_unreadable else "raise",
-            progress=lambda count, _: task.update(done + count),
-        )
+        items = [example.image for example in examples]
+        rows: list[Tensor | None] = []
+        for batch in iter_encoded(self.encoder, items, batch_size=self.job.study.encode_batch):
+            images = batch if self.job.study.skip_unreadable else map(checked, batch)
+            rows += [image.feature for image in images]
+            task.update(done + len(rows))
         self.encoded += len(examples)
         keys = self._keys(examples)
         file = self.folder / f"{specs.digest(keys)}.safetensors"
@@ -225,10 +225,3 @@ class FeatureShard:
             "unreadable": [key for key, row in rows.items() if row is None],
         }
         write_tensors(file, {"features": stacked.numpy()}, info)
-
-
-def _read(file: Path) -> np.ndarray:
-    stored = read_tensors(file)
-    if stored is None:
-        raise AlteredError(file, "it no longer exists")
-    return stored[0]["features"]

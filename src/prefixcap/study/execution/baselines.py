@@ -14,6 +14,8 @@ from prefixcap.util.words import ngrams, words
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prefixcap.captioning.feature_rows import AnyFeatures
+
 SAMPLE = 500
 """The number of training images from which the constant caption is chosen."""
 NEAREST_BLOCK = 256
@@ -48,18 +50,21 @@ def random_training(
 
 
 def nearest_training(
-    train: Sequence[Example], test: Sequence[Example], train_features: Tensor, features: Tensor
+    train: Sequence[Example], test: Sequence[Example], train_features: AnyFeatures, features: Tensor
 ) -> list[dict[str, Any]]:
     """Give every image the first caption of the training image with the most similar feature.
 
     Features are (B,D) or (B,N,D); tokens are averaged.
     """
+    import torch
     from torch.nn.functional import normalize
+
+    from prefixcap.captioning.feature_rows import chunks
 
     def directions(features: Tensor) -> Tensor:  # (B, D) or (B, N, D) -> (B, D)
         return normalize(features.mean(1) if features.ndim == 3 else features, dim=-1)
 
-    known = directions(train_features).T
+    known = torch.cat([directions(chunk) for chunk in chunks(train_features)]).T
     # in parts, because all similarities of COCO's splits would take gigabytes
     rows: list[int] = []
     for start in range(0, len(features), NEAREST_BLOCK):

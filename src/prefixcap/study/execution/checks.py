@@ -17,6 +17,7 @@ from prefixcap.util.runtime import dtype_slowdown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prefixcap.captioning.feature_rows import AnyFeatures
     from prefixcap.interfaces.language_model import LanguageModel
     from prefixcap.interfaces.text_encoder import TextEncoder
     from prefixcap.study.definition.study import Study
@@ -104,7 +105,7 @@ def slow_dtype(device: str, dtype: str) -> str | None:
 
 
 def find_overlap(
-    train: Sequence[Example], test: Sequence[Example], train_features: Tensor, features: Tensor
+    train: Sequence[Example], test: Sequence[Example], train_features: AnyFeatures, features: Tensor
 ) -> list[tuple[str, str]]:
     """Find test images that are training images under another name.
 
@@ -136,17 +137,24 @@ def overlap_warning(pairs: Sequence[tuple[str, str]], split: str) -> str:
     )
 
 
-def _duplicates(train: Tensor, test: Tensor) -> list[int | None]:
+def _duplicates(train: AnyFeatures, test: Tensor) -> list[int | None]:
     """Return the training row that equals each test row, or None."""
+    import torch
     from torch.nn.functional import normalize
 
-    train, test = train.flatten(1), test.flatten(1)  # (B, N, D) -> (B, N*D)
-    directions = normalize(train, dim=-1).T
-    rows: list[int | None] = []
-    for start in range(0, len(test), 1024):  # bounds the memory of the similarity matrix
-        part = test[start : start + 1024]
-        nearest = (normalize(part, dim=-1) @ directions).argmax(1)
-        distance = (part - train[nearest]).norm(dim=-1)
-        same = (distance <= SAME * part.norm(dim=-1)).tolist()
-        rows += [n if equal else None for n, equal in zip(nearest.tolist(), same, strict=True)]
+    from prefixcap.captioning.feature_rows import CHUNK, chunks
+
+    test = test.flatten(1)  # (B, N, D) -> (B, N*D)
+    directions, allowed = normalize(test, dim=-1), SAME * test.norm(dim=-1)
+    best = torch.full((len(test),), -2.0)
+    rows: list[int | None] = [None] * len(test)
+    for number, chunk in enumerate(chunks(train)):
+        known = chunk.flatten(1)
+        cosine, nearest = (directions @ normalize(known, dim=-1).T).max(1)
+        closer = (cosine > best).nonzero().flatten()
+        best[closer] = cosine[closer]
+        distance = (test[closer] - known[nearest[closer]]).norm(dim=-1)
+        same = (distance <= allowed[closer]).tolist()
+        for row, equal in zip(closer.tolist(), same, strict=True):
+            rows[row] = CHUNK * number + int(nearest[row]) if equal else None
     return rows

@@ -20,6 +20,8 @@ from prefixcap.study.execution.data import StudyData
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prefixcap.captioning.feature_rows import FeatureRows
+
 
 @attrs.define(kw_only=True, slots=False)
 class EncodedImages:
@@ -41,19 +43,19 @@ class EncodedImages:
         return [example.image.id for example in self.test]
 
     @cached_property
-    def train_features(self) -> Tensor:
-        """(B,D) or (B,N,D)."""
-        return self.features.load(self.train)
+    def train_features(self) -> FeatureRows:
+        """(B,D) or (B,N,D), not in memory."""
+        return self.features.rows(self.train)
 
     @cached_property
-    def val_features(self) -> Tensor | None:
-        """(B,D) or (B,N,D); None without validation images."""
-        return self.features.load(self.val) if self.val else None
+    def val_features(self) -> FeatureRows | None:
+        """(B,D) or (B,N,D), not in memory; None without validation images."""
+        return self.features.rows(self.val) if self.val else None
 
     @cached_property
     def test_features(self) -> Tensor:
         """(B,D) or (B,N,D)."""
-        return self.features.load(self.test)
+        return self.features.rows(self.test)[:]
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
