@@ -100,7 +100,7 @@ def _filled(model: str, file: Path, remap: bool) -> Any:
     import timm
     from timm.models import load_state_dict, remap_state_dict
 
-    state = load_state_dict(str(file))
+    state = load_state_dict(str(file), weights_only=True)
     if remap:
         module: Any = timm.create_model(model)
         _check_order(module.state_dict(), state, file)
