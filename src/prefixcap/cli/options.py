@@ -64,7 +64,8 @@ def takes_study(
 
 def _parameter(name: str, single: bool) -> inspect.Parameter:
     option, default = OPTIONS[name], None
-    type_: Any = int if option is EPOCHS else FIELDS[name].type
+    own = int if option is EPOCHS else str  # of the options that stand for a field of another name
+    type_: Any = FIELDS[name].type if name in FIELDS else own
     many = option.many and not single
     if many:
         type_ = list[str] | None
