@@ -43,7 +43,7 @@ def refused(shell: Shell, *words: object) -> str:
         (["bench", "--prefix-len", "1,0"], "--prefix-len must be at least 1, not 0"),
         (["bench", "--limit", "0"], "--limit must be at least 1, not 0"),
         (["bench", "--max-new-tokens", "-1"], "--max-new-tokens must be at least 1, not -1"),
-        (["bench", "--epochs", "0"], "--training: epochs must be at least 1, not 0"),
+        (["bench", "--epochs", "-1"], "--training: epochs must be at least 0, not -1"),
         (["bench", "--seed", "x"], "--seed: 'x' is not an integer"),
         (
             ["bench", "--training", "learning_rat=1"],

@@ -23,7 +23,7 @@ class TrainingConfig:
     The defaults suit a frozen language model. The optimizer is AdamW (Loshchilov and Hutter 2019).
 
     Attributes:
-        epochs: The maximum number of passes over the training captions.
+        epochs: The maximum number of passes over the training captions; 0 does not train.
         batch_size: Captions per step.
         micro_batch_size: Captions that are computed at once; the gradients of a batch's parts are
             added up, which needs less memory. None computes the whole batch at once.
@@ -54,6 +54,8 @@ class TrainingConfig:
             equivalent to Tikhonov regularization").
         prefix_scale: The initial standard deviation of prefixes, in units of that of the language
             model's own embeddings; None leaves the mapper's output as it is.
+        start: "random", the mapper's own initial weights, or "ridge", which then fits its last
+            linear layer in closed form to the mean token embeddings of the images' captions.
         caption_format: "sentence" writes captions as "A dog runs.", "plain" only strips them.
         end: "eos" ends captions with the model's end-of-text token. Any other text, such as ".",
             is the token at which captions stop, and part of them.
@@ -66,7 +68,7 @@ class TrainingConfig:
             first; by default all.
     """
 
-    epochs: int = attrs.field(default=10, validator=at_least(1))
+    epochs: int = attrs.field(default=10, validator=at_least(0))
     batch_size: int = attrs.field(default=40, validator=at_least(1))
     micro_batch_size: int | None = attrs.field(default=None, validator=at_least(1))
     precision: str = attrs.field(default="float32", validator=one_of(PRECISIONS))
@@ -88,6 +90,7 @@ class TrainingConfig:
     feature_rms: float | None = attrs.field(default=0.3, validator=above(0))
     feature_noise: float = attrs.field(default=0.0, validator=at_least(0))
     prefix_scale: float | None = attrs.field(default=1.0, validator=above(0))
+    start: str = attrs.field(default="random", validator=one_of(("random", "ridge")))
     caption_format: str = attrs.field(default="sentence", validator=one_of(("sentence", "plain")))
     end: str = attrs.field(default="eos", validator=attrs.validators.min_len(1))
     max_tokens: int = attrs.field(default=64, validator=at_least(1))

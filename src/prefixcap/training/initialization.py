@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.interfaces.mapper import MapperShape
+from prefixcap.training.ridge import start_with_ridge
 
 if TYPE_CHECKING:
     from prefixcap.captioning.feature_rows import AnyFeatures
@@ -23,10 +25,12 @@ def build_prefixer(
     prefix_length: int,
     features: AnyFeatures,
     config: TrainingConfig,
+    captions: Sequence[Sequence[Sequence[int]]] = (),
 ) -> Prefixer:
     """Build an untrained prefixer whose normalization and scale fit the training features.
 
-    Features are (B,D) or (B,N,D). The mapper's weights are drawn from torch's global random state.
+    Features are (B,D) or (B,N,D). The mapper's weights are drawn from torch's global random state;
+    with `config.start` "ridge", its last layer is fitted to the images' captions, as token ids.
     """
     shape = MapperShape(
         feature_width=features.shape[-1],
@@ -42,6 +46,8 @@ def build_prefixer(
         rms=config.feature_rms,
     )
     prefixer = Prefixer(norm, mapper_config.build(shape), shape)
+    if config.start == "ridge":
+        start_with_ridge(lm, prefixer, features, captions)
     if config.prefix_scale is not None:
         tokens = torch.arange(min(4096, lm.vocab_size), device=lm.device)
         with torch.no_grad():

@@ -90,6 +90,10 @@ class TrainingLoop:
                 on_epoch(self._epoch - 1)
             if self._checkpoint is not None and self._checkpoint.due(epoch_ended=True):
                 self._write(self._checkpoint)
+        if not self._config.epochs:  # the model as it starts, a baseline with start=ridge
+            if val is not None:
+                self.history["val_loss"].append(self._evaluate(*val))
+            return
         with torch.no_grad():
             for parameter, best in zip(self.trainer.parameters, self._best, strict=True):
                 parameter.copy_(best)

@@ -87,9 +87,13 @@ def train(
     with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
         lm = _tuned(lm, tuning_config)
-        prefixer = build_prefixer(lm, mapper_config, prefix_length, features, config).to(device)
         end = find_end(lm, config.end)
         tokenized = tokenize(lm, captions, config)[: config.max_train_captions]
+        texts: list[list[Sequence[int]]] = [[] for _ in captions]
+        for caption in tokenized:
+            texts[caption.row].append(caption.ids if end.visible else caption.ids[:-1])
+        prefixer = build_prefixer(lm, mapper_config, prefix_length, features, config, texts)
+        prefixer = prefixer.to(device)
         val = None
         if val_features is not None and val_captions is not None:
             val = val_features, tokenize(lm, val_captions, config, "validate on")

@@ -191,8 +191,8 @@ def test_training_configs_round_trip_through_json() -> None:
     assert TrainingConfig.from_json(config.to_json()) == config
     with pytest.raises(PrefixcapError, match=r"no setting 'epoch'; did you mean 'epochs'\?"):
         TrainingConfig.from_json({"epoch": 2})
-    with pytest.raises(PrefixcapError, match="epochs must be at least 1, not 0"):
-        TrainingConfig.from_json({"epochs": 0})
+    with pytest.raises(PrefixcapError, match="epochs must be at least 0, not -1"):
+        TrainingConfig.from_json({"epochs": -1})
 
 
 # ----------------------------------------------------------------------------------------- features
