@@ -11,6 +11,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.interfaces.validators import path_text
+from prefixcap.util.text_files import expanded
 
 
 @attrs.frozen(kw_only=True)
@@ -50,8 +51,9 @@ class Precomputed(EncoderConfig):
     """Precomputed embeddings (B,D) or (B,N,D), read from a file or from the data set.
 
     Attributes:
-        path: A .npy or .safetensors file whose row i belongs to image i of the data set, counted
-            over all splits; default: the embeddings in the data set.
+        path: A store that `prefixcap features` made, or a .npy or .safetensors file whose row i
+            belongs to image i of the data set, counted over all splits; default: the embeddings in
+            the data set.
         key: Name of the tensor in a .safetensors file; default: its only tensor.
         ids: A text file with the image id of each row, one per line, which allows any order of
             rows; default: the order of the data set.
@@ -73,7 +75,7 @@ class Precomputed(EncoderConfig):
     @property
     @override
     def depends_on_index(self) -> bool:
-        return bool(self.path) and not self.ids
+        return bool(self.path) and not self.ids and not expanded(self.path).is_dir()
 
     @override
     def build(self, device: str = "cpu") -> Encoder:

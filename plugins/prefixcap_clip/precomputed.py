@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from prefixcap.captioning.encode_images import read_ids
+from prefixcap.captioning.feature_store import FeatureStore
 from prefixcap.errors import PrefixcapError, nearest, shown
 from prefixcap.evaluation.image_names import ImageNames
 from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
@@ -23,7 +24,8 @@ class PrecomputedEncoder(Encoder):
     """Rows of a file, or the embeddings in a data set.
 
     Args:
-        path: A .npy or .safetensors file of (B,D) or (B,N,D), or "" for those in the data set.
+        path: A store of features, or a .npy or .safetensors file of (B,D) or (B,N,D), or "" for
+            those in the data set.
         key: Name of the tensor in a .safetensors file, or "" for its only one.
         ids: A text file with the image id of each row, or "" for the order of the data set.
 
@@ -32,9 +34,20 @@ class PrecomputedEncoder(Encoder):
     """
 
     def __init__(self, path: str, key: str = "", ids: str = "") -> None:
-        self._file = FeatureFile(expanded(path), key, kinds="f") if path else None
+        self._store = (
+            FeatureStore.open(expanded(path)) if path and expanded(path).is_dir() else None
+        )
+        if self._store is not None and (key or ids):
+            raise PrefixcapError(
+                f"precomputed: {path} is a store of features, which knows its images: leave out "
+                f"{'key' if key else 'ids'!r}"
+            )
+        self._file: FeatureFile | None = None
+        if path:
+            file = self._store.file if self._store is not None else None
+            self._file = file or FeatureFile(expanded(path), key, kinds="f")
         self._shape = None if self._file is None else self._file.shape[1:]
-        self._row_of_id: dict[str, int] | None = None
+        self._row_of_id = None if self._store is None else self._store.row_of
         if self._file is not None and ids:
             names = read_ids(expanded(ids), len(self._file))
             self._row_of_id = {name: row for row, name in enumerate(names)}
@@ -72,6 +85,8 @@ class PrecomputedEncoder(Encoder):
     def digest(self) -> str:
         if self._file is None:
             return "dataset"  # the digest of the data set covers its embeddings
+        if self._store is not None:
+            return self._store.digest()
         digest = sha256(repr((self._file.shape, self._row_of_id)).encode())
         for index in range(len(self._file)):
             digest.update(self._file.row(index).tobytes())
@@ -80,6 +95,8 @@ class PrecomputedEncoder(Encoder):
     def _row_index(self, image: ImageItem, file: FeatureFile) -> int:
         if self._row_of_id is not None:
             name = image.id if image.id in self._row_of_id else self._same_image(image.id, file)
+            if name is None and self._store is not None:
+                return self._store.row(image.id)  # raises its own error
             if name is None:
                 hint = nearest(image.id, self._row_of_id)
                 raise PrefixcapError(

@@ -19,6 +19,7 @@ from prefixcap.util.runtime import tune_allocator
 COMMANDS = {
     "bench": ("bench.bench", "Train, caption and score every combination of settings."),
     "train": ("train.train", "Train one captioner."),
+    "features": ("features.features", "Encode images into a store of features, or show one."),
     "caption": ("caption.caption", "Caption images."),
     "eval": ("evaluate.evaluate_file", "Score predicted captions against references."),
     "compare": ("compare.compare", "Show a study's table, or compare two sides."),

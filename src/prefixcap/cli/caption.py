@@ -11,6 +11,7 @@ import typer
 
 from prefixcap.captioning.batches import Batching, FeatureBatch, caption_batch
 from prefixcap.captioning.encode_images import ENCODE_BATCH, read_ids
+from prefixcap.captioning.feature_store import FeatureStore
 from prefixcap.captioning.image_paths import find_images, read_image_list
 from prefixcap.cli import options
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
@@ -41,7 +42,7 @@ def caption(
         typer.Option(metavar="FILE", help="A list of images or folders, one per line; - is stdin."),
     ] = None,
     features: Annotated[
-        Path | None, typer.Option(help="Features (.npy or .safetensors) instead of images.")
+        Path | None, typer.Option(help="Features (.npy, .safetensors, a store) instead of images.")
     ] = None,
     ids: Annotated[
         Path | None,
@@ -99,6 +100,8 @@ def caption(
     encoder_config = None if encoder is None else registry.parse(EncoderConfig, encoder)
     file = None if features is None else _open_features(features)
     row_ids = None if ids is None or file is None else read_ids(ids, len(file))
+    if features is not None and features.is_dir():
+        row_ids = row_ids or [*FeatureStore.open(features).ids]
     total = len(paths) if file is None else len(file)
     problems = _Problems(skip_unreadable, total)
     if not skip_unreadable:  # report what can be known before anything is loaded
@@ -233,6 +236,6 @@ def _open_features(path: Path) -> FeatureFile:
     from prefixcap.util.feature_files import FeatureFile
 
     try:
-        return FeatureFile(path)
+        return FeatureStore.open(path).file if path.is_dir() else FeatureFile(path)
     except PrefixcapError as error:
         raise PrefixcapError(f"--features {error}") from error
