@@ -1,4 +1,8 @@
-"""`prefixcap compare`: a study's table, or the difference of two rows, studies or files."""
+"""`prefixcap compare` and `report`: the results of studies.
+
+`compare` shows a study's table, or the difference of two rows, studies or files; `report` writes an
+HTML page, figures for papers, and tables.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
+    from prefixcap.report.writing import WrittenReport
     from prefixcap.study.analysis.selectors import Selection
 
 
@@ -112,3 +117,48 @@ def _table(
         lines.append(f"{study.folder} is not finished: only finished cells are shown")
     answer = {"study": str(study.folder), **shown.summary(correction)}
     return answer, text + "\n".join(lines)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A study's folder.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder, or an .html file for the page alone. (default: DIR/report)"),
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--format", help="The format of the figures for papers: pdf or svg.")
+    ] = "pdf",
+    score: Annotated[
+        str | None,
+        typer.Option(help="The main score. (default: CIDEr, if it was scored)"),
+    ] = None,
+    images: Annotated[int, typer.Option(help="The maximum number of images in the gallery.")] = 200,
+    correction: options.Correction = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
+    ] = False,
+) -> None:
+    """Write a study as an HTML page, figures for papers, and tables."""
+    from prefixcap.cli.progress import reporter
+    from prefixcap.report.writing import write
+
+    with quiet_stdout():
+        written = write(
+            run,
+            out,
+            kind=kind,
+            score=score,
+            images=images,
+            correction=correction,
+            reporter=reporter(),
+        )
+    echo_json(written.to_json()) if as_json else echo(_report_text(written))
+
+
+def _report_text(written: WrittenReport) -> str:
+    size = written.page.stat().st_size / 1e6
+    lines = [*written.notes, f"page: {written.page} ({size:.1f} MB, {written.images} images)"]
+    for name, paths in (("figures", written.figures), ("tables", written.tables)):
+        if paths:
+            lines.append(f"{name}: {paths[0].parent}/ {', '.join(path.name for path in paths)}")
+    return "\n".join(lines)
