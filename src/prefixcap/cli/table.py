@@ -7,7 +7,15 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.study.analysis.rows import label_of, varied
-from prefixcap.study.analysis.tables import WORK, best_rows, legend, markdown, table, wrapped
+from prefixcap.study.analysis.tables import (
+    WORK,
+    best_rows,
+    legend,
+    markdown,
+    split_of,
+    table,
+    wrapped,
+)
 from prefixcap.study.artifacts.folder import StudyFolder
 from prefixcap.util.text import truncated, visible
 
@@ -25,7 +33,8 @@ LONGEST = 500
 def text(results: Results, width: int = WIDE) -> str:
     """Render a study's results for a terminal of some width."""
     shown, complete = fitting(results.analysis, results.rows, results.correction, width)
-    parts = [shown + "\n".join(wrapped(legend(results.analysis, results.correction), width))]
+    notes = legend(results.analysis, results.correction, split_of(results.rows))
+    parts = [shown + "\n".join(wrapped(notes, width))]
     files = StudyFolder(results.folder)
     if not complete:
         parts.append(f"every score: {files.table}")

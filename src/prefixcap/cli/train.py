@@ -16,7 +16,10 @@ from prefixcap.study.definition import options
 if TYPE_CHECKING:
     from prefixcap.study.definition.study import Study
 
-_OF_CAPTIONS = ("decoder", "metrics", "max_new_tokens", "max_rows", "no_baselines", "correction")
+_OF_CAPTIONS = (
+    *("split", "decoder", "metrics", "max_new_tokens", "max_rows"),
+    *("no_baselines", "correction"),
+)
 
 
 @takes_study(single=True, without=_OF_CAPTIONS)
@@ -44,9 +47,10 @@ def train(
     if as_json:
         echo_json({"run": str(out), **answer})
     else:
+        loss = "" if answer["val_loss"] is None else f", val loss {answer['val_loss']:.3f}"
         echo(
             f"{out}: {answer['trained_parameters']:,} parameters trained in "
-            f"{answer['training_seconds']:.0f} s"
+            f"{answer['training_seconds']:.0f} s{loss}"
         )
 
 

@@ -20,7 +20,7 @@ from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.plugin.registry import default_registry
-from prefixcap.study.artifacts.folder import StudyJob
+from prefixcap.study.artifacts.folder import StudyFolder, StudyJob
 from prefixcap.study.artifacts.keys import (
     InputDigests,
     PlannedModel,
@@ -309,6 +309,38 @@ def test_settings_and_external_digests_of_subcomponents_are_part_of_the_key(
     assert len(keys) == 2 * 2 + 2  # only what is built depends on the device
     monkeypatch.setattr(Named, "outside", "changed")
     assert component_key(Named(), "cpu") not in keys
+
+
+def test_another_split_costs_its_captions_alone(small: Study, tmp_path: Path) -> None:
+    plain = attrs.evolve(small, baselines=False)
+    val = attrs.evolve(plain, split="Validation")
+    tested = run_study(plain, tmp_path)
+    scored = run_study(val, tmp_path)
+    captions = NOTHING | {"scored_metrics": 2, "mapped_images": 6, "decoded_images": 12}
+    assert scored.work == captions
+    assert [row["split"] for row in (*tested.rows, *scored.rows)] == ["test"] * 2 + ["val"] * 2
+    assert {row["val_loss"] for row in tested.rows} == {row["val_loss"] for row in scored.rows}
+    assert all(row["val_loss"] > 0 for row in tested.rows)
+    (warning,) = (text for text in scored.warnings if "stops the training" in text)
+    assert warning.startswith("warning: 'val' is scored, and also stops the training")
+    assert not any("split" in text for text in tested.warnings)
+    assert "these 6 of 'val'" in StudyFolder(tmp_path).table.read_text()
+    assert "val loss" in StudyFolder(tmp_path).table.read_text()
+    assert run_study(plain, tmp_path).work == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("split", "error"),
+    [
+        ("train", "--split: 'train' of the data set .* is trained on; known: test, val"),
+        ("tset", "--split: 'tset' of the data set .* does not exist; did you mean 'test'"),
+    ],
+)
+def test_a_split_that_cannot_be_scored(
+    small: Study, tmp_path: Path, split: str, error: str
+) -> None:
+    with pytest.raises(PrefixcapError, match=error):
+        run_study(attrs.evolve(small, split=split), tmp_path)
 
 
 @attrs.frozen(kw_only=True)

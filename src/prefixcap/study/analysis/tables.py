@@ -22,6 +22,7 @@ EFFORT = {
     **WORK,
     "training_seconds": "training s",
     "training_flops": "training FLOP",
+    "val_loss": "val loss",
     "decoding_flops": "FLOP per image",
 }
 
@@ -89,7 +90,9 @@ def page(
     warnings: Sequence[str] = (),
 ) -> str:
     """Return `table.md`: every score with its interval, a legend, and the row of each seed."""
-    notes = "".join(f"- {line}\n" for line in (*warnings, *legend(analysis, correction)))
+    notes = "".join(
+        f"- {line}\n" for line in (*warnings, *legend(analysis, correction, split_of(rows)))
+    )
     full = table(analysis, rows, intervals=analysis.scores, correction=correction, work=EFFORT)
     parts = [markdown(full), notes]
     if any(len(entry.seeds) > 1 for entry in analysis.entries):
@@ -110,15 +113,20 @@ def seed_table(rows: Sequence[Mapping[str, Any]]) -> Columns:
     return columns
 
 
-def legend(analysis: Analysis, correction: str) -> list[str]:
-    """Explain the intervals and marks of a table."""
+def split_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the split whose images were scored; "" if it is not known."""
+    return next((row["split"] for row in rows if row.get("split")), "")
+
+
+def legend(analysis: Analysis, correction: str, split: str = "") -> list[str]:
+    """Explain the intervals and marks of a table of a split's images."""
     if not analysis.scores:
         return []
     several = max(len(entry.seeds) for entry in analysis.entries) > 1
     source = "and other seeds" if several else "(one seed: others may differ)"
     lines = [
         f"±: half the {analysis.level:.0%} interval, over other images like these "
-        f"{analysis.images} {source}"
+        f"{analysis.images}{f' of {visible(split)!r}' if split else ''} {source}"
     ]
     main = analysis.main
     if main is not None and main in analysis.pairs:
@@ -218,4 +226,6 @@ def _work_text(key: str, value: float | None) -> str:
         return ""
     if key.endswith("_flops"):
         return f"{value:.3g}"
+    if key == "val_loss":
+        return f"{value:.3f}"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.1f}"

@@ -16,6 +16,7 @@ STUDY_CONFIG = {
     "dtype": str,
     "device": str,
     "limit": Maybe(int),
+    "split": Maybe(str),
     "study": Maybe(str),
     "versions": Maybe(dict),
 }
@@ -51,9 +52,13 @@ STUDY_SCORES = {
             **dict.fromkeys(("encoder", "lm", "tuning", "mapper", "decoder", "model"), str),
             **dict.fromkeys(("prefix_length", "seed"), int),
             **dict.fromkeys(
-                ("captions_per_second", "decoding_flops", "training_seconds", "training_flops"),
+                (
+                    *("captions_per_second", "decoding_flops", "training_seconds"),
+                    *("training_flops", "val_loss"),
+                ),
                 Maybe(float),
             ),
+            "split": Maybe(str),
             **dict.fromkeys(("trained_parameters", "images", "epochs", "best_epoch"), Maybe(int)),
         }
     ],

@@ -107,6 +107,7 @@ class Study:
 
     Attributes:
         dataset: The data set: `train` is trained on, `val` stops training, `test` is captioned.
+        split: The split that is captioned and scored; by default `test`.
         encoders: The image encoders.
         lms: The language models.
         mappers: The mappers.
@@ -132,6 +133,10 @@ class Study:
         default=DATASET,
         converter=_dataset,
         metadata=option("dataset", "Data set, such as jsonl:path=FOLDER."),
+    )
+    split: str | None = attrs.field(
+        default=None,
+        metadata=option("split", "Split to caption and score, such as val. (default: test)"),
     )
     encoders: tuple[EncoderConfig, ...] = attrs.field(
         default=recommended("encoder", "clip"),

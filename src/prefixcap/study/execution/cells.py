@@ -104,6 +104,7 @@ class CellRunner:
             "encoder": label(model.encoder),
             "lm": label(model.lm),
             "dataset": label(self._job.study.dataset),
+            "split": images.split,
             "images": len(images.test),
             "model": cell.model_folder.relative_to(self._job.files.path).as_posix(),
             "cell": cell.name,

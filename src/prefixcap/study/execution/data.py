@@ -21,7 +21,9 @@ class StudyData:
 
     Attributes:
         val: The examples that stop the training; empty if the data set has no such split.
-        names: The names of the three splits; "" for one that is not used.
+        names: The names of the three splits; "" for one that is not used. A study may score the
+            split that also stops its training.
+        chosen: Whether the split to score was asked for.
     """
 
     train: Sequence[Example]
@@ -29,6 +31,7 @@ class StudyData:
     test: Sequence[Example]
     dataset: Dataset
     names: tuple[str, str, str]
+    chosen: bool = False
 
     @property
     def splits(self) -> dict[str, Sequence[Example]]:
@@ -42,8 +45,15 @@ class StudyData:
 
     @property
     def warning(self) -> str | None:
-        """The warning that another split replaces a missing split 'test'."""
+        """The warning that the scored split is not 'test', unless another one was asked for."""
         _, val, test = self.names
+        if self.chosen and test == val:
+            return (
+                f"warning: {test!r} is scored, and also stops the training: choose settings by it, "
+                "and report the scores of another split"
+            )
+        if self.chosen:
+            return None
         if test == find_split([test], "test"):
             return None
         also = "" if val else ", and no split stops the training early"
@@ -56,6 +66,7 @@ class StudyData:
             split: len(self.dataset.examples(split))
             for split in self.dataset.splits
             if split not in self.names
+            and not (self.chosen and split == find_split(self.dataset.splits, "test"))
         }
         if not counts:
             return None
@@ -72,14 +83,16 @@ def load(study: Study) -> StudyData:
     """
     dataset = build(study.dataset)
     name = specs.to_spec(study.dataset)
-    train, test = _train_and_test(name, dataset.splits)
-    val = find_split([split for split in dataset.splits if split != test], "val") or ""
+    train, test = _train_and_test(name, dataset.splits, study.split)
+    stopping = [split for split in dataset.splits if split != test or study.split]
+    val = find_split(stopping, "val") or ""
     data = StudyData(
         train=dataset.examples(train)[: study.limit],
         val=dataset.examples(val)[: study.limit] if val else (),
         test=dataset.examples(test)[: study.limit],
         dataset=dataset,
         names=(train, val, test),
+        chosen=study.split is not None,
     )
     for split, examples in ((train, data.train), (test, data.test)):
         if not examples:
@@ -100,13 +113,24 @@ def load(study: Study) -> StudyData:
     return data
 
 
-def _train_and_test(dataset: str, splits: Sequence[str]) -> tuple[str, str]:
-    """Return the split to train on, and the one to caption: test, else val, else the last other."""
+def _train_and_test(dataset: str, splits: Sequence[str], chosen: str | None) -> tuple[str, str]:
+    """Return the split to train on, and the one to caption.
+
+    That is the chosen one, or by default test, else val, else the last other one.
+    """
     train = find_split(splits, "train")
     if train is None:
         known = nearest("train", splits)
         raise PrefixcapError(f"the data set {dataset!r} has no split 'train'{known}{SHARES}")
     others = [split for split in splits if split != train]
+    if chosen is not None:
+        test = find_split(others, chosen)
+        if test is None:
+            reason = "is trained on" if find_split(splits, chosen) else "does not exist"
+            raise PrefixcapError(
+                f"--split: {chosen!r} of the data set {dataset!r} {reason}{nearest(chosen, others)}"
+            )
+        return train, test
     if not others:
         raise PrefixcapError(
             f"the data set {dataset!r} has no split to caption beside {train!r}: name some of its "

@@ -31,6 +31,8 @@ class EncodedImages:
     train: Sequence[Example]
     val: Sequence[Example]
     test: Sequence[Example]
+    split: str
+    """The name of the split that is captioned and scored."""
 
     @property
     def encoder(self) -> EncoderConfig:
@@ -91,7 +93,7 @@ def known_images(features: Features, data: StudyData) -> EncodedImages:
     Those that are not encoded yet count as readable.
     """
     train, val, test = map(features.readable, (data.train, data.val, data.test))
-    return EncodedImages(features=features, train=train, val=val, test=test)
+    return EncodedImages(features=features, train=train, val=val, test=test, split=data.names[2])
 
 
 def encode_images(features: Features, data: StudyData) -> tuple[EncodedImages, list[str]]:

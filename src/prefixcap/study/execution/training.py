@@ -122,15 +122,17 @@ def _check_is_same(known: PlannedModel) -> None:
 
 
 def training_summary(folder: Path) -> dict[str, Any]:
-    """Return a trained model's columns of a table: parameters, time, FLOPs and epochs."""
+    """Return a trained model's columns of a table: parameters, time, FLOPs, epochs and loss."""
     config = read_config(folder)
     history = config["history"]
+    losses, best = history.get("val_loss"), history.get("best_epoch")
     return {
         "trained_parameters": config["trained_parameters"],
         "training_seconds": round(sum(history.get("seconds", [])), 3),
         "training_flops": history.get("flops"),
         "epochs": len(history.get("train_loss", [])) or None,
-        "best_epoch": history.get("best_epoch"),
+        "best_epoch": best,
+        "val_loss": losses[best - 1] if losses and best else None,
     }
 
 
