@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import ClassVar
@@ -15,26 +14,10 @@ from prefixcap.interfaces.component import PART, PATH
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.validators import one_of, path_text
 from prefixcap.util.text_files import expanded
+from prefixcap_hf.memory_limits import memory_limits
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 _TOKENIZER_FILES = ("*token*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken")
-
-
-def memory_limits(text: str) -> dict[str | int, str]:
-    """Read limits such as "0=20GiB cpu=60GiB".
-
-    Raises:
-        ValueError: If the text is something else.
-    """
-    limits: dict[str | int, str] = {}
-    for part in text.split():
-        found = re.fullmatch(r"(\d+|cpu|mps)=(\d+(?:\.\d+)?[KMGT]i?B)", part)
-        if found is None:
-            raise ValueError(
-                f"max_memory: {part!r} is not a device and its memory, such as 0=20GiB or cpu=60GiB"
-            )
-        limits[int(found[1]) if found[1].isdigit() else found[1]] = found[2]
-    return limits
 
 
 def _memory_text(_: object, __: object, value: str) -> None:

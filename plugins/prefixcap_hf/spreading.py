@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefixcap.errors import PrefixcapError
-from prefixcap_hf.configs import memory_limits
+from prefixcap_hf.memory_limits import memory_limits
 
 
 def require_spread(init: str) -> None:

@@ -66,12 +66,10 @@ class Trainer:
 
         Features are those of the batch's images: (B,D) or (B,N,D).
         """
-        precision = dtype_named(self._config.precision)
-        mixed = torch.autocast(self._device.type, precision, enabled=precision != torch.float32)
         images, ids, mask = (
             part.to(self._device) for part in (batch.images, batch.ids, batch.mask)
         )
-        with mixed, self._attention():
+        with self._products(), self._attention():
             prefix = self._prefixer(features.to(self._device))
             return self._lm.caption_loss(prefix, images, ids, mask) / batch.tokens
 
@@ -99,6 +97,11 @@ class Trainer:
         self._scaler.update()
         self._schedule.step()
         return value
+
+    def _products(self) -> AbstractContextManager[object]:
+        if self._config.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype_named(self._config.precision))
 
     def _attention(self) -> AbstractContextManager[None]:
         # On a CPU, the backward pass of the fused kernel is slower than plain products for texts
