@@ -23,6 +23,8 @@ SMALL = {
     "--prefix-len 40": "--prefix-len 2",
     "1,10,20": "1,3",
     "--seed 0,1,2": "--seed 0,1",
+    "--metrics bleu,meteor,rouge,cider": "--metrics bleu --no-baselines",
+    "--metrics bleu,cider": "--metrics length --no-baselines",
     "--recipe clipcap": "--recipe clipcap --epochs 1 --max-new-tokens 6",
 }
 SPLITS = ["train"] * 12 + ["val"] * 3 + ["test"] * 3 + ["restval"] * 2
