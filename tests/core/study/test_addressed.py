@@ -19,6 +19,8 @@ from prefixcap.interfaces.component import PATH, Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LMConfig
+from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.folder import StudyFolder, StudyJob
 from prefixcap.study.artifacts.keys import (
@@ -26,13 +28,17 @@ from prefixcap.study.artifacts.keys import (
     PlannedModel,
     component_key,
     decoder_key,
+    lm_key,
+    model_key,
     planned_models,
+    scores_key,
 )
 from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.plan import plan
 from prefixcap.study.execution.prune import UNUSED, USED, of_study
 from prefixcap.study.execution.runner import run_study
+from prefixcap.training.config import TrainingConfig
 from prefixcap.util.files import read_json, write_json
 
 IMAGES, TEST = 44, 8
@@ -309,6 +315,33 @@ def test_settings_and_external_digests_of_subcomponents_are_part_of_the_key(
     assert len(keys) == 2 * 2 + 2  # only what is built depends on the device
     monkeypatch.setattr(Named, "outside", "changed")
     assert component_key(Named(), "cpu") not in keys
+
+
+def test_every_input_is_part_of_the_keys(small: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    (model, *_) = small.models(small.encoders[0], small.lms[0])
+    inputs = InputDigests(training="a", test="b", references="c", lm="d")
+    registry = default_registry()
+    changed = [
+        (small, model, attrs.evolve(inputs, training="changed")),
+        (small, model, attrs.evolve(inputs, lm="changed")),
+        (small, attrs.evolve(model, prefix_length=3), inputs),
+        (small, attrs.evolve(model, seed=1), inputs),
+        (small, attrs.evolve(model, mapper=registry.parse(MapperConfig, "mlp")), inputs),
+        (small, attrs.evolve(model, tuning=registry.parse(TuningConfig, "frozen")), inputs),
+        (attrs.evolve(small, dtype="bfloat16"), model, inputs),
+        (attrs.evolve(small, training=TrainingConfig(epochs=2)), model, inputs),
+    ]
+    keys = [model_key(*each) for each in ((small, model, inputs), *changed)]
+    monkeypatch.setattr("prefixcap.study.artifacts.keys.SENTENCES", "changed")
+    keys.append(model_key(small, model, inputs))
+    assert len(set(keys)) == len(changed) + 2
+    assert len({scores_key(a, b) for a in "xy" for b in "xz"}) == 4
+    lm = SimpleNamespace(digest=lambda: "weights")
+    probes = []
+    for split in ("one way", "another way"):
+        monkeypatch.setattr("prefixcap.captioning.loading.probe", lambda _, split=split: split)
+        probes.append(lm_key(lm))  # type: ignore[arg-type]
+    assert probes[0] != probes[1]
 
 
 def test_another_split_costs_its_captions_alone(small: Study, tmp_path: Path) -> None:
