@@ -326,3 +326,43 @@ def test_references_of_another_file(shell: Shell, tmp_path: Path) -> None:
     file = write(tmp_path / "p.jsonl", one, two, {"image": "3", "prediction": "a"})
     _, _, err = shell("eval", file, "--references", human, "--metrics", "length")
     assert f"{file}, line 3: the image '3' has no references" in err
+
+
+def test_exported_results_have_the_same_scores(shell: Shell, tmp_path: Path) -> None:
+    names = ["7", "000000000008.jpg", "val2014/COCO_val2014_000000000042.jpg"]
+    rows = [
+        {"image": name, "captions": [{"text": f"a café number {n}"}, {"text": "another"}]}
+        for n, name in enumerate(names)
+    ]
+    references = [
+        {"image_id": number, "id": number, "caption": f"a café of {number}"}
+        for number in (7, 8, 42)
+    ]
+    annotations = tmp_path / "annotations.json"
+    annotations.write_text(json.dumps({"images": [], "annotations": references}))
+    file, out = write(tmp_path / "captions.jsonl", *rows), tmp_path / "results.json"
+    status, text, _ = shell("export", "results", file, "--out", out, "--json")
+    assert status == 0
+    assert json.loads(text) == {"file": str(out), "what": "results", "images": 3}
+    assert json.loads(out.read_text()) == [
+        {"image_id": number, "caption": f"a café number {n}"} for n, number in enumerate((7, 8, 42))
+    ]
+    scores = [
+        shell("eval", each, "--references", annotations, "--metrics", "length", "--json")[1]
+        for each in (file, out)
+    ]
+    assert json.loads(scores[0]) == json.loads(scores[1])
+
+
+def test_results_need_numbers_of_coco(shell: Shell, tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    file = write(tmp_path / "p.jsonl", GOOD, {**GOOD, "image": "dog.jpg"})
+    status, _, error = shell("export", "results", file, "--out", out)
+    assert status == 2
+    assert "line 2: the image 'dog.jpg' has no number of COCO" in error
+    file = write(tmp_path / "q.jsonl", GOOD, {**GOOD, "image": "0001.jpg"})
+    assert (
+        "line 2: the image 1 has two predictions"
+        in shell("export", "results", file, "--out", out)[2]
+    )
+    assert not out.exists()

@@ -22,6 +22,7 @@ COMMANDS = {
     "features": ("features.features", "Encode images into a store of features, or show one."),
     "caption": ("caption.caption", "Caption images."),
     "eval": ("evaluate.evaluate_file", "Score predicted captions against references."),
+    "export": ("evaluate.export", "Write predictions as results of COCO's evaluation server."),
     "compare": ("results.compare", "Show a study's table, or compare two sides."),
     "report": ("results.report", "Write a study as a page, figures and tables."),
     "cache": ("cache.cache", "List what is cached, and delete what is unused."),

@@ -1,10 +1,11 @@
-"""`prefixcap eval`: score a file of predictions."""
+"""`prefixcap eval` and `export`: score a file of predictions, or write it as COCO's results."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -74,6 +75,29 @@ def evaluate_file(
     for name, value in scores.values.items():
         interval = "  {:.4f} to {:.4f}".format(*ranges[name]) if name in ranges else ""
         echo(f"{name:12} {value:.4f}{interval}")
+
+
+def export(
+    what: Annotated[Literal["results"], typer.Argument(help="What to write.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Predictions, such as cells/CELL/captions.jsonl of a study, or COCO's results."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The .json file to write.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write predictions as results of COCO's evaluation server."""
+    from prefixcap.evaluation.readers import read_results
+    from prefixcap.util.files import write_text
+
+    results = read_results(file)
+    write_text(out, json.dumps(results, ensure_ascii=False) + "\n")
+    if as_json:
+        echo_json({"file": str(out), "what": what, "images": len(results)})
+    else:
+        echo(f"{out}: captions of {len(results)} images")
 
 
 def _intervals(

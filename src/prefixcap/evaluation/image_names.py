@@ -24,6 +24,12 @@ def forms(name: str) -> list[str]:
     return [name, file, stem, *([number[1]] if number else [])]
 
 
+def coco_number(name: str) -> int | None:
+    """Return COCO's number of the image with a name; None if the name has none."""
+    number = forms(name)[3:]
+    return int(number[0]) if number else None
+
+
 class ImageNames:
     """Images that can be found by another name.
 

@@ -10,7 +10,7 @@ import attrs
 
 from prefixcap.errors import PrefixcapError, nearest, shown
 from prefixcap.evaluation.evaluate import caption_fields
-from prefixcap.evaluation.image_names import ImageNames
+from prefixcap.evaluation.image_names import ImageNames, coco_number
 from prefixcap.interfaces.dataset import find_split
 from prefixcap.interfaces.metric import Record
 from prefixcap.util.text_files import load_json, load_lines
@@ -83,6 +83,30 @@ def read_records(
             f"{references}, such as {shown(min(missing))}; --common ignores them"
         )
     return records
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Read predictions in the form that COCO's evaluation server takes.
+
+    Returns:
+        An object with `image_id`, COCO's number, and `caption`, the best one, for each image.
+
+    Raises:
+        PrefixcapError: If the file is broken, an image has no such number, or two have the same.
+    """
+    results: dict[int, dict[str, Any]] = {}
+    for data, place in _predictions(path):
+        number = coco_number(data["image"])
+        if number is None:
+            raise PrefixcapError(
+                f"{place}: the image {shown(data['image'])} has no number of COCO: its name must "
+                "be like 42, 000000000042.jpg or COCO_val2014_000000000042.jpg"
+            )
+        if number in results:
+            raise PrefixcapError(f"{place}: the image {number} has two predictions")
+        caption = _record(data, place, data["image"], ()).prediction
+        results[number] = {"image_id": number, "caption": caption}
+    return list(results.values())
 
 
 @attrs.frozen
