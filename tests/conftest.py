@@ -31,3 +31,12 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared (real data and goldens) is not beside this checkout")
     return SHARED
+
+
+# Files with the longest tests. Begun first, they do not keep one process busy at the end, when the
+# others have nothing left.
+LONGEST = ("test_docs_blocks.py", "test_coco_page.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)

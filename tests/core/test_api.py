@@ -75,7 +75,7 @@ def test_reprs_are_short() -> None:
     )
     assert repr(data) == "<ScenesDataset: train, val, test>"
     assert repr(prefixcap.ScenesClip().build()) == encoder
-    assert repr(prefixcap.Registry()).startswith("<Registry: 3 of encoder, ")
+    assert repr(prefixcap.Registry()).startswith("<Registry: 6 of encoder, ")
     scores = prefixcap.Scores(values={"CIDEr": 1.0}, per_image={"CIDEr": (0.5,) * 5000})
     assert repr(scores) == "Scores(values={'CIDEr': 1.0})"
     study = prefixcap.Study(dataset=SCENES, decoders="greedy", metrics="cider")
