@@ -50,6 +50,13 @@ class FeelsPadding(Letters):
         return super().teacher_forced(prefix, ids, mask) + padded * stretched
 
 
+class SharesCaptions(Letters):
+    """Gives all captions of a batch the first prefix."""
+
+    def caption_loss(self, prefix: Tensor, images: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        return super().caption_loss(prefix, torch.zeros_like(images), ids, mask)
+
+
 class SharesWeights(Letters):
     """Shares its weights with its copies."""
 
@@ -318,6 +325,7 @@ LETTERS: dict[str, type[Letters]] = {
     "wrong width": WrongWidth,
     "reads padding": ReadsPadding,
     "feels padding": FeelsPadding,
+    "shares captions": SharesCaptions,
     "shares weights": SharesWeights,
     "other module": OtherModule,
     "kept digest": KeptDigest,

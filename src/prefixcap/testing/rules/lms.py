@@ -179,6 +179,21 @@ def gradient(lm: LanguageModel) -> None:
     require(bool(grad.isfinite().all() and grad.abs().sum() > 0), "the gradient is 0 or not finite")
 
 
+@lm_rule("caption-loss")
+def caption_loss(lm: LanguageModel) -> None:
+    """Captions that share a prefix have the loss and gradient of teacher forcing of each alone."""
+    prefix, ids = prefixes(lm)[:2].clone().requires_grad_(), tokens(lm, 3, 4)
+    images = torch.tensor([0, 0, 1], device=ids.device)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]], device=ids.device).bool()
+    loss = lm.caption_loss(prefix, images, ids, mask)
+    apart = LanguageModel.caption_loss(lm, prefix, images, ids, mask)
+    require_close(loss.detach()[None], apart.detach()[None], "together and apart", "the losses")
+    if apart.requires_grad:  # the rule `gradient` requires it
+        ours, theirs = (torch.autograd.grad(each, prefix)[0] for each in (loss, apart))
+        scale = theirs.abs().max().clamp(min=1e-30)
+        require_close(ours / scale, theirs / scale, "together and apart", "the gradients")
+
+
 @session_rule("steps")
 def steps(lm: LanguageModel) -> None:
     """A session gives the same logits, token by token, as teacher forcing."""
