@@ -60,7 +60,8 @@ def test_a_studys_table_pools_seeds_in_one_row(shell: Shell, seeds: Path) -> Non
     assert header[:4] == ["mapper", "P", "decoder", "seeds"]
     assert [line[:4] for line in body[:2]] == [["linear", "2", d, "2"] for d in ("greedy", "top-p")]
     assert len(body) == 2 + 4
-    assert "±: half the 95% interval, over other images like these 8 and other seeds" in out
+    legend = "±: half the 95% interval, over other images like these 8 of 'test' and other seeds"
+    assert legend in " ".join(out.split())
     _, out, _ = shell("compare", f"{seeds}::greedy", "--scores", "length", "--json")
     result = json.loads(out)
     labels = [entry["label"] for entry in result["entries"]]

@@ -93,7 +93,14 @@ def _table(
     from prefixcap.study.analysis.analysis import correction_for
     from prefixcap.study.analysis.analyze import analyze
     from prefixcap.study.analysis.comparison_text import pick_scores
-    from prefixcap.study.analysis.tables import best_rows, legend, markdown, table, wrapped
+    from prefixcap.study.analysis.tables import (
+        best_rows,
+        legend,
+        markdown,
+        split_of,
+        table,
+        wrapped,
+    )
 
     if selection.study is None:
         raise PrefixcapError(f"{selection.text} is a file: name another one to compare it with")
@@ -112,7 +119,7 @@ def _table(
         text = markdown(columns) + (f"{note}\n" if note else "")
     else:
         text, _ = fitting(shown, study.rows, correction, width)
-    lines = wrapped(legend(shown, correction), width)
+    lines = wrapped(legend(shown, correction, split_of(study.rows)), width)
     if not study.complete:
         lines.append(f"{study.folder} is not finished: only finished cells are shown")
     answer = {"study": str(study.folder), **shown.summary(correction)}
