@@ -40,6 +40,7 @@ FEATURES, IDS, INFO, PROGRESS = "features.npy", "ids.txt", "store.json", "progre
 TYPES = ("float32", "float16")
 FORMAT = 1
 SHAPE = {
+    "format": int,
     "key": str,
     "dtype": str,
     "encoder": str,
@@ -128,9 +129,15 @@ class FeatureStore:
 
 def _read_info(path: Path) -> dict[str, Any] | None:
     try:
-        return read_json(path / INFO, SHAPE)
+        info = read_json(path / INFO, SHAPE)
     except AlteredError as error:
         raise AlteredError(error.path, error.reason, _CURE) from error
+    if info is not None and info["format"] != FORMAT:
+        raise PrefixcapError(
+            f"{path} is a store of format {info['format']}, and this version of prefixcap reads "
+            f"{FORMAT}: {_CURE}"
+        )
+    return info
 
 
 def make_store(
@@ -203,7 +210,6 @@ def make_store(
         "key": key,
         "dtype": dtype,
         "encoder": specs.to_spec(config),
-        "encoder_version": config.version,
         "encoder_digest": encoder.digest(),
         "features_sha256": content,
         "ids_sha256": _hash_ids(writer.ids),

@@ -74,13 +74,11 @@ def features(
     with quiet_stdout() as stdout:
         items = _of_files(names) if dataset is None else _of_dataset(dataset)
         built = config.build(device_named(device or "auto"))
-        report, skipped = reporter(), 0
+        report = reporter()
 
         def failed(error: PrefixcapError) -> None:
-            nonlocal skipped
             if not skip_unreadable:
                 raise PrefixcapError(f"{error}; --skip-unreadable encodes the others")
-            skipped += 1
             report.message(f"prefixcap: skipped: {error}")
 
         with report.task("encoding", len(items), "images") as task:
