@@ -137,10 +137,13 @@ def needed(world: World, prefix_length: int, full: bool) -> float:
 
 def measured(run: Run, side: Any, device: torch.device) -> None:
     """Time the steps after the first one."""
-    steps = side()
+    steps: Iterator[float] = side()
     next(steps)
-    timed(run, lambda: [list(islice(steps, STEPS)) and []], device)
-    next(steps, None)
+
+    def measure() -> list[Any]:
+        return list(islice(steps, STEPS))
+
+    timed(run, measure, device)
 
 
 def main() -> None:
