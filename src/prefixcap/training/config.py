@@ -9,8 +9,7 @@ import attrs
 
 from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.interfaces.validators import above, at_least, between, one_of
-
-PRECISIONS = ("float32", "bfloat16", "float16")
+from prefixcap.util.runtime import DTYPES
 
 WIDTH_TIMES_RATE = 0.4
 """The default learning rate times the width of the language model."""
@@ -71,7 +70,7 @@ class TrainingConfig:
     epochs: int = attrs.field(default=10, validator=at_least(0))
     batch_size: int = attrs.field(default=40, validator=at_least(1))
     micro_batch_size: int | None = attrs.field(default=None, validator=at_least(1))
-    precision: str = attrs.field(default="float32", validator=one_of(PRECISIONS))
+    precision: str = attrs.field(default="float32", validator=one_of(DTYPES))
     gradient_checkpointing: bool = False
     group_captions: bool = False
     learning_rate: float | None = attrs.field(default=None, validator=above(0))

@@ -182,7 +182,8 @@ class TrainingLoop:
     def _evaluate(self, features: AnyFeatures, captions: Sequence[TokenizedCaption]) -> float:
         total, count = 0.0, 0
         # in evaluation, grouping costs nothing
-        groups = in_order_of_length(captions, self._config.batch_size, together=True)
+        size = self._config.micro_batch_size or self._config.batch_size
+        groups = in_order_of_length(captions, size, together=True)
         with torch.no_grad():
             for batch in map(CaptionBatch.of, groups):
                 total += self.trainer.loss(features[batch.rows], batch).item() * batch.tokens

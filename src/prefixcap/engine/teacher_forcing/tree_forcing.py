@@ -59,9 +59,6 @@ def _has_plain_head(model: Any) -> bool:
     kind, head = type(model), model.get_output_embeddings()
     own = kind.__module__.startswith("transformers.") and kind.__name__ in _PLAIN
     # accelerate's hook moves the inputs and the weights of a head on another device
-    hooked = head is None or head._forward_hooks or head._forward_pre_hooks or _moved(head)
-    return own and type(head) is nn.Linear and not hooked
-
-
-def _moved(module: nn.Module) -> bool:
-    return "_hf_hook" in vars(module)
+    if not own or type(head) is not nn.Linear:
+        return False
+    return not (head._forward_hooks or head._forward_pre_hooks or "_hf_hook" in vars(head))

@@ -84,8 +84,10 @@ def load(study: Study) -> StudyData:
     dataset = build(study.dataset)
     name = specs.to_spec(study.dataset)
     train, test = _train_and_test(name, dataset.splits, study.split)
-    stopping = [split for split in dataset.splits if split != test or study.split]
-    val = find_split(stopping, "val") or ""
+    # a split that is scored for want of another one does not stop the training as well, but one
+    # that was asked for does, so that the models are those of the study of the test images
+    others = [split for split in dataset.splits if split != test]
+    val = find_split(dataset.splits if study.split else others, "val") or ""
     data = StudyData(
         train=dataset.examples(train)[: study.limit],
         val=dataset.examples(val)[: study.limit] if val else (),

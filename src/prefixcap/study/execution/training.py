@@ -132,7 +132,8 @@ def training_summary(folder: Path) -> dict[str, Any]:
         "training_flops": history.get("flops"),
         "epochs": len(history.get("train_loss", [])) or None,
         "best_epoch": best,
-        "val_loss": losses[best - 1] if losses and best else None,
+        # without an epoch, that of the model as it starts
+        "val_loss": losses[(best or 1) - 1] if losses else None,
     }
 
 
