@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from prefixcap import __version__
+
 HEAVY = ("torch", "transformers", "clip", "torchvision", "scipy", "PIL", "matplotlib", "numpy")
 GUARD = """
 import sys
@@ -57,6 +59,16 @@ def test_listing_stays_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     # start-up time depends on imports; unlike seconds, their number is the same everywhere
     assert int(done.stderr.split()[-1]) < 700
+
+
+def test_the_module_is_the_command() -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "prefixcap", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert run("--version").stdout == f"prefixcap {__version__}\n"
+    failed = run("trian")
+    assert (failed.returncode, failed.stderr[:30]) == (2, "prefixcap: there is no command")
 
 
 def test_the_guard_can_fail() -> None:
