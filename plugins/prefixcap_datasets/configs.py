@@ -31,7 +31,8 @@ class Jsonl(FilesConfig):
             absolute paths, "..", and symbolic links that lead out of it.
         captions: The caption file in it.
         images: The image folder in it; optional if there are embeddings.
-        embeddings: The .npy or .safetensors file in it; default: the only such file.
+        embeddings: The .npy or .safetensors file in it, or the folder of a store of features;
+            default: the only such file.
     """
 
     name: ClassVar[str] = "jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from prefixcap.captioning.feature_store import FeatureStore
 from prefixcap.errors import PrefixcapError, listed, nearest, shown
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.util.feature_files import SUFFIXES, FeatureFile
 from prefixcap.util.images import open_image
-from prefixcap.util.text_files import load_lines
+from prefixcap.util.text_files import expanded, load_lines
 from prefixcap_datasets.entries import Entry, Source, assemble
 from prefixcap_datasets.image_files import (
     FileDataset,
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 KEYS = ("image", "split", "captions")
+
+Row = tuple[FeatureFile, int]
+"""The features of an image: the row of a file."""
 
 
 @attrs.frozen
@@ -50,12 +55,7 @@ def read_jsonl(source: Source, captions: str, images: str, embeddings: str | Non
     caption_file, image_folder = folder / captions, folder / images
     lines = read_lines(caption_file, needs_split=source.keeps_splits)
     file = find_embeddings(folder, embeddings)
-    features = FeatureFile(file) if file else None
-    if features and len(features) != len(lines):
-        raise PrefixcapError(
-            f"{features.path} has {len(features)} rows, but {caption_file} has {len(lines)} "
-            "lines: row i belongs to line i"
-        )
+    features = _open_features(file, lines, caption_file) if file else None
     has_images = is_folder(image_folder)
     if not features and not has_images:
         raise PrefixcapError(f"{folder} has neither the folder {images!r} nor embeddings")
@@ -71,8 +71,8 @@ def read_jsonl(source: Source, captions: str, images: str, embeddings: str | Non
                 index=index,
                 path=image,
                 open=partial(open_image, image) if image else None,
-                embedding=partial(_finite_row, features, index) if features else None,
-                digest=partial(_image_digest, files, image, features, index),
+                embedding=partial(_finite_row, *features[index]) if features else None,
+                digest=partial(_image_digest, files, image, features[index] if features else None),
             ),
             captions=line.captions,
             split=line.split,
@@ -81,6 +81,20 @@ def read_jsonl(source: Source, captions: str, images: str, embeddings: str | Non
         for index, (line, image) in enumerate(zip(lines, paths, strict=True))
     )
     return assemble(source, folder, entries)
+
+
+def _open_features(path: Path, lines: Sequence[CaptionLine], captions: Path) -> list[Row]:
+    """Return the row of each line: that of its image in a store, else that of its number."""
+    if is_folder(path):
+        store = FeatureStore.open(path)
+        return [(store.file, store.row(line.image)) for line in lines]
+    features = FeatureFile(path)
+    if len(features) != len(lines):
+        raise PrefixcapError(
+            f"{features.path} has {len(features)} rows, but {captions} has {len(lines)} lines: row "
+            "i belongs to line i"
+        )
+    return [(features, row) for row in range(len(lines))]
 
 
 def _finite_row(features: FeatureFile, index: int) -> np.ndarray:
@@ -92,24 +106,22 @@ def _finite_row(features: FeatureFile, index: int) -> np.ndarray:
     return row
 
 
-def _image_digest(
-    files: ImageFiles, path: Path | None, features: FeatureFile | None, row: int
-) -> str:
+def _image_digest(files: ImageFiles, path: Path | None, feature: Row | None) -> str:
     parts = (
         None if path is None else files.digest(path),
-        None if features is None else features.digest(row),
+        None if feature is None else feature[0].digest(feature[1]),
     )
     return sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def find_embeddings(folder: Path, name: str | None) -> Path | None:
-    """Return the named embedding file, or the folder's only one, or None if it has none.
+    """Return the named embedding file or store, or the folder's only file, or None if it has none.
 
     Raises:
         PrefixcapError: If none is named and there is more than one.
     """
     if name is not None:
-        return folder / name
+        return folder / expanded(name)
     try:
         files = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
     except OSError as error:

@@ -312,8 +312,16 @@ def test_paths_are_absolute_in_what_is_saved_and_absent_from_keys(
     # a link keeps its name, whose suffix may say how to read it
     link = specs.absolute(Placed(path="../link.npy"))
     assert link.path == str(tmp_path.resolve() / "link.npy")
+    # a pattern of shards is that of a folder
+    for pattern in ("a-{0..9}.tar", "./a-{0..9}.tar", "../weights/a-{0..9}.tar"):
+        saved = specs.absolute(Placed(path=pattern))
+        assert saved.path == str(tmp_path.resolve() / "weights" / "a-{0..9}.tar")
+        assert "path" not in specs.identity(Placed(path=pattern))
+    assert (
+        specs.absolute(Placed(path="{a,b}/{0..9}.tar")).path == f"{Path.cwd()}/{{a,b}}/{{0..9}}.tar"
+    )
     # what does not exist is a name, such as a hub's, and names are part of keys
-    for name in ("gpt2", "", "x" * 9000, "a\0b", "~nobody/x"):
+    for name in ("gpt2", "", "x" * 9000, "a\0b", "~nobody/x", "gone/{a,b}.tar"):
         assert specs.absolute(Placed(path=name)).path == name
         assert specs.identity(Placed(path=name))["path"] == name
     assert specs.identity(Placed(count=4)) != specs.identity(Placed(count=3))

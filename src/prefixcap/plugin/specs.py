@@ -234,12 +234,20 @@ def _paths(config: Component) -> dict[str, Path]:
         value = getattr(config, field.name)
         if field.metadata.get(LOCATION) == PATH[LOCATION] and value:
             with contextlib.suppress(OSError, RuntimeError, ValueError):  # too long, no home, NUL
-                path = Path(value).expanduser()
-                if path.exists():
-                    # a file that is a link keeps its own name, whose suffix may have a meaning
-                    folder, name = (path, "") if path.is_dir() else (path.parent, path.name)
-                    paths[field.name] = folder.resolve() / name
+                if (path := _absolute(Path(value).expanduser())) is not None:
+                    paths[field.name] = path
     return paths
+
+
+def _absolute(path: Path) -> Path | None:
+    """Return a path that exists, or a pattern of files in a folder that exists, as absolute."""
+    if path.is_dir():
+        return path.resolve()
+    at = len(path.parts) - 1  # a file that is a link keeps its own name, which may have a meaning
+    if not path.exists():  # it may be a pattern such as train-{000..012}.tar
+        at = next((i for i, part in enumerate(path.parts) if "{" in part), -1)
+    folder = Path(*path.parts[: max(at, 0)])
+    return folder.resolve().joinpath(*path.parts[at:]) if at >= 0 and folder.is_dir() else None
 
 
 def fingerprint_inputs(config: Component) -> list[object]:

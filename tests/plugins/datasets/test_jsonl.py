@@ -13,6 +13,7 @@ from PIL import Image
 from prefixcap_datasets.image_files import ImageFiles
 from safetensors.torch import save_file
 
+from prefixcap.cli import main
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import DatasetConfig
 from prefixcap.plugin.registry import default_registry
@@ -314,6 +315,23 @@ def test_broken_embeddings_are_errors(folder: Path) -> None:
         "has 2 tensors (a, b), not one; the encoder 'precomputed' takes one of several by its"
         in sentence(folder, embeddings="features.safetensors")
     )
+
+
+def test_embeddings_may_be_a_store_whose_rows_are_found_by_their_images(folder: Path) -> None:
+    words = ["--dataset", f"jsonl:path={folder}", "--encoder", "precomputed"]
+    assert main(["features", *words, "--out", str(folder / "store")]) == 0
+    before = {e.image.id: e.image.embedding for e in config(folder).build().examples("train")}
+    write(folder, line(2), line(0))  # in another order, and without one of the images
+    stored = config(folder, embeddings="store").build()
+    assert config(folder, embeddings="store").recommended == {"encoder": "precomputed"}
+    for example in stored.examples("train"):
+        own, other = example.image.embedding, before[example.image.id]
+        assert own is not None
+        assert other is not None
+        np.testing.assert_array_equal(own(), other())
+    write(folder, line(0, image="9.png"))
+    assert "no row belongs to the image '9.png'" in sentence(folder, embeddings="store")
+    assert "images is not a store of features" in sentence(folder, embeddings="images")
 
 
 def test_values_that_are_not_finite_are_errors_when_read(folder: Path) -> None:
