@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefixcap.decoding.decode import iter_decode as iter_decode
     from prefixcap.decoding.token_decoder import TokenDecoder as TokenDecoder
     from prefixcap.engine.causal_lm import from_transformers as from_transformers
+    from prefixcap.errors import DivergedError as DivergedError
     from prefixcap.errors import NonFiniteError as NonFiniteError
     from prefixcap.errors import PrefixcapError as PrefixcapError
     from prefixcap.evaluation.evaluate import evaluate as evaluate
@@ -65,6 +66,7 @@ _HOMES = {
     "Decoder": "interfaces.decoder",
     "DecoderConfig": "interfaces.decoder",
     "DecodingTask": "interfaces.decoder",
+    "DivergedError": "errors",
     "Encoder": "interfaces.encoder",
     "EncoderConfig": "interfaces.encoder",
     "Example": "interfaces.dataset",

@@ -168,6 +168,21 @@ class NonFiniteError(PrefixcapError):
         )
 
 
+class DivergedError(PrefixcapError):
+    """A training that stopped because its loss, gradients or weights are NaN or infinite.
+
+    Attributes:
+        found: What is not finite, and where it was found.
+        epoch: The epoch whose weights are kept; 0 if none was finished before.
+        model: The `Captioner` with these weights, from `train`; None without an epoch.
+    """
+
+    def __init__(self, found: str, cure: str = "", *, epoch: int = 0) -> None:
+        self.found, self.epoch = found, epoch
+        self.model: Any = None
+        super().__init__(f"{found}: {cure}" if cure else found)
+
+
 class PrefixcapWarning(UserWarning):
     """Something that the user should know, in one sentence; the shell prints it."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import DivergedError
 from prefixcap.training.batches import (
     CaptionBatch,
     TokenizedCaption,
@@ -21,6 +21,7 @@ from prefixcap.training.batches import (
 from prefixcap.training.checkpoint import random_state, set_random_state
 from prefixcap.training.trainer import Trainer
 from prefixcap.util.flops import counting
+from prefixcap.util.runtime import dtype_of
 
 if TYPE_CHECKING:
     from prefixcap.captioning.feature_rows import AnyFeatures
@@ -50,6 +51,7 @@ class TrainingLoop:
         checkpoint: TrainingCheckpoint | None = None,
     ) -> None:
         self._modules = (lm.module, prefixer)
+        self._lm_width, self._dtype = lm.width, dtype_of(lm.module)
         self._config = config
         self._captions = captions
         self._features = features
@@ -79,10 +81,29 @@ class TrainingLoop:
         """Train until the last epoch, or until the validation loss stops improving.
 
         Afterwards the model has the weights of the best or the last epoch, as `config.keep` says.
+
+        Raises:
+            DivergedError: If a loss, a gradient or a weight is not finite. The model then has the
+                weights that are kept of the finished epochs, and the checkpoint remembers it, as
+                the same training would end in the same way.
         """
         state = self._checkpoint.read() if self._checkpoint is not None else None
         if state is not None:
             self._resume(state)
+        try:
+            if state is not None and state.get("diverged"):
+                raise DivergedError(state["diverged"])
+            self._run(val, progress, on_epoch)
+        except DivergedError as error:
+            raise self._stop(error.found) from error
+        self._use_best()
+
+    def _run(
+        self,
+        val: tuple[AnyFeatures, Sequence[TokenizedCaption]] | None,
+        progress: Progress | None,
+        on_epoch: Callable[[int], None] | None,
+    ) -> None:
         patience = math.inf if self._config.patience is None else self._config.patience
         while self._epoch <= self._config.epochs and self._stale < patience:
             self._run_epoch(val, progress)
@@ -90,13 +111,33 @@ class TrainingLoop:
                 on_epoch(self._epoch - 1)
             if self._checkpoint is not None and self._checkpoint.due(epoch_ended=True):
                 self._write(self._checkpoint)
-        if not self._config.epochs:  # the model as it starts, a baseline with start=ridge
-            if val is not None:
-                self.history["val_loss"].append(self._evaluate(*val))
-            return
+        if not self._config.epochs and val is not None:
+            # the model as it starts, a baseline with start=ridge
+            self.history["val_loss"].append(self._evaluate(*val))
+
+    def _use_best(self) -> None:
         with torch.no_grad():
-            for parameter, best in zip(self.trainer.parameters, self._best, strict=True):
+            # nothing is kept before the end of an epoch
+            for parameter, best in zip(self.trainer.parameters, self._best, strict=False):
                 parameter.copy_(best)
+
+    def _stop(self, found: str) -> DivergedError:
+        """Return to the weights and the history of the finished epochs; return the error."""
+        finished = self._epoch - 1
+        del self.history["loss"][self._steps * finished :]
+        for name in ("train_loss", "val_loss", "seconds"):
+            del self.history[name][finished:]
+        self._train_mode(False)
+        self._use_best()
+        if self._checkpoint is not None:
+            self._write(self._checkpoint, found)
+        config, rate = self._config, self._config.rate(self._lm_width)
+        cure = f"lower the training's learning_rate ({rate:.3g})"
+        if config.gradient_clip is None:
+            cure += ", or set gradient_clip=1.0"
+        if "float16" in (config.precision, self._dtype):
+            cure = "train in bfloat16 or float32, as float16 has no large numbers"
+        return DivergedError(found, cure, epoch=self.history.get("best_epoch", 0))
 
     def _run_epoch(
         self, val: tuple[AnyFeatures, Sequence[TokenizedCaption]] | None, progress: Progress | None
@@ -106,6 +147,8 @@ class TrainingLoop:
         if val is not None:
             self.history["val_loss"].append(self._evaluate(*val))
         self.history["seconds"].append(round(time.perf_counter() - self._begin, 3))
+        if not all(bool(p.isfinite().all()) for p in self.trainer.parameters):
+            raise DivergedError(f"a weight is not finite after epoch {self._epoch}")
         losses = self.history["val_loss"]
         self._stale = 0 if not losses or losses[-1] <= min(losses) else self._stale + 1
         if not self._stale or self._config.keep == "last":
@@ -127,7 +170,11 @@ class TrainingLoop:
             together=self._config.group_captions,
         )
         for batch in islice(epoch, len(losses) - first, None):
-            losses.append(self._step(batch))
+            try:
+                losses.append(self._step(batch))
+            except DivergedError as error:
+                place = f"in step {len(losses) + 1} (epoch {self._epoch})"
+                raise DivergedError(f"{error.found} {place}") from error
             if progress is not None:
                 info = {"epoch": self._epoch, "loss": losses[-1]}
                 if self.history["val_loss"]:
@@ -152,9 +199,10 @@ class TrainingLoop:
         self.history["flops"] += self._flops[shape]
         return loss
 
-    def _write(self, checkpoint: TrainingCheckpoint) -> None:
+    def _write(self, checkpoint: TrainingCheckpoint, diverged: str = "") -> None:
         checkpoint.write(
             {
+                "diverged": diverged,
                 "epoch": self._epoch,
                 "waited": self._stale,
                 "seconds": self._elapsed,
@@ -189,7 +237,7 @@ class TrainingLoop:
                 total += self.trainer.loss(features[batch.rows], batch).item() * batch.tokens
                 count += batch.tokens
         if not math.isfinite(total):
-            raise PrefixcapError("the validation loss is not a number: train in float32")
+            raise DivergedError(f"the val loss became {total} (epoch {self._epoch})")
         return total / count
 
     def _train_mode(self, mode: bool) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.feature_rows import AnyFeatures, FeatureRows
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import DivergedError, PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
@@ -72,8 +72,9 @@ def train(
         is a model.
 
     Raises:
-        PrefixcapError: If a component is unknown, arguments do not fit each other, or the loss is
-            not finite.
+        DivergedError: If the loss, a gradient or a weight is not finite; its `model` is that of
+            the finished epoch that `config.keep` selects.
+        PrefixcapError: If a component is unknown, or arguments do not fit each other.
     """
     _check(prefix_length, features, captions, val_features, val_captions)
     registry, config = default_registry(), config or TrainingConfig()
@@ -124,6 +125,9 @@ def train(
         )
         try:
             loop.run(val, progress, (lambda n: on_epoch(n, captioner)) if on_epoch else None)
+        except DivergedError as error:
+            error.model = captioner if error.epoch else None
+            raise
         except (MemoryError, RuntimeError) as error:
             if out_of_memory(error):
                 raise PrefixcapError(

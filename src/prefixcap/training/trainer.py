@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import DivergedError, PrefixcapError
 from prefixcap.util.runtime import dtype_named
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Trainer:
         """Take one step on a batch (see `loss`) and return its loss.
 
         Raises:
-            PrefixcapError: If the loss is not finite.
+            DivergedError: If the loss or a gradient is not finite; the weights are as before.
         """
         self._optimizer.zero_grad(set_to_none=True)
         value = 0.0
@@ -85,14 +85,15 @@ class Trainer:
             loss = self.loss(features[images], part) * (part.tokens / batch.tokens)
             value += loss.item()
             if not math.isfinite(value):
-                raise PrefixcapError(
-                    f"the loss became {value}: lower the learning rate, or train in float32"
-                )
+                raise DivergedError(f"the loss became {value}")
             with self._attention():  # for layers that are computed again
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self._config.gradient_clip is not None:
             self._scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self.parameters, self._config.gradient_clip)
+            norm = nn.utils.clip_grad_norm_(self.parameters, self._config.gradient_clip)
+            # The scaler of float16 itself leaves out such steps.
+            if not self._scaler.is_enabled() and not math.isfinite(norm):
+                raise DivergedError(f"the norm of the gradients became {norm.item()}")
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._schedule.step()

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 import torch
+from core.training.breaking import BreaksAt
 from core.training.world import COLOURS, gpt2, trained, weights, world
 from torch import Tensor, nn
 
+from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
-from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.mapper import MapperConfig, MapperShape
-from prefixcap.plugin.registry import default_registry
+from prefixcap.errors import DivergedError, PrefixcapError
+from prefixcap.interfaces.mapper import MapperShape
+from prefixcap.training.checkpoint import TrainingCheckpoint
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.train import train
 from prefixcap.training.trainer import Trainer
@@ -228,19 +230,72 @@ def test_a_half_precision_model_is_not_tuned() -> None:
         trained(lm, "full")
 
 
-def test_a_loss_that_is_not_finite_is_an_error() -> None:
-    @attrs.frozen(kw_only=True)
-    class Broken(MapperConfig):
-        name: ClassVar[str] = "broken"
+DIVERGING = [
+    (
+        {"call": 1},
+        "the loss became nan in step 1 (epoch 1): lower the training's learning_rate (0",
+        0,
+    ),
+    (
+        {"call": 15},
+        "the loss became nan in step 15 (epoch 3): lower the training's learning_rate",
+        2,
+    ),
+    (
+        {"call": 9, "what": "gradients"},
+        "the norm of the gradients became nan in step 9 (epoch 2)",
+        1,
+    ),
+    ({"call": 12, "what": "weights"}, "a weight is not finite after epoch 2", 1),
+]
 
-        def build(self, shape: MapperShape) -> nn.Module:
-            module = default_registry().parse(MapperConfig, "linear").build(shape)
-            next(iter(module.parameters())).data.fill_(math.nan)
-            return module
 
+@pytest.mark.parametrize(("how", "reason", "epoch"), DIVERGING)
+def test_a_training_that_diverges_keeps_the_last_good_epoch(
+    how: dict[str, Any], reason: str, epoch: int, tmp_path: Path
+) -> None:
     features, captions = world()
-    with pytest.raises(PrefixcapError, match="the loss became nan: lower the learning rate"):
-        train(gpt2(), Broken(), 2, "frozen", features, captions, config=TrainingConfig(epochs=1))
+
+    def run(how: dict[str, Any], epochs: int) -> Captioner:
+        return train(
+            gpt2(),
+            BreaksAt(**how),
+            2,
+            "frozen",
+            features,
+            captions,
+            config=TrainingConfig(epochs=epochs, batch_size=8, schedule="constant", warmup=0),
+            progress=lambda done, *_: steps.append(done),
+            checkpoint=TrainingCheckpoint(tmp_path / "at"),
+        )
+
+    steps: list[int] = []
+    for _ in range(2):
+        taken = len(steps)
+        with pytest.raises(DivergedError) as raised:
+            run(how, 4)
+        assert str(raised.value).startswith(reason)
+        assert raised.value.epoch == epoch
+    assert taken == len(steps)  # the second knew from the checkpoint how it ends
+    (tmp_path / "at").unlink()
+    model = raised.value.model
+    if not epoch:
+        assert model is None
+        return
+    expected = run({"call": 1000}, epoch)
+    assert model.history["loss"] == expected.history["loss"]
+    assert model.history["train_loss"] == expected.history["train_loss"]
+    assert all(torch.equal(a, b) for a, b in zip(weights(model), weights(expected), strict=True))
+
+
+def test_the_cure_of_a_training_that_diverges_depends_on_its_settings() -> None:
+    features, captions = world()
+    cures = {"precision": "bfloat16 or float32, as float16", "gradient_clip": "set gradient_clip=1"}
+    for setting, cure in cures.items():
+        value = "float16" if setting == "precision" else None
+        config = TrainingConfig(epochs=1, **{setting: value})
+        with pytest.raises(DivergedError, match=cure):
+            train(gpt2(), BreaksAt(), 2, "frozen", features, captions, config=config)
 
 
 def test_a_validation_loss_that_is_not_finite_is_an_error() -> None:
@@ -248,7 +303,7 @@ def test_a_validation_loss_that_is_not_finite_is_an_error() -> None:
     with torch.no_grad():
         lm.module.get_parameter("transformer.wpe.weight")[8:] = torch.nan
     features, captions = world()
-    with pytest.raises(PrefixcapError, match="the validation loss is not a number"):
+    with pytest.raises(PrefixcapError, match=r"the val loss became nan \(epoch 1\): lower"):
         train(
             lm,
             "linear",

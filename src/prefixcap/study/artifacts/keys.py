@@ -6,6 +6,7 @@ undoing the change finds the old artifact again.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
-from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
+from prefixcap.study.artifacts.folder import KEY, LAST_GOOD, TRAINING, StudyJob
 from prefixcap.study.definition.study import FORMAT, Model, Study
 from prefixcap.training.sentences import VERSION as SENTENCES
 from prefixcap.util.files import AlteredError, read_json
@@ -75,8 +76,9 @@ class PlannedModel:
         return True
 
     def discard_training_state(self) -> None:
-        """Delete the state from which a killed training would resume."""
+        """Delete the state from which a killed training would resume, and that of a failed one."""
         (self.folder / TRAINING).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / LAST_GOOD, ignore_errors=True)
 
 
 @attrs.frozen(kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefixcap.errors import NonFiniteError, PrefixcapError
+from prefixcap.errors import DivergedError, NonFiniteError, PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Dataset, Example
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
@@ -59,6 +59,7 @@ class Runner:
         self._rows: dict[str, dict[str, Any]] = {}
         self._samples: dict[str, list[dict[str, Any]]] = {}  # captions to show, by cell
         self._failed: dict[str, NonFiniteError] = {}  # by cell
+        self._diverged: dict[Path, str] = {}  # why models could not be trained, by folder
         self._lm: tuple[LMConfig, LanguageModel] | None = None  # the last one that was built
 
     def run(self) -> Results:
@@ -156,7 +157,11 @@ class Runner:
 
     def _run_group(self, group: ModelGroup, *, wait: bool) -> None:
         """Do the missing work of a group that no other process is doing."""
-        untrained = [model for model in group.models if not model.is_trained]
+        untrained = [
+            model
+            for model in group.models
+            if model.folder not in self._diverged and not model.is_trained
+        ]
         existing = [cell for model in group.models if model.is_trained for cell in model.cells]
         # cells with captions first: they need no model in memory
         captioned = [cell for cell in self._missing(existing) if captions.load(cell)]
@@ -174,7 +179,17 @@ class Runner:
         return [cell for cell in cells if cell.name not in done]
 
     def _check_failed(self) -> None:
-        """Raise an error if a cell lacks captions; all other work of the study is done."""
+        """Raise an error if a model or captions are missing; all other work is done.
+
+        Raises:
+            PrefixcapError: With the reason of the first one.
+        """
+        if self._diverged:
+            first = next(iter(self._diverged.values()))
+            raise PrefixcapError(
+                f"{len(self._diverged)} of the study's models could not be trained; {first}; "
+                f"everything else is saved in {self._job.files.path}"
+            )
         for name, error in self._failed.items():
             raise PrefixcapError(
                 f"{len(self._failed)} of {len(self._cells)} cells have no scores; {name[:-9]}: "
@@ -197,11 +212,17 @@ class Runner:
         with contextlib.closing(pending):
             for planned in pending:
                 lm, title = self._language_model(group.lm), f"training {planned.model.name}"
-                captioner = training.train(self._job, planned, lm, group.images, self._title(title))
+                untrained.remove(planned)
+                title = self._title(title)
+                try:
+                    captioner = training.train(self._job, planned, lm, group.images, title)
+                except DivergedError as error:
+                    self._diverged[planned.folder] = str(error)
+                    self._reporter.message(str(error))
+                    continue
                 if captioner is not None:
                     self._cell_runner.reuse(planned.folder, captioner)
                     self._results.work["trained_models"] += 1
-                untrained.remove(planned)
                 return planned
         return None
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from prefixcap.captioning.checkpoint import CONFIG, read_config
-from prefixcap.errors import PrefixcapError
+from prefixcap.errors import DivergedError, PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import KEY, TRAINING, StudyJob
+from prefixcap.study.artifacts.folder import KEY, LAST_GOOD, TRAINING, StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 def train(
     job: StudyJob, planned: PlannedModel, lm: LanguageModel, images: EncodedImages, title: str
 ) -> Captioner | None:
-    """Train a model and save it; return None if it exists already."""
+    """Train a model and save it; return None if it exists already.
+
+    Raises:
+        DivergedError: If the loss, a gradient or a weight is not finite; the model of the finished
+            epochs is then in a folder of its own, and this model stays unfinished.
+    """
     from prefixcap.training.checkpoint import TrainingCheckpoint
     from prefixcap.training.train import train as fit
 
@@ -42,7 +48,13 @@ def train(
         except AlteredError as error:
             job.reporter.message(error.remade)
         model = planned.model
-        with job.reporter.task(title, 1, "steps") as task:
+
+        def save(captioner: Captioner, folder: Path) -> None:
+            captioner.lm_config, captioner.encoder_config = model.lm, model.encoder
+            captioner.encoder_digest = images.features.encoder.digest()
+            captioner.save(folder)
+
+        with job.reporter.task(title, 1, "steps") as task, _saving_last_good(planned, save):
             captioner = fit(
                 lm,
                 model.mapper,
@@ -59,15 +71,34 @@ def train(
                     planned.folder / TRAINING, report=job.reporter.message
                 ),
             )
-        captioner.lm_config, captioner.encoder_config = model.lm, model.encoder
-        captioner.encoder_digest = images.features.encoder.digest()
-        captioner.save(planned.folder)
+        save(captioner, planned.folder)
         # Last, so that a killed process leaves no incomplete model.
         write_json(planned.folder / KEY, {"key": planned.key})
         planned.discard_training_state()
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
         timings.record(job, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
         return captioner
+
+
+@contextmanager
+def _saving_last_good(
+    planned: PlannedModel, save: Callable[[Captioner, Path], None]
+) -> Iterator[None]:
+    """Save what is left of a training that diverges, and complete the error with its place."""
+    try:
+        yield
+    except DivergedError as error:
+        folder, state = planned.folder / LAST_GOOD, planned.folder / TRAINING
+        kept = "no epoch was finished before, so no model is kept"
+        if error.model is not None:
+            save(error.model, folder)
+            kept = f"the model of epoch {error.epoch} is saved in {folder} (for caption --run)"
+            error.model = None  # free the memory
+        raise DivergedError(
+            f"training {planned.model.name}: {error}; {kept}; the same settings would end in the "
+            f"same way, so they are not tried again while {state} exists",
+            epoch=error.epoch,
+        ) from error
 
 
 def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
