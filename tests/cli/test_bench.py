@@ -44,6 +44,7 @@ def test_one_object_on_standard_output(shell: Shell, world: World, tmp_path: Pat
         "shuffled images",
     ]
     assert "training linear-p2-full-s0" in err
+    assert "epoch 1:" not in err  # for people who watch
     assert "captioning mlp-p2-full-s0-beam" in err
 
 

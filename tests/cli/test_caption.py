@@ -60,7 +60,9 @@ def test_images_through_an_encoder(shell: Shell, world: World, tmp_path: Path) -
     assert status == 0
     assert json.loads(out)["run"] == str(run)
     folders = {path.name for path in run.iterdir()}
-    assert folders == {"config.json", "weights.safetensors", "key.json", "features"}
+    assert folders == {
+        *("config.json", "weights.safetensors", "key.json", "epochs.csv", "features"),
+    }
     shards = (FeatureShard.read(file) for file in run.glob("features/*/*.safetensors"))
     assert sum(len(shard.images) for shard in shards) == 30 + 6  # no test images
     images = [data / "images" / f"test-{i}.png" for i in range(2)]
@@ -101,7 +103,11 @@ def test_train_again_is_done_and_other_settings_need_another_out(
 ) -> None:
     run = tmp_path / "run"
     words = ["train", *world.options, "--out", run]
-    assert shell(*words)[0] == 0
+    status, _, err = shell(*words)
+    assert status == 0
+    assert "linear-p2-full-s0, epoch 1: learning rate 0." in err
+    assert "\n  val-2.png: " in err
+    assert len((run / "epochs.csv").read_text().splitlines()) == 2
     before = (run / "weights.safetensors").stat().st_mtime_ns
     assert shell(*words)[0] == 0
     assert (run / "weights.safetensors").stat().st_mtime_ns == before

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from prefixcap.study.definition.study import Study
+    from prefixcap.util.progress import Reporter
 
 
 @takes_study()
@@ -47,6 +48,7 @@ def bench(
 
     Without options: the drawn scenes, an mlp mapper with a prefix of 10, beam search.
     """
+    from prefixcap.cli.progress import reporter
     from prefixcap.plugin.registry import default_registry
 
     given = options.provided(values)
@@ -59,10 +61,10 @@ def bench(
         if dry_run:
             answer, text = _plan(plan, folder)
         elif out is not None:
-            answer, text = _run(plan, folder)
+            answer, text = _run(plan, folder, reporter(details=not as_json))
         else:
             with new_folder(folder) as made:
-                answer, text = _run(plan, made)
+                answer, text = _run(plan, made, reporter(details=not as_json))
     echo_json(answer) if as_json else echo(text)
 
 
@@ -96,8 +98,7 @@ def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     return estimate, "\n".join(estimate["lines"])
 
 
-def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
-    from prefixcap.cli.progress import reporter
+def _run(study: Study, folder: Path, reporter: Reporter) -> tuple[dict[str, Any], str]:
     from prefixcap.cli.table import WIDE, text
     from prefixcap.study.execution.runner import run_study
 
@@ -108,5 +109,5 @@ def _run(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
         f"--out {folder} to continue"
     )
     with stoppable(advice):
-        results = run_study(study, folder, reporter())
+        results = run_study(study, folder, reporter)
     return results.to_json(), text(results, shutil.get_terminal_size((WIDE, 24)).columns)

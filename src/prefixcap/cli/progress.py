@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from prefixcap.cli.output import unfiltered, visible_output
 from prefixcap.util.progress import ProgressTask, Reporter, duration
-from prefixcap.util.text import visible
+from prefixcap.util.text import visible, visible_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -21,15 +21,27 @@ WIDE, NARROW = 110, 70
 """Columns of a terminal from which a bar has its elapsed time and note, and its rate."""
 
 
-def reporter() -> Reporter:
-    """Return bars if standard error is a terminal, else plain lines."""
-    return Bars() if sys.stderr.isatty() else Lines()
+def reporter(*, details: bool = True) -> Reporter:
+    """Return bars if standard error is a terminal, else plain lines.
+
+    Without `details`, what is only for people who watch is not shown.
+    """
+    made = Bars() if sys.stderr.isatty() else Lines()
+    made.details = details
+    return made
 
 
 class _Stderr(Reporter):
+    details = True
+
     @override
     def message(self, text: str) -> None:
         print(visible(text), file=sys.stderr, flush=True)
+
+    @override
+    def detail(self, text: str) -> None:
+        if self.details:
+            print(visible_lines(text), file=sys.stderr, flush=True)
 
 
 class Lines(_Stderr):

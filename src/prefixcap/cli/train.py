@@ -43,7 +43,7 @@ def train(
             "continue"
         )
         with stoppable(advice):
-            answer = train_one(study, out, reporter())
+            answer = train_one(study, out, reporter(details=not as_json))
     if as_json:
         echo_json({"run": str(out), **answer})
     else:

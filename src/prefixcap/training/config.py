@@ -63,6 +63,8 @@ class TrainingConfig:
             never stops early.
         keep: The epoch whose weights are used: "best" by validation loss, or "last". With few
             images, captions can improve while the loss already rises, as it punishes confidence.
+        sample_images: The number of val images, the first ones, that are captioned after every
+            epoch by greedy search, to show and record.
         max_train_captions: The maximum number of training captions, the first ones of all images
             first; by default all.
     """
@@ -95,6 +97,7 @@ class TrainingConfig:
     max_tokens: int = attrs.field(default=64, validator=at_least(1))
     patience: int | None = attrs.field(default=2, validator=at_least(1))
     keep: str = attrs.field(default="best", validator=one_of(("best", "last")))
+    sample_images: int = attrs.field(default=3, validator=at_least(0))
     max_train_captions: int | None = attrs.field(default=None, validator=at_least(1))
 
     def to_json(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from prefixcap.errors import DivergedError
+from prefixcap.training import epochs
 from prefixcap.training.batches import (
     CaptionBatch,
     TokenizedCaption,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.language_model import LanguageModel
     from prefixcap.training.checkpoint import TrainingCheckpoint
     from prefixcap.training.config import TrainingConfig
+    from prefixcap.training.val_captions import ValCaptions
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 
@@ -61,8 +63,7 @@ class TrainingLoop:
         self._total = self._steps * config.epochs
         self.trainer = Trainer(lm, prefixer, config, self._total)
         self._tuned = any(p.requires_grad for p in lm.module.parameters())
-        self.history: dict[str, Any] = {"loss": [], "train_loss": [], "val_loss": [], "seconds": []}
-        self.history["flops"] = 0
+        self.history = epochs.new_history()
         self._flops: dict[str, int] = {}
         self._best: list[Tensor] = []
         self._checkpoint = checkpoint
@@ -77,6 +78,7 @@ class TrainingLoop:
         val: tuple[AnyFeatures, Sequence[TokenizedCaption]] | None,
         progress: Progress | None,
         on_epoch: Callable[[int], None] | None,
+        val_captions: ValCaptions | None = None,
     ) -> None:
         """Train until the last epoch, or until the validation loss stops improving.
 
@@ -93,7 +95,7 @@ class TrainingLoop:
         try:
             if state is not None and state.get("diverged"):
                 raise DivergedError(state["diverged"])
-            self._run(val, progress, on_epoch)
+            self._run(val, progress, on_epoch, val_captions)
         except DivergedError as error:
             raise self._stop(error.found) from error
         self._use_best()
@@ -103,10 +105,11 @@ class TrainingLoop:
         val: tuple[AnyFeatures, Sequence[TokenizedCaption]] | None,
         progress: Progress | None,
         on_epoch: Callable[[int], None] | None,
+        val_captions: ValCaptions | None,
     ) -> None:
         patience = math.inf if self._config.patience is None else self._config.patience
         while self._epoch <= self._config.epochs and self._stale < patience:
-            self._run_epoch(val, progress)
+            self._run_epoch(val, progress, val_captions)
             if on_epoch is not None:
                 on_epoch(self._epoch - 1)
             if self._checkpoint is not None and self._checkpoint.due(epoch_ended=True):
@@ -123,10 +126,7 @@ class TrainingLoop:
 
     def _stop(self, found: str) -> DivergedError:
         """Return to the weights and the history of the finished epochs; return the error."""
-        finished = self._epoch - 1
-        del self.history["loss"][self._steps * finished :]
-        for name in ("train_loss", "val_loss", "seconds"):
-            del self.history[name][finished:]
+        epochs.cut(self.history, self._epoch - 1, self._steps)
         self._train_mode(False)
         self._use_best()
         if self._checkpoint is not None:
@@ -140,7 +140,10 @@ class TrainingLoop:
         return DivergedError(found, cure, epoch=self.history.get("best_epoch", 0))
 
     def _run_epoch(
-        self, val: tuple[AnyFeatures, Sequence[TokenizedCaption]] | None, progress: Progress | None
+        self,
+        val: tuple[AnyFeatures, Sequence[TokenizedCaption]] | None,
+        progress: Progress | None,
+        val_captions: ValCaptions | None,
     ) -> None:
         self._begin = time.perf_counter() - self._elapsed
         self._train(progress)
@@ -149,6 +152,10 @@ class TrainingLoop:
         self.history["seconds"].append(round(time.perf_counter() - self._begin, 3))
         if not all(bool(p.isfinite().all()) for p in self.trainer.parameters):
             raise DivergedError(f"a weight is not finite after epoch {self._epoch}")
+        rate = self._config.factor(self._steps * self._epoch - 1, self._total)
+        self.history["learning_rate"].append(rate * self._config.rate(self._lm_width))
+        if val_captions is not None:
+            self.history["samples"].append(val_captions.samples())
         losses = self.history["val_loss"]
         self._stale = 0 if not losses or losses[-1] <= min(losses) else self._stale + 1
         if not self._stale or self._config.keep == "last":

@@ -25,6 +25,7 @@ from prefixcap.training.config import TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.trainer import checkpointed, fused_activations
+from prefixcap.training.val_captions import ValCaptions
 from prefixcap.util.memory import out_of_memory
 
 
@@ -40,6 +41,7 @@ def train(
     seed: int = 0,
     val_features: AnyFeatures | None = None,
     val_captions: Sequence[Sequence[str]] | None = None,
+    val_ids: Sequence[str] | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[int, Captioner], None] | None = None,
     checkpoint: TrainingCheckpoint | None = None,
@@ -60,9 +62,11 @@ def train(
         seed: The seed of the mapper's initial weights and the batches' order.
         val_features: Features of the validation images, for early stopping.
         val_captions: Captions of the validation images.
+        val_ids: Names of the validation images, for sample captions; by default row numbers.
         progress: Called after every step with the number of steps done, the total, and "epoch",
             "loss" and, if available, "val_loss".
-        on_epoch: Called after every epoch with its number (from 1) and the current model.
+        on_epoch: Called after every epoch with its number (from 1) and the current model, whose
+            `history` says how the epoch went.
         checkpoint: Stores the state, so that the same call resumes after an interruption and ends
             with bitwise the same weights. It is not removed at the end.
 
@@ -123,8 +127,15 @@ def train(
             trained_parameters=sum(p.numel() for p in loop.trainer.parameters),
             history=loop.history,
         )
+        watched = None
+        if val_features is not None and config.sample_images:
+            ids = val_ids or [str(row) for row in range(len(val_features))]
+            watched = ValCaptions(
+                captioner=captioner, features=val_features, ids=ids, config=config
+            )
+        ended = None if on_epoch is None else (lambda n: on_epoch(n, captioner))
         try:
-            loop.run(val, progress, (lambda n: on_epoch(n, captioner)) if on_epoch else None)
+            loop.run(val, progress, ended, watched)
         except DivergedError as error:
             error.model = captioner if error.epoch else None
             raise

@@ -35,6 +35,9 @@ class Reporter(ABC):
     def message(self, text: str) -> None:
         """Show a line of text."""
 
+    def detail(self, text: str) -> None:  # noqa: B027  (optional)
+        """Show lines of text to those who watch the work; nothing by default."""
+
 
 class Silent(Reporter):
     """Shows nothing."""

@@ -23,8 +23,8 @@ from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.runner import run_study
 from prefixcap.util.files import read_json
 
-EXPORTS = ("table.md", "grid.png")
-"""Files that are written for people, and that nothing reads."""
+EXPORTS = ("table.md", "grid.png", "epochs.csv")
+"""Files that are written for people, and that nothing but a run reads."""
 Alter = Callable[[bytes], bytes]
 
 
@@ -137,3 +137,17 @@ def test_altered_files_are_reported_and_recreated(
     recorder.messages.clear()
     assert not any(run_study(small, folder, recorder).work.values())
     assert recorder.messages == []
+
+
+def test_an_altered_record_of_epochs_is_reported_and_written_again(
+    small: Study, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole, tmp_path / "study")
+    (record,) = tmp_path.glob("study/models/*/epochs.csv")
+    content = record.read_bytes()
+    record.write_bytes(content[:-1])
+    recorder = Recorder()
+    assert not any(run_study(small, tmp_path / "study", recorder).work.values())
+    (message,) = recorder.messages
+    assert message.startswith(f"{record} was altered after it was written")
+    assert record.read_bytes() == content

@@ -35,7 +35,8 @@ def test_a_study_finishes_everything_else(diverging: Study, tmp_path: Path) -> N
         )
         (failed,) = tmp_path.glob("models/breaks-*")
         assert f"the model of epoch 1 is saved in {failed / 'last_good'} (for" in str(got.value)
-        assert [path.name for path in sorted(failed.iterdir())] == ["last_good", "training.ckpt"]
+        names = [path.name for path in sorted(failed.iterdir())]
+        assert names == ["epochs.csv", "last_good", "training.ckpt"]
         assert len(list(tmp_path.glob("models/*/key.json"))) == 1
         assert len(list(tmp_path.glob("cells/linear-*/scores.json"))) == 2
     registry = Registry([*default_registry().plugins, host.from_object(BreakingPlugin(), "breaks")])

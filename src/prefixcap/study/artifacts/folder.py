@@ -25,6 +25,7 @@ REPLICATES = "resampled.safetensors"
 # in a model's folder, beside the captioner's own files
 KEY = MODEL_KEY
 TRAINING = "training.ckpt"
+EPOCHS = "epochs.csv"
 LAST_GOOD = "last_good"
 # beside the files that several processes share
 LOCKS = ".locks"

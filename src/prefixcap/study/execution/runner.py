@@ -170,7 +170,7 @@ class Runner:
             self._run_cells(group, model.cells)
         trained = [model for model in group.models if model.is_trained]
         for model in trained:
-            model.discard_training_state()
+            training.check_files(self._job, model)
         cells = [cell for model in trained for cell in model.cells]
         self._run_cells(group, self._missing(cells), wait=wait)
 

@@ -15,13 +15,14 @@ from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import KEY, LAST_GOOD, TRAINING, StudyJob
+from prefixcap.study.artifacts.folder import EPOCHS, KEY, LAST_GOOD, TRAINING, StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, encoding, grid, prune, trial
 from prefixcap.study.execution.encoding import EncodedImages
-from prefixcap.util.files import AlteredError, write_json
+from prefixcap.training import epochs
+from prefixcap.util.files import AlteredError, atomic_write, read_bytes, write_json, write_text
 from prefixcap.util.progress import ProgressTask, Reporter
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def train(
     with locked(planned.folder):
         try:
             if planned.read():
-                planned.discard_training_state()
+                check_files(job, planned)
                 return None
         except AlteredError as error:
             job.reporter.message(error.remade)
@@ -66,11 +67,15 @@ def train(
                 seed=model.seed,
                 val_features=images.val_features,
                 val_captions=[e.references for e in images.val] if images.val else None,
+                val_ids=[each.image.id for each in images.val],
                 progress=_progress(task),
+                on_epoch=lambda _, captioner: _record(job, planned, captioner.history),
                 checkpoint=TrainingCheckpoint(
                     planned.folder / TRAINING, report=job.reporter.message
                 ),
             )
+        if captioner.history["train_loss"]:  # also for epochs before a process was killed
+            write_text(planned.folder / EPOCHS, epochs.to_csv(captioner.history))
         save(captioner, planned.folder)
         # Last, so that a killed process leaves no incomplete model.
         write_json(planned.folder / KEY, {"key": planned.key})
@@ -78,6 +83,25 @@ def train(
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
         timings.record(job, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
         return captioner
+
+
+def check_files(job: StudyJob, planned: PlannedModel) -> None:
+    """Write the record of a trained model's epochs again if it was altered; delete leftovers."""
+    planned.discard_training_state()
+    history, path = read_config(planned.folder)["history"], planned.folder / EPOCHS
+    expected = epochs.to_csv(history).encode() if history["train_loss"] else None
+    content = read_bytes(path)
+    if expected is not None and content != expected:
+        if content is not None:
+            job.reporter.message(AlteredError(path, "it differs from the history").remade)
+        atomic_write(path, expected)
+
+
+def _record(job: StudyJob, planned: PlannedModel, history: Mapping[str, Any]) -> None:
+    """Write the finished epochs into the model's folder, and show the last one."""
+    write_text(planned.folder / EPOCHS, epochs.to_csv(history))
+    first, *samples = epochs.lines(history)
+    job.reporter.detail("\n".join([f"{planned.model.name}, {first}", *samples]))
 
 
 @contextmanager
