@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from prefixcap.engine.teacher_forcing.frozen_linear import FrozenLinears
 from prefixcap.errors import DivergedError, PrefixcapError
 from prefixcap.util.runtime import dtype_named
 
@@ -38,6 +39,9 @@ class Trainer:
         self._prefixer = prefixer
         self._config = config
         self._device = lm.device
+        # autocast would not convert for the products of frozen layers
+        float32 = config.precision == "float32"
+        self._frozen = FrozenLinears(lm.module) if float32 else nullcontext()
         trained = [p for p in lm.module.parameters() if p.requires_grad]
         mapper = list(prefixer.parameters())
         self.parameters: list[nn.Parameter] = [*mapper, *trained]
@@ -69,7 +73,7 @@ class Trainer:
         images, ids, mask = (
             part.to(self._device) for part in (batch.images, batch.ids, batch.mask)
         )
-        with self._products(), self._attention():
+        with self._autocast(), self._frozen, self._attention():
             prefix = self._prefixer(features.to(self._device))
             return self._lm.caption_loss(prefix, images, ids, mask) / batch.tokens
 
@@ -86,7 +90,7 @@ class Trainer:
             value += loss.item()
             if not math.isfinite(value):
                 raise DivergedError(f"the loss became {value}")
-            with self._attention():  # for layers that are computed again
+            with self._frozen, self._attention():  # for layers that are computed again
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self._config.gradient_clip is not None:
             self._scaler.unscale_(self._optimizer)
@@ -99,7 +103,7 @@ class Trainer:
         self._schedule.step()
         return value
 
-    def _products(self) -> AbstractContextManager[object]:
+    def _autocast(self) -> AbstractContextManager[object]:
         if self._config.precision == "float32":
             return nullcontext()
         return torch.autocast(self._device.type, dtype_named(self._config.precision))

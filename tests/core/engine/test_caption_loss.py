@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from prefixcap.engine.causal_lm import CausalLM, from_transformers
 from prefixcap.engine.teacher_forcing.cross_entropy import linear_cross_entropy
+from prefixcap.engine.teacher_forcing.frozen_linear import FrozenLinears, frozen_linear
 from prefixcap.interfaces.language_model import LanguageModel
 
 SHARING = ("gpt2", "opt", "llama", "qwen2", "qwen3", "mistral", "gpt_neox")
@@ -68,6 +69,47 @@ def test_captions_behind_one_prefix(name: str, frozen: bool, monkeypatch: Any) -
     monkeypatch.setattr(type(lm.model.base_model), "forward", counted)
     lm.caption_loss(*captions(lengths))
     assert calls == [3]  # a row an image, not one a caption
+
+
+@pytest.mark.parametrize("trained", ["nothing", "head", "biases"])
+@pytest.mark.parametrize("name", SHARING)
+def test_frozen_layers_with_their_weights_in_another_layout(
+    name: str, trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefixcap.engine.teacher_forcing.frozen_linear._VALUES", 0)
+    lm = made(name)
+    lm.module.requires_grad_(False)
+    head = lm.model.get_output_embeddings()
+    for part in (head.weight,) if trained == "head" else ():
+        part.requires_grad_()
+    for key, part in lm.module.named_parameters() if trained == "biases" else ():
+        part.requires_grad_(key.endswith("bias"))
+    prefix, *batch = captions([[7, 1, 3], [5], [2, 6]])
+    prefix.requires_grad_()
+    plain = lm.caption_loss(prefix, *batch)
+    expected = gradients(lm, plain, prefix)
+    with FrozenLinears(lm.module):
+        loss = lm.caption_loss(prefix, *batch)
+        changed = sum(frozen_linear(part) is not None for part in lm.module.modules())
+        assert (frozen_linear(head) is None) == (trained == "head")
+        actual = gradients(lm, loss, prefix)
+    torch.testing.assert_close(loss, plain, rtol=1e-6, atol=1e-6)
+    assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
+    # layers with a trained bias stay as they are
+    assert changed or trained == "biases"
+    assert not any("forward" in vars(part) for part in lm.module.modules())
+
+
+def test_frozen_layers_stay_where_their_copies_would_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frozen = "prefixcap.engine.teacher_forcing.frozen_linear"
+    monkeypatch.setattr(f"{frozen}._VALUES", 0)
+    layer = nn.Linear(8, 4).requires_grad_(False)
+    for available, fits in ((4 * 8 * 4 * 4, True), (4 * 8 * 4 * 4 - 1, False), (None, True)):
+        monkeypatch.setattr(f"{frozen}.available_memory", lambda free=available: free)
+        with FrozenLinears(layer):
+            assert (frozen_linear(layer) is not None) == fits
 
 
 @pytest.mark.parametrize("name", APART)

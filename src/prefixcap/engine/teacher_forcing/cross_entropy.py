@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+if TYPE_CHECKING:
+    from prefixcap.engine.teacher_forcing.frozen_linear import FrozenLinear
+
 _VALUES = 1 << 24
 """Logits that are computed at once: 64 MiB in float32."""
 
 
 def linear_cross_entropy(
-    states: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor, targets: Tensor
+    states: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    rows: Tensor,
+    targets: Tensor,
+    frozen: FrozenLinear | None = None,
 ) -> Tensor:
     """Compute the summed cross-entropy (), float32, of tokens.
 
@@ -27,15 +35,22 @@ def linear_cross_entropy(
         bias: (V) or None.
         rows: (K), the row of `states` that predicts each token.
         targets: (K), the tokens.
+        frozen: The same projection with weights in another layout, if they are not trained.
     """
-    loss: Tensor = _LinearCrossEntropy.apply(states, weight, bias, rows, targets)  # type: ignore[no-untyped-call]
+    loss: Tensor = _LinearCrossEntropy.apply(states, weight, bias, rows, targets, frozen)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor, targets: Tensor
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        rows: Tensor,
+        targets: Tensor,
+        frozen: FrozenLinear | None,
     ) -> Tensor:
         wanted = (weight.requires_grad, bias is not None and bias.requires_grad)
         needed = states.requires_grad or any(wanted)
@@ -52,7 +67,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             limits = torch.tensor([first, first + step], device=rows.device)
             begin, end = torch.searchsorted(rows, limits).tolist()
             row, target = rows[begin:end] - first, targets[begin:end]
-            logits = F.linear(states[part], weight, bias).float()
+            x = states[part]
+            logits = (F.linear(x, weight, bias) if frozen is None else frozen.product(x)).float()
             chosen = logits[row, target]
             if d_states is None:
                 loss += (logits.logsumexp(1)[row] - chosen).sum()
@@ -66,9 +82,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             minus = torch.full_like(chosen, -1.0)
             probabilities.index_put_((row, target), minus, accumulate=True)
             gradient = probabilities.to(states.dtype)
-            d_states[part] = gradient @ weight
+            d_states[part] = gradient @ weight if frozen is None else frozen.gradient(gradient)
             if d_weight is not None:
-                d_weight.addmm_(gradient.t(), states[part])
+                d_weight.addmm_(gradient.t(), x)
             if d_bias is not None:
                 d_bias += gradient.sum(0)
         ctx.save_for_backward(d_states, d_weight, d_bias)
@@ -78,4 +94,4 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         scaled = (None if part is None else part * grad.to(part) for part in ctx.saved_tensors)
-        return (*scaled, None, None)
+        return (*scaled, None, None, None)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from prefixcap.engine.ragged_batch import additive_mask
 from prefixcap.engine.teacher_forcing.caption_tree import CaptionTree
 from prefixcap.engine.teacher_forcing.cross_entropy import linear_cross_entropy
+from prefixcap.engine.teacher_forcing.frozen_linear import frozen_linear
 from prefixcap.engine.transformers_network import NEEDED, is_causal_mask
 
 # Models whose logits are the head's product with the last hidden states, and nothing else.
@@ -52,7 +53,9 @@ def tree_loss(model: Any, prefix: Tensor, tree: CaptionTree) -> Tensor:
     states = model.base_model(**inputs).last_hidden_state.flatten(0, 1)
     places, rows = torch.unique(tree.predictors, return_inverse=True)
     head = model.get_output_embeddings()
-    return linear_cross_entropy(states[places], head.weight, head.bias, rows, tree.targets)
+    return linear_cross_entropy(
+        states[places], head.weight, head.bias, rows, tree.targets, frozen_linear(head)
+    )
 
 
 def _has_plain_head(model: Any) -> bool:
