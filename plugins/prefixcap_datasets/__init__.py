@@ -1,4 +1,4 @@
-"""Data sets on disk: COCO's files, and folders with captions and images or embeddings."""
+"""Data sets on disk in many formats, and the commands `data` that check, show and export them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from prefixcap.plugin.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    import typer
+
     from prefixcap.interfaces.component import Component
 
 
@@ -27,3 +29,11 @@ def prefixcap_components() -> Iterable[type[Component]]:
     )
 
     return [ClipCapPickles, Coco, Csv, Flickr, Images, Jsonl, Karpathy, Tsv, WebDataset]
+
+
+@hookimpl
+def prefixcap_commands(app: typer.Typer) -> None:
+    """Add `prefixcap data`."""
+    from prefixcap_datasets.commands.data import add_data
+
+    add_data(app)

@@ -17,6 +17,7 @@ from prefixcap.util.text_files import expanded
 from prefixcap_datasets.entries import Entry, Source, assemble, split_in_name
 from prefixcap_datasets.formats.pickles import as_tensor, load_pickle
 from prefixcap_datasets.image_files import FileDataset, is_folder
+from prefixcap_datasets.problems import stripped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,8 +99,8 @@ def _images(captions: list[Any], rows: int, path: Path) -> dict[str, _Captioned]
         if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
             raise PrefixcapError(f"{place}: 'image_id' must be a text, not {shown(name)}")
         image = images.setdefault(str(name), _Captioned(row, [], place))
-        if text.strip():
-            image.captions.append(text.strip())
+        if caption := stripped(text, place):
+            image.captions.append(caption)
     return images
 
 

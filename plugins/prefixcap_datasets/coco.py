@@ -13,6 +13,7 @@ from prefixcap_datasets.entries import Entry, Pictures, Source, assemble
 from prefixcap_datasets.formats.json_entries import get, load_object, places, text
 from prefixcap_datasets.image_files import FileDataset, existing_folder, is_folder
 from prefixcap_datasets.karpathy import split_lines
+from prefixcap_datasets.problems import REPEATED, WITHOUT_CAPTIONS, problem, stripped
 
 SPLIT_FILE = "dataset_coco.json"
 YEARS, PARTS = (2014, 2017), ("train", "val")
@@ -99,18 +100,20 @@ def _entries(
     for photo in photos:
         other = numbers.setdefault(photo.number, photo)
         if other is not photo:
-            raise PrefixcapError(
+            sentence = (
                 f"{photo.place}: the image {shown(photo.file)} ({photo.number}) already appears "
                 f"in {other.place}: keep one entry with all its captions"
             )
+            problem(REPEATED, photo.file, sentence)
         if photo.number not in captions:
-            raise PrefixcapError(
+            sentence = (
                 f"{photo.place}: the annotations have no captions of the image "
                 f"{shown(photo.file)} ({photo.number}), which is in the split {shown(photo.split)}"
             )
+            problem(WITHOUT_CAPTIONS, photo.file, sentence)
         yield Entry(
             image=pictures.item(photo.file, photo.index, folders[photo.folder], photo.place),
-            captions=captions[photo.number],
+            captions=captions.get(photo.number, ()),
             split=photo.split,
             place=photo.place,
         )
@@ -124,7 +127,7 @@ def _photos(images: list[Any], part: str, folder: str, start: int, path: Path) -
 
 def _collect_captions(annotations: list[Any], captions: dict[int, list[str]], path: Path) -> None:
     for place, annotation in places(annotations, path, "annotation"):
-        caption = get(annotation, "caption", str, place).strip()
+        caption = stripped(get(annotation, "caption", str, place), place)
         number = get(annotation, "image_id", int, place)
         if caption:
             captions.setdefault(number, []).append(caption)

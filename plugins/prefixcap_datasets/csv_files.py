@@ -15,6 +15,7 @@ from prefixcap_datasets.entries import IMAGE_FOLDERS, Entry, Pictures, Source, a
 from prefixcap_datasets.entries import image_folder as find_image_folder
 from prefixcap_datasets.formats.tables import read_objects, read_table
 from prefixcap_datasets.image_files import FileDataset, is_folder
+from prefixcap_datasets.problems import IN_TWO_SPLITS, problem, stripped
 
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 LINES = ".jsonl"
@@ -94,10 +95,11 @@ def _grouped(
         split = _split(cells, columns.split, place) if needs_split else ""
         image = images.setdefault(name, _Image([], split, place))
         if image.split != split:
-            raise PrefixcapError(
+            sentence = (
                 f"{place}: the image {shown(name)} is in the split {shown(split)}, but in "
                 f"{shown(image.split)} in {image.place}"
             )
+            problem(IN_TWO_SPLITS, name, sentence)
         image.captions.extend(_captions(cells, columns, place))
     return images
 
@@ -123,12 +125,20 @@ def _split(cells: dict[str, str], column: str, place: str) -> str:
     raise PrefixcapError(f"{place}: the column {shown(column)} is empty")
 
 
-def _captions(cells: dict[str, str], columns: Columns, place: str) -> Iterator[str]:
+def _captions(cells: dict[str, str], columns: Columns, place: str) -> list[str]:
+    """Return the captions of a row, of whose cells some may be empty."""
+    found = [text for cell in _cells(cells, columns, place) if (text := cell.strip())]
+    if not found:
+        stripped("", place)
+    return found
+
+
+def _cells(cells: dict[str, str], columns: Columns, place: str) -> Iterator[str]:
     for pattern in columns.captions:
         matching = [name for name in cells if fnmatchcase(name, pattern)]
         for name in matching or [pattern]:
             text = _cell(cells, name, place).strip()
-            yield from filter(None, map(str.strip, _texts(text, columns.between, place)))
+            yield from _texts(text, columns.between, place)
 
 
 def _texts(cell: str, between: str, place: str) -> list[str]:

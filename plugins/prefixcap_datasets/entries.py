@@ -15,6 +15,7 @@ from prefixcap.interfaces.dataset import SPLIT_NAMES, Example, ImageItem
 from prefixcap.util.images import open_image
 from prefixcap.util.text_files import expanded
 from prefixcap_datasets.image_files import FileDataset, ImageFiles, Inside, is_folder
+from prefixcap_datasets.problems import REPEATED, WITHOUT_CAPTIONS, problem
 from prefixcap_datasets.shares import share_of, shares
 
 WHOLE = "all"
@@ -76,20 +77,22 @@ def assemble(source: Source, place: object, entries: Iterable[Entry]) -> FileDat
     for entry in entries:
         name = entry.image.id
         if places.setdefault(name, entry.place) != entry.place:
-            raise PrefixcapError(
+            sentence = (
                 f"{entry.place}: the image {shown(name)} already appears in {places[name]}: keep "
                 "one entry with all its captions"
             )
+            problem(REPEATED, name, sentence)
         split = find_share(name) if find_share else entry.split or WHOLE
         example = Example(image=entry.image, references=tuple(entry.captions))
         examples.setdefault(split, []).append(example)
     if not examples:
         raise PrefixcapError(f"{place}: the data set has no image")
-    if (first := next(_without_captions(examples), None)) is not None:
-        raise PrefixcapError(
-            f"{places[first]}: the image {shown(first)} has no captions, but others of its split "
+    for name in _without_captions(examples):
+        sentence = (
+            f"{places[name]}: the image {shown(name)} has no captions, but others of its split "
             "have some"
         )
+        problem(WITHOUT_CAPTIONS, name, sentence)
     return FileDataset(str(place), examples)
 
 
@@ -126,6 +129,8 @@ class Pictures:
             PrefixcapError: As `Inside.file`.
         """
         path = self._inside.file(folder, name, place)
+        if path is None:
+            return ImageItem(id=name, index=index)
         self._files.add(path)
         return ImageItem(
             id=name,

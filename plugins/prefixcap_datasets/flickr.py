@@ -11,6 +11,13 @@ from prefixcap.util.text_files import expanded, read_text
 from prefixcap_datasets.entries import Entry, Pictures, Source, assemble, image_folder
 from prefixcap_datasets.formats.tables import read_table
 from prefixcap_datasets.image_files import FileDataset, existing_folder
+from prefixcap_datasets.problems import (
+    IN_TWO_SPLITS,
+    REPEATED,
+    WITHOUT_CAPTIONS,
+    problem,
+    stripped,
+)
 
 CAPTION_FILES = (
     *("captions.txt", "Flickr8k.token.txt"),
@@ -83,8 +90,8 @@ def _captions(path: Path) -> Iterator[Caption]:
             "tab and a caption; the data set 'csv' reads other tables"
         )
     for image, caption, place in read:
-        if caption.strip():
-            yield image.strip(), caption.strip(), place
+        if text := stripped(caption, place):
+            yield image.strip(), text, place
 
 
 def _lines(text: str, path: Path, start: int) -> Iterator[tuple[str, str]]:
@@ -128,10 +135,11 @@ def _listed(root: Path, captions: dict[str, list[str]]) -> dict[str, str]:
         for line, place in _lines(read_text(path, "the list of images"), path, 1):
             image = next((n for n in (line.strip(), f"{line.strip()}.jpg") if n in captions), None)
             if image is None:
-                raise PrefixcapError(f"{place}: the image {shown(line)} has no captions")
+                sentence = f"{place}: the image {shown(line)} has no captions"
+                problem(WITHOUT_CAPTIONS, line, sentence)
+                continue
             if image in places:
-                raise PrefixcapError(
-                    f"{place}: the image {shown(line)} already appears in {places[image]}"
-                )
+                sentence = f"{place}: the image {shown(line)} already appears in {places[image]}"
+                problem(REPEATED if splits[image] == split else IN_TWO_SPLITS, image, sentence)
             splits[image], places[image] = split, place
     return splits

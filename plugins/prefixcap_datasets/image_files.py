@@ -16,6 +16,7 @@ from typing_extensions import override
 from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.dataset import InMemoryDataset
 from prefixcap.util.text_files import expanded
+from prefixcap_datasets.problems import OUTSIDE, problem
 
 MAX_HASHED_BYTES = 2**30
 
@@ -143,7 +144,7 @@ class Inside:
         self._allow_outside = allow_outside
         self._inside: dict[Path, bool] = {}
 
-    def file(self, folder: Path, name: str, place: str) -> Path:
+    def file(self, folder: Path, name: str, place: str) -> Path | None:
         """Return the path of a file that a data file names.
 
         Args:
@@ -151,22 +152,26 @@ class Inside:
             name: Its name, which may have folders.
             place: Where it is named, for errors.
 
+        Returns:
+            The path; None if the problem below is noted.
+
         Raises:
             PrefixcapError: If it is no file name, or leads out of the folders.
         """
         path = folder / name
-        if "\0" in name:
-            raise PrefixcapError(f"{place}: {shown(name)} is no file name")
         try:
-            if self._allow_outside or self._contains(path):
+            if "\0" not in name and (self._allow_outside or self._contains(path)):
                 return path
+            reason = "is no file name"
+            if "\0" not in name:
+                reason = (
+                    f"leads out of the data set's folder, to {shown(os.path.realpath(path))}; the "
+                    "data set's setting allow_outside=true allows it"
+                )
         except OSError as error:  # such as a name that is too long
-            reason = f"{shown(name)} is no file name: {error.strerror}"
-            raise PrefixcapError(f"{place}: {reason}") from error
-        raise PrefixcapError(
-            f"{place}: {shown(name)} leads out of the data set's folder, to "
-            f"{shown(os.path.realpath(path))}; the data set's setting allow_outside=true allows it"
-        )
+            reason = f"is no file name: {error.strerror}"
+        problem(OUTSIDE, place, f"{place}: {shown(name)} {reason}")
+        return None
 
     def _contains(self, path: Path) -> bool:
         parent = path.parent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,7 @@ from prefixcap_datasets.image_files import (
     existing_folder,
     is_folder,
 )
+from prefixcap_datasets.problems import EMPTY_CAPTIONS, REPEATED, WITHOUT_CAPTIONS, problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,9 +154,10 @@ def read_lines(path: Path, *, needs_split: bool = True) -> list[CaptionLine]:
             raise PrefixcapError(f"{path}, line {len(lines) + 1}: not JSON: the line is empty")
         line = _parse_line(data, place, needs_split=needs_split)
         if seen.setdefault(line.image, number) != number:
-            raise PrefixcapError(
+            sentence = (
                 f"{place}: the image {shown(line.image)} already appears in line {seen[line.image]}"
             )
+            problem(REPEATED, line.image, sentence)
         lines.append(line)
     if not lines:
         raise PrefixcapError(f"the caption file {path} is empty")
@@ -169,22 +171,36 @@ def _parse_line(data: object, place: str, *, needs_split: bool) -> CaptionLine:
     for key in KEYS:
         if key not in data and (needs_split or key != "split"):
             raise PrefixcapError(f"{place}: no {key!r}{nearest(key, data)}")
+    image = _text(data["image"], "image", place)
     captions = data["captions"]
     if not isinstance(captions, list) or not captions:
-        raise PrefixcapError(
-            f"{place}: 'captions' must be a list of strings, not {shown(captions)}"
-        )
+        sentence = f"{place}: 'captions' must be a list of strings, not {shown(captions)}"
+        if captions != []:
+            raise PrefixcapError(sentence)
+        problem(WITHOUT_CAPTIONS, image, sentence)
     return CaptionLine(
-        image=_text(data["image"], "image", place),
+        image=image,
         split=_text(data["split"], "split", place) if needs_split else "",
-        captions=tuple(_text(caption, "captions", place) for caption in captions),
+        captions=tuple(_captions(captions, place)),
         place=place,
     )
+
+
+def _captions(captions: list[object], place: str) -> Iterator[str]:
+    for caption in captions:
+        if isinstance(caption, str) and not caption.strip():
+            problem(EMPTY_CAPTIONS, place, _empty("captions", place))
+        else:
+            yield _text(caption, "captions", place)
 
 
 def _text(value: object, key: str, place: str) -> str:
     if not isinstance(value, str):
         raise PrefixcapError(f"{place}: {key!r} must be a string, not {shown(value)}")
     if not value.strip():
-        raise PrefixcapError(f"{place}: {key!r} has an empty string")
+        raise PrefixcapError(_empty(key, place))
     return value.strip()
+
+
+def _empty(key: str, place: str) -> str:
+    return f"{place}: {key!r} has an empty string"

@@ -13,6 +13,7 @@ from prefixcap.util.text_files import expanded
 from prefixcap_datasets.entries import Entry, Pictures, Source, assemble, image_folder
 from prefixcap_datasets.formats.json_entries import get, load_object, places, text
 from prefixcap_datasets.image_files import FileDataset, is_folder
+from prefixcap_datasets.problems import WITHOUT_CAPTIONS, problem, stripped
 
 PATTERN = "dataset_*.json"
 
@@ -84,7 +85,7 @@ def _entries(
             starts[line.folder] = _within(root, folder, line.folder)
         captions = list(_captions(line))
         if not captions:
-            raise PrefixcapError(f"{line.place}: 'sentences' has no caption")
+            problem(WITHOUT_CAPTIONS, line.file, f"{line.place}: 'sentences' has no caption")
         start = starts[line.folder]
         image = pictures.item(line.file, line.index, start, line.place)
         yield Entry(image=image, captions=captions, split=line.split, place=line.place)
@@ -100,5 +101,5 @@ def _within(root: Path, images: Path, name: str) -> Path:
 def _captions(line: SplitLine) -> Iterator[str]:
     sentences = get(line.values, "sentences", list, line.place)
     for place, sentence in places(sentences, line.place, "sentence"):
-        if caption := get(sentence, "raw", str, place).strip():
+        if caption := stripped(get(sentence, "raw", str, place), place):
             yield caption

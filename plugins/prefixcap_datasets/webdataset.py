@@ -17,6 +17,7 @@ from prefixcap.util.text_files import MAX_LINE, decode, parse_json
 from prefixcap_datasets.entries import Entry, Source, assemble, split_in_name
 from prefixcap_datasets.formats.shards import Member, find_shards, members
 from prefixcap_datasets.image_files import MAX_HASHED_BYTES, FileDataset
+from prefixcap_datasets.problems import stripped
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -112,7 +113,8 @@ def _json(member: Member) -> tuple[str, list[str]]:
     captions = [captions] if isinstance(captions, str) else captions
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
         raise PrefixcapError(f"{member.place}: the captions must be texts, not {shown(captions)}")
-    return split.strip() if isinstance(split, str) else "", captions
+    kept = [text for caption in captions if (text := stripped(caption, member.place))]
+    return split.strip() if isinstance(split, str) else "", kept
 
 
 def _open(member: Member) -> Image.Image:

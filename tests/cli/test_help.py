@@ -20,7 +20,14 @@ def commands(name: str = "") -> dict[str, Any]:
 
 
 SUMMARIES = commands()
-COMMANDS = {name: commands(name)[name] for name in SUMMARIES}
+COMMANDS = {
+    " ".join([name, *([part] if part else [])]): command
+    for name in SUMMARIES
+    for part, command in getattr(
+        commands(name)[name], "commands", {"": commands(name)[name]}
+    ).items()
+}
+"""Every command by its words, such as "data check"."""
 
 
 def section(name: str) -> str:

@@ -192,7 +192,7 @@ def test_loading_commands_loads_no_components(site: Path) -> None:
     ("body", "error"),
     [
         ("1 / 0", "ZeroDivisionError: division by zero"),
-        ("app.add_typer(app, name='x')", "TypeError: add_typer is not supported"),
+        ("app.add_typer(type(app)())", "TypeError: a group of commands has no name"),
         ("pass", "RuntimeError: "),
         ("app.command('x')(3)", "TypeError: 3 is not a callable object"),
     ],
@@ -204,6 +204,16 @@ def test_a_hook_that_fails_stops_no_other(site: Path, body: str, error: str) -> 
     assert list(added("good").commands) == ["make-tea"]
     (problem,) = added("bad").problems
     assert problem.startswith(f"adding its commands failed: {error}")
+
+
+def test_a_group_of_commands_counts_as_one_command(site: Path) -> None:
+    hook = "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_commands(app): "
+    group = "group = type(app)(); group.command('make')(lambda: None)"
+    install(site, "mine", f"{hook}{group}; app.add_typer(group, name='tea')")
+    assert list(added("mine").commands) == ["tea"]
+    assert added("mine", ("tea",)).problems == [
+        "the command 'tea' is built in and cannot be replaced"
+    ]
 
 
 def test_a_built_in_command_cannot_be_replaced(site: Path) -> None:

@@ -109,7 +109,11 @@ def _add_plugin_commands(app: typer.Typer) -> None:
     plugins = host.installed(components=False)
     problems = [(p, f"it failed to load: {p.error}") for p in plugins if p.is_broken]
     for result in plugin_commands(plugins, COMMANDS):
-        app.registered_commands += result.commands.values()
+        for info in result.commands.values():
+            if isinstance(info, typer.models.CommandInfo):
+                app.registered_commands.append(info)
+            else:
+                app.registered_groups.append(info)
         problems += [(result.plugin, problem) for problem in result.problems]
     for plugin, problem in problems:
         print_error(f"warning: the plugin {plugin}: {problem}")

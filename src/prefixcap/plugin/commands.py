@@ -12,15 +12,15 @@ from prefixcap.plugin.contained import contained
 from prefixcap.plugin.host import Plugin
 
 if TYPE_CHECKING:
-    from typer.models import CommandInfo
+    from typer.models import CommandInfo, TyperInfo
 
 
 @attrs.define
 class PluginCommands:
-    """A plugin's usable commands, by name, and the problems of those that cannot be used."""
+    """A plugin's usable commands and groups of them, by name, and the problems of the others."""
 
     plugin: Plugin
-    commands: dict[str, CommandInfo] = attrs.field(factory=dict)
+    commands: dict[str, CommandInfo | TyperInfo] = attrs.field(factory=dict)
     problems: list[str] = attrs.field(factory=list)
 
 
@@ -49,13 +49,14 @@ def _collect(plugin: Plugin) -> PluginCommands:
 
     app = typer.Typer()
 
-    def add() -> dict[str, CommandInfo]:
+    def add() -> dict[str, CommandInfo | TyperInfo]:
         assert plugin.add_commands is not None
         plugin.add_commands(app)
-        if app.registered_groups:
-            raise TypeError("add_typer is not supported: add each command with app.command")
         typer.main.get_command(app)  # a signature that typer cannot read fails here
-        return {_name(info): info for info in app.registered_commands}
+        groups = {str(info.name or ""): info for info in app.registered_groups}
+        if "" in groups:
+            raise TypeError("a group of commands has no name: app.add_typer(group, name=...)")
+        return {_name(info): info for info in app.registered_commands} | groups
 
     added = contained(add)
     failed = [f"adding its commands failed: {added.error}"] if added.error else []

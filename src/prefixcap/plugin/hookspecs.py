@@ -28,6 +28,8 @@ def prefixcap_components() -> Iterable[type[Component]]:  # type: ignore[empty-b
 def prefixcap_commands(app: Any) -> None:
     """Add commands to the shell with `app.command(name)(function)`; `app` is a `typer.Typer`.
 
+    A group of commands is added with `app.add_typer(group, name=...)`.
+
     Called for `prefixcap --help`, `prefixcap plugins` and every command that is not built in. It
     must not import heavy libraries: import them in the command. A name that is built in, or that
     another plugin uses, is refused.

@@ -1,0 +1,1 @@
+"""`prefixcap data`: check, show and export data sets."""
