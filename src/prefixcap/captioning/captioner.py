@@ -65,9 +65,9 @@ class Captioner:
         stop_ids: The tokens that end a caption.
         stop_visible: Whether the stop token's text belongs to the caption.
         history: "loss" of each step; for each epoch "train_loss", "seconds", "learning_rate" and,
-            with validation data, "val_loss" and "samples", captions by image; "best_epoch" (from
-            1); "flops" of all steps, forward and backward; "features", the result of
-            `FeatureNorm.measure` for the training images.
+            with validation data, "val_loss", "samples" (captions by image) and "val_scores";
+            "best_epoch" (from 1), whose weights these are; "flops" of all steps, forward and
+            backward; "features", the result of `FeatureNorm.measure` for the training images.
         save_lm: Whether `save` writes all weights of the language model, so that loading needs
             only its config and tokenizer.
     """

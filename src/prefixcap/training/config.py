@@ -13,6 +13,8 @@ from prefixcap.util.runtime import DTYPES
 
 WIDTH_TIMES_RATE = 0.4
 """The default learning rate times the width of the language model."""
+VAL_LOSS = "val_loss"
+"""The value of `keep_by` that needs no captions."""
 
 
 @attrs.frozen(kw_only=True)
@@ -59,10 +61,14 @@ class TrainingConfig:
         end: "eos" ends captions with the model's end-of-text token. Any other text, such as ".",
             is the token at which captions stop, and part of them.
         max_tokens: The number of tokens at which longer captions are cut.
-        patience: Training stops after this many epochs without a better validation loss; None
-            never stops early.
-        keep: The epoch whose weights are used: "best" by validation loss, or "last". With few
-            images, captions can improve while the loss already rises, as it punishes confidence.
+        patience: Training stops after this many epochs that are not better, as `keep_by` says;
+            None never stops early.
+        keep: The epoch whose weights are used: "best" or "last".
+        keep_by: What the best epoch is best by: "val_loss", or a score of greedy captions of val
+            images, such as "CIDEr", or a metric, whose main score is used. With few images,
+            captions can improve while the loss already rises, as it punishes confidence.
+        val_images: The number of val images, the first ones, that are captioned and scored after
+            every epoch if `keep_by` is not the loss; None takes all.
         sample_images: The number of val images, the first ones, that are captioned after every
             epoch by greedy search, to show and record.
         max_train_captions: The maximum number of training captions, the first ones of all images
@@ -97,6 +103,8 @@ class TrainingConfig:
     max_tokens: int = attrs.field(default=64, validator=at_least(1))
     patience: int | None = attrs.field(default=2, validator=at_least(1))
     keep: str = attrs.field(default="best", validator=one_of(("best", "last")))
+    keep_by: str = attrs.field(default=VAL_LOSS, validator=attrs.validators.min_len(1))
+    val_images: int | None = attrs.field(default=500, validator=at_least(1))
     sample_images: int = attrs.field(default=3, validator=at_least(0))
     max_train_captions: int | None = attrs.field(default=None, validator=at_least(1))
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-LISTS = ("train_loss", "val_loss", "seconds", "learning_rate", "samples")
+LISTS = ("train_loss", "val_loss", "seconds", "learning_rate", "samples", "val_scores")
 """The parts of a history that have an item for each finished epoch."""
 
 
@@ -28,7 +28,7 @@ def rows(history: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     They are `epoch` (from 1), `steps` (of all epochs so far), `learning_rate` (the mapper's in the
     last step), `train_loss` (the mean over the epoch's steps), `val_loss` if there are val images,
-    and a `caption of ID` for each sample.
+    the scores of val captions by their names, and a `caption of ID` for each sample.
     """
     epochs = len(history["train_loss"])
     for number in range(epochs):
@@ -38,6 +38,8 @@ def rows(history: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             for name in ("learning_rate", "train_loss", "val_loss")
             if len(history[name]) > number
         }
+        if len(history["val_scores"]) > number:
+            row |= history["val_scores"][number]
         samples = history["samples"][number] if len(history["samples"]) > number else {}
         yield row | {f"caption of {image}": caption for image, caption in samples.items()}
 
@@ -49,7 +51,9 @@ def to_csv(history: Mapping[str, Any]) -> str:
     """
     records = list(rows(history))
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
+    # a score may be undefined in some epochs
+    names = list(dict.fromkeys(name for record in records for name in record))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
     return text.getvalue()

@@ -80,9 +80,9 @@ class TrainingLoop:
         on_epoch: Callable[[int], None] | None,
         val_captions: ValCaptions | None = None,
     ) -> None:
-        """Train until the last epoch, or until the validation loss stops improving.
+        """Train until the last epoch, or until no epoch is better any more.
 
-        Afterwards the model has the weights of the best or the last epoch, as `config.keep` says.
+        Afterwards the model has the weights of the last epoch; `use_best` sets those to keep.
 
         Raises:
             DivergedError: If a loss, a gradient or a weight is not finite. The model then has the
@@ -98,7 +98,6 @@ class TrainingLoop:
             self._run(val, progress, on_epoch, val_captions)
         except DivergedError as error:
             raise self._stop(error.found) from error
-        self._use_best()
 
     def _run(
         self,
@@ -118,7 +117,8 @@ class TrainingLoop:
             # the model as it starts, a baseline with start=ridge
             self.history["val_loss"].append(self._evaluate(*val))
 
-    def _use_best(self) -> None:
+    def use_best(self) -> None:
+        """Set the weights of the best or the last epoch, as `config.keep` says."""
         with torch.no_grad():
             # nothing is kept before the end of an epoch
             for parameter, best in zip(self.trainer.parameters, self._best, strict=False):
@@ -128,7 +128,7 @@ class TrainingLoop:
         """Return to the weights and the history of the finished epochs; return the error."""
         epochs.cut(self.history, self._epoch - 1, self._steps)
         self._train_mode(False)
-        self._use_best()
+        self.use_best()
         if self._checkpoint is not None:
             self._write(self._checkpoint, found)
         config, rate = self._config, self._config.rate(self._lm_width)
@@ -154,10 +154,15 @@ class TrainingLoop:
             raise DivergedError(f"a weight is not finite after epoch {self._epoch}")
         rate = self._config.factor(self._steps * self._epoch - 1, self._total)
         self.history["learning_rate"].append(rate * self._config.rate(self._lm_width))
+        costs = self.history["val_loss"]
         if val_captions is not None:
-            self.history["samples"].append(val_captions.samples())
-        losses = self.history["val_loss"]
-        self._stale = 0 if not losses or losses[-1] <= min(losses) else self._stale + 1
+            samples, scores = val_captions.caption()
+            if samples:
+                self.history["samples"].append(samples)
+            if scores is not None:
+                self.history["val_scores"].append(scores)
+                costs = val_captions.costs(self.history["val_scores"])
+        self._stale = 0 if not costs or costs[-1] <= min(costs) else self._stale + 1
         if not self._stale or self._config.keep == "last":
             self.history["best_epoch"] = self._epoch
             self._best = [p.detach().clone() for p in self.trainer.parameters]

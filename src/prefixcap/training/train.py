@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.batches import TokenizedCaption, find_end, tokenize
 from prefixcap.training.checkpoint import TrainingCheckpoint, own_randomness
-from prefixcap.training.config import TrainingConfig
+from prefixcap.training.config import VAL_LOSS, TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.trainer import checkpointed, fused_activations
@@ -44,6 +45,7 @@ def train(
     val_ids: Sequence[str] | None = None,
     progress: Progress | None = None,
     on_epoch: Callable[[int, Captioner], None] | None = None,
+    on_last: Callable[[Captioner], None] | None = None,
     checkpoint: TrainingCheckpoint | None = None,
 ) -> Captioner:
     """Train a mapper, and the parameters of the language model that the tuning selects.
@@ -60,13 +62,15 @@ def train(
         captions: B lists of captions.
         config: The settings.
         seed: The seed of the mapper's initial weights and the batches' order.
-        val_features: Features of the validation images, for early stopping.
+        val_features: Features of the validation images, for early stopping and `keep_by`.
         val_captions: Captions of the validation images.
         val_ids: Names of the validation images, for sample captions; by default row numbers.
         progress: Called after every step with the number of steps done, the total, and "epoch",
             "loss" and, if available, "val_loss".
         on_epoch: Called after every epoch with its number (from 1) and the current model, whose
             `history` says how the epoch went.
+        on_last: Called at the end with the model of the last epoch, if another one is returned. Its
+            weights are replaced afterwards, so it has to be saved or used at once.
         checkpoint: Stores the state, so that the same call resumes after an interruption and ends
             with bitwise the same weights. It is not removed at the end.
 
@@ -128,14 +132,18 @@ def train(
             history=loop.history,
         )
         watched = None
-        if val_features is not None and config.sample_images:
-            ids = val_ids or [str(row) for row in range(len(val_features))]
-            watched = ValCaptions(
-                captioner=captioner, features=val_features, ids=ids, config=config
-            )
+        if val_features is not None and val_captions is not None:
+            watched = ValCaptions(captioner, val_features, val_captions, val_ids, config)
+        elif config.keep_by != VAL_LOSS:
+            raise PrefixcapError(f"keep_by={config.keep_by} needs val images, and there are none")
         ended = None if on_epoch is None else (lambda n: on_epoch(n, captioner))
         try:
             loop.run(val, progress, ended, watched)
+            last = len(loop.history["train_loss"])
+            if on_last is not None and loop.history.get("best_epoch", last) != last:
+                history = {**loop.history, "best_epoch": last}
+                on_last(attrs.evolve(captioner, history=history))
+            loop.use_best()
         except DivergedError as error:
             error.model = captioner if error.epoch else None
             raise

@@ -26,6 +26,7 @@ REPLICATES = "resampled.safetensors"
 KEY = MODEL_KEY
 TRAINING = "training.ckpt"
 EPOCHS = "epochs.csv"
+LAST = "last"
 LAST_GOOD = "last_good"
 # beside the files that several processes share
 LOCKS = ".locks"

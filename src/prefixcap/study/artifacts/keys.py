@@ -19,7 +19,7 @@ from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
-from prefixcap.study.artifacts.folder import KEY, LAST_GOOD, TRAINING, StudyJob
+from prefixcap.study.artifacts.folder import KEY, LAST, LAST_GOOD, TRAINING, StudyJob
 from prefixcap.study.definition.study import FORMAT, Model, Study
 from prefixcap.training.sentences import VERSION as SENTENCES
 from prefixcap.util.files import AlteredError, read_json
@@ -73,6 +73,8 @@ class PlannedModel:
         if (read_json(self.folder / KEY) or {}).get("key") != self.key:
             return False
         checkpoint.check(self.folder)
+        if (self.folder / LAST).exists():
+            checkpoint.check(self.folder / LAST)
         return True
 
     def discard_training_state(self) -> None:

@@ -51,6 +51,23 @@ def check_metrics(study: Study, examples: Sequence[Example]) -> list[str]:
     return sample_warnings(examples, study.metrics)
 
 
+def check_keep(study: Study, val: Sequence[Example]) -> None:
+    """Check what the trainings of a study choose their best epoch by.
+
+    Raises:
+        PrefixcapError: If it is a metric that is unknown, cannot score val captions or cannot be
+            built, or if there are no val images.
+    """
+    from prefixcap.training.val_captions import keep_metric  # imports torch
+
+    keep_by = study.training.keep_by
+    metric = keep_metric(keep_by)
+    if metric is not None:
+        build(metric)
+        if not val:
+            raise PrefixcapError(f"keep_by={keep_by} needs val images: the data set has none")
+
+
 def try_out(
     metrics: Sequence[MetricConfig],
     examples: Sequence[Example],

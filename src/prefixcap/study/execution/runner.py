@@ -67,6 +67,7 @@ class Runner:
         integrity.report_altered(self._job)
         prune.remove_leftovers(self._job.files)
         splits = data.load(self._study)
+        checks.check_keep(self._study, splits.val)
         trial.build_components(self._study, self._reporter)
         for warning in checks.check_metrics(self._study, splits.test):
             self._results.warn(warning, self._reporter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
 from prefixcap.study.artifacts import timings
-from prefixcap.study.artifacts.folder import EPOCHS, KEY, LAST_GOOD, TRAINING, StudyJob
+from prefixcap.study.artifacts.folder import EPOCHS, KEY, LAST, LAST_GOOD, TRAINING, StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
 from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
@@ -55,6 +56,7 @@ def train(
             captioner.encoder_digest = images.features.encoder.digest()
             captioner.save(folder)
 
+        shutil.rmtree(planned.folder / LAST, ignore_errors=True)  # of another training
         with job.reporter.task(title, 1, "steps") as task, _saving_last_good(planned, save):
             captioner = fit(
                 lm,
@@ -70,6 +72,7 @@ def train(
                 val_ids=[each.image.id for each in images.val],
                 progress=_progress(task),
                 on_epoch=lambda _, captioner: _record(job, planned, captioner.history),
+                on_last=lambda captioner: save(captioner, planned.folder / LAST),
                 checkpoint=TrainingCheckpoint(
                     planned.folder / TRAINING, report=job.reporter.message
                 ),
@@ -142,6 +145,7 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     if slow := checks.slow_dtype(job.device, study.dtype):
         reporter.message(slow)
     splits = data.load(study)
+    checks.check_keep(study, splits.val)
     if splits.unused:
         reporter.message(splits.unused)
     splits = splits.without_test()

@@ -1,4 +1,4 @@
-"""Studies with a training that diverges."""
+"""Models of trainings that diverge, and of the last epochs of others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+import torch
 from core.study.test_guards import Recorder
 from core.training.breaking import BreakingPlugin, BreaksAt
 
@@ -57,3 +58,33 @@ def test_a_single_training_starts_anew_with_other_settings(
     assert any("is the state of another training" in message for message in recorder.messages)
     assert not (tmp_path / "last_good").exists()
     assert not (tmp_path / "training.ckpt").exists()
+
+
+def test_the_last_model_is_kept_beside_the_best_one(small: Study, tmp_path: Path) -> None:
+    training = "keep_by=cider:tokenizer=characters,patience=1,epochs=12,learning_rate=0.05"
+    training += ",batch_size=10"
+    single = attrs.evolve(small, training=training, baselines=False)
+    assert train_one(single, tmp_path, Recorder())["epochs"] == 3
+    best, last = Captioner.load(tmp_path), Captioner.load(tmp_path / "last")
+    assert (best.history["best_epoch"], last.history["best_epoch"]) == (2, 3)
+    scores = [next(iter(each.values())) for each in best.history["val_scores"]]
+    assert scores[1] == max(scores) > scores[2]
+    assert (tmp_path / "epochs.csv").read_text().splitlines()[2].split(",")[5] == str(scores[1])
+    assert best.history["val_scores"] == last.history["val_scores"]
+    assert not torch.equal(*(next(model.prefixer.parameters()) for model in (best, last)))
+    # an altered one is trained again
+    weights = tmp_path / "last" / "weights.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1])
+    recorder = Recorder()
+    train_one(single, tmp_path, recorder)
+    assert f"{weights} was altered" in recorder.messages[0]
+    assert weights.read_bytes() == content
+
+
+def test_a_study_says_early_what_cannot_choose_an_epoch(small: Study, tmp_path: Path) -> None:
+    for keep_by, reason in (("CIDERR", "no score or metric 'CIDERR'"), ("clip", "no score")):
+        study = attrs.evolve(small, training=attrs.evolve(small.training, keep_by=keep_by))
+        with pytest.raises(PrefixcapError, match=reason):
+            run_study(study, tmp_path)
+    assert not (tmp_path / "features").exists()
