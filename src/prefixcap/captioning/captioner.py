@@ -24,6 +24,7 @@ from prefixcap.captioning.encode_images import (
     iter_encoded,
     stacked,
 )
+from prefixcap.captioning.feature_rows import AnyFeatures
 from prefixcap.captioning.loading import probe, restore
 from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.decoding.decode import collect, iter_decode
@@ -102,14 +103,15 @@ class Captioner:
         """The device of the language model."""
         return self.lm.device
 
-    def prefixes(self, features: Tensor) -> Tensor:
+    def prefixes(self, features: AnyFeatures) -> Tensor:
         """Map features (B,D) or (B,N,D) to prefixes (B,P,E), float32.
 
         Raises:
             PrefixcapError: If the features have another width or number of tokens.
         """
         with torch.inference_mode():
-            chunks = torch.split(features, _MAPPED_TOGETHER)
+            starts = range(0, max(1, len(features)), _MAPPED_TOGETHER)
+            chunks = (features[start : start + _MAPPED_TOGETHER] for start in starts)
             return torch.cat([self.prefixer(chunk.to(self.device)) for chunk in chunks])
 
     def check_feature_shift(self, features: Tensor) -> str | None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from math import prod
 
 from torch import Tensor
 
 CHUNK = 1024
 """The number of images that a pass over all features reads together."""
+PART = 1 << 28
+"""The bytes of features that are in memory together while images are captioned."""
 
 
 class FeatureRows(ABC):
@@ -48,6 +51,13 @@ class FeatureRows(ABC):
 
 AnyFeatures = Tensor | FeatureRows
 """Features (B,D) or (B,N,D), in memory or in files."""
+
+
+def parts(features: AnyFeatures, rows: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield some rows in order, as many at a time as `PART` bytes hold."""
+    count = max(1, PART // (4 * prod(features.shape[1:])))
+    for start in range(0, len(rows), count):
+        yield rows[start : start + count]
 
 
 def chunks(features: AnyFeatures) -> Iterator[Tensor]:

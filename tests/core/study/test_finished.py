@@ -20,6 +20,7 @@ from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import scores as scoring
 from prefixcap.study.artifacts.folder import StudyJob
+from prefixcap.study.artifacts.shard_rows import ShardRows
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.prune import of_study
 from prefixcap.study.execution.runner import Runner, run_study
@@ -38,6 +39,29 @@ def results(small: Study, folder: Path) -> Results:
 
 def saved(file: Path) -> dict[str, Any]:
     return read_json(file) or {}
+
+
+def test_features_that_are_read_in_parts_have_the_same_captions(
+    small: Study, results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prefixcap.captioning.feature_rows.PART", 6 * 4 * 8)  # six images
+    read: list[int] = []
+    rows = ShardRows.read
+
+    def counted(self: ShardRows, numbers: list[int]) -> Any:
+        read.append(len(numbers))
+        return rows(self, numbers)
+
+    shutil.copytree(results.folder, tmp_path / "study")
+    shutil.rmtree(tmp_path / "study" / "cells")
+    monkeypatch.setattr(ShardRows, "read", counted)
+    again = run_study(small, tmp_path / "study")
+    texts = [
+        {cell: [line["captions"][0]["text"] for line in lines] for cell, lines in each.items()}
+        for each in (results.captions, again.captions)
+    ]
+    assert texts[0] == texts[1]
+    assert read.count(6) >= len(texts[1]) > 1
 
 
 def test_everything_is_read_back(results: Results, world: World) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prefixcap.captioning.captioner import Captioner
+    from prefixcap.captioning.feature_rows import FeatureRows
     from prefixcap.interfaces.decoder import Hypothesis
     from prefixcap.interfaces.text_encoder import TextEncoder
 
@@ -60,14 +61,14 @@ class LoadedModel:
     """A trained model with the test images that it captions.
 
     Attributes:
-        features: (B,D) or (B,N,D).
+        features: (B,D) or (B,N,D), read when they are needed.
         prefix: (B,P,E).
         text_encoder: The text tower of the encoder that made the features.
     """
 
     captioner: Captioner
     image_ids: Sequence[str]
-    features: Tensor
+    features: FeatureRows
     prefix: Tensor
     text_encoder: TextEncoder
 
@@ -75,18 +76,22 @@ class LoadedModel:
         self, rows: Sequence[int], cell: PlannedCell, study: Study, *, reuse_prefix: bool = True
     ) -> Iterator[tuple[str, list[Hypothesis]]]:
         """Caption some of the images; yield each one's id and hypotheses when done."""
-        captions = self.captioner.iter_caption(
-            self.features[list(rows)],
-            cell.decoder,
-            prefix=self.prefix[list(rows)] if reuse_prefix else None,
-            text_encoder=self.text_encoder,
-            image_ids=[self.image_ids[row] for row in rows],
-            seed=cell.model.seed,
-            max_new_tokens=study.max_new_tokens,
-            max_rows=study.max_rows,
-        )
-        for number, hypotheses in captions:
-            yield self.image_ids[rows[number]], hypotheses
+        from prefixcap.captioning.feature_rows import parts
+
+        together = [rows] if cell.decoder.batch_dependent() else parts(self.features, rows)
+        for part in together:
+            captions = self.captioner.iter_caption(
+                self.features.read(part),
+                cell.decoder,
+                prefix=self.prefix[list(part)] if reuse_prefix else None,
+                text_encoder=self.text_encoder,
+                image_ids=[self.image_ids[row] for row in part],
+                seed=cell.model.seed,
+                max_new_tokens=study.max_new_tokens,
+                max_rows=study.max_rows,
+            )
+            for number, hypotheses in captions:
+                yield self.image_ids[part[number]], hypotheses
 
 
 def write(folder: Path, lines: Sequence[dict[str, Any]], info: Mapping[str, Any]) -> None:

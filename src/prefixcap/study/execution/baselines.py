@@ -50,7 +50,10 @@ def random_training(
 
 
 def nearest_training(
-    train: Sequence[Example], test: Sequence[Example], train_features: AnyFeatures, features: Tensor
+    train: Sequence[Example],
+    test: Sequence[Example],
+    train_features: AnyFeatures,
+    features: AnyFeatures,
 ) -> list[dict[str, Any]]:
     """Give every image the first caption of the training image with the most similar feature.
 

@@ -58,6 +58,7 @@ class CellRunner:
     def _load(self, cell: PlannedCell, images: EncodedImages) -> LoadedModel:
         """Load a cell's model and map the test images to prefixes, unless that was done last."""
         from prefixcap.captioning.captioner import Captioner
+        from prefixcap.captioning.feature_rows import CHUNK
 
         folder = cell.model_folder
         if self._model is not None and self._model[0] == folder:
@@ -70,7 +71,7 @@ class CellRunner:
             captioner = Captioner.load(folder, device, dtype, lm=cell.model.lm)
             self._captioner = folder, captioner
         captioner, features = self._captioner[1], images.test_features
-        if shift := captioner.check_feature_shift(features):
+        if shift := captioner.check_feature_shift(features[:CHUNK]):
             self._results.warn(f"warning: {folder.name}: {shift}", self._job.reporter)
         model = LoadedModel(
             captioner=captioner,

@@ -122,7 +122,10 @@ def slow_dtype(device: str, dtype: str) -> str | None:
 
 
 def find_overlap(
-    train: Sequence[Example], test: Sequence[Example], train_features: AnyFeatures, features: Tensor
+    train: Sequence[Example],
+    test: Sequence[Example],
+    train_features: AnyFeatures,
+    features: AnyFeatures,
 ) -> list[tuple[str, str]]:
     """Find test images that are training images under another name.
 
@@ -131,9 +134,16 @@ def find_overlap(
     Returns:
         The ids of each such test image and of the training image with the same file or features.
     """
+    from prefixcap.captioning.feature_rows import parts
+
     by_digest = {e.image.digest(): e.image.id for e in train if e.image.digest is not None}
     overlap = {}
-    for row, duplicate in enumerate(_duplicates(train_features, features)):
+    found = (
+        duplicate
+        for part in parts(features, range(len(features)))
+        for duplicate in _duplicates(train_features, features[part[0] : part[-1] + 1])
+    )
+    for row, duplicate in enumerate(found):
         image = test[row].image
         if duplicate is not None:
             overlap[image.id] = train[duplicate].image.id

@@ -55,9 +55,14 @@ class EncodedImages:
         return self.features.rows(self.val) if self.val else None
 
     @cached_property
-    def test_features(self) -> Tensor:
-        """(B,D) or (B,N,D)."""
-        return self.features.rows(self.test)[:]
+    def test_features(self) -> FeatureRows:
+        """(B,D) or (B,N,D), not in memory."""
+        return self.features.rows(self.test)
+
+    @cached_property
+    def loaded_test_features(self) -> Tensor:
+        """(B,D) or (B,N,D), for metrics, which see all images together."""
+        return self.test_features[:]
 
     @cached_property
     def text_encoder(self) -> TextEncoder:

@@ -56,7 +56,9 @@ class Scorer:
         metrics = self._job.study.metrics
         for warning in sample_warnings(images.test, metrics):
             self._results.warn(warning, self._job.reporter)
-        records = scores.records(images.test, lines, images.test_features, images.text_encoder)
+        seen = any("image" in metric.requires for metric in metrics)
+        features = images.loaded_test_features if seen else None
+        records = scores.records(images.test, lines, features, images.text_encoder)
         scored = scores.score_cell(self._job, folder, key, records, f"scoring {name}")
         for metric, reason in scored.skipped.items():
             if (metric, reason) not in self._reported:
