@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from math import prod
 
+import torch
 from torch import Tensor
 
 CHUNK = 1024
@@ -46,7 +47,7 @@ class FeatureRows(ABC):
     def __getitem__(self, index: Tensor | slice) -> Tensor:
         """Read the rows of a slice, or those that a tensor (B') of numbers names."""
         numbers = range(len(self))[index] if isinstance(index, slice) else index.tolist()
-        return self.read(numbers)
+        return self.read(numbers) if numbers else torch.empty(0, *self.shape[1:])
 
 
 AnyFeatures = Tensor | FeatureRows

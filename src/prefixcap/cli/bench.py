@@ -14,6 +14,7 @@ from prefixcap.cli.options import Trust, takes_study
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
+from prefixcap.training.launcher import refuse_launcher
 from prefixcap.util.files import new_folder
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def bench(
     from prefixcap.cli.progress import reporter
     from prefixcap.plugin.registry import default_registry
 
+    refuse_launcher()
     given = options.provided(values)
     chosen = (_read_study(study, given) if study is not None else {}) | given
     with quiet_stdout():

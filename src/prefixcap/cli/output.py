@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import sys
 import warnings
@@ -79,6 +80,14 @@ def quiet_stdout() -> Iterator[TextIO]:
         # clip-anytorch imports it; the user cannot change that
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         yield out
+
+
+@contextlib.contextmanager
+def no_output() -> Iterator[None]:
+    """Drop everything that is printed, but not the sentence of an error that ends the context."""
+    nowhere = io.StringIO()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def echo(text: str, out: TextIO | None = None) -> None:

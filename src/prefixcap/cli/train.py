@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,9 +10,10 @@ import typer
 
 from prefixcap.cli.errors import stoppable
 from prefixcap.cli.options import Trust, takes_study
-from prefixcap.cli.output import echo, echo_json, quiet_stdout
+from prefixcap.cli.output import echo, echo_json, no_output, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
+from prefixcap.training.launcher import is_main
 
 if TYPE_CHECKING:
     from prefixcap.study.definition.study import Study
@@ -33,7 +35,8 @@ def train(
     from prefixcap.cli.progress import reporter
     from prefixcap.plugin.registry import default_registry
 
-    with quiet_stdout():
+    silence = nullcontext() if is_main() else no_output()
+    with silence, quiet_stdout():
         study = options.study(options.provided(values), default_registry())
         _check_single(study)
         from prefixcap.study.execution.training import train_one  # slow, so after the checks
@@ -44,6 +47,8 @@ def train(
         )
         with stoppable(advice):
             answer = train_one(study, out, reporter(details=not as_json))
+    if answer is None:  # another process has the result
+        return
     if as_json:
         echo_json({"run": str(out), **answer})
     else:

@@ -120,19 +120,25 @@ class CaptionBatch:
 
     def parts(self, size: int | None) -> Iterator[tuple[slice, CaptionBatch]]:
         """Yield parts of at most `size` captions, each with its images' place in `rows`."""
-        for first in range(0, len(self.ids), size or len(self.ids)):
-            captions = slice(first, first + (size or len(self.ids)))
-            images = self.images[captions]
-            place = slice(int(images[0]), int(images[-1]) + 1)
-            yield (
-                place,
-                CaptionBatch(
-                    rows=self.rows[place],
-                    images=images - images[0],
-                    ids=self.ids[captions],
-                    mask=self.mask[captions],
-                ),
-            )
+        size = size or max(1, len(self.ids))
+        for first in range(0, len(self.ids), size):
+            yield self._part(slice(first, first + size))
+
+    def share(self, number: int, count: int) -> CaptionBatch:
+        """Return one of `count` shares of nearly equal size; of few captions it may be empty."""
+        first, end = (len(self.ids) * each // count for each in (number, number + 1))
+        return self._part(slice(first, end))[1]
+
+    def _part(self, captions: slice) -> tuple[slice, CaptionBatch]:
+        images = self.images[captions]
+        place = slice(int(images[0]), int(images[-1]) + 1) if len(images) else slice(0, 0)
+        part = CaptionBatch(
+            rows=self.rows[place],
+            images=images - place.start,
+            ids=self.ids[captions],
+            mask=self.mask[captions],
+        )
+        return place, part
 
     @classmethod
     def of(cls, captions: Sequence[TokenizedCaption]) -> CaptionBatch:

@@ -117,18 +117,23 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     before = random.getstate(), np.random.get_state()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        # `torch.manual_seed` would seed every GPU.
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        seed_randomness(seed, device)
         try:
             yield
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])
+
+
+def seed_randomness(seed: int, device: torch.device) -> None:
+    """Seed the global random states of torch, numpy and Python."""
+    # `torch.manual_seed` would seed every GPU.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from prefixcap.training.batches import (
     batches,
     in_order_of_length,
 )
-from prefixcap.training.checkpoint import random_state, set_random_state
+from prefixcap.training.checkpoint import random_state, seed_randomness, set_random_state
+from prefixcap.training.processes import Processes
 from prefixcap.training.trainer import Trainer
 from prefixcap.util.flops import counting
 from prefixcap.util.runtime import dtype_of
@@ -51,17 +52,20 @@ class TrainingLoop:
         features: AnyFeatures,
         seed: int,
         checkpoint: TrainingCheckpoint | None = None,
+        processes: Processes | None = None,
     ) -> None:
+        self._processes = processes or Processes()
         self._modules = (lm.module, prefixer)
         self._lm_width, self._dtype = lm.width, dtype_of(lm.module)
         self._config = config
         self._captions = captions
         self._features = features
         self._device = lm.device
+        self._seed = seed
         self._generator = torch.Generator().manual_seed(seed)
         self._steps = math.ceil(len(captions) / config.batch_size)
         self._total = self._steps * config.epochs
-        self.trainer = Trainer(lm, prefixer, config, self._total)
+        self.trainer = Trainer(lm, prefixer, config, self._total, self._processes)
         self._tuned = any(p.requires_grad for p in lm.module.parameters())
         self.history = epochs.new_history()
         self._flops: dict[str, int] = {}
@@ -92,6 +96,8 @@ class TrainingLoop:
         state = self._checkpoint.read() if self._checkpoint is not None else None
         if state is not None:
             self._resume(state)
+        starts = [*self.trainer.parameters, *self._modules[1].buffers()]
+        self._processes.start(len(self.history["loss"]), starts)
         try:
             if state is not None and state.get("diverged"):
                 raise DivergedError(state["diverged"])
@@ -109,10 +115,10 @@ class TrainingLoop:
         patience = math.inf if self._config.patience is None else self._config.patience
         while self._epoch <= self._config.epochs and self._stale < patience:
             self._run_epoch(val, progress, val_captions)
-            if on_epoch is not None:
+            if on_epoch is not None and self._processes.is_main:
                 on_epoch(self._epoch - 1)
-            if self._checkpoint is not None and self._checkpoint.due(epoch_ended=True):
-                self._write(self._checkpoint)
+            if self._due(epoch_ended=True):
+                self._write()
         if not self._config.epochs and val is not None:
             # the model as it starts, a baseline with start=ridge
             self.history["val_loss"].append(self._evaluate(*val))
@@ -129,8 +135,7 @@ class TrainingLoop:
         epochs.cut(self.history, self._epoch - 1, self._steps)
         self._train_mode(False)
         self.use_best()
-        if self._checkpoint is not None:
-            self._write(self._checkpoint, found)
+        self._write(found)
         config, rate = self._config, self._config.rate(self._lm_width)
         cure = f"lower the training's learning_rate ({rate:.3g})"
         if config.gradient_clip is None:
@@ -162,7 +167,8 @@ class TrainingLoop:
             if scores is not None:
                 self.history["val_scores"].append(scores)
                 costs = val_captions.costs(self.history["val_scores"])
-        self._stale = 0 if not costs or costs[-1] <= min(costs) else self._stale + 1
+        is_best = self._processes.chosen(not costs or costs[-1] <= min(costs))
+        self._stale = 0 if is_best else self._stale + 1
         if not self._stale or self._config.keep == "last":
             self.history["best_epoch"] = self._epoch
             self._best = [p.detach().clone() for p in self.trainer.parameters]
@@ -187,32 +193,42 @@ class TrainingLoop:
             except DivergedError as error:
                 place = f"in step {len(losses) + 1} (epoch {self._epoch})"
                 raise DivergedError(f"{error.found} {place}") from error
-            if progress is not None:
+            if progress is not None and self._processes.is_main:
                 info = {"epoch": self._epoch, "loss": losses[-1]}
                 if self.history["val_loss"]:
                     info["val_loss"] = self.history["val_loss"][-1]
                 progress(len(losses), self._total, info)
-            if self._checkpoint is not None and self._checkpoint.due():
+            if self._due():
                 self._elapsed = time.perf_counter() - self._begin
-                self._write(self._checkpoint)
+                self._write()
         self._train_mode(False)
         self.history["train_loss"].append(sum(losses[first:]) / (len(losses) - first))
 
     def _step(self, batch: CaptionBatch) -> float:
         """Take a step; operations are counted in the first step of each shape."""
-        features = self._features[batch.rows]
-        shape = batch.shape
+        processes, shape = self._processes, batch.shape
+        if processes.count > 1:
+            # no process may draw the numbers of another, and a resumed one draws its own again
+            seed_randomness(processes.seed(self._seed, len(self.history["loss"])), self._device)
+        share = batch.share(processes.number, processes.count)
+        features = self._features[share.rows]
         if shape in self._flops:
-            loss = self.trainer.step(features, batch)
+            loss = self.trainer.step(features, share, batch.tokens)
         else:
             with counting() as flops:
-                loss = self.trainer.step(features, batch)
-            self._flops[shape] = flops.count
+                loss = self.trainer.step(features, share, batch.tokens)
+            (count,) = processes.totals(flops.count)
+            self._flops[shape] = int(count)
         self.history["flops"] += self._flops[shape]
         return loss
 
-    def _write(self, checkpoint: TrainingCheckpoint, diverged: str = "") -> None:
-        checkpoint.write(
+    def _due(self, *, epoch_ended: bool = False) -> bool:
+        return self._checkpoint is not None and self._checkpoint.due(epoch_ended=epoch_ended)
+
+    def _write(self, diverged: str = "") -> None:
+        if self._checkpoint is None or not self._processes.is_main:
+            return
+        self._checkpoint.write(
             {
                 "diverged": diverged,
                 "epoch": self._epoch,
@@ -240,14 +256,17 @@ class TrainingLoop:
         set_random_state(state["random"], self._device)
 
     def _evaluate(self, features: AnyFeatures, captions: Sequence[TokenizedCaption]) -> float:
-        total, count = 0.0, 0
+        total, count = 0.0, 0.0
         # in evaluation, grouping costs nothing
         size = self._config.micro_batch_size or self._config.batch_size
+        processes = self._processes
         groups = in_order_of_length(captions, size, together=True)
+        own = islice(groups, processes.number, None, processes.count)
         with torch.no_grad():
-            for batch in map(CaptionBatch.of, groups):
+            for batch in map(CaptionBatch.of, own):
                 total += self.trainer.loss(features[batch.rows], batch).item() * batch.tokens
                 count += batch.tokens
+        total, count = processes.totals(total, count)
         if not math.isfinite(total):
             raise DivergedError(f"the val loss became {total} (epoch {self._epoch})")
         return total / count

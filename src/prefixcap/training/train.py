@@ -25,6 +25,7 @@ from prefixcap.training.checkpoint import TrainingCheckpoint, own_randomness
 from prefixcap.training.config import VAL_LOSS, TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.loop import Progress, TrainingLoop
+from prefixcap.training.processes import Processes
 from prefixcap.training.trainer import checkpointed, fused_activations
 from prefixcap.training.val_captions import ValCaptions
 from prefixcap.util.memory import out_of_memory
@@ -47,6 +48,7 @@ def train(
     on_epoch: Callable[[int, Captioner], None] | None = None,
     on_last: Callable[[Captioner], None] | None = None,
     checkpoint: TrainingCheckpoint | None = None,
+    processes: Processes | None = None,
 ) -> Captioner:
     """Train a mapper, and the parameters of the language model that the tuning selects.
 
@@ -73,6 +75,10 @@ def train(
             weights are replaced afterwards, so it has to be saved or used at once.
         checkpoint: Stores the state, so that the same call resumes after an interruption and ends
             with bitwise the same weights. It is not removed at the end.
+        processes: The result of `join` if a launcher started several processes, each of which
+            calls this function with the same arguments and returns the same model. Only the main
+            one calls `progress`, `on_epoch` and `on_last` and writes the checkpoint, which all
+            read.
 
     Returns:
         The model of the epoch that `config.keep` selects; without validation data the last one.
@@ -115,7 +121,7 @@ def train(
             settings = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
             data = [_digest(*part) for part in ((features, tokenized), val) if part is not None]
             checkpoint.key = specs.digest(digest, *settings, *data)
-        loop = TrainingLoop(lm, prefixer, config, tokenized, features, seed, checkpoint)
+        loop = TrainingLoop(lm, prefixer, config, tokenized, features, seed, checkpoint, processes)
         loop.history["features"] = prefixer.norm.measure(features)
         captioner = Captioner(
             lm=lm,
@@ -140,7 +146,8 @@ def train(
         try:
             loop.run(val, progress, ended, watched)
             last = len(loop.history["train_loss"])
-            if on_last is not None and loop.history.get("best_epoch", last) != last:
+            is_main = processes is None or processes.is_main
+            if on_last is not None and is_main and loop.history.get("best_epoch", last) != last:
                 history = {**loop.history, "best_epoch": last}
                 on_last(attrs.evolve(captioner, history=history))
             loop.use_best()

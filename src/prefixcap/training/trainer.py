@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from prefixcap.engine.teacher_forcing.frozen_linear import FrozenLinears
 from prefixcap.errors import DivergedError, PrefixcapError
+from prefixcap.training.processes import Processes
 from prefixcap.util.runtime import dtype_named
 
 if TYPE_CHECKING:
@@ -29,16 +30,23 @@ _GELUS = ("NewGELUActivation", "FastGELUActivation")
 class Trainer:
     """A model with its optimizer, trained on one batch at a time.
 
-    The language model has its tuning applied; `total_steps` is for the learning-rate schedule.
+    The language model has its tuning applied; `total_steps` is for the learning-rate schedule. Each
+    of several processes has such a trainer, and they take each step together.
     """
 
     def __init__(
-        self, lm: LanguageModel, prefixer: Prefixer, config: TrainingConfig, total_steps: int
+        self,
+        lm: LanguageModel,
+        prefixer: Prefixer,
+        config: TrainingConfig,
+        total_steps: int,
+        processes: Processes | None = None,
     ) -> None:
         self._lm = lm
         self._prefixer = prefixer
         self._config = config
         self._device = lm.device
+        self._processes = processes or Processes()
         # autocast would not convert for the products of frozen layers
         float32 = config.precision == "float32"
         self._frozen = FrozenLinears(lm.module) if float32 else nullcontext()
@@ -77,21 +85,34 @@ class Trainer:
             prefix = self._prefixer(features.to(self._device))
             return self._lm.caption_loss(prefix, images, ids, mask) / batch.tokens
 
-    def step(self, features: Tensor, batch: CaptionBatch) -> float:
-        """Take one step on a batch (see `loss`) and return its loss.
+    def step(self, features: Tensor, batch: CaptionBatch, tokens: int | None = None) -> float:
+        """Take one step on a batch, or on a batch of which each process has a share.
+
+        Args:
+            features: Those of the batch's images (see `loss`).
+            batch: The captions, or this process's share of them, which may be empty.
+            tokens: The number of tokens of the whole batch, by default those of `batch`.
+
+        Returns:
+            The mean loss of the tokens of the whole batch.
 
         Raises:
             DivergedError: If the loss or a gradient is not finite; the weights are as before.
         """
         self._optimizer.zero_grad(set_to_none=True)
+        tokens = tokens or batch.tokens
         value = 0.0
         for images, part in batch.parts(self._config.micro_batch_size):
-            loss = self.loss(features[images], part) * (part.tokens / batch.tokens)
+            loss = self.loss(features[images], part) * (part.tokens / tokens)
             value += loss.item()
             if not math.isfinite(value):
-                raise DivergedError(f"the loss became {value}")
+                break
             with self._frozen, self._attention():  # for layers that are computed again
                 self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        (value,) = self._processes.totals(value)
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss became {value}")
+        self._processes.add_gradients(self.parameters)
         if self._config.gradient_clip is not None:
             self._scaler.unscale_(self._optimizer)
             norm = nn.utils.clip_grad_norm_(self.parameters, self._config.gradient_clip)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,17 +23,27 @@ from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, encoding, grid, prune, trial
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.training import epochs
+from prefixcap.training.launcher import join
+from prefixcap.training.processes import Processes
 from prefixcap.util.files import AlteredError, atomic_write, read_bytes, write_json, write_text
 from prefixcap.util.progress import ProgressTask, Reporter
+from prefixcap.util.runtime import device_named
 
 if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner
 
 
 def train(
-    job: StudyJob, planned: PlannedModel, lm: LanguageModel, images: EncodedImages, title: str
+    job: StudyJob,
+    planned: PlannedModel,
+    lm: LanguageModel,
+    images: EncodedImages,
+    title: str,
+    processes: Processes | None = None,
 ) -> Captioner | None:
     """Train a model and save it; return None if it exists already.
+
+    Of several processes the main one saves the model; the others return None.
 
     Raises:
         DivergedError: If the loss, a gradient or a weight is not finite; the model of the finished
@@ -42,22 +52,23 @@ def train(
     from prefixcap.training.checkpoint import TrainingCheckpoint
     from prefixcap.training.train import train as fit
 
-    with locked(planned.folder):
-        try:
-            if planned.read():
-                check_files(job, planned)
-                return None
-        except AlteredError as error:
-            job.reporter.message(error.remade)
+    processes = processes or Processes()
+    with locked(planned.folder) if processes.is_main else nullcontext():
+        if processes.chosen(processes.is_main and _exists(job, planned)):
+            return None
         model = planned.model
 
         def save(captioner: Captioner, folder: Path) -> None:
+            if not processes.is_main:
+                return
             captioner.lm_config, captioner.encoder_config = model.lm, model.encoder
             captioner.encoder_digest = images.features.encoder.digest()
             captioner.save(folder)
 
-        shutil.rmtree(planned.folder / LAST, ignore_errors=True)  # of another training
-        with job.reporter.task(title, 1, "steps") as task, _saving_last_good(planned, save):
+        if processes.is_main:
+            shutil.rmtree(planned.folder / LAST, ignore_errors=True)  # of another training
+        last_good = _saving_last_good(planned, save, processes)
+        with job.reporter.task(title, 1, "steps") as task, last_good:
             captioner = fit(
                 lm,
                 model.mapper,
@@ -76,7 +87,10 @@ def train(
                 checkpoint=TrainingCheckpoint(
                     planned.folder / TRAINING, report=job.reporter.message
                 ),
+                processes=processes,
             )
+        if not processes.is_main:
+            return None
         if captioner.history["train_loss"]:  # also for epochs before a process was killed
             write_text(planned.folder / EPOCHS, epochs.to_csv(captioner.history))
         save(captioner, planned.folder)
@@ -86,6 +100,18 @@ def train(
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
         timings.record(job, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
         return captioner
+
+
+def _exists(job: StudyJob, planned: PlannedModel) -> bool:
+    """Return whether a model is trained; an altered one is reported, to be trained again."""
+    try:
+        exists = planned.read()
+    except AlteredError as error:
+        job.reporter.message(error.remade)
+        return False
+    if exists:
+        check_files(job, planned)
+    return exists
 
 
 def check_files(job: StudyJob, planned: PlannedModel) -> None:
@@ -109,7 +135,7 @@ def _record(job: StudyJob, planned: PlannedModel, history: Mapping[str, Any]) ->
 
 @contextmanager
 def _saving_last_good(
-    planned: PlannedModel, save: Callable[[Captioner, Path], None]
+    planned: PlannedModel, save: Callable[[Captioner, Path], None], processes: Processes
 ) -> Iterator[None]:
     """Save what is left of a training that diverges, and complete the error with its place."""
     try:
@@ -121,6 +147,7 @@ def _saving_last_good(
             save(error.model, folder)
             kept = f"the model of epoch {error.epoch} is saved in {folder} (for caption --run)"
             error.model = None  # free the memory
+        processes.wait()  # a launcher ends all of them when the first one fails
         raise DivergedError(
             f"training {planned.model.name}: {error}; {kept}; the same settings would end in the "
             f"same way, so they are not tried again while {state} exists",
@@ -128,18 +155,21 @@ def _saving_last_good(
         ) from error
 
 
-def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any] | None:
     """Train the first model of a study into a separate folder.
 
     The folder also stores the features, so that a killed training does not encode them again.
-    Test images are not encoded, since nothing is captioned.
+    Test images are not encoded, since nothing is captioned. Processes that a launcher started
+    share the encoding and the training, and the main one writes the model.
 
     Returns:
-        The model's columns of a table.
+        The model's columns of a table; None in other processes than the main one.
 
     Raises:
         PrefixcapError: If the folder holds another model or a study, or something does not fit.
     """
+    processes = join(device_named(study.device))
+    study = attrs.evolve(study, device=processes.device)
     job = StudyJob(study, folder, reporter, timed=False)
     prune.remove_leftovers(job.files)
     if slow := checks.slow_dtype(job.device, study.dtype):
@@ -152,6 +182,11 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
     trial.build_components(study, reporter, captioning=False)
     features = next(encoding.open_features(job, splits))
     lm = build(study.lms[0], job.device, study.dtype)
+    if processes.count > 1 and getattr(lm.module, "hf_device_map", None):
+        raise PrefixcapError(
+            f"device_map spreads the language model over the places of one process, and the "
+            f"launcher has started {processes.count}: train without it, or without the launcher"
+        )
 
     def plan(images: EncodedImages) -> PlannedModel:
         (group, *_) = grid.resolve(job, [images], build_lm=lambda _: lm)
@@ -166,8 +201,9 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any]:
         reporter.message(encoding.unreadable_message(unreadable))
     planned = plan(images)
     trial.try_models(job, [attrs.evolve(planned, cells=())], lm, images)
-    train(job, planned, lm, images, f"training {planned.model.name}")
-    return training_summary(folder)
+    train(job, planned, lm, images, f"training {planned.model.name}", processes)
+    processes.leave()
+    return training_summary(folder) if processes.is_main else None
 
 
 def _check_is_same(known: PlannedModel) -> None:
