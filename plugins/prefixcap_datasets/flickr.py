@@ -76,8 +76,9 @@ def _caption_file(root: Path) -> Path:
 
 def _captions(path: Path) -> Iterator[Caption]:
     text = read_text(path, "the caption file")
-    header = text.partition("\n")[0].strip().lower()
-    if _TOKEN.match(text):
+    first = text.partition("\n")[0]
+    header = first.strip().lower()
+    if _TOKEN.match(first):
         read = _token_lines(text, path)
     elif header.startswith("image_name|"):
         read = _barred_lines(text, path)

@@ -57,6 +57,7 @@ def _entries(
                 index=index,
                 open=partial(_open, member),
                 digest=partial(digests.digest, member),
+                content=member.read,
             )
             split = (split or usual) if needs_split else ""
             yield Entry(image=image, captions=captions, split=split, place=member.place)

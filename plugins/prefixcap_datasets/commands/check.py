@@ -18,7 +18,7 @@ def lines(findings: Findings) -> Iterator[str]:
     yield from _table(findings.splits)
     counts = findings.counts
     parts = ["images were not read"]
-    if counts["images_read"] is not None:
+    if counts["images_read"] or counts["missing"] or counts["unreadable"]:
         parts = [f"{counts['images_read']:,} of {counts['images']:,} images read"]
     parts += [f"{counts[key]:,} {key}" for key in ("missing", "unreadable") if counts[key]]
     if counts["embeddings"]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.weights import trust_each
+
+if TYPE_CHECKING:
+    from prefixcap.interfaces.dataset import Dataset
 
 Spec = Annotated[
     str, typer.Argument(metavar="DATASET", help="The data set, such as coco:path=FOLDER.")
@@ -25,6 +32,7 @@ def add_data(app: typer.Typer) -> None:
     data = typer.Typer(rich_markup_mode=None)
     data.command("check")(check)
     data.command("show")(show)
+    data.command("export")(export)
     app.add_typer(data, name="data", help="Check, show and export data sets.")
 
 
@@ -49,19 +57,24 @@ def check(
     from prefixcap_datasets.commands.check import lines
     from prefixcap_datasets.commands.findings import check_dataset
     from prefixcap_datasets.commands.near import MOST_BITS
+    from prefixcap_datasets.problems import noting
 
     if not 0 <= distance <= MOST_BITS:
         raise PrefixcapError(f"--distance must be from 0 to {MOST_BITS}, not {distance}")
     if near_duplicates and no_images:
         raise PrefixcapError("--near-duplicates reads images: leave out --no-images")
     config = default_registry().parse(DatasetConfig, dataset)
-    with quiet_stdout(), reporter().task("reading", 0, "images") as task:
-        findings = check_dataset(
-            config,
-            images=not no_images,
-            near=distance if near_duplicates else None,
-            progress=lambda done, total: task.update(done, total),
-        )
+    with quiet_stdout():
+        with noting() as noted:
+            opened = config.build()
+        with reporter().task("reading", count_images(opened, opened.splits), "images") as task:
+            findings = check_dataset(
+                opened,
+                noted,
+                images=not no_images,
+                near=distance if near_duplicates else None,
+                progress=task.update,
+            )
     if as_json:
         echo_json({"dataset": dataset, **findings.to_json()})
     else:
@@ -98,3 +111,83 @@ def show(
         for image in chosen:
             for line in lines(image):
                 echo(line, out)
+
+
+def export(
+    dataset: Spec,
+    out: Annotated[Path, typer.Option(help="The folder to write, which must be new or empty.")],
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format", help="coco, karpathy, flickr, jsonl, webdataset or clipcap (embeddings)."
+        ),
+    ],
+    split: Splits = None,
+    images: Annotated[
+        str,
+        typer.Option(
+            help="Image files: link (hard links, which take no space; copies where the file system "
+            "has none), copy, or none."
+        ),
+    ] = "link",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Makes the embeddings of clipcap and jsonl; default: the data set's own."
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="The encoder's: auto (a GPU if there is one), cpu, cuda or cuda:1.")
+    ] = "auto",
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            callback=trust_each,
+            help="Allow the code in this file of weights to run. Repeatable.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a data set in a format that prefixcap reads again."""
+    from prefixcap.cli.options import split_values
+    from prefixcap.cli.output import echo, echo_json, quiet_stdout
+    from prefixcap.cli.progress import reporter
+    from prefixcap.interfaces.dataset import DatasetConfig
+    from prefixcap.interfaces.encoder import EncoderConfig
+    from prefixcap.plugin.registry import default_registry
+    from prefixcap.util.runtime import device_named
+    from prefixcap.util.text import visible
+    from prefixcap_datasets.writers.export import check_settings, export_dataset, spec_of
+
+    check_settings(format_, out, images, has_encoder=encoder is not None)
+    registry = default_registry()
+    config = None if encoder is None else registry.parse(EncoderConfig, encoder)
+    with quiet_stdout() as stdout:
+        opened = registry.parse(DatasetConfig, dataset).build()
+        splits = split_values(split, opened.splits)
+        built = None if config is None else config.build(device_named(device))
+        with reporter().task("writing", count_images(opened, splits), "images") as task:
+            written = export_dataset(
+                opened,
+                format_,
+                out,
+                splits=splits,
+                images=images,
+                encoder=built,
+                progress=task.update,
+            )
+    spec = spec_of(format_, out)
+    if as_json:
+        echo_json({"out": str(out), "format": format_, "dataset": spec, **written}, stdout)
+        return
+    for name, count in written["splits"].items():
+        echo(f"{visible(name)}: {count:,} images", stdout)
+    counts = ", ".join(f"{count:,} {how}" for how, count in written["images"].items() if count)
+    echo(f"{written['captions']:,} captions; image files: {counts or 'none'}", stdout)
+    echo(f"read it with --dataset {quote(spec)}", stdout)
+
+
+def count_images(dataset: Dataset, splits: Sequence[str]) -> int:
+    """Return the number of images of splits."""
+    return sum(len(dataset.examples(split)) for split in splits)

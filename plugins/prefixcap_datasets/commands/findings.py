@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 
 from prefixcap.errors import listed
-from prefixcap.interfaces.dataset import Dataset, DatasetConfig, Example
+from prefixcap.interfaces.dataset import Dataset, Example
 from prefixcap_datasets.commands.near import BITS, near_pairs
 from prefixcap_datasets.commands.reading import SeenImage, seen_images
-from prefixcap_datasets.problems import REPEATED, WITHOUT_CAPTIONS, Noted, noting
+from prefixcap_datasets.problems import REPEATED, WITHOUT_CAPTIONS, Noted
 
 LEAKS = "leakage_between_splits"
 MISSING, UNREADABLE, DUPLICATES = "missing_images", "unreadable_images", "duplicate_images"
@@ -69,25 +69,22 @@ class _Place:
 
 
 def check_dataset(
-    config: DatasetConfig,
+    dataset: Dataset,
+    noted: Noted,
     *,
     images: bool = True,
     near: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Findings:
-    """Open a data set and read each of its images once.
+    """Read each image of a data set once.
 
     Args:
-        config: The data set.
+        dataset: The data set.
+        noted: What its reader noted when it was opened.
         images: Whether to read its images, besides embeddings and captions.
         near: Of how many bits the hashes of images that look alike may differ; None looks for none.
-        progress: Called with the number of images done and that of all.
-
-    Raises:
-        PrefixcapError: If its files cannot be read; a single image is a finding.
+        progress: Called with the number of images done.
     """
-    with noting() as noted:
-        dataset = config.build()
     places = list(_places(dataset))
     findings = Findings(
         splits={split: _counts(dataset.examples(split)) for split in dataset.splits}
@@ -97,7 +94,7 @@ def check_dataset(
         items,
         images=images,
         looks=near is not None,
-        progress=lambda done: progress(done, len(items)),
+        progress=progress,
     )
     findings.problems = _filled(
         {

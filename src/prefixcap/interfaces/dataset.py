@@ -63,6 +63,8 @@ class ImageItem:
         embedding: Reads the precomputed feature (D) or (N,D), if the data set has one.
         digest: Returns a hash of the image's content and embedding, which addresses its features;
             without one, the data set's digest is used.
+        content: Returns the bytes of the image's file if it is not one of its own, such as in an
+            archive.
     """
 
     id: str
@@ -71,6 +73,7 @@ class ImageItem:
     open: Callable[[], Image.Image] | None = attrs.field(default=None, eq=False, repr=False)
     embedding: Callable[[], np.ndarray] | None = attrs.field(default=None, eq=False, repr=False)
     digest: Callable[[], str] | None = attrs.field(default=None, eq=False, repr=False)
+    content: Callable[[], bytes] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,1 @@
+"""Write data sets in the formats that the readers of this plugin read."""
