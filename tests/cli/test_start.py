@@ -61,6 +61,14 @@ def test_listing_stays_light() -> None:
     assert int(done.stderr.split()[-1]) < 700
 
 
+def test_one_process_imports_nothing_for_several() -> None:
+    code = (
+        "import sys; from prefixcap.training.launcher import join; join('cpu'); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 def test_the_module_is_the_command() -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "prefixcap", *words]

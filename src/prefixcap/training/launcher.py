@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import timedelta
+from threading import Thread
+from typing import TypeVar
 
 from prefixcap.errors import PrefixcapError, PrefixcapWarning, describe
 from prefixcap.training.processes import Processes
 
+T = TypeVar("T")
 PATIENCE = timedelta(days=1)
 """How long a process waits for the others, such as for the main one that scores captions.
 
@@ -63,6 +68,8 @@ def join(device: str) -> Processes:
         _warn_if_alone()
         return Processes(device=device)
     _check_settings(device)
+    import torch
+
     try:
         from accelerate import PartialState
     except ImportError as error:
@@ -70,19 +77,32 @@ def join(device: str) -> Processes:
             f"training in {count} processes needs accelerate: pip install 'prefixcap[accelerate]'"
         ) from error
     if device == "cuda":
-        _check_gpus()
+        _check_gpus(torch.cuda.device_count())
     try:
-        state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
+        state = _interruptibly(lambda: PartialState(cpu=device == "cpu", timeout=PATIENCE))
     except (RuntimeError, ValueError) as error:
         raise PrefixcapError(
             f"process {number} cannot reach the other {count - 1} that the launcher started: "
             f"{describe(error)}"
         ) from error
-    return Processes(
-        number=state.process_index,
-        count=state.num_processes,
-        device=device if device == "cpu" else str(state.device),
-    )
+    if device == "cuda":
+        device = str(state.device)
+        torch.cuda.set_device(device)  # of this thread
+    return Processes(number=state.process_index, count=state.num_processes, device=device)
+
+
+def _interruptibly(work: Callable[[], T]) -> T:
+    """Run work that waits outside of Python, which would notice neither Ctrl-C nor SIGTERM."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return result.result()
 
 
 def _warn_if_alone() -> None:
@@ -106,8 +126,8 @@ def _check_settings(device: str) -> None:
     for variable, name in _OTHERS.items():
         if os.environ.get(variable, "").lower() == "true":
             raise PrefixcapError(
-                f"the launcher was told to use {name}, which prefixcap cannot: launch with "
-                "--multi_gpu, or with torchrun"
+                f"the launcher was told to use {name}, which prefixcap does not support: launch "
+                "with --multi_gpu, or with torchrun"
             )
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision != "no":
@@ -118,10 +138,8 @@ def _check_settings(device: str) -> None:
         )
 
 
-def _check_gpus() -> None:
-    import torch
-
-    local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+def _check_gpus(gpus: int) -> None:
+    local = int(os.environ.get("LOCAL_RANK", 0))
     if local >= gpus:
         raise PrefixcapError(
             f"process {local} of this machine has no GPU, as there are {gpus}: start one process "

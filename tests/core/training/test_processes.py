@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import signal
 import socket
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from core.training.together import RANDOM, SETTINGS, model, summary, work
+from core.training.together import RANDOM, SETTINGS, model, stopped, summary, work
 
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.training import launcher
@@ -31,14 +34,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("together")
 
 
-def start_both(part: str, folder: Path) -> list[int | None]:
-    """Let two processes do a part of the work; return their exit codes."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+def context() -> multiprocessing.context.ForkServerContext:
+    """Return what starts processes that have imported everything already."""
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(PRELOADED)
+    return made
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [context.Process(target=work, args=(part, n, port, folder)) for n in range(2)]
+        port: int = free.getsockname()[1]
+        return port
+
+
+def start_both(part: str, folder: Path) -> list[int | None]:
+    """Let two processes do a part of the work; return their exit codes."""
+    port = free_port()
+    processes = [context().Process(target=work, args=(part, n, port, folder)) for n in range(2)]
     for process in processes:
         process.start()
     for process in processes:
@@ -114,6 +127,21 @@ def test_both_see_that_a_training_diverges(both: list[dict[str, Any]]) -> None:
     assert "lower the training's learning_rate (1e+30)" in both[0]["diverged"]
 
 
+def test_a_process_that_waits_for_others_can_be_stopped(folder: Path) -> None:
+    process = context().Process(target=stopped, args=(0, free_port(), folder))
+    process.start()
+    deadline = time.monotonic() + 120
+    while not (folder / "waits").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.terminate()
+    process.join(20)  # a launcher's patience is 30 seconds
+    code = process.exitcode
+    process.kill()
+    assert code == 0
+    assert (folder / "stopped").exists()
+
+
 def test_shares_of_a_batch_are_the_batch() -> None:
     captions = [TokenizedCaption(n // 2, (n, *range(n))) for n in range(5)]
     whole = CaptionBatch.of(captions)
@@ -144,6 +172,14 @@ def test_what_a_launcher_cannot_ask_for(
         monkeypatch.setenv(name, value)
     with pytest.raises(PrefixcapError, match=sentence):
         launcher.join(device)
+
+
+def test_several_processes_need_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(PrefixcapError, match=re.escape("pip install 'prefixcap[accelerate]'")):
+        launcher.join("cpu")
 
 
 def test_one_process_of_a_launcher_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:

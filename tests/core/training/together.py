@@ -18,6 +18,7 @@ from prefixcap.training.config import TrainingConfig
 from prefixcap.training.launcher import join
 from prefixcap.training.processes import Processes
 from prefixcap.training.train import train
+from prefixcap.util.process.interrupts import handled
 
 CIDER = "cider:tokenizer=characters"
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -76,11 +77,16 @@ def summary(trained: Captioner) -> dict[str, Any]:
 
 def work(part: str, number: int, port: int, folder: Path) -> None:
     """Do a part of the trainings and write what came of it."""
+    set_place(number, port)
+    torch.save(PARTS[part](join("cpu"), folder), folder / f"{part}-{number}.pt")
+
+
+def set_place(number: int, port: int) -> None:
+    """Set what a launcher would."""
     torch.set_num_threads(1)
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
     own = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     os.environ.update({name: str(value) for name, value in (place | own).items()})
-    torch.save(PARTS[part](join("cpu"), folder), folder / f"{part}-{number}.pt")
 
 
 def undisturbed(processes: Processes, folder: Path) -> dict[str, Any]:
@@ -115,6 +121,17 @@ def resumed(processes: Processes, folder: Path) -> dict[str, Any]:
     )
     processes.leave()
     return {"steps": steps, **summary(result)}
+
+
+def stopped(number: int, port: int, folder: Path) -> None:
+    """Wait for a process that never comes, until a signal ends the waiting."""
+    set_place(number, port)
+    with handled(until_exit=False):
+        try:
+            (folder / "waits").touch()
+            join("cpu")
+        except KeyboardInterrupt:
+            (folder / "stopped").touch()
 
 
 PARTS = {"undisturbed": undisturbed, "killed": killed, "resumed": resumed}
