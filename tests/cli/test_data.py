@@ -247,6 +247,28 @@ def test_data_that_cannot_be_read_is_an_error_of_one_sentence(tmp_path: Path, sh
         assert noted == {}
 
 
+def test_real_data(shared: Path, tmp_path: Path, shell: Shell) -> None:
+    (tmp_path / "captions_val2017.json").symlink_to(
+        shared / "data" / "coco_clip_text" / "captions_val2017.json"
+    )
+    spec = f"coco:path={tmp_path},splits=official"
+    status, out, _ = shell("data", "check", spec, "--no-images")
+    assert (status, out.splitlines()[1].split()) == (
+        0,
+        ["val", "5,000", "25,014", "5,", "5.00,", "7"],
+    )
+    words = ["--format", "karpathy", "--images", "none", "--out", tmp_path / "out"]
+    assert shell("data", "export", spec, *words)[0] == 0
+    old, new = (
+        [
+            (e.image.id, e.references)
+            for e in default_registry().parse(DatasetConfig, each).build().examples("val")
+        ]
+        for each in (spec, f"karpathy:path={tmp_path}/out")
+    )
+    assert old == new
+
+
 def test_images_that_look_alike(tmp_path: Path, shell: Shell) -> None:
     images = tmp_path / "images"
     for seed in range(12):

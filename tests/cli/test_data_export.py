@@ -154,7 +154,10 @@ def test_image_files_are_linked_or_copied_or_left_out(
 
     monkeypatch.setattr(os, "link", refuse)
     (tmp_path / "link").rename(tmp_path / "elsewhere")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")  # a folder of the user's choice may be a link
     assert files("link")[0] == {"copied": 5}
+    assert (tmp_path / "empty" / "dataset_custom.json").exists()
 
 
 def test_archives_are_those_of_others(
@@ -170,7 +173,7 @@ def test_archives_are_those_of_others(
         assert shard.getnames()[:2] == ["val-0.png", "val-0.json"]
     # the files of an archive keep their bytes
     again = ["data", "export", f"webdataset:path={tmp_path}/wds", "--out", tmp_path / "again"]
-    assert shell(*again, "--format", "flickr", "--split", "val")[0] == 0
+    assert shell(*again, "--format", "flickr", "--split", "validation,val")[0] == 0
     old, new = (
         opened(source).examples("val"),
         opened(f"flickr:path={tmp_path}/again").examples("val"),

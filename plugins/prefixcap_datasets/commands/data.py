@@ -102,7 +102,7 @@ def show(
         raise PrefixcapError(f"--count must be at least 1, not {count}")
     with quiet_stdout() as out:
         opened = default_registry().parse(DatasetConfig, dataset).build()
-        splits = split_values(split, opened.splits)
+        splits = named_splits(opened, split_values(split, opened.splits))
         chosen = sample(opened, splits, count, seed)
         if as_json:
             sizes = {name: len(opened.examples(name)) for name in opened.splits}
@@ -165,7 +165,7 @@ def export(
     config = None if encoder is None else registry.parse(EncoderConfig, encoder)
     with quiet_stdout() as stdout:
         opened = registry.parse(DatasetConfig, dataset).build()
-        splits = split_values(split, opened.splits)
+        splits = named_splits(opened, split_values(split, opened.splits))
         built = None if config is None else config.build(device_named(device))
         with reporter().task("writing", count_images(opened, splits), "images") as task:
             written = export_dataset(
@@ -186,6 +186,13 @@ def export(
     counts = ", ".join(f"{count:,} {how}" for how, count in written["images"].items() if count)
     echo(f"{written['captions']:,} captions; image files: {counts or 'none'}", stdout)
     echo(f"read it with --dataset {quote(spec)}", stdout)
+
+
+def named_splits(dataset: Dataset, names: Sequence[str]) -> list[str]:
+    """Return the splits that names such as "validation" mean, each once."""
+    from prefixcap.interfaces.dataset import find_split
+
+    return list(dict.fromkeys(find_split(dataset.splits, name) or name for name in names))
 
 
 def count_images(dataset: Dataset, splits: Sequence[str]) -> int:

@@ -90,18 +90,9 @@ def check_dataset(
         splits={split: _counts(dataset.examples(split)) for split in dataset.splits}
     )
     items = [place.example.image for place in places]
-    seen = seen_images(
-        items,
-        images=images,
-        looks=near is not None,
-        progress=progress,
-    )
+    seen = seen_images(items, images=images, looks=near is not None, progress=progress)
     findings.problems = _filled(
-        {
-            **_of_files(places, seen),
-            **_grouped(places, seen),
-            **_of_captions(dataset, noted),
-        }
+        {**_of_files(places, seen), **_grouped(places, seen), **_of_captions(dataset, noted)}
     )
     findings.hints = _filled({SAME_CAPTIONS: list(_same_captions(places))})
     findings.counts = _numbers(places, seen, images=images)
@@ -133,15 +124,14 @@ def _counts(examples: Sequence[Example]) -> dict[str, float]:
 def _numbers(
     places: Sequence[_Place], seen: Sequence[SeenImage], *, images: bool
 ) -> dict[str, int | None]:
-    readable = [place.example.image.open is not None for place in places]
-    failed = [each.is_missing or bool(each.error) for each in seen]
+    missing = sum(each.is_missing for each in seen)
+    unreadable = sum(bool(each.error) for each in seen)
+    opened = sum(place.example.image.open is not None for place in places)
     return {
         "images": len(places),
-        "images_read": sum(can and not bad for can, bad in zip(readable, failed, strict=True))
-        if images
-        else None,
-        "missing": sum(each.is_missing for each in seen),
-        "unreadable": sum(bool(each.error) for each in seen),
+        "images_read": opened - missing - unreadable if images else None,
+        "missing": missing,
+        "unreadable": unreadable,
         "embeddings": sum(place.example.image.embedding is not None for place in places),
     }
 

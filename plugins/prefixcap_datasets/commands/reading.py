@@ -53,6 +53,8 @@ def seen_images(
         looks: Whether to compute difference hashes.
         progress: Called with the number of images done.
     """
+    if not any(item.embedding or (images and item.open) for item in items):
+        return [SeenImage() for _ in items]
     return list(_seen(items, partial(_see, images=images, looks=looks), progress))
 
 

@@ -76,7 +76,8 @@ def export_dataset(
         check_files(chosen)
     rows = _rows(format_, chosen, encoder)
     files = ImageFolder(images, progress)
-    with temporary_folder(out.absolute().parent) as place:
+    out = out.resolve()
+    with temporary_folder(out.parent) as place:
         folder = place / "export"
         folder.mkdir()
         if format_ == CLIPCAP:
