@@ -103,8 +103,9 @@ def test_train_again_is_done_and_other_settings_need_another_out(
 ) -> None:
     run = tmp_path / "run"
     words = ["train", *world.options, "--out", run]
-    status, _, err = shell(*words)
+    status, _, err = shell(*words, "--tracker", "tensorboard")
     assert status == 0
+    assert list(run.glob("tensorboard/linear-p2-full-s0/events.*"))
     assert "linear-p2-full-s0, epoch 1: learning rate 0." in err
     assert "\n  val-2.png: " in err
     assert len((run / "epochs.csv").read_text().splitlines()) == 2

@@ -149,13 +149,18 @@ def test_an_object_that_is_no_config_class_is_reported(component: Any, error: st
     assert actual.error.startswith(error)
 
 
-def test_there_are_two_hooks_with_known_arguments() -> None:
+def test_there_are_four_hooks_with_known_arguments() -> None:
     hooks = {
         name: list(signature(hook).parameters)
         for name, hook in vars(hookspecs).items()
         if name.startswith("prefixcap_")
     }
-    assert hooks == {"prefixcap_components": [], "prefixcap_commands": ["app"]}
+    assert hooks == {
+        "prefixcap_components": [],
+        "prefixcap_commands": ["app"],
+        "prefixcap_events": ["event"],
+        "prefixcap_trackers": [],
+    }
 
 
 COMMANDS = """

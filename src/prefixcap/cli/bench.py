@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefixcap.cli.errors import several, stoppable
-from prefixcap.cli.options import Trust, takes_study
+from prefixcap.cli.options import Trackers, Trust, takes_study
 from prefixcap.cli.output import echo, echo_json, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
@@ -18,7 +18,7 @@ from prefixcap.training.launcher import refuse_launcher
 from prefixcap.util.files import new_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from prefixcap.study.definition.study import Study
     from prefixcap.util.progress import Reporter
@@ -39,6 +39,7 @@ def bench(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be computed and what exists.")
     ] = False,
+    tracker: Trackers = None,
     trust: Trust = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, everything else to stderr.")
@@ -50,6 +51,7 @@ def bench(
     Without options: the drawn scenes, an mlp mapper with a prefix of 10, beam search.
     """
     from prefixcap.cli.progress import reporter
+    from prefixcap.plugin.events import parse_trackers
     from prefixcap.plugin.registry import default_registry
 
     refuse_launcher()
@@ -57,16 +59,18 @@ def bench(
     chosen = (_read_study(study, given) if study is not None else {}) | given
     with quiet_stdout():
         plan = options.study(chosen, default_registry())
+        parse_trackers(tracker or ())
+        shown = reporter(details=not as_json)
         if save_study is not None:
             options.write_file(save_study, options.from_study(plan))
         folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{_name(plan)}"
         if dry_run:
             answer, text = _plan(plan, folder)
         elif out is not None:
-            answer, text = _run(plan, folder, reporter(details=not as_json))
+            answer, text = _run(plan, folder, shown, tracker or ())
         else:
             with new_folder(folder) as made:
-                answer, text = _run(plan, made, reporter(details=not as_json))
+                answer, text = _run(plan, made, shown, tracker or ())
     echo_json(answer) if as_json else echo(text)
 
 
@@ -100,7 +104,9 @@ def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
     return estimate, "\n".join(estimate["lines"])
 
 
-def _run(study: Study, folder: Path, reporter: Reporter) -> tuple[dict[str, Any], str]:
+def _run(
+    study: Study, folder: Path, reporter: Reporter, trackers: Sequence[str]
+) -> tuple[dict[str, Any], str]:
     from prefixcap.cli.table import WIDE, text
     from prefixcap.study.execution.runner import run_study
 
@@ -111,5 +117,5 @@ def _run(study: Study, folder: Path, reporter: Reporter) -> tuple[dict[str, Any]
         f"--out {folder} to continue"
     )
     with stoppable(advice):
-        results = run_study(study, folder, reporter)
+        results = run_study(study, folder, reporter, trackers=trackers)
     return results.to_json(), text(results, shutil.get_terminal_size((WIDE, 24)).columns)

@@ -29,6 +29,13 @@ Trust = Annotated[
         help="Allow the code in this file of weights to run. Repeatable.",
     ),
 ]
+Trackers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracker",
+        help="Record losses and scores with: tensorboard, wandb, trackio. Repeatable.",
+    ),
+]
 Metrics = Annotated[list[str] | None, typer.Option(help=_help("metrics"))]
 MaxNewTokens = Annotated[int | None, typer.Option(help=_help("max_new_tokens"))]
 Correction = Annotated[str | None, typer.Option(help=_help("correction"))]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prefixcap.cli.errors import stoppable
-from prefixcap.cli.options import Trust, takes_study
+from prefixcap.cli.options import Trackers, Trust, takes_study
 from prefixcap.cli.output import echo, echo_json, no_output, quiet_stdout
 from prefixcap.errors import PrefixcapError
 from prefixcap.study.definition import options
@@ -27,18 +27,21 @@ _OF_CAPTIONS = (
 @takes_study(single=True, without=_OF_CAPTIONS)
 def train(
     out: Annotated[Path, typer.Option(help="The folder of the run to write.")],
+    tracker: Trackers = None,
     trust: Trust = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     **values: Any,
 ) -> None:
     """Train one captioner, into a folder that `prefixcap caption` reads."""
     from prefixcap.cli.progress import reporter
+    from prefixcap.plugin.events import parse_trackers
     from prefixcap.plugin.registry import default_registry
 
     silence = nullcontext() if is_main() else no_output()
     with silence, quiet_stdout():
         study = options.study(options.provided(values), default_registry())
         _check_single(study)
+        parse_trackers(tracker or ())
         from prefixcap.study.execution.training import train_one  # slow, so after the checks
 
         advice = (
@@ -46,7 +49,7 @@ def train(
             "continue"
         )
         with stoppable(advice):
-            answer = train_one(study, out, reporter(details=not as_json))
+            answer = train_one(study, out, reporter(details=not as_json), trackers=tracker or ())
     if answer is None:  # another process has the result
         return
     if as_json:

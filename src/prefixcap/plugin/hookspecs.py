@@ -9,6 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from prefixcap.interfaces.component import Component
+    from prefixcap.interfaces.events import Event, TrackerConfig
 
 PROJECT = "prefixcap"
 
@@ -33,4 +34,21 @@ def prefixcap_commands(app: Any) -> None:
     Called for `prefixcap --help`, `prefixcap plugins` and every command that is not built in. It
     must not import heavy libraries: import them in the command. A name that is built in, or that
     another plugin uses, is refused.
+    """
+
+
+@hookspec
+def prefixcap_events(event: Event) -> None:
+    """Receive what happens in `train` and `bench`: see `prefixcap.interfaces.events`.
+
+    Called in the run's own thread, so it has to be quick. If it fails, that is reported once, and
+    the plugin gets no more events of the run.
+    """
+
+
+@hookspec
+def prefixcap_trackers() -> Iterable[type[TrackerConfig]]:  # type: ignore[empty-body]
+    """Return the configs of trackers, which record events if `--tracker` names them.
+
+    Called once per registry. It must not import heavy libraries.
     """

@@ -23,6 +23,7 @@ from prefixcap.plugin.contained import contained
 
 if TYPE_CHECKING:
     from prefixcap.interfaces.component import Component
+    from prefixcap.interfaces.events import Event, TrackerConfig
 
 GROUP = "prefixcap"
 BUILT_IN = "prefixcap"
@@ -47,6 +48,8 @@ class Plugin:
         components: The config classes.
         error: Why the plugin failed to load; "" if it did not.
         add_commands: Adds the plugin's commands to a `typer.Typer`; None if it has none.
+        on_event: Receives the events of trainings and studies; None if it wants none.
+        trackers: The configs of its trackers.
         problems: What it did besides, such as printing, that a plugin must not do.
         disabled: Whether the user chose not to load it.
     """
@@ -56,6 +59,8 @@ class Plugin:
     components: tuple[type[Component], ...] = ()
     error: str = ""
     add_commands: Callable[[Any], None] | None = None
+    on_event: Callable[[Event], None] | None = None
+    trackers: tuple[type[TrackerConfig], ...] = ()
     problems: tuple[str, ...] = ()
     disabled: bool = False
 
@@ -90,29 +95,35 @@ def from_object(
     problems = tuple(asked.problems)
     if asked.result is None:
         return Plugin(name, distribution, error=asked.error, problems=problems)
-    classes, add_commands = asked.result
-    return Plugin(name, distribution, classes, add_commands=add_commands, problems=problems)
+    return Plugin(name, distribution, problems=problems, **asked.result)
 
 
-def _ask(
-    plugin: object, name: str, components: bool
-) -> tuple[tuple[type[Component], ...], Callable[[Any], None] | None]:
+def _ask(plugin: object, name: str, components: bool) -> dict[str, Any]:
+    """Return the fields of a `Plugin` that its hooks give."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(plugin, name=name)
     manager.check_pending()
     if not manager.get_hookcallers(plugin):
         raise TypeError(
-            "it implements no hook: mark prefixcap_components or prefixcap_commands with hookimpl"
+            "it implements no hook: mark prefixcap_components or another hook with hookimpl"
         )
     classes: list[type[Component]] = []
+    trackers: list[type[TrackerConfig]] = []
     if components:
         for answer in manager.hook.prefixcap_components():
             classes += islice(answer, MOST_COMPONENTS + 1)
         _check(classes)
-    commands = manager.hook.prefixcap_commands
-    add_commands = (lambda app: commands(app=app)) if commands.get_hookimpls() else None
-    return tuple(dict.fromkeys(classes)), add_commands
+        for each in manager.hook.prefixcap_trackers():
+            trackers += islice(each, MOST_COMPONENTS + 1)
+        _check_trackers(trackers)
+    commands, events = manager.hook.prefixcap_commands, manager.hook.prefixcap_events
+    return {
+        "components": tuple(dict.fromkeys(classes)),
+        "add_commands": (lambda app: commands(app=app)) if commands.get_hookimpls() else None,
+        "on_event": (lambda event: events(event=event)) if events.get_hookimpls() else None,
+        "trackers": tuple(dict.fromkeys(trackers)),
+    }
 
 
 def _load(point: EntryPoint, components: bool) -> Plugin:
@@ -240,6 +251,19 @@ def _check(components: list[type[Component]]) -> None:
             )
 
 
+def _check_trackers(trackers: list[type[TrackerConfig]]) -> None:
+    if not trackers:
+        return
+    from prefixcap.interfaces.events import TrackerConfig
+
+    for tracker in trackers:
+        if not (isclass(tracker) and issubclass(tracker, TrackerConfig)) or isabstract(tracker):
+            raise TypeError(f"{tracker!r} is not a config class of a tracker with build()")
+        if not isinstance(getattr(tracker, "name", None), str):
+            raise TypeError(f"{tracker.__name__} has no name")
+        _check_settings(tracker)
+
+
 def _check_names(component: type[Component]) -> None:
     from prefixcap.interfaces.kinds import KINDS
 
@@ -259,7 +283,7 @@ def _check_names(component: type[Component]) -> None:
         raise TypeError(f"{title} has the version {component.version!r}, which must be a text")
 
 
-def _check_settings(component: type[Component]) -> None:
+def _check_settings(component: type[Component] | type[TrackerConfig]) -> None:
     from prefixcap.plugin import setting_types, specs
 
     try:

@@ -9,6 +9,7 @@ import attrs
 
 from prefixcap.captioning.checkpoint import CONFIG, MODEL_KEY, MODELS, is_study
 from prefixcap.errors import PrefixcapError
+from prefixcap.plugin.events import Events
 from prefixcap.study.artifacts.shapes import STUDY_CONFIG
 from prefixcap.study.definition.study import FORMAT, Study
 from prefixcap.util.files import AlteredError, read_before_seals, read_json
@@ -119,13 +120,15 @@ class StudyFolder:
 class StudyJob:
     """A study in its folder, as one process works on it, on a device that is not "auto".
 
-    `timed` is whether the folder records the times of work, for estimates.
+    `timed` is whether the folder records the times of work, for estimates, and `events` are sent
+    what happens.
     """
 
     study: Study
     files: StudyFolder = attrs.field(converter=StudyFolder)
     reporter: Reporter = attrs.field(factory=Silent)
     timed: bool = True
+    events: Events = attrs.field(factory=Events)
     device: str = attrs.field(init=False)
 
     @device.default

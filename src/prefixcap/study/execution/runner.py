@@ -10,9 +10,11 @@ from typing import Any
 from prefixcap.errors import DivergedError, NonFiniteError, PrefixcapError
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Dataset, Example
+from prefixcap.interfaces.events import CellScored, StudyEnded, StudyStarted
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
+from prefixcap.plugin.events import listening, parse_trackers
 from prefixcap.plugin.provenance import code_of
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
@@ -30,8 +32,20 @@ from prefixcap.util.files import write_json
 from prefixcap.util.progress import Reporter, Silent
 
 
-def run_study(study: Study, folder: Path | str, reporter: Reporter | None = None) -> Results:
+def run_study(
+    study: Study,
+    folder: Path | str,
+    reporter: Reporter | None = None,
+    *,
+    trackers: Sequence[str] = (),
+) -> Results:
     """Run a study, or resume it, reusing the artifacts in the folder.
+
+    Args:
+        study: The study.
+        folder: Its folder.
+        reporter: Shows the progress; by default nothing does.
+        trackers: Trackers that record what happens, such as "tensorboard".
 
     Returns:
         The results, which are also written into `folder`.
@@ -39,7 +53,13 @@ def run_study(study: Study, folder: Path | str, reporter: Reporter | None = None
     Raises:
         PrefixcapError: If something in the study or its data is wrong.
     """
-    return Runner(StudyJob(study, Path(folder), reporter or Silent())).run()
+    reporter, configs = reporter or Silent(), parse_trackers(trackers)
+    with listening(configs, Path(folder), reporter.message) as events:
+        return Runner(StudyJob(study, Path(folder), reporter, events=events)).run()
+
+
+CELL_SETTINGS = ("encoder", "lm", "tuning", "mapper", "prefix_length", "decoder", "seed")
+"""The columns of a row that say which cell it is."""
 
 
 class Runner:
@@ -93,6 +113,8 @@ class Runner:
             self._study.baselines,
         )
         self._write_config(splits.dataset, self._results.study)
+        folder, events = self._job.files.path, self._job.events
+        events.send(StudyStarted(folder=folder, settings=self._study.to_json()))
         self._score_baselines()
         for wait in (False, True):
             for group in self._groups:
@@ -102,6 +124,7 @@ class Runner:
         self._score_baselines()
         self._results.write()
         self._draw()
+        events.send(StudyEnded(folder=folder, cells=len(self._cells)))
         return self._results
 
     def _write_config(self, dataset: Dataset, study_digest: str | None) -> None:
@@ -246,6 +269,15 @@ class Runner:
                 self._reporter.message(f"{cell.name[:-9]}: {error}")
                 continue
             self._rows[cell.name] = row
+            settings = {key: row[key] for key in CELL_SETTINGS}
+            self._job.events.send(
+                CellScored(
+                    folder=self._job.files.path,
+                    cell=cell.name,
+                    settings=settings,
+                    scores=row["scores"],
+                )
+            )
             self._samples[cell.name] = lines[: contact_sheet.IMAGES]
             self._collect()
             self._results.write_part()

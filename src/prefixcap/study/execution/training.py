@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from prefixcap.errors import DivergedError, PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
+from prefixcap.plugin.events import Events, listening, parse_trackers
 from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import EPOCHS, KEY, LAST, LAST_GOOD, TRAINING, StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
@@ -22,11 +24,12 @@ from prefixcap.study.artifacts.locks import locked
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import checks, data, encoding, grid, prune, trial
 from prefixcap.study.execution.encoding import EncodedImages
+from prefixcap.study.execution.training_events import TrainingEvents
 from prefixcap.training import epochs
 from prefixcap.training.launcher import join
 from prefixcap.training.processes import Processes
 from prefixcap.util.files import AlteredError, atomic_write, read_bytes, write_json, write_text
-from prefixcap.util.progress import ProgressTask, Reporter
+from prefixcap.util.progress import Reporter
 from prefixcap.util.runtime import device_named
 
 if TYPE_CHECKING:
@@ -67,7 +70,9 @@ def train(
 
         if processes.is_main:
             shutil.rmtree(planned.folder / LAST, ignore_errors=True)  # of another training
-        last_good = _saving_last_good(planned, save, processes)
+        events = TrainingEvents(job, planned)
+        events.started()
+        last_good = _saving_last_good(planned, save, processes, events)
         with job.reporter.task(title, 1, "steps") as task, last_good:
             captioner = fit(
                 lm,
@@ -81,8 +86,8 @@ def train(
                 val_features=images.val_features,
                 val_captions=[e.references for e in images.val] if images.val else None,
                 val_ids=[each.image.id for each in images.val],
-                progress=_progress(task),
-                on_epoch=lambda _, captioner: _record(job, planned, captioner.history),
+                progress=partial(events.step, task),
+                on_epoch=lambda _, captioner: _record(planned, events, captioner.history),
                 on_last=lambda captioner: save(captioner, planned.folder / LAST),
                 checkpoint=TrainingCheckpoint(
                     planned.folder / TRAINING, report=job.reporter.message
@@ -99,6 +104,7 @@ def train(
         planned.discard_training_state()
         steps, seconds = len(captioner.history["loss"]), sum(captioner.history["seconds"])
         timings.record(job, timings.TRAINING, specs.to_spec(model.mapper), steps, seconds)
+        events.ended(training_summary(planned.folder))
         return captioner
 
 
@@ -126,16 +132,18 @@ def check_files(job: StudyJob, planned: PlannedModel) -> None:
         atomic_write(path, expected)
 
 
-def _record(job: StudyJob, planned: PlannedModel, history: Mapping[str, Any]) -> None:
+def _record(planned: PlannedModel, events: TrainingEvents, history: Mapping[str, Any]) -> None:
     """Write the finished epochs into the model's folder, and show the last one."""
     write_text(planned.folder / EPOCHS, epochs.to_csv(history))
-    first, *samples = epochs.lines(history)
-    job.reporter.detail("\n".join([f"{planned.model.name}, {first}", *samples]))
+    events.epoch(history)
 
 
 @contextmanager
 def _saving_last_good(
-    planned: PlannedModel, save: Callable[[Captioner, Path], None], processes: Processes
+    planned: PlannedModel,
+    save: Callable[[Captioner, Path], None],
+    processes: Processes,
+    events: TrainingEvents,
 ) -> Iterator[None]:
     """Save what is left of a training that diverges, and complete the error with its place."""
     try:
@@ -147,6 +155,7 @@ def _saving_last_good(
             save(error.model, folder)
             kept = f"the model of epoch {error.epoch} is saved in {folder} (for caption --run)"
             error.model = None  # free the memory
+        events.ended({}, str(error))
         processes.wait()  # a launcher ends all of them when the first one fails
         raise DivergedError(
             f"training {planned.model.name}: {error}; {kept}; the same settings would end in the "
@@ -155,7 +164,9 @@ def _saving_last_good(
         ) from error
 
 
-def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any] | None:
+def train_one(
+    study: Study, folder: Path, reporter: Reporter, *, trackers: Sequence[str] = ()
+) -> dict[str, Any] | None:
     """Train the first model of a study into a separate folder.
 
     The folder also stores the features, so that a killed training does not encode them again.
@@ -168,9 +179,17 @@ def train_one(study: Study, folder: Path, reporter: Reporter) -> dict[str, Any] 
     Raises:
         PrefixcapError: If the folder holds another model or a study, or something does not fit.
     """
-    processes = join(device_named(study.device))
+    configs, processes = parse_trackers(trackers), join(device_named(study.device))
     study = attrs.evolve(study, device=processes.device)
-    job = StudyJob(study, folder, reporter, timed=False)
+    silent = nullcontext(Events())
+    heard = listening(configs, folder, reporter.message) if processes.is_main else silent
+    with heard as events:
+        job = StudyJob(study, folder, reporter, timed=False, events=events)
+        return _train_one(job, processes)
+
+
+def _train_one(job: StudyJob, processes: Processes) -> dict[str, Any] | None:
+    study, folder, reporter = job.study, job.files.path, job.reporter
     prune.remove_leftovers(job.files)
     if slow := checks.slow_dtype(job.device, study.dtype):
         reporter.message(slow)
@@ -230,17 +249,3 @@ def training_summary(folder: Path) -> dict[str, Any]:
         # without an epoch, that of the model as it starts
         "val_loss": losses[(best or 1) - 1] if losses else None,
     }
-
-
-def _progress(task: ProgressTask) -> Callable[[int, int, Mapping[str, Any]], None]:
-    first = True
-
-    def progress(done: int, total: int, info: Mapping[str, Any]) -> None:
-        nonlocal first
-        if first and done > 1:  # a resumed training; the time of its first step is unknown
-            task.resume(done)
-        first = False
-        losses = [f"{k} {info[k]:.3f}" for k in ("loss", "val_loss") if k in info]
-        task.update(done, total, note=f"epoch {info['epoch']}, {', '.join(losses)}")
-
-    return progress
