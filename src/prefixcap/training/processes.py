@@ -46,7 +46,7 @@ class Processes:
         import torch
 
         sums = torch.tensor(values, dtype=torch.float64, device=self.device)
-        self._wait(torch.distributed.all_reduce, sums)
+        self._together(torch.distributed.all_reduce, sums)
         return [float(value) for value in sums.tolist()]
 
     def chosen(self, value: float) -> float:
@@ -79,7 +79,7 @@ class Processes:
             )
         for tensor in (tensor.detach() for tensor in tensors):
             value = tensor.contiguous()
-            self._wait(torch.distributed.broadcast, value, src=0)
+            self._together(torch.distributed.broadcast, value, src=0)
             tensor.copy_(value)
 
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -101,7 +101,7 @@ class Processes:
                 gradients.append(parameter.grad)
         for bucket in _buckets(gradients):
             sums = torch.cat([gradient.flatten() for gradient in bucket])
-            self._wait(torch.distributed.all_reduce, sums)
+            self._together(torch.distributed.all_reduce, sums)
             parts = torch.split(sums, [gradient.numel() for gradient in bucket])
             for gradient, part in zip(bucket, parts, strict=True):
                 gradient.copy_(part.view_as(gradient))
@@ -118,7 +118,7 @@ class Processes:
 
             torch.distributed.destroy_process_group()
 
-    def _wait(self, work: Callable[..., Any], tensor: Tensor, **options: Any) -> None:
+    def _together(self, work: Callable[..., Any], tensor: Tensor, **options: Any) -> None:
         try:
             work(tensor, **options)
         except RuntimeError as error:
