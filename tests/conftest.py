@@ -35,7 +35,7 @@ def shared() -> Path:
 
 # Files with the longest tests. Begun first, they do not keep one process busy at the end, when the
 # others have nothing left.
-LONGEST = ("test_docs_blocks.py", "test_coco_page.py")
+LONGEST = ("test_docs_blocks.py", "test_pages.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
