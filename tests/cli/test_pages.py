@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from cli_world import COLOURS, draw, make_world, write_lm
+from PIL import Image
 from small_clip import small_clip
 from small_vision import hf_folder, open_clip_folder, timm_file
 
@@ -100,7 +101,8 @@ def make_coco(folder: Path) -> list[str]:
         colour = list(COLOURS)[number % len(COLOURS)]
         file = f"COCO_{part}_{number:012d}.jpg"
         (folder / part).mkdir(exist_ok=True)
-        draw(folder / part / file, COLOURS[colour])
+        image = Image.new("RGB", (40 + number, 40), COLOURS[colour])  # no two are the same
+        image.save(folder / part / file)
         images.setdefault(part, []).append({"id": number, "file_name": file})
         texts = [f"A {colour} ball on grass.", f"There is a {colour} ball."]
         for text in texts:
@@ -127,6 +129,9 @@ def make_photos(folder: Path) -> None:
     """Write a data set in two formats, an image and a folder of images."""
     data = make_world(folder).data.rename(folder / "my-folder")
     (data / "features.npy").unlink()
+    for number, path in enumerate(sorted((data / "images").iterdir())):  # no two are the same
+        noise = np.random.default_rng(number).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(path)
     lines = [json.loads(line) for line in (data / "captions.jsonl").read_text().splitlines()]
     rows = [f"my-folder/images/{line['image']},{line['captions'][0]}\n" for line in lines]
     (folder / "captions.csv").write_text("".join(["file,text\n", *rows]))
@@ -186,8 +191,8 @@ def make_clipcap(folder: Path) -> None:
 
 
 PAGES: dict[str, tuple[int, Made]] = {
-    "howto/coco.md": (6, lambda folder: make_coco(folder / "coco")),
-    "howto/own-images.md": (5, make_photos),
+    "howto/coco.md": (7, lambda folder: make_coco(folder / "coco")),
+    "howto/own-images.md": (7, make_photos),
     "howto/language-models.md": (6, make_language_models),
     "howto/encoders.md": (5, make_encoders),
     "clipcap.md": (6, make_clipcap),

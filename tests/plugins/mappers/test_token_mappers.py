@@ -74,7 +74,8 @@ def test_the_q_former_is_that_of_blip_2() -> None:
     torch.manual_seed(1)
     blip = Blip2ForConditionalGeneration(config).eval()
     nn.init.normal_(blip.query_tokens)
-    for parameter in (*blip.qformer.parameters(), *blip.vision_model.parameters()):
+    parts = (blip.qformer, blip.vision_model, blip.language_projection)
+    for parameter in (parameter for part in parts for parameter in part.parameters()):
         nn.init.normal_(parameter, std=0.3)
     ours = build(QFormer(width=16, num_layers=3, heads=4), shape(5, 5))
     assert ours.queries.std().item() == pytest.approx(0.02, rel=0.2)
