@@ -15,7 +15,9 @@ import torch
 from cli_world import World
 from safetensors.torch import load_file
 
+from prefixcap.study.execution import training
 from prefixcap.training.checkpoint import TrainingCheckpoint
+from prefixcap.training.processes import Processes
 from prefixcap.training.trainer import Trainer
 
 Shell = Callable[..., tuple[int, str, str]]
@@ -65,6 +67,24 @@ def test_two_processes_go_on_with_a_stopped_training(
     history, alone = (json.loads((f / "config.json").read_text())["history"] for f in (two, one))
     assert history["loss"] == pytest.approx(alone["loss"], abs=1e-5)
     assert {p.name for p in two.iterdir()} == {p.name for p in one.iterdir()}
+
+
+def test_a_model_on_several_devices_is_for_one_process(
+    shell: Shell, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = training.build
+
+    def build(*args: Any) -> Any:
+        made = usual(*args)
+        made.module.hf_device_map = {"": "cpu"}
+        return made
+
+    monkeypatch.setattr(training, "build", build)
+    monkeypatch.setattr(training, "join", lambda _: Processes(count=2))
+    status, _, err = shell("train", *world.options, "--device", "cpu", "--out", tmp_path / "run")
+    assert status == 2
+    assert "device_map spreads the language model over the places of one process" in err
+    assert "the launcher has started 2: train without it" in err
 
 
 def test_bench_is_not_launched(shell: Shell, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
