@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -15,9 +14,6 @@ from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.util.images import read_image
 from prefixcap.util.runtime import usable_cores
 from prefixcap_datasets.commands.near import difference_hash
-
-if TYPE_CHECKING:
-    pass
 
 THREADS = 16
 _TOGETHER = 1024  # images that wait for a thread
