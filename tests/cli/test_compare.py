@@ -106,7 +106,9 @@ def test_other_rows_of_the_study_contribute_the_variance_between_their_seeds(see
 
 
 def test_one_seed_and_a_baseline_are_rows_too(shell: Shell, seeds: Path) -> None:
-    status, out, _ = shell("compare", f"{seeds}::greedy seed=1", "::constant", "--images", "1")
+    status, out, _ = shell(
+        "compare", f"{seeds}::greedy seed=1", "::(constant caption)", "--images", "1"
+    )
     assert status == 0
     assert "linear P=2 greedy seed 1\n" in out
     assert "(constant caption)\n" in out

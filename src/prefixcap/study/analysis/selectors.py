@@ -89,6 +89,9 @@ def select(selector: str | Path | SavedStudy, other: Selection | None = None) ->
 
 def _select(text: str, study: SavedStudy, words: Sequence[str]) -> Selection:
     rows = [*study.rows, *study.baselines]
+    whole = " ".join(words)
+    if any(whole in _names(row) for row in rows):  # a baseline's name, as the table has it
+        words = [whole]
     selected: Sequence[Mapping[str, Any]] = rows
     for number, word in enumerate(words):
         matching = _matching(selected, word)
