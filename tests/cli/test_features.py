@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from small_clip import small_clip
 
@@ -107,6 +108,9 @@ def test_a_killed_process_is_followed_by_another(
         assert shell(*words, "--out", tmp_path / "killed")[0] != 0
     status, _, errors = shell("features", tmp_path / "killed")
     assert status == 2
+    with FileLock(tmp_path / "killed" / feature_store.LOCK):  # as another process
+        status, _, errors = shell(*words, "--out", tmp_path / "killed")
+    assert (status, "another process is writing" in errors) == (2, True)
     status, _, errors = shell(*words, "--out", tmp_path / "killed")
     assert status == 0, errors
     for name in ("features.npy", "ids.txt", "store.json"):

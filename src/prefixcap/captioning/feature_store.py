@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import attrs
+from filelock import FileLock, Timeout
 
 from prefixcap.captioning.encode_images import ENCODE_BATCH, iter_encoded, read_ids
 from prefixcap.errors import PrefixcapError, nearest, shown
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FEATURES, IDS, INFO, PROGRESS = "features.npy", "ids.txt", "store.json", "progress.jsonl"
+LOCK = ".lock"
 TYPES = ("float32", "float16")
 FORMAT = 1
 SHAPE = {
@@ -164,61 +167,79 @@ def make_store(
         progress: Called with the number of images done, first with that of an earlier process.
 
     Raises:
-        PrefixcapError: If an id cannot be one, no image can be read, or the folder holds something
-            else.
+        PrefixcapError: If an id cannot be one, no image can be read, the folder holds something
+            else, or another process is writing to it.
     """
     ids = [item.id for item in items]
     _check_ids(ids)
     key = specs.digest(specs.fingerprint_inputs(config), encoder.digest(), dtype, ids)
-    if info := _read_info(path):
-        if info["key"] != key:
-            raise PrefixcapError(
-                f"{path} holds the features of other images, or of another encoder or dtype: "
-                "choose another --out"
-            )
-        progress(len(items))
+    with _alone(path):
+        if info := _read_info(path):
+            if info["key"] != key:
+                raise PrefixcapError(
+                    f"{path} holds the features of other images, or of another encoder or dtype: "
+                    "choose another --out"
+                )
+            progress(len(items))
+            return FeatureStore.open(path)
+        writer = _Writer(path, key, dtype)
+        progress(writer.done)
+        with (
+            appending(path / PROGRESS) as log,
+            (path / FEATURES).open("r+b" if writer.done else "wb") as file,
+        ):
+            writer.begin(file)
+            rest = items[writer.done :]
+            for batch in iter_encoded(encoder, rest, batch_size=batch_size):
+                rows, errors = [], {}
+                for image in batch:
+                    row = None if image.feature is None else image.feature.numpy()
+                    error = image.error
+                    if row is not None and not _fits(row, dtype):
+                        row, error = None, PrefixcapError(f"{image.item.id}: too large for {dtype}")
+                    if error is not None:
+                        failed(error)
+                        errors[image.item.id] = str(error)
+                    if row is not None:
+                        rows.append((image.item.id, row))
+                writer.add(file, log, len(batch), rows, errors)
+                progress(writer.done)
+            if not writer.ids:
+                raise PrefixcapError("no image could be read, so there is nothing to store")
+            writer.end(file)
+        content, statistics = measured(path / FEATURES, writer.shape)
+        write_text(path / IDS, "".join(f"{image}\n" for image in writer.ids))
+        info = {
+            "format": FORMAT,
+            "key": key,
+            "dtype": dtype,
+            "encoder": specs.to_spec(config),
+            "encoder_digest": encoder.digest(),
+            "features_sha256": content,
+            "ids_sha256": _hash_ids(writer.ids),
+            "statistics": statistics,
+            "unreadable": writer.unreadable,
+        }
+        write_json(path / INFO, info)
+        (path / PROGRESS).unlink()
         return FeatureStore.open(path)
-    writer = _Writer(path, key, dtype)
-    progress(writer.done)
-    with (
-        appending(path / PROGRESS) as log,
-        (path / FEATURES).open("r+b" if writer.done else "wb") as file,
-    ):
-        writer.begin(file)
-        rest = items[writer.done :]
-        for batch in iter_encoded(encoder, rest, batch_size=batch_size):
-            rows, errors = [], {}
-            for image in batch:
-                row = None if image.feature is None else image.feature.numpy()
-                error = image.error
-                if row is not None and not _fits(row, dtype):
-                    row, error = None, PrefixcapError(f"{image.item.id}: too large for {dtype}")
-                if error is not None:
-                    failed(error)
-                    errors[image.item.id] = str(error)
-                if row is not None:
-                    rows.append((image.item.id, row))
-            writer.add(file, log, len(batch), rows, errors)
-            progress(writer.done)
-        if not writer.ids:
-            raise PrefixcapError("no image could be read, so there is nothing to store")
-        writer.end(file)
-    content, statistics = measured(path / FEATURES, writer.shape)
-    write_text(path / IDS, "".join(f"{image}\n" for image in writer.ids))
-    info = {
-        "format": FORMAT,
-        "key": key,
-        "dtype": dtype,
-        "encoder": specs.to_spec(config),
-        "encoder_digest": encoder.digest(),
-        "features_sha256": content,
-        "ids_sha256": _hash_ids(writer.ids),
-        "statistics": statistics,
-        "unreadable": writer.unreadable,
-    }
-    write_json(path / INFO, info)
-    (path / PROGRESS).unlink()
-    return FeatureStore.open(path)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from writing to a store; the system frees what a killed one held."""
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise PrefixcapError(
+            f"another process is writing features to {path}: wait for it, or choose another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Writer:
