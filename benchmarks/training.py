@@ -16,6 +16,8 @@ the caption's tokens.
 from __future__ import annotations
 
 import argparse
+import math
+import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
@@ -23,7 +25,7 @@ from typing import Any
 
 import attrs
 import torch
-from measuring import Ceiling, Run, processor, timed
+from measuring import Ceiling, Run, peak_memory, processor, settle
 from torch import Tensor, nn
 
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
@@ -47,7 +49,7 @@ HEADER = "setting           dtype      ours  theirs   ratio   share GFLOP/s    o
 
 @attrs.frozen
 class World:
-    """A model, features (B,D) and captions of `STEPS` + 1 batches."""
+    """A model, features (B,D) and captions of `STEPS` + 2 batches."""
 
     model: Any
     features: Tensor
@@ -65,7 +67,7 @@ def make_world(device: str, dtype: torch.dtype, layers: int) -> World:
     torch.manual_seed(0)
     model: Any = GPT2LMHeadModel(GPT2Config(n_layer=layers))
     model.to(device, dtype)
-    images = (STEPS + 1) * BATCH // PER_IMAGE
+    images = (STEPS + 2) * BATCH // PER_IMAGE
     # captions of COCO have about 11 tokens, and one ends them
     lengths = (11 + 2.5 * torch.randn(images * PER_IMAGE)).round().clamp(6, 25).int() + 1
     captions = [
@@ -93,7 +95,7 @@ def ours(world: World, mapper: str, prefix_length: int, full: bool) -> Iterator[
     world.model.requires_grad_(full).train(full)
     prefixer = make_prefixer(world, mapper, prefix_length)
     with fused_activations(world.model):
-        trainer = Trainer(lm, prefixer, TrainingConfig(), STEPS + 1)
+        trainer = Trainer(lm, prefixer, TrainingConfig(), STEPS + 2)
         for captions in world.batches():
             batch = CaptionBatch.of(captions)
             yield trainer.step(world.features[batch.rows], batch)
@@ -136,14 +138,17 @@ def needed(world: World, prefix_length: int, full: bool) -> float:
 
 
 def measured(run: Run, side: Any, device: torch.device) -> None:
-    """Time the steps after the first one."""
+    """Time the steps after the first one, then measure the memory of the last, which takes time."""
     steps: Iterator[float] = side()
     next(steps)
-
-    def measure() -> list[Any]:
-        return list(islice(steps, STEPS))
-
-    timed(run, measure, device)
+    settle(device)
+    begin = time.perf_counter()
+    for _ in islice(steps, STEPS):
+        settle(device)
+    run.seconds = min(run.seconds, time.perf_counter() - begin)
+    with peak_memory(run, device):
+        next(steps)
+        settle(device)
 
 
 def main() -> None:
@@ -173,8 +178,9 @@ def main() -> None:
         rates = [STEPS * BATCH / run.seconds for run in runs]
         share = needed(world, prefix_length, full) * rates[0] / rate
         memory = [run.memory / 2**20 for run in runs]
+        ratio = rates[0] / rates[1] if rates[1] else math.nan
         print(
-            f"{name:17} {args.dtype:9} {rates[0]:5.1f}  {rates[1]:6.1f}  {rates[0] / rates[1]:6.2f}"
+            f"{name:17} {args.dtype:9} {rates[0]:5.1f}  {rates[1]:6.1f}  {ratio:6.2f}"
             f"   {share:5.2f} {rate:7.0f}  {memory[0]:6.0f}  {memory[1]:6.0f}",
             flush=True,
         )

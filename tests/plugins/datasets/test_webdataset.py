@@ -155,7 +155,10 @@ def test_broken_archives_are_errors(tmp_path: Path) -> None:
         ({"a.jpg": b"x", "a.jpeg": b"y"}, "0.tar, a.jpeg: the same sample already has 'a.jpg'"),
         ({"a.jpg": b"x", "a.txt": b"\xff"}, "0.tar, a.txt: cannot be read as text: the byte 0xff"),
         ({"a.jpg": b"x", "a.json": "{"}, "0.tar, a.json is not JSON: Expecting"),
-        ({"a.jpg": b"x", "a.json": "[" * 5000}, "0.tar, a.json is not JSON: lists or objects are"),
+        (
+            {"a.jpg": b"x", "a.json": "[" * 99_999},
+            "0.tar, a.json is not JSON: lists or objects are",
+        ),
         ({"a.jpg": b"x", "a.json": '{"caption": 5}'}, "the captions must be texts, not 5"),
         ({"a.jpg": b"x", "a.json": '{"captions": ["x", 5]}'}, "the captions must be texts, not ["),
         ({"a.jpg": b"x", "b.jpg": b"x", "a.txt": "A"}, "0.tar, b.jpg: the image 'b.jpg' has no"),
