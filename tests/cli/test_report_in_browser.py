@@ -342,9 +342,14 @@ def test_the_theme_follows_the_system_and_the_switch(opened: Any, system: str) -
     for theme in ("dark", "light", "auto"):
         find(opened, f"input[name=theme][value={theme}]").click()
         assert dark() is (theme == "dark" or (theme == "auto" and system == "dark"))
-    find(opened, "input[name=theme][value=dark]").click()
+
+    def kept(page: Any) -> bool:
+        find(page, "input[name=theme][value=dark]").click()
+        page.refresh()
+        return dark()
+
     # a busy browser may reload before it has stored the choice
-    WebDriverWait(opened, 20).until(lambda page: page.refresh() or dark())
+    WebDriverWait(opened, 20).until(kept)
     assert find(opened, "input[name=theme][value=dark]").is_selected()
 
 
