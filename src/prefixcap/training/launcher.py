@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from prefixcap.errors import PrefixcapError, PrefixcapWarning, describe
 from prefixcap.training.processes import Processes
+from prefixcap.util.process.streams import c_output_on_stderr
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=1)
@@ -79,7 +80,8 @@ def join(device: str) -> Processes:
     if device == "cuda":
         _check_gpus(torch.cuda.device_count())
     try:
-        state = _interruptibly(lambda: PartialState(cpu=device == "cpu", timeout=PATIENCE))
+        with c_output_on_stderr():  # Gloo of older torch says that it is connected
+            state = _interruptibly(lambda: PartialState(cpu=device == "cpu", timeout=PATIENCE))
     except (RuntimeError, ValueError) as error:
         raise PrefixcapError(
             f"process {number} cannot reach the other {count - 1} that the launcher started: "

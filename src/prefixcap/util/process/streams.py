@@ -6,7 +6,8 @@ import errno
 import io
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO, cast
 
 from typing_extensions import override
@@ -49,3 +50,16 @@ def drop_unwritable() -> None:
     except (OSError, ValueError):
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+@contextmanager
+def c_output_on_stderr() -> Iterator[None]:
+    """Send what C libraries print to standard output to standard error."""
+    sys.stdout.flush()
+    out = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(out, 1)
+        os.close(out)
