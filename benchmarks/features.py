@@ -1,6 +1,6 @@
 """Speed and memory of encoding images, beside the encoder alone and ClipCap's script.
 
-    python benchmarks/features.py [--device cuda] [--images 64] [--many 20000]
+    python benchmarks/features.py [--device cuda] [--images 320] [--many 20000]
 
 The encoder has ViT-B/32's shape and random weights; the images are JPEG files of 640 x 480 pixels
 that are drawn here. ClipCap's script encodes one image at a time, once for each of its captions.
@@ -35,7 +35,7 @@ CAPTIONS = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--images", type=int, default=320)
     parser.add_argument("--many", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=2)
     settings = parser.parse_args()

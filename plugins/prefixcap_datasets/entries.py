@@ -11,7 +11,7 @@ from typing import final
 import attrs
 
 from prefixcap.errors import PrefixcapError, shown
-from prefixcap.interfaces.dataset import SPLIT_NAMES, Example, ImageItem
+from prefixcap.interfaces.dataset import Example, ImageItem, known_split
 from prefixcap.util.images import open_image
 from prefixcap.util.text_files import expanded
 from prefixcap_datasets.image_files import FileDataset, ImageFiles, Inside, is_folder
@@ -143,9 +143,8 @@ class Pictures:
 
 def split_in_name(path: Path) -> str:
     """Return the split that a file's name has as a word, or its folder's name is, or ""."""
-    names = {name for each in SPLIT_NAMES.values() for name in each}
     for words in (re.split(r"[^a-z]+", path.stem.lower()), [path.parent.name.lower()]):
-        found = [word for word in words if word in names]
+        found = [word for word in words if known_split(word)]
         if len(found) == 1:
             return found[0]
     return ""

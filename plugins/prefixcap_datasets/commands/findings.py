@@ -167,17 +167,17 @@ def _grouped(places: Sequence[_Place], seen: Sequence[SeenImage]) -> dict[str, l
             finding = _finding(members, f"the same {what}")
             if len({place.split for place in members}) > 1:
                 leaks.append(finding)
-            elif what != "id":  # which is told by the reader, with its place
+            elif what != "id":  # the reader notes these, with their place
                 same.append(finding)
     return {LEAKS: leaks, DUPLICATES: same}
 
 
 def _file(place: _Place) -> tuple[int, int] | None:
-    """Return what identifies a file, whichever links lead to it."""
+    """Return what identifies a file, which several links may name."""
     path = place.example.image.path
     try:
         state = None if path is None else path.stat()
-    except (OSError, ValueError):  # told when it is read
+    except (OSError, ValueError):  # noted when it is read
         return None
     return None if state is None else (state.st_dev, state.st_ino)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefixcap.captioning.encode_images import ENCODE_BATCH, checked, iter_encoded
 from prefixcap.errors import PrefixcapError, listed, nearest, shown
-from prefixcap.interfaces.dataset import SPLIT_NAMES, Dataset
+from prefixcap.interfaces.dataset import Dataset, known_split
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.plugin import specs
 from prefixcap.util.storage.temporary import temporary_folder
@@ -132,8 +132,7 @@ def _check_captions(format_: str, images: Sequence[ExportedImage]) -> None:
         )
     splits = dict.fromkeys(image.split for image in images)
     if format_ == CLIPCAP:
-        known = {name for names in SPLIT_NAMES.values() for name in names}
-        others = [split for split in splits if split.lower() not in known and split != WHOLE]
+        others = [split for split in splits if not known_split(split) and split != WHOLE]
         if others:
             raise PrefixcapError(
                 f"the format {CLIPCAP} names files by their splits, which must be train, val or "

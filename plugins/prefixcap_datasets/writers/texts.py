@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefixcap.errors import PrefixcapError, listed
 from prefixcap.evaluation.image_names import coco_number
-from prefixcap.interfaces.dataset import SPLIT_NAMES
+from prefixcap.interfaces.dataset import known_split
 from prefixcap.util.files import write_text
 from prefixcap_datasets.entries import WHOLE
 from prefixcap_datasets.flickr import REST
@@ -31,7 +31,9 @@ def write_coco(folder: Path, images: Sequence[ExportedImage], files: ImageFolder
     As in COCO 2014, the images of train are in `train2014/` and all others in `val2014/`.
     """
     numbers = _numbers(images)
-    parts = [f"{'train' if _known(image.split) == 'train' else 'val'}{YEAR}" for image in images]
+    parts = [
+        f"{'train' if known_split(image.split) == 'train' else 'val'}{YEAR}" for image in images
+    ]
     for part in (f"train{YEAR}", f"val{YEAR}"):
         chosen = [i for i, each in enumerate(parts) if each == part]
         data = {
@@ -66,8 +68,8 @@ def write_flickr(folder: Path, images: Sequence[ExportedImage], files: ImageFold
     """
     names = {"train": "train", "val": "dev", "test": "test"}
     splits = dict.fromkeys(image.split for image in images)
-    lists = {known: names[known] for split in splits if (known := _known(split))}
-    others = [split for split in splits if not _known(split)]
+    lists = {known: names[known] for split in splits if (known := known_split(split))}
+    others = [split for split in splits if not known_split(split)]
     if others not in ([], [REST]) and list(splits) != [WHOLE]:
         raise PrefixcapError(
             f"the format flickr has lists of train, val and test, but not of {listed(others)}: "
@@ -79,7 +81,7 @@ def write_flickr(folder: Path, images: Sequence[ExportedImage], files: ImageFold
     writer.writerows((image.name, caption) for image in images for caption in image.captions)
     write_text(folder / "captions.txt", table.getvalue())
     for known, name in lists.items():
-        lines = [f"{image.name}\n" for image in images if _known(image.split) == known]
+        lines = [f"{image.name}\n" for image in images if known_split(image.split) == known]
         write_text(folder / f"Flickr_8k.{name}Images.txt", "".join(lines))
     for image in images:
         files.put(image, folder / "Images" / image.name)
@@ -123,11 +125,6 @@ def _write_rows(path: Path, rows: Iterator[np.ndarray], count: int) -> None:
 
 def _write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, ensure_ascii=False))
-
-
-def _known(split: str) -> str:
-    """Return train, val or test if a split has one of its names, or ""."""
-    return next((known for known, names in SPLIT_NAMES.items() if split.lower() in names), "")
 
 
 def _numbers(images: Sequence[ExportedImage]) -> list[int]:

@@ -29,6 +29,11 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 """The splits that a study uses, each with the names by which it is understood, in any case."""
 
 
+def known_split(split: str) -> str:
+    """Return train, val or test if that is what a split's name means, or ""."""
+    return next((known for known, names in SPLIT_NAMES.items() if split.lower() in names), "")
+
+
 def find_split(splits: Sequence[str], wanted: str) -> str | None:
     """Return the split of a data set that is meant by one of the names in `SPLIT_NAMES`.
 
@@ -41,7 +46,7 @@ def find_split(splits: Sequence[str], wanted: str) -> str | None:
     """
     if wanted in splits:
         return wanted
-    meant = next((names for names in SPLIT_NAMES.values() if wanted.lower() in names), (wanted,))
+    meant = SPLIT_NAMES.get(known_split(wanted), (wanted,))
     found = [split for split in splits if split.lower() in meant]
     if len(found) > 1:
         names = listed(map(shown, found))
