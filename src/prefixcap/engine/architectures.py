@@ -20,7 +20,7 @@ from prefixcap.engine.linear import PackedLinear
 from prefixcap.engine.lm_head import LMHead
 from prefixcap.engine.network import Network, StepOutput
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
-from prefixcap.interfaces.ranking_session import TopTokens
+from prefixcap.interfaces.sessions.ranking_session import TopTokens
 
 Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
 Layer = Callable[..., Tensor]

@@ -8,7 +8,7 @@ from torch import Tensor
 from prefixcap.engine.linear import PackedLinear
 from prefixcap.engine.reductions import logsumexp, shortlist, top
 from prefixcap.engine.top_tokens import top_tokens_of
-from prefixcap.interfaces.ranking_session import TopTokens
+from prefixcap.interfaces.sessions.ranking_session import TopTokens
 from prefixcap.util.memory import require_memory
 
 _BLOCK = 4096

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prefixcap.engine.kv_cache import CacheShape
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
-from prefixcap.interfaces.ranking_session import TopTokens
+from prefixcap.interfaces.sessions.ranking_session import TopTokens
 
 
 @attrs.frozen

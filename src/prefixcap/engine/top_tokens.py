@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from prefixcap.engine.reductions import logsumexp, top
-from prefixcap.interfaces.ranking_session import RankingSession, TopTokens
 from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.sessions.ranking_session import RankingSession, TopTokens
 
 
 def advance_lazily(session: Session, tokens: Tensor, parents: Tensor) -> None:

@@ -21,7 +21,7 @@ from prefixcap.engine.network import (
 )
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
 from prefixcap.engine.top_tokens import top_tokens_of
-from prefixcap.interfaces.ranking_session import TopTokens
+from prefixcap.interfaces.sessions.ranking_session import TopTokens
 
 # What a model must take for a mask to tell rows apart.
 NEEDED = ("inputs_embeds", "attention_mask", "position_ids", "use_cache")

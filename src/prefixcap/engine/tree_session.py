@@ -20,8 +20,8 @@ from prefixcap.engine.kv_cache import KVCache
 from prefixcap.engine.network import Network, StepOutput, concatenated
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch, additive_mask
 from prefixcap.engine.top_tokens import top_tokens_of
-from prefixcap.interfaces.ranking_session import RankingSession, TopTokens
 from prefixcap.interfaces.session import SessionOptions
+from prefixcap.interfaces.sessions.ranking_session import RankingSession, TopTokens
 
 Ints = NDArray[np.int64]
 

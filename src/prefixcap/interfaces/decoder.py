@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import attrs
 
 from prefixcap.interfaces.component import Component
-from prefixcap.interfaces.finite_session import finite_session
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.session import Session, SessionOptions
+from prefixcap.interfaces.sessions.finite_session import finite_session
 
 if TYPE_CHECKING:
     import numpy as np

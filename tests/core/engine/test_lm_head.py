@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from prefixcap import from_transformers
 from prefixcap.engine.lm_head import LMHead
 from prefixcap.engine.top_tokens import advance_lazily, top_tokens, top_tokens_of
-from prefixcap.interfaces.ranking_session import RankingSession
 from prefixcap.interfaces.session import SessionOptions
+from prefixcap.interfaces.sessions.ranking_session import RankingSession
 from prefixcap.testing.table_lm import TableLM
 
 torch.set_num_threads(1)

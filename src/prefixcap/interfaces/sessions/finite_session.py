@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from prefixcap.errors import NonFiniteError
-from prefixcap.interfaces.ranking_session import RankingSession, TopTokens
 from prefixcap.interfaces.session import Session
+from prefixcap.interfaces.sessions.ranking_session import RankingSession, TopTokens
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""Sessions that do more than `Session`: ranking tokens, and checking logits."""
