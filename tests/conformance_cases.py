@@ -251,6 +251,7 @@ PLAIN = {
     "encoder": ("precomputed", "scenes-clip"),
     "lm": ("scenes-gpt2",),
     "dataset": ("scenes",),
+    "bridge": ("close", "memory", "noise", "none", "shift"),
     "mapper": ("linear", "mlp", "transformer"),
     "tuning": ("frozen", "full"),
     "metric": (

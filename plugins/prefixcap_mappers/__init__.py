@@ -1,4 +1,4 @@
-"""Mappers (`mlp`, `transformer`, `linear`, `qformer`, `llava`) and tunings (`frozen`, `full`)."""
+"""Mappers (`mlp`, `transformer`, ...), bridges (`noise`, `shift`, ...) and tunings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ if TYPE_CHECKING:
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Return the mappers and tunings."""
+    """Return the mappers, bridges and tunings."""
+    from prefixcap_mappers.bridge_configs import (
+        CloseBridge,
+        MemoryBridge,
+        NoBridge,
+        NoiseBridge,
+        ShiftBridge,
+    )
     from prefixcap_mappers.configs import MLP, Linear, Transformer
     from prefixcap_mappers.token_configs import Llava, QFormer
     from prefixcap_mappers.tunings import Frozen, Full
 
-    return [MLP, Transformer, Linear, QFormer, Llava, Frozen, Full]
+    bridges: list[type[Component]] = [NoBridge, NoiseBridge, ShiftBridge, CloseBridge, MemoryBridge]
+    return [MLP, Transformer, Linear, QFormer, Llava, *bridges, Frozen, Full]

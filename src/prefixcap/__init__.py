@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from prefixcap.errors import NonFiniteError as NonFiniteError
     from prefixcap.errors import PrefixcapError as PrefixcapError
     from prefixcap.evaluation.evaluate import evaluate as evaluate
+    from prefixcap.interfaces.bridge import Bridge as Bridge
+    from prefixcap.interfaces.bridge import BridgeConfig as BridgeConfig
     from prefixcap.interfaces.component import Component as Component
     from prefixcap.interfaces.dataset import Dataset as Dataset
     from prefixcap.interfaces.dataset import DatasetConfig as DatasetConfig
@@ -53,12 +55,15 @@ if TYPE_CHECKING:
     from prefixcap.study.definition.study import Study as Study
     from prefixcap.study.execution.runner import run_study as run_study
     from prefixcap.training.config import TrainingConfig as TrainingConfig
+    from prefixcap.training.texts import TextTraining as TextTraining
     from prefixcap.training.train import train as train
     from prefixcap.util.weights import trust as trust
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Bridge": "interfaces.bridge",
+    "BridgeConfig": "interfaces.bridge",
     "Captioner": "captioning.captioner",
     "Component": "interfaces.component",
     "Dataset": "interfaces.dataset",
@@ -86,6 +91,7 @@ _HOMES = {
     "Scores": "interfaces.metric",
     "Study": "study.definition.study",
     "TextEncoder": "interfaces.text_encoder",
+    "TextTraining": "training.texts",
     "TokenDecoder": "decoding.token_decoder",
     "TrainingConfig": "training.config",
     "Tuning": "interfaces.tuning",

@@ -20,6 +20,7 @@ from mutants.configs import (
     Seeing,
     Thawed,
     Together,
+    TwistedBridge,
     TwistedDataset,
     TwistedDecoder,
     TwistedEncoder,
@@ -63,6 +64,7 @@ LETTERS = ("abc", "jig")
 CORRECT = [
     Case(config=TwistedDecoder()),
     Case(config=TwistedMapper()),
+    Case(config=TwistedBridge()),
     Case(config=TwistedLM(), texts=LETTERS),
     Case(config=TwistedEncoder()),
     Case(config=TwistedDataset()),
@@ -245,6 +247,25 @@ METRICS = [
     )
 ]
 METRICS.append(mutant(Misdeclared(), "perfect-is-best"))
+BRIDGES = [
+    mutant(TwistedBridge(twist=twist), breaks, *also)
+    for twist, breaks, *also in (
+        ("half", "embedding-shape"),
+        ("narrow", "embedding-shape"),
+        ("batch norm", "embedding-alone"),
+        ("deaf", "embeddings-matter"),
+        ("reads random state", "randomness", "embedding-alone", "all-learned"),
+        ("draws", "randomness", "learned-again", "unpaired"),
+        ("own dice", "learned-again", "unpaired"),
+        ("double", "learned-again"),
+        ("dotted", "learned-again"),
+        ("hides", "all-learned", "device"),
+        ("pairs", "unpaired"),
+        ("spoils", "inputs-untouched", "randomness", "all-learned", "embedding-alone"),
+        ("one measure", "measures"),
+        ("made here", "device"),
+    )
+]
 TUNINGS = [
     mutant(TwistedTuning(twist=twist), breaks, *also)
     for twist, breaks, *also in (
@@ -273,4 +294,4 @@ CONFIGS = [
         "config-registered",
     ),
 ]
-MUTANTS = [*CONFIGS, *DECODERS, *MAPPERS, *LMS, *ENCODERS, *DATASETS, *METRICS, *TUNINGS]
+MUTANTS = [*CONFIGS, *DECODERS, *MAPPERS, *LMS, *ENCODERS, *DATASETS, *METRICS, *BRIDGES, *TUNINGS]

@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 
 import attrs
 
-from prefixcap.interfaces import dataset, decoder, encoder, language_model, mapper, metric, tuning
+from prefixcap.interfaces import (
+    bridge,
+    dataset,
+    decoder,
+    encoder,
+    language_model,
+    mapper,
+    metric,
+    tuning,
+)
 from prefixcap.interfaces.mapper import MapperShape
 
 
@@ -76,6 +85,21 @@ class TwistedEncoder(encoder.EncoderConfig):
 
     def build(self, device: str = "cpu") -> encoder.Encoder:
         return part("other_parts", "TwistedEncoder")(self.twist)
+
+
+@attrs.frozen(kw_only=True)
+class TwistedBridge(bridge.BridgeConfig):
+    """A bridge that subtracts means.
+
+    Attributes:
+        twist: What is wrong with it; "" for a correct one.
+    """
+
+    name: ClassVar[str] = "twisted"
+    twist: str = ""
+
+    def build(self) -> bridge.Bridge:
+        return part("bridge_parts", "TwistedBridge")(self.twist)
 
 
 @attrs.frozen(kw_only=True)

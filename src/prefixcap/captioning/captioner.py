@@ -29,6 +29,8 @@ from prefixcap.captioning.loading import probe, restore
 from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.decoding.decode import collect, iter_decode
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
+from prefixcap.interfaces.bridge import BridgeConfig
+from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig, Hypothesis
 from prefixcap.interfaces.encoder import Encoder, EncoderConfig
@@ -61,6 +63,7 @@ class Captioner:
         lm_config: The language model's config; needed to save.
         lm_digest: The language model's digest before training.
         encoder_config: The config of the encoder, for captioning images.
+        bridge_config: The bridge, if the model was trained on texts alone.
         encoder: The encoder, built when it is first needed.
         training: The training's settings, as JSON data.
         stop_ids: The tokens that end a caption.
@@ -80,6 +83,7 @@ class Captioner:
     lm_config: LMConfig | None = None
     lm_digest: str | None = None
     encoder_config: EncoderConfig | None = None
+    bridge_config: BridgeConfig | None = None
     encoder_digest: str | None = None
     encoder: Encoder | None = None
     training: dict[str, Any] | None = None
@@ -120,7 +124,7 @@ class Captioner:
         if trained is None or not len(features):
             return None
         self.prefixer.check(features)
-        return self.prefixer.norm.shift(features.to(self.device), trained)
+        return self.prefixer.norm.shift(self.prefixer.of_images(features.to(self.device)), trained)
 
     def encode(self, images: Sequence[Picture], *, batch_size: int = ENCODE_BATCH) -> Tensor:
         """Encode paths, PIL images or items of a data set into features (B,D) or (B,N,D).
@@ -318,12 +322,14 @@ class Captioner:
         return folder
 
     def _config(self, *, complete: bool) -> dict[str, Any]:
-        configs = {
+        configs: dict[str, Component | None] = {
             "encoder": self.encoder_config,
             "mapper": self.mapper_config,
             "tuning": self.tuning_config,
             "lm": self.lm_config,
         }
+        if self.bridge_config is not None:
+            configs["bridge"] = self.bridge_config
         return {
             **{kind: None if c is None else to_json(absolute(c)) for kind, c in configs.items()},
             "component_versions": {kind: c.version for kind, c in configs.items() if c},
@@ -334,11 +340,16 @@ class Captioner:
             "lm_digest": None if complete else self.lm_digest,
             "lm_probe": probe(self.lm),
             "encoder_digest": self.encoder_digest,
+            **self._learned_digest(),
             "training": self.training,
             "seed": self.seed,
             "trained_parameters": self.trained_parameters,
             "history": self.history,
         }
+
+    def _learned_digest(self) -> dict[str, str]:
+        bridge = self.prefixer.bridge
+        return {} if bridge is None else {"bridge_digest": bridge.digest()}
 
     @classmethod
     def load(

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prefixcap.captioning.bridging import Bridging
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
@@ -55,7 +57,8 @@ def restore(
     Raises:
         PrefixcapError: If the parts do not fit each other, or differ from those of the training.
     """
-    encoder = config["encoder"]
+    encoder, bridge = config["encoder"], config.get("bridge")
+    bridge_config = None if bridge is None else registry.from_json(BridgeConfig, bridge)
     tuning_config = registry.from_json(TuningConfig, config["tuning"])
     mapper_config = registry.from_json(MapperConfig, config["mapper"])
     if lm_config is None:
@@ -70,7 +73,8 @@ def restore(
     _fill(folder, lm, stored, trained)
     if dtype not in (None, config["dtype"]):
         lm.module.to(dtype_named(dtype))
-    prefixer = _prefixer(folder, mapper_config, MapperShape(**config["shape"]), weights)
+    shape = MapperShape(**config["shape"])
+    prefixer = _prefixer(folder, mapper_config, shape, weights, bridge_config)
     return {
         "lm": lm,
         "prefixer": prefixer.eval().to(lm.device),
@@ -78,6 +82,7 @@ def restore(
         "tuning_config": tuning_config,
         "lm_config": lm_config,
         "encoder_config": None if encoder is None else registry.from_json(EncoderConfig, encoder),
+        "bridge_config": bridge_config,
         "stop_ids": tuple(config["stop_ids"]),
         "save_lm": len(stored) > len(trained),
         **{key: config[key] for key in _COPIED},
@@ -85,12 +90,19 @@ def restore(
 
 
 def _prefixer(
-    folder: Path, mapper_config: MapperConfig, shape: MapperShape, weights: dict[str, Tensor]
+    folder: Path,
+    mapper_config: MapperConfig,
+    shape: MapperShape,
+    weights: dict[str, Tensor],
+    bridge_config: BridgeConfig | None,
 ) -> Prefixer:
     state = {k.removeprefix("prefixer."): v for k, v in weights.items() if k[:9] == "prefixer."}
     with torch.random.fork_rng(devices=[]):
         mapper = mapper_config.build(shape)
     prefixer = Prefixer(FeatureNorm(torch.zeros(shape.feature_width)), mapper, shape)
+    if bridge_config is not None:
+        learned = {k.removeprefix("bridge."): v for k, v in state.items() if k[:7] == "bridge."}
+        prefixer.bridge = Bridging.restore(bridge_config, learned)
     try:
         prefixer.load_state_dict(state)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""`Prefixer`: from features to prefixes by a fixed normalization, the mapper and a fixed gain."""
+"""`Prefixer`: from features to prefixes by a bridge, a normalization, the mapper and a gain."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prefixcap.captioning.feature_rows import AnyFeatures, chunks
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
+    from prefixcap.captioning.bridging import Bridging
     from prefixcap.interfaces.mapper import MapperShape
 
 
@@ -169,6 +170,7 @@ class Prefixer(nn.Module):
     Attributes:
         noise: The standard deviation of Gaussian noise, added to normalized features in training
             mode.
+        bridge: Comes first, if the mapper is trained on texts instead of images.
     """
 
     gain: Tensor
@@ -178,6 +180,7 @@ class Prefixer(nn.Module):
     ) -> None:
         super().__init__()
         self.noise = 0.0
+        self.bridge: Bridging | None = None
         self.norm = norm
         self.mapper = mapper
         self.shape = shape
@@ -190,6 +193,21 @@ class Prefixer(nn.Module):
             PrefixcapError: If the features, or the mapper's output, have another shape.
         """
         self.check(features)
+        return self._map(self.of_images(features))
+
+    def of_texts(self, texts: Tensor) -> Tensor:
+        """Map embeddings of texts (B,D) to prefixes (B,P,E), as a bridge needs it in training."""
+        assert self.bridge is not None
+        self.check(texts)
+        return self._map(self.bridge.text_side(texts.to(self.norm.mean)))
+
+    def of_images(self, features: Tensor) -> Tensor:
+        """Return what is normalized of features (B,D) or (B,N,D): what a bridge makes of them."""
+        if self.bridge is None:
+            return features
+        return self.bridge.image_side(features.to(self.norm.mean))
+
+    def _map(self, features: Tensor) -> Tensor:
         normed = self.norm(features)
         if self.training and self.noise:
             normed = normed + self.noise * torch.randn_like(normed)

@@ -1,9 +1,10 @@
-"""The seven kinds of component, by the base classes of their configs."""
+"""The eight kinds of component, by the base classes of their configs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import DatasetConfig
 from prefixcap.interfaces.decoder import DecoderConfig
@@ -17,6 +18,7 @@ KINDS: Mapping[str, type[Component]] = {
     base.kind: base
     for base in (
         EncoderConfig,
+        BridgeConfig,
         MapperConfig,
         LMConfig,
         TuningConfig,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.bridge import Bridge
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Dataset
 from prefixcap.interfaces.decoder import Decoder
@@ -25,6 +26,7 @@ from prefixcap.util.process.interrupts import interrupted
 
 BUILDS: dict[str, type] = {
     "encoder": Encoder,
+    "bridge": Bridge,
     "lm": LanguageModel,
     "tuning": Tuning,
     "decoder": Decoder,

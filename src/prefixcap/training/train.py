@@ -12,6 +12,7 @@ import attrs
 import torch
 from torch import Tensor
 
+from prefixcap.captioning.bridging import bridged
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.feature_rows import AnyFeatures, FeatureRows
 from prefixcap.errors import DivergedError, PrefixcapError
@@ -20,12 +21,13 @@ from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
-from prefixcap.training.batches import TokenizedCaption, find_end, tokenize
+from prefixcap.training.batches import TokenizedCaption, find_end
 from prefixcap.training.checkpoint import TrainingCheckpoint, own_randomness
 from prefixcap.training.config import VAL_LOSS, TrainingConfig
 from prefixcap.training.initialization import build_prefixer
 from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.processes import Processes
+from prefixcap.training.texts import TextTraining, tokenize_rows
 from prefixcap.training.trainer import checkpointed, fused_activations
 from prefixcap.training.val_captions import ValCaptions
 from prefixcap.util.memory import out_of_memory
@@ -41,6 +43,7 @@ def train(
     *,
     config: TrainingConfig | None = None,
     seed: int = 0,
+    texts: TextTraining | None = None,
     val_features: AnyFeatures | None = None,
     val_captions: Sequence[Sequence[str]] | None = None,
     val_ids: Sequence[str] | None = None,
@@ -63,7 +66,10 @@ def train(
         features: (B,D) or (B,N,D), one per image; rows of files are read when they are needed.
         captions: B lists of captions.
         config: The settings.
-        seed: The seed of the mapper's initial weights and the batches' order.
+        seed: The seed of the mapper's initial weights, the batches' order and noise.
+        texts: The embeddings of the captions, to train on them alone. The features of the training
+            images are then only for the bridge and to know their size, and the loss of validation
+            captions is that of their own embeddings; captions during the training are of images.
         val_features: Features of the validation images, for early stopping and `keep_by`.
         val_captions: Captions of the validation images.
         val_ids: Names of the validation images, for sample captions; by default row numbers.
@@ -91,6 +97,8 @@ def train(
         PrefixcapError: If a component is unknown, or arguments do not fit each other.
     """
     _check(prefix_length, features, captions, val_features, val_captions)
+    if texts is not None:
+        texts.check(features, captions, val_captions)
     registry, config = default_registry(), config or TrainingConfig()
     mapper_config = registry.parse(MapperConfig, mapper)
     tuning_config = registry.parse(TuningConfig, tuning)
@@ -103,15 +111,23 @@ def train(
         digest = lm.digest()
         lm = _tuned(lm, tuning_config)
         end = find_end(lm, config.end)
-        tokenized = tokenize(lm, captions, config)[: config.max_train_captions]
-        texts: list[list[Sequence[int]]] = [[] for _ in captions]
+        # what the mapper sees in training has a row each
+        rows, val_rows, inputs, bridge = features, val_features, features, None
+        if texts is not None:
+            rows, val_rows, bridge = texts.features, texts.val_features, texts.fit(features)
+            inputs = bridged(rows, bridge.text_side)
+        tokenized = tokenize_rows(lm, captions, config, each=texts is not None)
+        tokenized = tokenized[: config.max_train_captions]
+        ids: list[list[Sequence[int]]] = [[] for _ in range(len(rows))]
         for caption in tokenized:
-            texts[caption.row].append(caption.ids if end.visible else caption.ids[:-1])
-        prefixer = build_prefixer(lm, mapper_config, prefix_length, features, config, texts)
+            ids[caption.row].append(caption.ids if end.visible else caption.ids[:-1])
+        prefixer = build_prefixer(lm, mapper_config, prefix_length, inputs, config, ids)
+        prefixer.bridge = bridge
         prefixer = prefixer.to(device)
         val = None
-        if val_features is not None and val_captions is not None:
-            val = val_features, tokenize(lm, val_captions, config, "validate on")
+        if val_rows is not None and val_captions is not None:
+            purpose, each = "validate on", texts is not None
+            val = val_rows, tokenize_rows(lm, val_captions, config, purpose, each=each)
         _check_lengths(lm, prefix_length, [*tokenized, *(val[1] if val else ())])
         stack.enter_context(fused_activations(lm.module))
         if config.gradient_checkpointing:
@@ -119,16 +135,20 @@ def train(
         _try_out(lm, prefix_length, tokenized[0])
         if checkpoint is not None:
             settings = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
-            data = [_digest(*part) for part in ((features, tokenized), val) if part is not None]
+            data = [_digest(*part) for part in ((rows, tokenized), val) if part is not None]
+            if texts is not None:
+                data.append(specs.digest(texts.bridge, _digest(features, ())))
             checkpoint.key = specs.digest(digest, *settings, *data)
-        loop = TrainingLoop(lm, prefixer, config, tokenized, features, seed, checkpoint, processes)
-        loop.history["features"] = prefixer.norm.measure(features)
+        loop = TrainingLoop(lm, prefixer, config, tokenized, rows, seed, checkpoint, processes)
+        images = features if bridge is None else bridged(features, prefixer.of_images)
+        loop.history["features"] = prefixer.norm.measure(images)
         captioner = Captioner(
             lm=lm,
             prefixer=prefixer,
             mapper_config=mapper_config,
             tuning_config=tuning_config,
             lm_config=lm_config,
+            bridge_config=None if texts is None else texts.bridge,
             lm_digest=digest,
             training=config.to_json(),
             seed=seed,

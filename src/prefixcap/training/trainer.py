@@ -43,7 +43,8 @@ class Trainer:
         processes: Processes | None = None,
     ) -> None:
         self._lm = lm
-        self._prefixer = prefixer
+        # a model with a bridge is trained on texts
+        self._map = prefixer if prefixer.bridge is None else prefixer.of_texts
         self._config = config
         self._device = lm.device
         self._processes = processes or Processes()
@@ -82,7 +83,7 @@ class Trainer:
             part.to(self._device) for part in (batch.images, batch.ids, batch.mask)
         )
         with self._autocast(), self._frozen, self._attention():
-            prefix = self._prefixer(features.to(self._device))
+            prefix = self._map(features.to(self._device))
             return self._lm.caption_loss(prefix, images, ids, mask) / batch.tokens
 
     def step(self, features: Tensor, batch: CaptionBatch, tokens: int | None = None) -> float:
