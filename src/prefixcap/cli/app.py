@@ -12,6 +12,7 @@ import typer
 from prefixcap.cli.errors import print_error, status_of
 from prefixcap.cli.output import echo, visible_output, warnings_as_sentences
 from prefixcap.errors import PrefixcapError
+from prefixcap.training.launcher import end_launched
 from prefixcap.util.process.interrupts import Interrupts
 from prefixcap.util.process.streams import drop_unwritable, replace_closed_streams
 from prefixcap.util.runtime import tune_allocator
@@ -126,6 +127,7 @@ def run(argv: Sequence[str] | None, interrupts: Interrupts) -> int:
         status = _run(list(sys.argv[1:] if argv is None else argv), interrupts)
     if argv is None:
         drop_unwritable()
+        end_launched(status)
     return status
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import timedelta
 from threading import Thread
 from typing import TypeVar
@@ -39,6 +42,21 @@ def launched() -> tuple[int, int]:
 def is_main() -> bool:
     """Return whether this is the process that prints: the only one, or the first of several."""
     return launched()[0] == 0
+
+
+def end_launched(status: int) -> None:
+    """End this process at once if a launcher started it with others.
+
+    The threads of Gloo may outlive the last common work, and abort a Python interpreter that shuts
+    down (https://github.com/pytorch/pytorch/pull/179291); the launcher would take the training for
+    failed then.
+    """
+    if launched()[1] > 1:
+        atexit._run_exitfuncs()
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
 
 
 def refuse_launcher() -> None:

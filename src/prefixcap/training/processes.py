@@ -55,7 +55,10 @@ class Processes:
         return value
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
+        """Wait until all processes are here.
+
+        After the last common work, so that the launcher sees none end before the others are done.
+        """
         self.totals(0.0)
 
     def start(self, steps: int, tensors: Iterable[Tensor]) -> None:
@@ -110,13 +113,6 @@ class Processes:
         """Return the seed of this process's random numbers in a step, such as those of dropout."""
         text = f"{seed} {step} {self.number}"
         return int.from_bytes(sha256(text.encode()).digest()[:7], "big")
-
-    def leave(self) -> None:
-        """End the connections to the others, after the last common work."""
-        if self.count > 1:
-            import torch
-
-            torch.distributed.destroy_process_group()
 
     def _together(self, work: Callable[..., Any], tensor: Tensor, **options: Any) -> None:
         try:

@@ -97,7 +97,8 @@ def undisturbed(processes: Processes, folder: Path) -> dict[str, Any]:
         model(processes, learning_rate=1e30)
     except PrefixcapError as error:
         results["diverged"] = str(error)
-    processes.leave()
+    processes.wait()
+    torch.distributed.destroy_process_group()
     return results
 
 
@@ -119,7 +120,8 @@ def resumed(processes: Processes, folder: Path) -> dict[str, Any]:
         progress=lambda done, *_: steps.append(done),
         **RANDOM,
     )
-    processes.leave()
+    processes.wait()
+    torch.distributed.destroy_process_group()
     return {"steps": steps, **summary(result)}
 
 

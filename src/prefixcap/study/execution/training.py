@@ -221,7 +221,7 @@ def _train_one(job: StudyJob, processes: Processes) -> dict[str, Any] | None:
     planned = plan(images)
     trial.try_models(job, [attrs.evolve(planned, cells=())], lm, images)
     train(job, planned, lm, images, f"training {planned.model.name}", processes)
-    processes.leave()
+    processes.wait()
     return training_summary(folder) if processes.is_main else None
 
 
