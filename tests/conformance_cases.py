@@ -254,6 +254,7 @@ PLAIN = {
     "bridge": ("close", "memory", "noise", "none", "shift"),
     "mapper": ("linear", "mlp", "transformer"),
     "tuning": ("frozen", "full"),
+    "retriever": ("exact", "faiss"),
     "metric": (
         "bleu",
         "cider",

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.metric import Record as Record
     from prefixcap.interfaces.metric import Scale as Scale
     from prefixcap.interfaces.metric import Scores as Scores
+    from prefixcap.interfaces.retriever import Retriever as Retriever
+    from prefixcap.interfaces.retriever import RetrieverConfig as RetrieverConfig
     from prefixcap.interfaces.text_encoder import TextEncoder as TextEncoder
     from prefixcap.interfaces.tuning import Tuning as Tuning
     from prefixcap.interfaces.tuning import TuningConfig as TuningConfig
@@ -87,6 +89,8 @@ _HOMES = {
     "PrefixcapError": "errors",
     "Record": "interfaces.metric",
     "Registry": "plugin.registry",
+    "Retriever": "interfaces.retriever",
+    "RetrieverConfig": "interfaces.retriever",
     "Scale": "interfaces.metric",
     "Scores": "interfaces.metric",
     "Study": "study.definition.study",

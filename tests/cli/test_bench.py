@@ -41,6 +41,7 @@ def test_one_object_on_standard_output(shell: Shell, world: World, tmp_path: Pat
         "constant caption",
         "random training caption",
         "nearest training image",
+        "consensus of neighbors",
         "shuffled images",
     ]
     assert "training linear-p2-full-s0" in err

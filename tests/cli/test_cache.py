@@ -42,7 +42,7 @@ def states(result: dict[str, Any]) -> dict[str, list[str]]:
 
 def test_unused_artifacts_are_deleted(shell: Shell, world: World, folder: Path) -> None:
     whole = listed(shell, folder)
-    everything = ["features"] * 3 + ["models"] + ["cells"] * 2 + ["baselines"] * 4
+    everything = ["features"] * 3 + ["models"] + ["cells"] * 2 + ["baselines"] * 5
     assert states(whole) == {"used": everything}
     assert whole["bytes"] == sum(artifact["bytes"] for artifact in whole["artifacts"])
 

@@ -59,7 +59,7 @@ def test_a_studys_table_pools_seeds_in_one_row(shell: Shell, seeds: Path) -> Non
     header, _, *body = rows(out)
     assert header[:4] == ["mapper", "P", "decoder", "seeds"]
     assert [line[:4] for line in body[:2]] == [["linear", "2", d, "2"] for d in ("greedy", "top-p")]
-    assert len(body) == 2 + 4
+    assert len(body) == 2 + 5
     legend = "±: half the 95% interval, over other images like these 8 of 'test' and other seeds"
     assert legend in " ".join(out.split())
     _, out, _ = shell("compare", f"{seeds}::greedy", "--scores", "length", "--json")
@@ -67,7 +67,7 @@ def test_a_studys_table_pools_seeds_in_one_row(shell: Shell, seeds: Path) -> Non
     labels = [entry["label"] for entry in result["entries"]]
     assert labels[0] == "linear P=2 greedy"
     assert all(label.startswith("(") for label in labels[1:])  # the baselines
-    assert len(labels) == 1 + 4
+    assert len(labels) == 1 + 5
     assert result["entries"][0]["seeds"] == [0, 1]
 
 
@@ -140,6 +140,7 @@ def test_two_studies_are_compared_row_by_row(
         "(constant caption)",
         "(random training caption)",
         "(nearest training image)",
+        "(consensus of neighbors)",
         "(shuffled images)",
     ]
     # captions that need no model are the same in both
@@ -234,7 +235,7 @@ def test_wrong_names_are_sentences(shell: Shell, seeds: Path, tmp_path: Path) ->
     assert "with 'linear' has '7'" in message(f"{seeds}::linear 7")
     assert "there is no file or folder" in message(tmp_path / "nothing")
     assert f"did you mean '{seeds}'?" in message(f"{seeds}s")
-    assert "selects 6 rows of the study, but one is needed" in message(f"{seeds}::greedy", seeds)
+    assert "selects 7 rows of the study, but one is needed" in message(f"{seeds}::greedy", seeds)
     assert "are the same row of one study" in message(f"{seeds}::greedy", "::greedy")
     assert "did you mean 'Length'?" in message(seeds, "--scores", "Lenght")
     assert "--correction cannot be 'home'; did you mean 'holm'?" in message(

@@ -27,6 +27,7 @@ from mutants.configs import (
     TwistedLM,
     TwistedMapper,
     TwistedMetric,
+    TwistedRetriever,
     TwistedTuning,
     Undeclared,
     Undocumented,
@@ -70,6 +71,7 @@ CORRECT = [
     Case(config=TwistedDataset()),
     Case(config=TwistedMetric()),
     Case(config=TwistedTuning()),
+    Case(config=TwistedRetriever()),
     # correct components that a rule could reject by mistake
     Case(config=TwistedDecoder(twist="sees")),
     Case(config=Together(twist="by batch size")),
@@ -277,6 +279,21 @@ TUNINGS = [
     )
 ]
 TUNINGS.append(mutant(Undeclared(), "trains-lm"))
+RETRIEVERS = [
+    mutant(TwistedRetriever(twist=twist), breaks, *also)
+    for twist, breaks, *also in (
+        ("ties reversed", "neighbors", "finds-itself"),
+        ("distances", "neighbors"),
+        ("repeats", "neighbors"),
+        ("blind", "finds-itself"),
+        ("by batch size", "query-alone", "neighbors", "finds-itself"),
+        ("needs k", "few-vectors"),
+        ("needs queries", "few-vectors"),
+        ("by chance", "repeatable", "neighbors", "finds-itself"),
+        ("draws", "inputs-untouched"),
+        ("in place", "inputs-untouched", "query-alone", "neighbors"),
+    )
+]
 CONFIGS = [
     mutant(Misnamed(), "config-name", "config-spec"),
     mutant(Thawed(), "config-frozen"),
@@ -294,4 +311,15 @@ CONFIGS = [
         "config-registered",
     ),
 ]
-MUTANTS = [*CONFIGS, *DECODERS, *MAPPERS, *LMS, *ENCODERS, *DATASETS, *METRICS, *BRIDGES, *TUNINGS]
+MUTANTS = [
+    *CONFIGS,
+    *DECODERS,
+    *MAPPERS,
+    *LMS,
+    *ENCODERS,
+    *DATASETS,
+    *METRICS,
+    *BRIDGES,
+    *TUNINGS,
+    *RETRIEVERS,
+]

@@ -16,6 +16,7 @@ from prefixcap.interfaces import (
     language_model,
     mapper,
     metric,
+    retriever,
     tuning,
 )
 from prefixcap.interfaces.mapper import MapperShape
@@ -146,6 +147,21 @@ class TwistedTuning(tuning.TuningConfig):
 
     def build(self) -> tuning.Tuning:
         return part("other_parts", "TwistedTuning")(self.twist)
+
+
+@attrs.frozen(kw_only=True)
+class TwistedRetriever(retriever.RetrieverConfig):
+    """Sorts all cosines.
+
+    Attributes:
+        twist: What is wrong with it; "" for a correct one.
+    """
+
+    name: ClassVar[str] = "twisted"
+    twist: str = ""
+
+    def build(self, vectors: Any) -> retriever.Retriever:
+        return part("retrieval_parts", "TwistedRetriever")(self.twist, vectors)
 
 
 # ------------------------------------------------------------- configs with correct declarations

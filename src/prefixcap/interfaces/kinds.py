@@ -1,4 +1,4 @@
-"""The eight kinds of component, by the base classes of their configs."""
+"""The nine kinds of component, by the base classes of their configs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.interfaces.retriever import RetrieverConfig
 from prefixcap.interfaces.tuning import TuningConfig
 
 KINDS: Mapping[str, type[Component]] = {
@@ -25,5 +26,6 @@ KINDS: Mapping[str, type[Component]] = {
         DecoderConfig,
         DatasetConfig,
         MetricConfig,
+        RetrieverConfig,
     )
 }

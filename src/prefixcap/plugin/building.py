@@ -16,6 +16,7 @@ from prefixcap.interfaces.decoder import Decoder
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.metric import Metric
+from prefixcap.interfaces.retriever import Retriever
 from prefixcap.interfaces.tuning import Tuning
 from prefixcap.plugin import specs
 from prefixcap.plugin.contained import explained
@@ -32,6 +33,7 @@ BUILDS: dict[str, type] = {
     "decoder": Decoder,
     "dataset": Dataset,
     "metric": Metric,
+    "retriever": Retriever,
 }
 """What components of a kind build; a mapper builds a module of torch, which is heavy to import."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,11 @@ from prefixcap.study.execution import baselines, checks
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.util.files import AlteredError
 
-NEAREST = "nearest training image"
+NEAREST, CONSENSUS = "nearest training image", "consensus of neighbors"
+CAPTION = "nearest training caption"
+BY_ENCODER = (NEAREST, CONSENSUS, CAPTION)
+"""The baselines that depend on the encoder."""
+Lines = list[dict[str, Any]]
 
 
 class Scorer:
@@ -82,11 +86,10 @@ class Scorer:
         """Score the baselines that the results lack, and add their rows."""
         encoder = self._job.study.label(images.encoder)
         known = {row["name"] for row in self._results.baselines}
-        for name, lines in self._baselines(images):
-            if name in known and name != NEAREST:  # the only one that depends on the encoder
+        for name, key, lines in self._baselines(images):
+            if name in known and name not in BY_ENCODER:
                 continue
-            key = specs.digest("baseline", images.test_key, lines)
-            folder = self._job.files.baselines / f"{name.replace(' ', '-')}-{key[:8]}"
+            folder = self._folder(name, key)
             self._write_baseline(folder, key, lines)
             scores_key = keys.scores_key(key, keys.references_key(images.test))
             self._results.baselines.append(
@@ -98,21 +101,53 @@ class Scorer:
                 }
             )
 
+    def _folder(self, name: str, key: str) -> Path:
+        return self._job.files.baselines / f"{name.replace(' ', '-')}-{key[:8]}"
+
     def _write_baseline(self, folder: Path, key: str, lines: list[dict[str, Any]]) -> None:
+        if not self._stored(folder, key):
+            captions.write(folder, lines, {"key": key})
+
+    def _stored(self, folder: Path, key: str) -> list[dict[str, Any]]:
         try:
-            if captions.read(folder, key)[1]:
-                return
+            return captions.read(folder, key)[0]
         except AlteredError as error:
             self._job.reporter.message(error.remade)
-        captions.write(folder, lines, {"key": key})
+            return []
 
-    def _baselines(self, images: EncodedImages) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    def _baselines(self, images: EncodedImages) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+        """Yield the name, the key and the captions of each baseline."""
+
+        def keyed(name: str, lines: Lines) -> tuple[str, str, Lines]:
+            return name, specs.digest("baseline", images.test_key, lines), lines
+
         train, test = images.train, images.test
-        yield "constant caption", baselines.constant(train, test)
-        yield "random training caption", baselines.random_training(train, test, seed=0)
+        yield keyed("constant caption", baselines.constant(train, test))
+        yield keyed("random training caption", baselines.random_training(train, test, seed=0))
         features = images.train_features, images.test_features
-        yield NEAREST, baselines.nearest_training(train, test, *features)
+        yield keyed(NEAREST, baselines.nearest_training(train, test, *features))
+        yield self._once(CONSENSUS, images, lambda: baselines.consensus(train, test, *features))
+        if reason := baselines.without_texts(images.text_encoder, features[1]):
+            if (CAPTION, reason) not in self._reported:
+                self._reported.add((CAPTION, reason))
+                self._job.reporter.message(f"skipped the baseline {CAPTION!r}: {reason}")
+        else:
+            encoder = images.text_encoder
+            yield self._once(
+                CAPTION,
+                images,
+                lambda: baselines.nearest_caption(train, test, features[1], encoder),
+            )
         # shuffled captions, once a cell has captions
         first = next(iter(self._results.captions), None)
         if first is not None:
-            yield "shuffled images", baselines.shuffled(test, self._results.lines(first))
+            yield keyed("shuffled images", baselines.shuffled(test, self._results.lines(first)))
+
+    def _once(
+        self, name: str, images: EncodedImages, make: Callable[[], Lines]
+    ) -> tuple[str, str, Lines]:
+        """Make the captions of a baseline that takes long, unless they are stored."""
+        key = specs.digest(
+            "baseline", name, baselines.VERSION, images.training_key, images.test_key
+        )
+        return name, key, self._stored(self._folder(name, key), key) or make()
