@@ -252,7 +252,7 @@ PLAIN = {
     "lm": ("scenes-gpt2",),
     "dataset": ("scenes",),
     "bridge": ("close", "memory", "noise", "none", "shift"),
-    "mapper": ("linear", "mlp", "transformer"),
+    "mapper": ("begin", "linear", "mlp", "transformer"),
     "tuning": ("frozen", "full"),
     "retriever": ("exact", "faiss"),
     "metric": (
@@ -285,6 +285,7 @@ PLAIN = {
         "greedy",
         "guidance",
         "hf-generate",
+        "magic",
         "mbr",
         "min-p",
         "mirostat",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
     """Return the mappers, bridges and tunings."""
+    from prefixcap_mappers.begin_config import Begin
     from prefixcap_mappers.bridge_configs import (
         CloseBridge,
         MemoryBridge,
@@ -26,4 +27,4 @@ def prefixcap_components() -> Iterable[type[Component]]:
     from prefixcap_mappers.tunings import Frozen, Full
 
     bridges: list[type[Component]] = [NoBridge, NoiseBridge, ShiftBridge, CloseBridge, MemoryBridge]
-    return [MLP, Transformer, Linear, QFormer, Llava, *bridges, Frozen, Full]
+    return [MLP, Transformer, Linear, QFormer, Llava, Begin, *bridges, Frozen, Full]

@@ -23,6 +23,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "dbs": ("diverse-beam",),
     "dba": ("constrained",),
     "simctg": ("contrastive",),
+    "magicsearch": ("magic",),
     "cfg": ("guidance",),
     "assisted": ("speculative",),
     "beams": ("num_beams",),

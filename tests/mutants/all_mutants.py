@@ -32,6 +32,7 @@ from mutants.configs import (
     Undeclared,
     Undocumented,
     Unequal,
+    UnlearnedMapper,
     Untyped,
     Worded,
     WrongDefault,
@@ -156,6 +157,7 @@ MAPPERS = [
         ("made here", "device"),
     )
 ]
+MAPPERS.append(mutant(UnlearnedMapper(), "gradients"))
 LMS = [
     mutant(TwistedLM(twist=twist), breaks, *also)
     for twist, breaks, *also in (

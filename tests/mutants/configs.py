@@ -59,6 +59,13 @@ class TwistedMapper(mapper.MapperConfig):
 
 
 @attrs.frozen(kw_only=True)
+class UnlearnedMapper(TwistedMapper):
+    """A linear mapper that claims to learn nothing."""
+
+    learns: ClassVar[bool] = False
+
+
+@attrs.frozen(kw_only=True)
 class TwistedLM(language_model.LMConfig):
     """A GPT-2 of one layer with letters as tokens.
 

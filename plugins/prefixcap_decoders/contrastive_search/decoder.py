@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 import torch
@@ -16,15 +16,23 @@ from prefixcap.interfaces.session import Session
 from prefixcap_decoders.contrastive_search.config import Contrastive
 from prefixcap_decoders.logits.processors import Transforms, build_processors
 
+Guide = Callable[["ContrastiveState", Tensor, Tensor], Tensor]
+
 
 class ContrastiveSearch(Decoder):
     """Extends every image by each of its most likely tokens and keeps the row of the best.
 
     The candidates' rows are the next step's parents, so a step runs the model once.
+
+    Args:
+        config: Settings.
+        guide: Returns what is added to the values (M,C) of candidates, given the live images, the
+            candidates (M,C) and which of them are allowed (M,C).
     """
 
-    def __init__(self, config: Contrastive) -> None:
+    def __init__(self, config: Contrastive, guide: Guide | None = None) -> None:
         self.config = config
+        self.guide = guide
 
     @override
     def decode(self, task: DecodingTask) -> Iterator[tuple[int, list[Hypothesis]]]:
@@ -63,7 +71,10 @@ class ContrastiveSearch(Decoder):
         alpha = self.config.alpha
         value = (1 - alpha) * probabilities - alpha * similarity
         # an excluded token has probability 0 and must not win by being dissimilar
-        best = value.masked_fill(probabilities == 0, -torch.inf).argmax(-1, keepdim=True)
+        allowed = probabilities > 0
+        if self.guide is not None:
+            value = value + self.guide(live, tokens, allowed)
+        best = value.masked_fill(~allowed, -torch.inf).argmax(-1, keepdim=True)
         chosen = tokens.gather(1, best).squeeze(1)
         logprobs = logits.gather(1, chosen[:, None]).squeeze(1) - logits.logsumexp(-1)
         slots = torch.arange(len(chosen), device=chosen.device)

@@ -8,11 +8,10 @@ from typing import Any
 import attrs
 from typing_extensions import override
 
-from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
-from prefixcap.plugin.text_encoders import named_text_encoder
 from prefixcap.util.words import words
 from prefixcap_decoders.beam.ranking import deduplicate, divisor
+from prefixcap_decoders.image_texts import ImageTexts, with_prompt
 from prefixcap_decoders.reranking.config import MBR, BestOf
 from prefixcap_decoders.reranking.mbr_utility import UTILITIES
 from prefixcap_decoders.sampling.decoder import Sampler
@@ -59,19 +58,10 @@ def by_clip(
     config: BestOf, task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]
 ) -> list[float]:
     """Score by the cosine similarity of the image's feature and the caption."""
-    encoder = task.text_encoder
-    if config.text:
-        encoder = named_text_encoder(config.text, str(task.prefix.device))
-    if encoder is None or task.features is None:
-        missing = "feature" if task.features is None else "features' encoder"
-        raise PrefixcapError(
-            f"best-of:by=clip compares captions with the image, but the {missing} is missing: "
-            "give both features and encoder"
-        )
-    prompt = f"{config.prompt} " if config.prompt else ""
-    texts = [prompt + hypothesis.text for hypothesis in hypotheses]
-    feature = task.features[image].expand(len(texts), *task.features.shape[1:])
-    return encoder.cosines(feature, texts)
+    judge = ImageTexts.of(task, config.text, "best-of:by=clip")
+    texts = [with_prompt(config.prompt, hypothesis.text) for hypothesis in hypotheses]
+    cosines: list[float] = judge.cosines([image] * len(texts), texts).tolist()
+    return cosines
 
 
 def by_utility(

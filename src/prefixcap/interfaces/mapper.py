@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
@@ -11,6 +11,8 @@ from prefixcap.interfaces.component import Component
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from prefixcap.interfaces.language_model import LanguageModel
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +37,24 @@ class MapperConfig(Component):
     """The base of mapper configs."""
 
     kind: ClassVar[str] = "mapper"
+    learns: ClassVar[bool] = True
+    """Whether the mapper has weights to train; one without gives all images the same prefix."""
 
     @abstractmethod
     def build(self, shape: MapperShape) -> nn.Module:
         """Build the mapper with initial weights drawn from torch's global random state."""
+
+
+class ModelReader(ABC):
+    """A mapper's module that takes something of the language model, once, before the training.
+
+    What it takes belongs to its buffers or parameters: a saved model is loaded without reading.
+    """
+
+    @abstractmethod
+    def read_model(self, lm: LanguageModel) -> None:
+        """Take what the mapper needs of the language model.
+
+        Raises:
+            PrefixcapError: If the language model does not have it.
+        """

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
-from prefixcap.interfaces.mapper import MapperShape
+from prefixcap.interfaces.mapper import MapperShape, ModelReader
 from prefixcap.training.ridge import start_with_ridge
 
 if TYPE_CHECKING:
@@ -45,7 +45,12 @@ def build_prefixer(
         scale=config.feature_scale,
         rms=config.feature_rms,
     )
-    prefixer = Prefixer(norm, mapper_config.build(shape), shape)
+    mapper = mapper_config.build(shape)
+    if isinstance(mapper, ModelReader):
+        mapper.read_model(lm)
+    prefixer = Prefixer(norm, mapper, shape)
+    if not mapper_config.learns:
+        return prefixer
     if config.start == "ridge":
         start_with_ridge(lm, prefixer, features, captions)
     if config.prefix_scale is not None:

@@ -139,6 +139,8 @@ def train(
             if texts is not None:
                 data.append(specs.digest(texts.bridge, _digest(features, ())))
             checkpoint.key = specs.digest(digest, *settings, *data)
+        if not (mapper_config.learns or tuning_config.trains_lm):
+            config = attrs.evolve(config, epochs=0)
         loop = TrainingLoop(lm, prefixer, config, tokenized, rows, seed, checkpoint, processes)
         images = features if bridge is None else bridged(features, prefixer.of_images)
         loop.history["features"] = prefixer.norm.measure(images)

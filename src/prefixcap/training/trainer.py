@@ -59,8 +59,10 @@ class Trainer:
             {"params": mapper, "lr": rate},
             {"params": trained, "lr": rate * config.lm_lr_scale},
         ]
+        # torch refuses an optimizer of nothing, which a model without anything to train has
+        nothing: dict[str, Any] = {"params": [nn.Parameter(torch.empty(0))]}
         self._optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
+            [group for group in groups if group["params"]] or [nothing],
             eps=config.eps,
             weight_decay=config.weight_decay,
             # Takes a tenth of the time for a mapper of 33 million parameters.

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.testing.table_lm import LetterTokenizer, TableLM
+from prefixcap.testing.word_encoder import WordsEncoder
 
 
 def small_model(family: str, seed: int = 0, layers: int = 2) -> Any:
@@ -88,3 +89,9 @@ class Turned(TableLM):
 def prefixes(batch: int, length: int = 3, width: int = 16, seed: int = 1) -> torch.Tensor:
     stream = torch.Generator().manual_seed(seed)
     return torch.randn(batch, length, width, generator=stream)
+
+
+def seen(images: int, width: int = 3) -> dict[str, Any]:
+    """Return the features (B,D) of images and their encoder, for decoders that compare captions."""
+    stream = torch.Generator().manual_seed(5)
+    return {"features": torch.rand(images, width, generator=stream), "encoder": WordsEncoder(width)}

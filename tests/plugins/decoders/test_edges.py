@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from decoder_checks import DECODERS, rescore, tokens_of
-from decoder_models import LetterLM, letter_model, prefixes
+from decoder_models import LetterLM, letter_model, prefixes, seen
 from prefixcap_decoders.sampling.decoder import drawing
 
 import prefixcap
@@ -21,8 +21,8 @@ model = cache(letter_model)
 def decoded(
     decoder: str, vocabulary: int = 5, images: int = 2, length: int = 3, limit: int = 3, **more: Any
 ) -> list[list[Hypothesis]]:
-    lm = model(vocabulary)
-    return prefixcap.decode(lm, prefixes(images, length), decoder, max_new_tokens=limit, **more)
+    lm, settings = model(vocabulary), {"max_new_tokens": limit, **seen(images), **more}
+    return prefixcap.decode(lm, prefixes(images, length), decoder, **settings)
 
 
 def every_text(lm: LetterLM, limit: int) -> list[tuple[int, ...]]:
@@ -132,6 +132,7 @@ def test_a_wide_beam_is_that_of_transformers(vocabulary: int, beams: int) -> Non
         *("sample:top_p=0", "top-p:top_p=0", "top-k:top_k=1", "min-p:min_p=1", "top-h:top_h=1e-9"),
         *("epsilon:epsilon=0.999", "eta:eta=0.999,temperature=0.1", "beam:num_beams=1"),
         *("contrastive:alpha=0", "contrastive:top_k=1", "constrained:num_beams=1"),
+        *("magic:alpha=0,beta=0", "magic:top_k=1"),
         *("guidance:scale=1", "contrastive-decoding:weight=0", "contrastive-decoding:alpha=1"),
         *("diverse-beam:num_beams=1,num_groups=1", "clipcap-beam:num_beams=1", "dola:alpha=1"),
         *("best-of:samples=1,top_k=1", "mbr:samples=1,top_k=1", "clipcap-generate2", "hf-generate"),
@@ -171,7 +172,8 @@ def test_settings_at_their_edge_that_change_nothing(settings: dict[str, float]) 
 
 
 def test_more_candidates_than_tokens() -> None:
-    assert decoded("contrastive:top_k=1000") == decoded("contrastive:top_k=5")
+    for decoder in ("contrastive", "magic"):
+        assert decoded(f"{decoder}:top_k=1000") == decoded(f"{decoder}:top_k=5")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from decoder_models import prefixes, small_model
+from decoder_models import prefixes, seen, small_model
 from second_device import PLACE, Elsewhere, moved, second_device
 
 import prefixcap
@@ -58,7 +58,7 @@ def model(family: str) -> Any:
 def captions(lm: Any, prefix: torch.Tensor, decoder: str) -> list[Any]:
     result = prefixcap.decode(
         LettersLM(lm), prefix, decoder, n=2 if decoder == "sample" else 1, max_new_tokens=6,
-        stop_ids=(END,), seed=1,
+        stop_ids=(END,), seed=1, **seen(len(prefix)),
     )  # fmt: skip
     return [
         [(each.ids, each.text, each.finish_reason, each.score) for each in one] for one in result

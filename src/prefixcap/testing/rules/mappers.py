@@ -15,6 +15,12 @@ from prefixcap.testing.rules.helpers import max_difference, seeded
 from prefixcap.testing.rules.rule import BrokenRule, require, rule
 
 TOLERANCE = 1e-5
+SAME_PREFIX = "it has nothing to train, as `learns` declares"
+
+
+def mapper_config(case: Case) -> MapperConfig:
+    """Return the case's config."""
+    return cast(MapperConfig, case.config)
 
 
 def shapes(case: Case) -> list[MapperShape]:
@@ -46,7 +52,7 @@ def _accepted_shapes(case: Case) -> list[MapperShape]:
 def fresh(case: Case, shape: MapperShape, seed: int = 0) -> nn.Module:
     """Build the mapper with a seed, and restore torch's random state."""
     with seeded(seed):
-        return cast(MapperConfig, case.config).build(shape)
+        return mapper_config(case).build(shape)
 
 
 def features(shape: MapperShape, images: int = 4) -> Tensor:
@@ -83,18 +89,25 @@ def image_alone(case: Case) -> None:
 
 
 @rule("features-matter")
-def features_matter(case: Case) -> None:
+def features_matter(case: Case) -> str | None:
     """Different features give different prefixes."""
+    if not mapper_config(case).learns:
+        return SAME_PREFIX
     for shape in shapes(case):
         prefix = fresh(case, shape).eval()(features(shape))
         require(not torch.allclose(prefix[0], prefix[1]), f"{shape}: two images have one prefix")
+    return None
 
 
 @rule("gradients")
-def gradients(case: Case) -> None:
+def gradients(case: Case) -> str | None:
     """The mapper has parameters, and gradients reach all of them."""
     for shape in shapes(case):
         mapper = fresh(case, shape)
+        if not mapper_config(case).learns:
+            unused = [name for name, _ in mapper.named_parameters()]
+            require(not unused, f"{shape}: it has parameters, though its `learns` is false")
+            return SAME_PREFIX
         with seeded():
             prefix = mapper(features(shape))
         weights = torch.randn(prefix.shape, generator=torch.Generator().manual_seed(2))
@@ -103,12 +116,15 @@ def gradients(case: Case) -> None:
         missed = [name for name, p in parameters.items() if p.grad is None]
         require(bool(parameters), f"{shape}: the mapper has no parameters")
         require(not missed, f"{shape}: no gradient reaches {', '.join(missed)}")
+    return None
 
 
 @rule("initial-weights")
-def initial_weights(case: Case) -> None:
+def initial_weights(case: Case) -> str | None:
     """The initial weights depend on torch's random state and on nothing else."""
-    config = cast(MapperConfig, case.config)
+    config = mapper_config(case)
+    if not config.learns:
+        return SAME_PREFIX
     for shape in shapes(case):
         one, two = (fresh(case, shape).state_dict() for _ in range(2))
         for name, tensor in one.items():
@@ -122,6 +138,7 @@ def initial_weights(case: Case) -> None:
             not torch.equal(*after),
             f"{shape}: building leaves the same random state for two seeds: it sets a seed",
         )
+    return None
 
 
 @rule("state-dict")

@@ -1,0 +1,1 @@
+"""Decoders that are guided by CLIP at every step: MAGIC, ZeroCap, ConZIC."""
