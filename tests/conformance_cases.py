@@ -253,7 +253,7 @@ PLAIN = {
     "dataset": ("scenes",),
     "bridge": ("close", "memory", "noise", "none", "shift"),
     "mapper": ("begin", "linear", "mlp", "transformer"),
-    "tuning": ("frozen", "full"),
+    "tuning": ("adapter", "bitfit", "frozen", "full", "ia3", "layernorm", "lora"),
     "retriever": ("exact", "faiss"),
     "metric": (
         "bleu",

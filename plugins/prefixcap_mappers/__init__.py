@@ -1,4 +1,4 @@
-"""Mappers (`mlp`, `transformer`, ...), bridges (`noise`, `shift`, ...) and tunings."""
+"""Mappers (`mlp`, `transformer`, ...) and bridges (`noise`, `shift`, ...)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Return the mappers, bridges and tunings."""
+    """Return the mappers and bridges."""
     from prefixcap_mappers.begin_config import Begin
     from prefixcap_mappers.bridge_configs import (
         CloseBridge,
@@ -24,7 +24,6 @@ def prefixcap_components() -> Iterable[type[Component]]:
     )
     from prefixcap_mappers.configs import MLP, Linear, Transformer
     from prefixcap_mappers.token_configs import Llava, QFormer
-    from prefixcap_mappers.tunings import Frozen, Full
 
     bridges: list[type[Component]] = [NoBridge, NoiseBridge, ShiftBridge, CloseBridge, MemoryBridge]
-    return [MLP, Transformer, Linear, QFormer, Llava, Begin, *bridges, Frozen, Full]
+    return [MLP, Transformer, Linear, QFormer, Llava, Begin, *bridges]

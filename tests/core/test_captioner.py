@@ -23,6 +23,7 @@ from prefixcap.plugin.registry import default_registry
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.train import train
 from prefixcap.util.files import read_json, write_json
+from prefixcap.util.runtime import dtype_of
 
 CAPTIONS = [["a red dog runs."], ["two blue cats sit."]] * 4
 
@@ -80,16 +81,17 @@ def run(lm: Path, tmp_path: Path) -> Path:
     return make(lm).save(tmp_path / "run")
 
 
-@pytest.mark.parametrize("tuning", ["frozen", "full"])
-@pytest.mark.parametrize("decoder", ["greedy", "beam:num_beams=3", "top-p"])
-def test_a_loaded_captioner_writes_the_same_captions(
-    tuning: str, decoder: str, lm: Path, tmp_path: Path
-) -> None:
-    first = make(lm, tuning)
+@pytest.mark.parametrize(
+    "tuning", ["frozen", "full", "lora", "ia3", "adapter:width=3", "bitfit", "layernorm"]
+)
+def test_a_loaded_captioner_writes_the_same_captions(tuning: str, lm: Path, tmp_path: Path) -> None:
+    first, state = make(lm, tuning), torch.get_rng_state()
     second = prefixcap.Captioner.load(first.save(tmp_path / "run"), device="cpu")
-    options: dict[str, Any] = {"decoder": decoder, "seed": 3, "max_new_tokens": 12}
-    result = [c.caption(features=features(), **options) for c in (first, second)]
-    assert result[0] == result[1]
+    assert torch.equal(torch.get_rng_state(), state)
+    for decoder in ("greedy", "beam:num_beams=3", "top-p"):
+        options: dict[str, Any] = {"decoder": decoder, "seed": 3, "max_new_tokens": 12}
+        result = [c.caption(features=features(), **options) for c in (first, second)]
+        assert result[0] == result[1]
     assert torch.equal(first.prefixes(features()), second.prefixes(features()))
     assert second.history == first.history
     assert second.training == first.training
@@ -105,8 +107,51 @@ def test_the_repr_of_a_captioner_is_one_line(run: Path, lm: Path) -> None:
 def test_only_what_was_trained_is_saved(lm: Path, tmp_path: Path) -> None:
     _, frozen = checkpoint.read(make(lm).save(tmp_path / "frozen"))
     _, full = checkpoint.read(make(lm, "full").save(tmp_path / "full"))
+    _, lora = checkpoint.read(make(lm, "lora").save(tmp_path / "lora"))
     assert not [name for name in frozen if name.startswith("lm.")]
     assert "lm.transformer.wte.weight" in full
+    added = [name for name in lora if name.startswith("lm.")]
+    assert len(added) == 8
+    assert all("lora" in name for name in added)
+
+
+@pytest.mark.parametrize("tuning", ["lora", "ia3", "adapter:width=3"])
+def test_a_tuning_that_adds_parameters_trains_beside_a_model_in_bfloat16(
+    tuning: str, lm: Path, tmp_path: Path
+) -> None:
+    first = make(lm, tuning, "bfloat16")
+    dtypes = {p.dtype for p in first.lm.module.parameters() if p.requires_grad}
+    assert dtypes == {torch.float32}
+    second = Captioner.load(first.save(tmp_path / "run"), device="cpu")
+    assert dtype_of(second.decoding_lm.module) == "bfloat16"
+    for decoder in ("greedy", "beam"):
+        options: dict[str, Any] = {"decoder": decoder, "max_new_tokens": 9}
+        captions = [c.caption(features=features(), **options) for c in (first, second)]
+        assert captions[0] == captions[1]
+
+
+def test_captions_follow_what_is_trained_further(lm: Path) -> None:
+    captioner = make(lm, "lora")
+    options: dict[str, Any] = {"decoder": "greedy", "max_new_tokens": 12}
+    before, copied = captioner.caption(features=features(), **options), captioner.decoding_lm
+    assert captioner.decoding_lm is copied
+    trained = [p for p in captioner.lm.module.parameters() if p.requires_grad]
+    with torch.no_grad():
+        for parameter in trained:
+            parameter += torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
+    assert captioner.caption(features=features(), **options) != before
+    assert captioner.decoding_lm is not copied
+    assert [p for p in captioner.lm.module.parameters() if p.requires_grad] == trained
+
+
+def test_a_folded_model_that_another_training_froze_is_saved_completely(
+    lm: Path, tmp_path: Path
+) -> None:
+    first = make(lm, "lora")
+    wanted = first.caption(features=features())
+    first.lm.module.requires_grad_(False)
+    second = Captioner.load(first.save(tmp_path / "run"))
+    assert second.caption(features=features()) == wanted
 
 
 def test_a_tuned_model_is_saved_completely_after_it_was_frozen(lm: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ are those that the same mistake breaks too.
 from __future__ import annotations
 
 import attrs
+import torch
+from torch import nn
 
 from mutants.configs import (
     Aliased,
@@ -24,6 +26,7 @@ from mutants.configs import (
     TwistedDataset,
     TwistedDecoder,
     TwistedEncoder,
+    TwistedFolding,
     TwistedLM,
     TwistedMapper,
     TwistedMetric,
@@ -42,6 +45,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.plugin.host import Plugin
 from prefixcap.plugin.registry import Registry, default_registry
 from prefixcap.testing import Case, rules_for
+from prefixcap.testing.case import small_gpt2
 
 
 @attrs.frozen
@@ -59,6 +63,15 @@ class Mutant:
     also: frozenset[str] = frozenset()
 
 
+def perturbed_gpt2() -> nn.Module:
+    """The small GPT-2 with biases that are not zero."""
+    module = small_gpt2()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1)
+    return module
+
+
 SESSION = ("steps", "rows", "token-trees", "kept-rows", "admission", "two-sessions")
 ALL_LOGITS = ("padding", "deep-copy", *SESSION)
 ENCODES = ("frozen", "image-alone", "images-matter")
@@ -73,6 +86,7 @@ CORRECT = [
     Case(config=TwistedMetric()),
     Case(config=TwistedTuning()),
     Case(config=TwistedRetriever()),
+    Case(config=TwistedFolding(), module=perturbed_gpt2),
     # correct components that a rule could reject by mistake
     Case(config=TwistedDecoder(twist="sees")),
     Case(config=Together(twist="by batch size")),
@@ -294,6 +308,14 @@ RETRIEVERS = [
         ("by chance", "repeatable", "neighbors", "finds-itself"),
         ("draws", "inputs-untouched"),
         ("in place", "inputs-untouched", "query-alone", "neighbors"),
+    )
+]
+TUNINGS += [
+    Mutant(Case(config=TwistedFolding(twist=twist), module=perturbed_gpt2), breaks)
+    for twist, breaks in (
+        ("forgets biases", "fold-output"),
+        ("in place", "fold-output"),
+        ("keeps its module", "fold-modules"),
     )
 ]
 CONFIGS = [

@@ -171,6 +171,16 @@ class TwistedRetriever(retriever.RetrieverConfig):
         return part("retrieval_parts", "TwistedRetriever")(self.twist, vectors)
 
 
+@attrs.frozen(kw_only=True)
+class TwistedFolding(TwistedTuning):
+    """Trains factors of the last layer norm's output, and folds them into its weights."""
+
+    folds: ClassVar[bool] = True
+
+    def build(self) -> tuning.Tuning:
+        return part("folding_parts", "TwistedFolding")(self.twist)
+
+
 # ------------------------------------------------------------- configs with correct declarations
 
 

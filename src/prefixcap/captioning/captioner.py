@@ -25,6 +25,7 @@ from prefixcap.captioning.encode_images import (
     stacked,
 )
 from prefixcap.captioning.feature_rows import AnyFeatures
+from prefixcap.captioning.folding import Folding
 from prefixcap.captioning.loading import probe, restore
 from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.decoding.decode import collect, iter_decode
@@ -93,6 +94,7 @@ class Captioner:
     trained_parameters: int = 0
     history: dict[str, Any] = attrs.field(factory=dict, repr=False)
     save_lm: bool = False
+    _folding: Folding = attrs.field(factory=Folding, init=False, eq=False)
 
     def __repr__(self) -> str:
         lm = type(self.lm).__name__ if self.lm_config is None else to_spec(self.lm_config)
@@ -106,6 +108,14 @@ class Captioner:
     def device(self) -> torch.device:
         """The device of the language model."""
         return self.lm.device
+
+    @property
+    def decoding_lm(self) -> LanguageModel:
+        """The language model that captions: `lm`, or a copy with what its tuning added folded in.
+
+        The copy is kept until the trained parameters change, and shares all other weights.
+        """
+        return self._folding.folded(self.lm, self.tuning_config)
 
     def prefixes(self, features: AnyFeatures) -> Tensor:
         """Map features (B,D) or (B,N,D) to prefixes (B,P,E), float32.
@@ -288,7 +298,7 @@ class Captioner:
         the captioner's own; the other arguments are those of `caption`.
         """
         return iter_decode(
-            self.lm,
+            self.decoding_lm,
             self.prefixes(features) if prefix is None else prefix,
             decoder,
             max_new_tokens=max_new_tokens,

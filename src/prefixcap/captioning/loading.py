@@ -67,7 +67,8 @@ def restore(
     else:
         lm = lm_config.build(device, config["dtype"])
     _check_lm(folder, lm, config)
-    tuning_config.build().apply(lm.module)
+    with torch.random.fork_rng(devices=[]):
+        tuning_config.build().apply(lm.module)
     trained = [name for name, p in lm.module.named_parameters() if p.requires_grad]
     stored = {k.removeprefix("lm."): v for k, v in weights.items() if k.startswith("lm.")}
     _fill(folder, lm, stored, trained)

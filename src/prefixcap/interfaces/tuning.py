@@ -21,7 +21,19 @@ class Tuning(ABC):
         """Set `requires_grad` on every parameter; may add modules with parameters of its own.
 
         The parameters that require a gradient afterwards are trained and saved.
+
+        Raises:
+            PrefixcapError: If the module has nothing that this tuning could train.
         """
+
+    def fold(self, module: nn.Module) -> None:
+        """Fold what `apply` added into the module's own weights, and remove the added modules.
+
+        Decoding uses the result, which is then as fast as the model without a tuning. The module is
+        a copy that shares its parameters with the trained one: replace them, as changes in place
+        would change both. Called only if the config `folds`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no fold()")
 
 
 @attrs.frozen(kw_only=True)
@@ -31,7 +43,16 @@ class TuningConfig(Component):
     kind: ClassVar[str] = "tuning"
     trains_lm: ClassVar[bool] = True
     """Whether training changes the language model; it then works on a copy."""
+    folds: ClassVar[bool] = False
+    """Whether `Tuning.fold` has something to fold."""
 
     @abstractmethod
     def build(self) -> Tuning:
         """Build the tuning."""
+
+    def peak_rate(self) -> float | None:
+        """Return the peak learning rate of the language model's trained parameters.
+
+        None, the default, takes the mapper's rate times the training's `lm_lr_scale`.
+        """
+        return None

@@ -38,7 +38,8 @@ class TrainingConfig:
             rather than captions of any images.
         learning_rate: The mapper's peak learning rate; by default 0.4 / E, because Adam's best
             rate falls as the width grows (Yang et al. 2022, "Tensor Programs V").
-        lm_lr_scale: The peak rate of the trained LM parameters, as a fraction of the mapper's.
+        lm_lr_scale: The peak rate of the trained LM parameters, as a fraction of the mapper's, if
+            the tuning has no rate of its own.
         warmup: The share of all steps in which the rate rises from zero.
         warmup_steps: The same as a number of steps; takes precedence over `warmup`.
         schedule: How the rate decays afterwards: "cosine" or "linear" to zero, or "constant".

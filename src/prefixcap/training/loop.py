@@ -39,8 +39,8 @@ Progress = Callable[[int, int, Mapping[str, Any]], None]
 class TrainingLoop:
     """The epochs of one training, with its history and the best weights so far.
 
-    The language model has its tuning applied, and features are (B,D) or (B,N,D). Training resumes
-    from a state that the checkpoint already holds.
+    The language model has its tuning applied, whose own peak rate is `lm_rate`, and features are
+    (B,D) or (B,N,D). Training resumes from a state that the checkpoint already holds.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class TrainingLoop:
         seed: int,
         checkpoint: TrainingCheckpoint | None = None,
         processes: Processes | None = None,
+        lm_rate: float | None = None,
     ) -> None:
         self._processes = processes or Processes()
         self._modules = (lm.module, prefixer)
@@ -65,7 +66,7 @@ class TrainingLoop:
         self._generator = torch.Generator().manual_seed(seed)
         self._steps = math.ceil(len(captions) / config.batch_size)
         self._total = self._steps * config.epochs
-        self.trainer = Trainer(lm, prefixer, config, self._total, self._processes)
+        self.trainer = Trainer(lm, prefixer, config, self._total, self._processes, lm_rate)
         self._tuned = any(p.requires_grad for p in lm.module.parameters())
         self.history = epochs.new_history()
         self._flops: dict[str, int] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from torch import Tensor
 from prefixcap.captioning.bridging import bridged
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.feature_rows import AnyFeatures, FeatureRows
+from prefixcap.captioning.tuned import tuned
 from prefixcap.errors import DivergedError, PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
@@ -109,7 +109,7 @@ def train(
     device = lm.device
     with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
-        lm = _tuned(lm, tuning_config)
+        lm = tuned(lm, tuning_config)
         end = find_end(lm, config.end)
         # what the mapper sees in training has a row each
         rows, val_rows, inputs, bridge = features, val_features, features, None
@@ -141,7 +141,10 @@ def train(
             checkpoint.key = specs.digest(digest, *settings, *data)
         if not (mapper_config.learns or tuning_config.trains_lm):
             config = attrs.evolve(config, epochs=0)
-        loop = TrainingLoop(lm, prefixer, config, tokenized, rows, seed, checkpoint, processes)
+        rate = tuning_config.peak_rate()
+        loop = TrainingLoop(
+            lm, prefixer, config, tokenized, rows, seed, checkpoint, processes, lm_rate=rate
+        )
         images = features if bridge is None else bridged(features, prefixer.of_images)
         loop.history["features"] = prefixer.norm.measure(images)
         captioner = Captioner(
@@ -194,29 +197,6 @@ def _digest(features: AnyFeatures, captions: Sequence[TokenizedCaption]) -> str:
     for caption in captions:
         content.update(repr((caption.row, caption.ids)).encode())
     return content.hexdigest()
-
-
-def _tuned(lm: LanguageModel, tuning_config: TuningConfig) -> LanguageModel:
-    if tuning_config.trains_lm:
-        if getattr(lm.module, "hf_device_map", None) is not None:
-            raise PrefixcapError(
-                f"the tuning {tuning_config.name!r} trains the language model, and device_map has "
-                "spread this one over several places: use the tuning 'frozen', or one device"
-            )
-        lm = copy.deepcopy(lm)
-    tuning_config.build().apply(lm.module)
-    trained = [p for p in lm.module.parameters() if p.requires_grad]
-    if trained and not tuning_config.trains_lm:
-        raise PrefixcapError(
-            f"the tuning {tuning_config.name!r} selects parameters of the language model, but its "
-            "config has trains_lm = False"
-        )
-    if any(p.dtype != torch.float32 for p in trained):
-        raise PrefixcapError(
-            f"the tuning {tuning_config.name!r} trains the language model, but small steps are "
-            f"lost in {str(trained[0].dtype).removeprefix('torch.')}: use dtype float32"
-        )
-    return lm
 
 
 def _try_out(lm: LanguageModel, prefix_length: int, caption: TokenizedCaption) -> None:

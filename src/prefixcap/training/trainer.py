@@ -30,8 +30,9 @@ _GELUS = ("NewGELUActivation", "FastGELUActivation")
 class Trainer:
     """A model with its optimizer, trained on one batch at a time.
 
-    The language model has its tuning applied; `total_steps` is for the learning-rate schedule. Each
-    of several processes has such a trainer, and they take each step together.
+    The language model has its tuning applied; `total_steps` is for the learning-rate schedule, and
+    `lm_rate` the tuning's own peak rate. Each of several processes has such a trainer, and they
+    take each step together.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Trainer:
         config: TrainingConfig,
         total_steps: int,
         processes: Processes | None = None,
+        lm_rate: float | None = None,
     ) -> None:
         self._lm = lm
         # a model with a bridge is trained on texts
@@ -57,7 +59,7 @@ class Trainer:
         rate = config.rate(lm.width)
         groups = [
             {"params": mapper, "lr": rate},
-            {"params": trained, "lr": rate * config.lm_lr_scale},
+            {"params": trained, "lr": lm_rate or rate * config.lm_lr_scale},
         ]
         # torch refuses an optimizer of nothing, which a model without anything to train has
         nothing: dict[str, Any] = {"params": [nn.Parameter(torch.empty(0))]}

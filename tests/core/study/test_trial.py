@@ -23,6 +23,7 @@ from prefixcap import (
     PrefixcapError,
     Scores,
     Study,
+    Tuning,
     TuningConfig,
 )
 from prefixcap.plugin.building import naming_plugin
@@ -96,7 +97,16 @@ class BadTuning(TuningConfig):
     way: str = "raises"
 
     def build(self) -> Any:
-        return WAYS[self.way]()
+        return BadSelection(self.way[3:]) if self.way.startswith("in-") else WAYS[self.way]()
+
+
+class BadSelection(Tuning):
+    def __init__(self, way: str) -> None:
+        self.way = way
+
+    def apply(self, module: torch.nn.Module) -> None:
+        assert not any(p.is_meta for p in module.parameters())  # it may look at the weights
+        WAYS[self.way]()
 
 
 @attrs.frozen(kw_only=True)
@@ -174,6 +184,21 @@ def test_a_built_in_mapper_that_does_not_fit_is_found(small: Study, tmp_path: Pa
     mapper = prefixcap.Transformer(heads=3)
     with pytest.raises(PrefixcapError, match="3"):
         run_study(attrs.evolve(small, mappers=(*small.mappers, mapper)), tmp_path)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_tuning_that_fails_in_use_is_found_too(small: Study, tmp_path: Path) -> None:
+    study = attrs.evolve(small, tunings=(*small.tunings, BadTuning(way="in-raises")))
+    problem = "cannot be applied to the language model: RuntimeError: no such weights"
+    with pytest.raises(PrefixcapError, match=problem):
+        run_study(study, tmp_path)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_tuning_that_the_model_has_no_place_for_is_found(small: Study, tmp_path: Path) -> None:
+    study = attrs.evolve(small, tunings=(prefixcap.Frozen(), prefixcap.BitFit()), dtype="bfloat16")
+    with pytest.raises(PrefixcapError, match=r"'bitfit' .* in bfloat16: use dtype float32"):
+        run_study(study, tmp_path)
     assert not (tmp_path / "models").exists()
 
 

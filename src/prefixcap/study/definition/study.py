@@ -162,7 +162,9 @@ class Study:
     tunings: tuple[TuningConfig, ...] = attrs.field(
         default=recommended("tuning", "frozen"),
         converter=_tunings,
-        metadata=option("tuning", "Trained part of the language model: frozen, full.", many=True),
+        metadata=option(
+            "tuning", "Trained part of the language model, such as lora:r=16.", many=True
+        ),
     )
     decoders: tuple[DecoderConfig, ...] = attrs.field(
         default=recommended("decoder", "beam"),

@@ -50,13 +50,18 @@ def build_components(study: Study, reporter: Reporter, *, captioning: bool = Tru
 def try_models(
     job: StudyJob, models: Sequence[PlannedModel], lm: LanguageModel, images: EncodedImages
 ) -> None:
-    """Map and caption a few images with what is not trained and captioned yet.
+    """Try the tunings, map and caption a few images with what is not trained and captioned yet.
 
     The weights are random, so only errors matter.
 
     Raises:
-        PrefixcapError: If a mapper or a decoder fails.
+        PrefixcapError: If a tuning, a mapper or a decoder fails.
     """
+    from prefixcap.captioning.tuned import trained_size  # imports torch
+
+    for tuning in dict.fromkeys(each.model.tuning for each in models if not each.is_trained):
+        with naming_slow(tuning, job.reporter):
+            trained_size(lm, tuning)
     shapes = {
         (model.model.mapper, model.model.prefix_length): None
         for model in models

@@ -11,6 +11,7 @@ from prefixcap.interfaces.tuning import Tuning, TuningConfig
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules.helpers import max_difference, seeded
 from prefixcap.testing.rules.rule import require, rule
+from prefixcap.util.sharing import copy_sharing_weights
 
 
 def tuned(case: Case, before: bool | None = None, seed: int = 0) -> nn.Module:
@@ -77,6 +78,54 @@ def gradients(case: Case) -> str | None:
     torch.autograd.backward(output.logsumexp(-1).sum())
     missed = [name for name, parameter in trained(module).items() if parameter.grad is None]
     require(not missed, f"no gradient reaches {', '.join(missed)}")
+    return None
+
+
+def retrained(case: Case) -> nn.Module:
+    """Return the case's model with the tuning applied and its trained parameters changed."""
+    module, stream = tuned(case).eval(), torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for parameter in trained(module).values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=stream))
+    return module
+
+
+def folded(case: Case, module: nn.Module) -> nn.Module:
+    """Return a folded copy of a module that shares its parameters, as decoding uses it."""
+    copied = copy_sharing_weights(module, module)
+    with torch.no_grad():
+        cast(Tuning, case.build()).fold(copied)
+    return copied
+
+
+def _folds(case: Case) -> bool:
+    return cast(TuningConfig, case.config).folds
+
+
+@rule("fold-output")
+def fold_output(case: Case) -> str | None:
+    """Folding a copy changes no logits, neither the copy's nor those of the trained model."""
+    if not _folds(case):
+        return "it declares that it folds nothing"
+    module = retrained(case)
+    with torch.no_grad():
+        before = logits(module)
+        copied = folded(case, module)
+        copy, after = max_difference(logits(copied), before), logits(module)
+    require(copy < 1e-5, f"the logits of the folded copy differ by {copy:.2g}")
+    require(torch.equal(after, before), "folding a copy changed the logits of the trained model")
+    return None
+
+
+@rule("fold-modules")
+def fold_modules(case: Case) -> str | None:
+    """A folded model has the modules that it had before the tuning, by name and type."""
+    if not _folds(case):
+        return "it declares that it folds nothing"
+    expected = {name: type(part) for name, part in case.module().named_modules()}
+    found = {name: type(part) for name, part in folded(case, retrained(case)).named_modules()}
+    other = sorted(n for n in expected.keys() | found if expected.get(n) is not found.get(n))
+    require(not other, f"other modules than before the tuning are {', '.join(other)}")
     return None
 
 

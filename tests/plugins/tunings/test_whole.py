@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from prefixcap_mappers.tunings import Frozen, Full
+from prefixcap_tunings.whole import Frozen, Full
 from torch import nn
 
 

@@ -1,4 +1,4 @@
-"""Tunings: which of the language model's parameters are trained."""
+"""Tunings that train the whole language model, or nothing of it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,213 @@
+"""Tunings that train a part of a language model: what they train, compute, fold and refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from families import FAMILIES, family, prefixes
+from prefixcap_tunings.adapter_layers import Adapted
+from prefixcap_tunings.places import linear_places
+from torch import nn
+from torch.nn import functional as F
+
+import prefixcap
+from prefixcap.engine.architectures import NativeNetwork
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.tuning import TuningConfig
+from prefixcap.plugin.registry import default_registry
+from prefixcap.util.sharing import copy_sharing_weights
+
+IDS = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
+
+
+def config(spec: str) -> TuningConfig:
+    return default_registry().parse(TuningConfig, spec)
+
+
+def tuned(name: str, spec: str, seed: int = 0) -> Any:
+    """A family's model with a tuning whose parameters have been changed, in evaluation mode."""
+    model, stream = family(name), torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(), torch.no_grad():
+        config(spec).build().apply(model)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.2 * torch.randn(parameter.shape, generator=stream)
+    return model.eval()
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def folded(model: Any, spec: str) -> Any:
+    copied = copy_sharing_weights(model, model)
+    with torch.no_grad():
+        config(spec).build().fold(copied)
+    return copied
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_output_projections_of_every_family_are_found(name: str) -> None:
+    model = family(name)
+    layers = linear_places(model, "lora")
+    ends = {part.rpartition(".")[2] for places in layers for part in places.ends}
+    known = {"c_proj", "out_proj", "fc2", "dense", "dense_4h_to_h", "o_proj", "down_proj"}
+    assert len(layers) == 2
+    assert len(ends) in (1, 2)
+    assert ends <= known
+    assert all(places.query_value and places.key_value for places in layers)
+    heads = ("lm_head", "embed_out")
+    linear = [n for n, m in model.named_modules() if type(m).__name__ in ("Linear", "Conv1D")]
+    found = [each for places in layers for each in places.all]
+    assert sorted(found) == sorted(each for each in linear if each not in heads)
+
+
+@pytest.mark.parametrize(
+    ("targets", "names"),
+    [
+        ("query-value", {"q_proj", "v_proj"}),
+        ("attention", {"q_proj", "k_proj", "v_proj", "o_proj"}),
+        ("all", {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}),
+    ],
+)
+def test_lora_changes_the_chosen_layers(targets: str, names: set[str]) -> None:
+    parameters = trained(tuned("llama", f"lora:r=2,targets={targets}"))
+    assert {name.split(".")[4] for name in parameters} == names
+    assert {min(p.shape) for p in parameters.values()} == {2}
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_lora_adds_the_product_of_its_matrices(name: str) -> None:
+    """The formula of the paper, by changing the weights of the plain model."""
+    model, plain = tuned(name, "lora:r=3,alpha=5"), family(name)
+    changes = dict(model.named_parameters())
+    with torch.no_grad():
+        for key, weight in plain.named_parameters():
+            part = key.rpartition(".")[0]
+            if f"{part}.lora_A.default.weight" in changes and key.endswith("weight"):
+                a, b = (changes[f"{part}.lora_{x}.default.weight"] for x in "AB")
+                change = 5 / 3 * b @ a
+                weight += change.T if name == "gpt2" else change
+        assert torch.allclose(model(IDS).logits, plain(IDS).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_lora_is_that_of_peft(name: str) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = tuned(name, "lora:r=4,dropout=0,targets=query-value")
+    theirs = get_peft_model(family(name), LoraConfig(r=4, lora_alpha=8, task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for key, parameter in theirs.base_model.model.named_parameters():
+            parameter.copy_(dict(model.named_parameters())[key])
+    for each in (model, theirs):
+        torch.autograd.backward(each(input_ids=IDS).logits.logsumexp(-1).sum())
+    assert torch.allclose(model(IDS).logits, theirs(input_ids=IDS).logits, atol=1e-6)
+    gradients = {k: p.grad for k, p in theirs.base_model.model.named_parameters()}
+    for key, parameter in trained(model).items():
+        assert torch.allclose(parameter.grad, gradients[key], atol=1e-4), key  # type: ignore[arg-type]
+
+
+def test_ia3_multiplies_keys_values_and_feed_forward_states() -> None:
+    model, plain = tuned("llama", "ia3"), family("llama")
+    factors = {key.removesuffix(".ia3_l.default"): p for key, p in trained(model).items()}
+    assert {key.rpartition(".")[2] for key in factors} == {"k_proj", "v_proj", "down_proj"}
+    with torch.no_grad():
+        for key, factor in factors.items():
+            weight = plain.get_submodule(key).weight  # outputs of k and v, inputs of down
+            weight *= factor.view(1, -1) if "down" in key else factor.view(-1, 1)
+        assert torch.allclose(model(IDS).logits, plain(IDS).logits, atol=1e-5)
+
+
+def test_an_adapter_adds_a_bottleneck_to_an_output() -> None:
+    stream = torch.Generator().manual_seed(1)
+    base = nn.Linear(5, 4)
+    adapted = Adapted(base, 3)
+    x = torch.randn(2, 5, generator=stream)
+    assert torch.equal(adapted(x), base(x))
+    with torch.no_grad():
+        adapted.up.weight.copy_(torch.randn(4, 3, generator=stream))
+        y = base(x)
+        hidden = F.gelu(y @ adapted.down.weight.T + adapted.down.bias)
+        assert torch.allclose(adapted(x), y + hidden @ adapted.up.weight.T)
+
+
+@pytest.mark.parametrize(("places", "count"), [("both", 4), ("feed-forward", 2)])
+def test_adapters_stand_where_they_are_asked_for(places: str, count: int) -> None:
+    model = tuned("phi3", f"adapter:width=3,places={places}")
+    adapters = [part for part in model.modules() if isinstance(part, Adapted)]
+    assert len(adapters) == count
+    assert len(trained(model)) == 4 * count
+
+
+def test_bitfit_and_layernorm_train_what_their_names_say() -> None:
+    biases = set(trained(tuned("opt", "bitfit")))
+    norms = set(trained(tuned("opt", "layernorm")))
+    assert biases == {n for n, _ in family("opt").named_parameters() if n.endswith("bias")}
+    assert norms == {n for n, _ in family("opt").named_parameters() if "norm" in n}
+    assert len(trained(tuned("qwen3", "layernorm"))) == 2 * 4 + 1  # with those of queries and keys
+
+
+@pytest.mark.parametrize("spec", ["lora", "lora:targets=query-value", "ia3"])
+@pytest.mark.parametrize("name", ["gpt2", "gpt2-untied", "llama", "opt", "qwen3"])
+def test_folded_models_write_the_same_captions_on_the_fast_networks(name: str, spec: str) -> None:
+    model = tuned(name, spec)
+    apart, together = CausalLM(model), CausalLM(folded(model, spec))
+    for decoder in ("greedy", "beam:num_beams=3", "sample:n=2"):
+        options: dict[str, Any] = {"decoder": decoder, "max_new_tokens": 8, "seed": 5}
+        ours, theirs = (prefixcap.decode(lm, prefixes(2), **options) for lm in (together, apart))
+        for one, two in zip(ours, theirs, strict=True):
+            assert [each.ids for each in one] == [each.ids for each in two]
+    assert isinstance(together._selector.network(), NativeNetwork)
+    assert not isinstance(apart._selector.network(), NativeNetwork)
+
+
+def test_folding_shares_the_weights_that_did_not_change() -> None:
+    model = tuned("llama", "lora:targets=query-value")
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    copied = folded(model, "lora:targets=query-value")
+    own = {p.data_ptr() for p in model.parameters()}
+    new = [name for name, p in copied.named_parameters() if p.data_ptr() not in own]
+    assert {name.rpartition(".")[0].rpartition(".")[2] for name in new} == {"q_proj", "v_proj"}
+    assert all(torch.equal(parameter, before[n]) for n, parameter in model.named_parameters())
+
+
+@pytest.mark.parametrize("spec", ["lora", "ia3", "adapter"])
+def test_a_model_without_known_layers_is_refused(spec: str) -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    with pytest.raises(PrefixcapError) as caught:
+        config(spec).build().apply(module)
+    assert str(caught.value) == (
+        f"the tuning {spec!r} needs attention and feed-forward parts with linear layers, and "
+        "Sequential has none that are known (its linear layers are called 0): use another language "
+        "model, or the tuning 'full' or 'frozen'"
+    )
+    with pytest.raises(PrefixcapError, match=r"\(it has no linear layers\)"):
+        config(spec).build().apply(nn.Sequential())
+
+
+def test_biases_and_norms_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(PrefixcapError) as caught:
+        config("bitfit").build().apply(family("llama"))
+    assert str(caught.value) == (
+        "the tuning 'bitfit' trains biases, and LlamaForCausalLM has none: its parameters are "
+        "Embedding.weight, Linear.weight, LlamaRMSNorm.weight; use 'layernorm' or 'lora'"
+    )
+    plain = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3, elementwise_affine=False))
+    with pytest.raises(PrefixcapError) as caught:
+        config("layernorm").build().apply(plain)
+    assert str(caught.value) == (
+        "the tuning 'layernorm' trains gains and biases of norms, and Sequential has none: its "
+        "parameters are Linear.weight, Linear.bias; use 'lora' or 'ia3'"
+    )
+
+
+@pytest.mark.parametrize("spec", ["lora", "ia3"])
+def test_without_peft_the_extra_is_named(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefixcap_tunings.injected.find_spec", lambda _: None)
+    with pytest.raises(PrefixcapError) as caught:
+        config(spec).build()
+    assert str(caught.value) == f"the tuning '{spec}' needs peft: pip install 'prefixcap[peft]'"
