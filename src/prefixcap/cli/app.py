@@ -26,6 +26,8 @@ COMMANDS = {
     "export": ("evaluate.export", "Write predictions as results of COCO's evaluation server."),
     "compare": ("results.compare", "Show a study's table, or compare two sides."),
     "report": ("results.report", "Write a study as a page, figures and tables."),
+    "bundle": ("publication.bundles.bundle", "Pack what a paper needs of a study."),
+    "verify": ("publication.bundles.verify", "Compute a bundle's numbers again and compare."),
     "cache": ("cache.cache", "List what is cached, and delete what is unused."),
     "plugins": ("components.plugins", "Show every plugin, with the errors of those that failed."),
     "list": ("components.list_components", "List the components by kind."),
@@ -73,7 +75,7 @@ def build_app(command: str = "") -> typer.Typer:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.callback(invoke_without_command=True)(root)
     if command in COMMANDS:
-        module, function = COMMANDS[command][0].split(".")
+        module, _, function = COMMANDS[command][0].rpartition(".")
         app.command(command)(getattr(import_module(f"prefixcap.cli.{module}"), function))
         return app
     for name, (_, summary) in COMMANDS.items():

@@ -15,7 +15,11 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import Distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
+
+if TYPE_CHECKING:
+    from prefixcap.interfaces.component import Component
 
 _CODE: WeakKeyDictionary[type, dict[str, str]] = WeakKeyDictionary()
 
@@ -36,6 +40,12 @@ def record(classes: Collection[type], name: str, distribution: Distribution, mod
 def code_of(config_class: type) -> dict[str, str]:
     """Return what keys need of a class's code besides its version; {} if it is built in."""
     return _CODE.get(config_class, {})
+
+
+def component_version(config: Component) -> str:
+    """Return a component's version, and the distribution of one that is not built in."""
+    origin = code_of(type(config)).get("distribution")
+    return f"{config.version} ({origin})" if origin else config.version
 
 
 def _is_editable(distribution: Distribution) -> bool:

@@ -33,10 +33,13 @@ def collect(
     order: Sequence[str],
     images: int,
     progress: Callable[[int], None],
+    *,
+    pictures: bool = True,
 ) -> Gallery:
     """Read the captions and scores of cells on the first images.
 
     `names` has the name of every cell, baselines last; `order` the one or two to show at first.
+    Without `pictures`, there are captions only.
     """
     cells = [study.cells[name] for name in names]
     shown = study.images[:images]
@@ -45,7 +48,8 @@ def collect(
     captions = [_captions(cell, images) for cell in cells]
     entries = []
     for index, image in enumerate(shown):
-        entries.append(_image(study, [column[index] for column in captions], image))
+        picture = study.picture(image.id) if pictures else None
+        entries.append(_image(picture, [column[index] for column in captions], image))
         progress(index + 1)
     return Gallery(
         names=list(names.values()),
@@ -101,9 +105,8 @@ def _captions(cell: SavedCell, images: int) -> list[list[str]]:
 
 
 def _image(
-    study: SavedStudy, captions: Sequence[Sequence[str]], image: CaptionedImage
+    picture: Image.Image | None, captions: Sequence[Sequence[str]], image: CaptionedImage
 ) -> dict[str, Any]:
-    picture = study.picture(image.id)
     source, size = (None, (0, 0)) if picture is None else thumbnail(picture)
     return {
         "id": image.id,

@@ -41,8 +41,13 @@ def gather(
     images: int,
     correction: str | None,
     reporter: Reporter | None = None,
+    *,
+    pictures: bool = True,
 ) -> Content:
-    """Read a study and compute the content of its report; see `write`."""
+    """Read a study and compute the content of its report; see `write`.
+
+    Without `pictures`, the gallery has captions only, and the data set is not opened.
+    """
     if images < 0:
         raise PrefixcapError(f"--images must be at least 0, not {images}")
     reporter = reporter or Silent()
@@ -82,7 +87,7 @@ def gather(
         date=time.strftime("%Y-%m-%d"),
         warnings=[_sentence(warning) for warning in study.warnings],
         notes=notes,
-        gallery=_gallery(study, analysis, rows, score, images, reporter, notes),
+        gallery=_gallery(study, analysis, rows, score, images, reporter, notes, pictures),
     )
     return attrs.evolve(content, findings=findings.sentences(content, len(study.images)))
 
@@ -161,6 +166,7 @@ def _gallery(
     images: int,
     reporter: Reporter,
     notes: list[str],
+    pictures: bool,
 ) -> Gallery | None:
     if not images:
         return None
@@ -171,7 +177,7 @@ def _gallery(
         notes.append(f"The captions are those of {len(names)} of {len(study.cells):,} cells.")
     shown = min(images, len(study.images))
     with reporter.task("reading images", shown, "images") as task:
-        return gallery.collect(study, names, order, images, task.update)
+        return gallery.collect(study, names, order, images, task.update, pictures=pictures)
 
 
 def _dataset(data: Mapping[str, Any]) -> str:

@@ -70,15 +70,19 @@ def write(
         PrefixcapError: If the folder holds no study, none of its cells is finished or scored, or
             an argument is invalid.
     """
-    from prefixcap.report.figures import figures
     from prefixcap.report.gather import gather
-    from prefixcap.report.page import page
 
     target = folder / "report" if out is None else out
-    alone = target.suffix.lower() == ".html"
-    _check(target, alone, kind)
-    content = gather(folder, score, images, correction, reporter)
-    drawn = figures(content)
+    _check(target, _is_page(target), kind)
+    return write_content(gather(folder, score, images, correction, reporter), target, kind)
+
+
+def write_content(content: Content, target: Path, kind: str = "pdf") -> WrittenReport:
+    """Write a report whose content is known; see `write`."""
+    from prefixcap.report.figures import figures
+    from prefixcap.report.page import page
+
+    alone, drawn = _is_page(target), figures(content)
     path = target if alone else target / PAGE
     _write(path, page(content, drawn))
     gallery = content.gallery
@@ -90,13 +94,18 @@ def write(
             _write(target / "figures" / f"{figure.name}.{kind}", figure.file(kind))
             for figure in drawn.values()
         ),
-        tables=() if alone else _tables(target / "tables", content),
+        tables=()
+        if alone
+        else tuple(
+            _write(target / "tables" / name, text) for name, text in table_files(content).items()
+        ),
         images=0 if gallery is None else len(gallery.images),
         notes=(*content.warnings, *content.notes),
     )
 
 
-def _tables(folder: Path, content: Content) -> tuple[Path, ...]:
+def table_files(content: Content) -> dict[str, str | Iterator[str]]:
+    """Return the text of each table of a report, in one or several parts, by its file's name."""
     from prefixcap.report import tables
 
     texts: dict[str, str | Iterator[str]] = {
@@ -108,7 +117,11 @@ def _tables(folder: Path, content: Content) -> tuple[Path, ...]:
         texts["seeds.csv"] = tables.as_csv(content, content.single)
     if content.pairs:
         texts["differences.csv"] = tables.differences_as_csv(content)
-    return tuple(_write(folder / name, text) for name, text in texts.items())
+    return texts
+
+
+def _is_page(target: Path) -> bool:
+    return target.suffix.lower() == ".html"
 
 
 def _check(out: Path, alone: bool, kind: str) -> None:

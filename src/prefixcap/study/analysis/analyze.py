@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -90,11 +90,16 @@ def metrics_of(study: SavedStudy) -> list[MetricConfig]:
     return [default_registry().from_json(MetricConfig, data) for data in study.config["metrics"]]
 
 
-def replicates(study: SavedStudy) -> dict[str, Replicates]:
-    """Return the replicates of every cell, computing missing ones; raises as `analyze`."""
+def replicates(study: SavedStudy, unbuilt: Collection[str] = ()) -> dict[str, Replicates]:
+    """Return the replicates of every cell, computing missing ones; raises as `analyze`.
+
+    `unbuilt` are the specs of metrics that cannot be built here.
+    """
     metrics = metrics_of(study)
     by_cell = {
-        name: resampling.replicates(cell.folder, study.ids, partial(records, study, cell), metrics)
+        name: resampling.replicates(
+            cell.folder, study.ids, partial(records, study, cell), metrics, unbuilt=unbuilt
+        )
         for name, cell in study.cells.items()
     }
     return {name: each for name, each in by_cell.items() if each is not None}

@@ -44,7 +44,7 @@ def check_names(files: StudyFolder, rows: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         folder, _, model = str(row.get("model", f"{MODELS}/model")).rpartition("/")
         for name in (row.get("cell", "cell"), model):
-            if folder != MODELS or not _is_name(name):
+            if folder != MODELS or not is_name(name):
                 raise PrefixcapError(
                     f"{files.scores}: {row.get('cell')!r} of {row.get('model')!r} is not in the "
                     "study's folder"
@@ -142,7 +142,7 @@ def _check_lines(path: Path, digest: str | None) -> None:
             raise AlteredError(path, "its SHA-256 differs")
 
 
-def _is_name(name: object) -> bool:
+def is_name(name: object) -> bool:
     """Return whether a text names a file in a folder, on any operating system."""
     return isinstance(name, str) and all(
         path(name).parts == (name,) and name != ".." for path in (PurePosixPath, PureWindowsPath)

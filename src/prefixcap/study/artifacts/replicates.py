@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -16,8 +16,15 @@ import numpy as np
 
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.evaluation.evaluate import readable
-from prefixcap.evaluation.stats import Mean, Replicates, Resamplable, Statistic, replicate
-from prefixcap.interfaces.metric import MetricConfig, Record, Scores
+from prefixcap.evaluation.stats import (
+    Mean,
+    Replicates,
+    Resamplable,
+    Statistic,
+    bootstrap_interval,
+    replicate,
+)
+from prefixcap.interfaces.metric import MetricConfig, Record, Scores, scale_of
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts.folder import REPLICATES, SCORES
 from prefixcap.study.artifacts.locks import locked
@@ -57,12 +64,15 @@ def replicates(
     records: Callable[[], Sequence[Record]],
     metrics: Sequence[MetricConfig],
     report: Callable[[str], None] = _warn,
+    *,
+    unbuilt: Collection[str] = (),
 ) -> Replicates | None:
     """Return the replicates of a scored cell, after computing those that are missing.
 
     Metrics without stored scores are ignored. `records` reads the captions of the images; it is
     called if something is missing. `report` is called with the message that stored replicates were
-    altered and are computed again.
+    altered and are computed again. `unbuilt` are the specs of metrics that lack what they need, so
+    that only means of their stored scores of images are resampled.
 
     Returns:
         The replicates of one seed for all scores that can be resampled; None if none can.
@@ -92,9 +102,11 @@ def replicates(
                 stored = _read(folder)  # another process may have added some since
             for name in missing():
                 values, per_image = scores[name]["values"], scores[name]["per_image"]
-                prepared = statistic(
-                    scored[name], Scores(values=values, per_image=per_image), captions
-                )
+                known = Scores(values=values, per_image=per_image)
+                if name in unbuilt:
+                    prepared: Statistic | None = _means(known, captions)
+                else:
+                    prepared = statistic(scored[name], known, captions)
                 stored[name] = _resample(keys[name], prepared, values)
             with unless_read_only():
                 _write(folder, stored)
@@ -108,6 +120,15 @@ def replicates(
         drawn=np.concatenate([each.drawn for each in chosen], axis=1),
         seed=SEED,
     )
+
+
+def score_intervals(
+    replicates: Replicates, metrics: Sequence[MetricConfig]
+) -> dict[str, list[float]]:
+    """Return the interval of each score of a cell over images, as its row has it."""
+    ranges = {name: scale_of(metrics, name).range for name in replicates.names}
+    estimates = bootstrap_interval(replicates, ranges=ranges)
+    return {name: list(each.bounds) for name, each in estimates.items()}
 
 
 def side_by_side(parts: Sequence[Replicates]) -> Replicates:
@@ -132,6 +153,10 @@ def statistic(metric: MetricConfig, scores: Scores, records: Sequence[Record]) -
     built = metric.build()
     if isinstance(built, Resamplable):
         return built.statistic([*map(readable, records)])
+    return _means(scores, records)
+
+
+def _means(scores: Scores, records: Sequence[Record]) -> Mean | None:
     means = {
         name: values
         for name, values in scores.per_image.items()

@@ -102,7 +102,7 @@ def score_cell(
                 seconds = time.perf_counter() - begin
                 name = specs.to_spec(metric)
                 stored[name] = {
-                    "key": _key(key, metric),
+                    "key": metric_key(key, metric),
                     "values": dict(scores.values),
                     "per_image": {k: list(each) for k, each in scores.per_image.items()},
                     **({"left_out": left_out} if left_out else {}),
@@ -125,9 +125,10 @@ def score_cell(
 def _missing(
     stored: dict[str, Any], key: str, metrics: Sequence[MetricConfig]
 ) -> list[MetricConfig]:
-    return [m for m in metrics if stored.get(specs.to_spec(m), {}).get("key") != _key(key, m)]
+    return [m for m in metrics if stored.get(specs.to_spec(m), {}).get("key") != metric_key(key, m)]
 
 
-def _key(key: str, metric: MetricConfig) -> str:
+def metric_key(key: str, metric: MetricConfig) -> str:
+    """Digest what the scores of a metric depend on; `key` digests captions and references."""
     parts = (_component_key(part, "cpu") for part in metric.subcomponents())
     return specs.digest(key, metric, *parts, *metric.external_digests())

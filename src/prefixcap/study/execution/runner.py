@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.errors import DivergedError, NonFiniteError, PrefixcapError
-from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Dataset, Example
 from prefixcap.interfaces.events import CellScored, StudyEnded, StudyStarted
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
 from prefixcap.plugin.events import listening, parse_trackers
-from prefixcap.plugin.provenance import code_of
+from prefixcap.plugin.provenance import component_version
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, integrity
@@ -134,7 +133,8 @@ class Runner:
         info = {
             "study": study_digest,
             "data_digest": specs.digest(dataset.digest(), study.limit),
-            "versions": runtime.versions() | {f"{c.kind} {c.name}": _version(c) for c in configs},
+            "versions": runtime.versions()
+            | {f"{c.kind} {c.name}": component_version(c) for c in configs},
             "ran_on": self._job.device,
         }
         write_json(self._job.files.config, {**study.to_json(), **info})
@@ -306,8 +306,3 @@ class Runner:
     def _title(self, text: str) -> str:
         cells = len(self._cells)
         return f"[{len(self._rows) + 1}/{cells}] {text}" if cells > 1 else text
-
-
-def _version(config: Component) -> str:
-    origin = code_of(type(config)).get("distribution")
-    return f"{config.version} ({origin})" if origin else config.version

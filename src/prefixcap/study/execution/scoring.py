@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.evaluation.evaluate import sample_warnings
-from prefixcap.evaluation.stats import bootstrap_interval
-from prefixcap.interfaces.metric import scale_of
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.artifacts import captions, keys, replicates, scores
@@ -77,9 +75,7 @@ class Scorer:
         if drawn is None:
             return {"scores": scored.values, "intervals": {}}
         self._results.replicates[folder.name] = drawn
-        ranges = {name: scale_of(metrics, name).range for name in drawn.names}
-        estimates = bootstrap_interval(drawn, ranges=ranges)
-        intervals = {name: list(each.bounds) for name, each in estimates.items()}
+        intervals = replicates.score_intervals(drawn, metrics)
         return {"scores": scored.values, "intervals": intervals}
 
     def score_baselines(self, images: EncodedImages) -> None:

@@ -1,0 +1,1 @@
+"""Results for others: a study in one file, and results that papers published."""

@@ -1,0 +1,1 @@
+"""Bundles: what a paper needs of a study, in one folder or archive, and how it is verified."""
