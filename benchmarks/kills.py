@@ -46,7 +46,10 @@ torch.set_num_threads(1)
 cli_world.SPLITS = (("train", 8), ("val", 4), ("test", 2))
 
 PHASES = ("starting", "encoding", "training", "captioning", "scoring", "writing")
-MEASURED = ("captions_per_second", "training_seconds", "seconds")
+MEASURED = (
+    *("captions_per_second", "training_seconds", "seconds"),
+    *("training_memory", "memory"),
+)
 HASHES = ("sha256", "captions_sha256", "digests")
 NOT_COMPARED = (".locks", "timings.jsonl", "table.md")
 

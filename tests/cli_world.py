@@ -101,6 +101,7 @@ def outcome(folder: Path) -> dict[str, object]:
     def timeless(value: object) -> object:
         if isinstance(value, dict):
             clocked = ("captions_per_second", "training_seconds", "seconds")
+            clocked += ("training_memory", "memory")
             clocked += ("sha256", "captions_sha256", "digests")
             rounded = {key: round(value[key], 2) for key in ("logprob", "score") if key in value}
             kept = {key: timeless(v) for key, v in value.items() if key not in clocked}

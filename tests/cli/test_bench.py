@@ -36,6 +36,7 @@ def test_one_object_on_standard_output(shell: Shell, world: World, tmp_path: Pat
     assert row["scores"]["Length"] > 0
     assert row["captions_per_second"] > 0
     assert row["trained_parameters"] > 0
+    assert row["training_memory"] >= 0
     names = [baseline["name"] for baseline in result["baselines"]]
     assert names == [
         "constant caption",

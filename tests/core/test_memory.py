@@ -99,3 +99,25 @@ def test_the_limit_of_a_container_counts(group: Path) -> None:
     (group / "memory.max").write_text("1000\n")
     assert memory.available_memory() == 400
     assert memory.available_memory(torch.device("meta")) is None
+
+
+def test_the_most_memory_of_some_work_is_measured() -> None:
+    torch.zeros(2**25).add_(1)  # taken and given back before
+    measured = memory.PeakMemory(torch.device("cpu"))
+    kept = torch.ones(2**22)  # 16 MiB
+    before = measured.mib()
+    del kept
+    torch.zeros(2**24).add_(1)  # 64 MiB
+    after = measured.mib()
+    assert before is not None
+    assert after is not None
+    assert 14 < before < 40
+    assert 60 < after < 100
+    assert memory.PeakMemory(torch.device("meta")).mib() is None
+
+
+def test_without_linux_no_memory_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory, "_PROCESS", tmp_path / "none")
+    assert memory.PeakMemory(torch.device("cpu")).mib() is None

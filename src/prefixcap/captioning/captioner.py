@@ -69,7 +69,8 @@ class Captioner:
         training: The training's settings, as JSON data.
         stop_ids: The tokens that end a caption.
         stop_visible: Whether the stop token's text belongs to the caption.
-        history: "loss" of each step; for each epoch "train_loss", "seconds", "learning_rate" and,
+        history: "loss" of each step; for each epoch "train_loss", "seconds", "memory" (the most
+            so far that the training took, in MiB, if the system tells), "learning_rate" and,
             with validation data, "val_loss", "samples" (captions by image) and "val_scores";
             "best_epoch" (from 1), whose weights these are; "flops" of all steps, forward and
             backward; "features", the result of `FeatureNorm.measure` for the training images.

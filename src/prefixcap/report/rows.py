@@ -19,6 +19,7 @@ FACTS = {
     "captions_per_second": SPEED,
     "trained_parameters": "trained parameters",
     "training_seconds": "training, s",
+    "training_memory": "training, MiB",
 }
 NO_FACTS = ("prefix_length", "seed", "images", "epochs", "best_epoch")
 Rows = Sequence[Mapping[str, Any]]

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-LISTS = ("train_loss", "val_loss", "seconds", "learning_rate", "samples", "val_scores")
+LISTS = ("train_loss", "val_loss", "seconds", "memory", "learning_rate", "samples", "val_scores")
 """The parts of a history that have an item for each finished epoch."""
 
 
@@ -47,7 +47,7 @@ def rows(history: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def to_csv(history: Mapping[str, Any]) -> str:
     """Return the columns of all epochs as CSV.
 
-    It has no measured times, so that it is the same each time.
+    It has neither times nor memory, so that it is the same each time.
     """
     records = list(rows(history))
     text = io.StringIO()

@@ -23,6 +23,7 @@ from prefixcap.training.checkpoint import random_state, seed_randomness, set_ran
 from prefixcap.training.processes import Processes
 from prefixcap.training.trainer import Trainer
 from prefixcap.util.flops import counting
+from prefixcap.util.memory import PeakMemory
 from prefixcap.util.runtime import dtype_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class TrainingLoop:
         checkpoint: TrainingCheckpoint | None = None,
         processes: Processes | None = None,
         lm_rate: float | None = None,
+        memory: PeakMemory | None = None,
     ) -> None:
         self._processes = processes or Processes()
         self._modules = (lm.module, prefixer)
@@ -72,6 +74,7 @@ class TrainingLoop:
         self._flops: dict[str, int] = {}
         self._best: list[Tensor] = []
         self._checkpoint = checkpoint
+        self._memory = memory or PeakMemory(lm.device)
         self._epoch = 1
         # Epochs since the best one, and seconds of the current epoch before it was interrupted.
         self._stale = 0
@@ -156,6 +159,8 @@ class TrainingLoop:
         if val is not None:
             self.history["val_loss"].append(self._evaluate(*val))
         self.history["seconds"].append(round(time.perf_counter() - self._begin, 3))
+        if (peak := self._memory.mib()) is not None:
+            self.history["memory"].append(peak)
         if not all(bool(p.isfinite().all()) for p in self.trainer.parameters):
             raise DivergedError(f"a weight is not finite after epoch {self._epoch}")
         rate = self._config.factor(self._steps * self._epoch - 1, self._total)

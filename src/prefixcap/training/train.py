@@ -30,7 +30,7 @@ from prefixcap.training.processes import Processes
 from prefixcap.training.texts import TextTraining, tokenize_rows
 from prefixcap.training.trainer import checkpointed, fused_activations
 from prefixcap.training.val_captions import ValCaptions
-from prefixcap.util.memory import out_of_memory
+from prefixcap.util.memory import PeakMemory, out_of_memory
 
 
 def train(
@@ -107,6 +107,7 @@ def train(
         lm_config = registry.parse(LMConfig, lm)
         lm = lm_config.build()
     device = lm.device
+    memory = PeakMemory(device)
     with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
         lm = tuned(lm, tuning_config)
@@ -143,7 +144,7 @@ def train(
             config = attrs.evolve(config, epochs=0)
         rate = tuning_config.peak_rate()
         loop = TrainingLoop(
-            lm, prefixer, config, tokenized, rows, seed, checkpoint, processes, lm_rate=rate
+            lm, prefixer, config, tokenized, rows, seed, checkpoint, processes, rate, memory
         )
         images = features if bridge is None else bridged(features, prefixer.of_images)
         loop.history["features"] = prefixer.norm.measure(images)

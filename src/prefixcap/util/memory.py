@@ -1,7 +1,8 @@
-"""Memory: what is available, requests that cannot fit, and errors of failed allocations."""
+"""Memory: what is available, what work takes, requests that cannot fit, failed allocations."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ _SIGNS = (
     *("Storage size calculation overflowed", "bad_alloc", "array is too big"),
 )
 _GROUP = Path("/sys/fs/cgroup")
+_PROCESS = Path("/proc/self")
 _GIB = 2.0**30
 
 
@@ -91,4 +93,56 @@ def _of_group() -> int | None:
         )
         return None if limit == "max" else int(limit) - used + cached
     except (OSError, ValueError):
+        return None
+
+
+class PeakMemory:
+    """Measures the most memory that work takes, beyond what was taken before.
+
+    On a GPU these are torch's allocations; otherwise the process's memory, if Linux tells.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._gpu = device if device.type == "cuda" else None
+        if self._gpu is not None:
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(self._gpu)
+            self._before: int | None = torch.cuda.memory_allocated(self._gpu)
+        else:
+            self._before = _restart_peak() if device.type == "cpu" else None
+
+    def mib(self) -> float | None:
+        """Return the most memory so far in MiB; None if it is not known."""
+        if self._gpu is not None:
+            import torch
+
+            peak: int | None = torch.cuda.max_memory_allocated(self._gpu)
+        else:
+            peak = _of_process("VmHWM")
+        if self._before is None or peak is None:
+            return None
+        return round(max(0, peak - self._before) / 2**20, 1)
+
+
+def _restart_peak() -> int | None:
+    """Let Linux forget the process's peak, and return what it takes now."""
+    import ctypes
+
+    # Freed memory that the process keeps would count as taken before; others than Linux, and other
+    # C libraries, do not have the function.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        (_PROCESS / "clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return None
+    return _of_process("VmRSS")
+
+
+def _of_process(name: str) -> int | None:
+    try:
+        lines = (_PROCESS / "status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+    except (OSError, ValueError, StopIteration):
         return None

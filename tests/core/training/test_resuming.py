@@ -72,7 +72,9 @@ def with_val(
 
 
 def same(one: Captioner, two: Captioner) -> bool:
-    histories = [{k: v for k, v in m.history.items() if k != "seconds"} for m in (one, two)]
+    histories = [
+        {k: v for k, v in m.history.items() if k not in ("seconds", "memory")} for m in (one, two)
+    ]
     return histories[0] == histories[1] and all(
         torch.equal(a, b) for a, b in zip(weights(one), weights(two), strict=True)
     )

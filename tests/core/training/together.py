@@ -71,7 +71,7 @@ def model(processes: Processes | None = None, **settings: Any) -> Captioner:
 
 
 def summary(trained: Captioner) -> dict[str, Any]:
-    history = {k: v for k, v in trained.history.items() if k != "seconds"}
+    history = {k: v for k, v in trained.history.items() if k not in ("seconds", "memory")}
     return {"history": history, "weights": [weight.detach() for weight in weights(trained)]}
 
 

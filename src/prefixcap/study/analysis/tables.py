@@ -22,6 +22,7 @@ EFFORT = {
     **WORK,
     "training_seconds": "training s",
     "training_flops": "training FLOP",
+    "training_memory": "training MiB",
     "val_loss": "val loss",
     "decoding_flops": "FLOP per image",
 }

@@ -54,7 +54,7 @@ STUDY_SCORES = {
             **dict.fromkeys(
                 (
                     *("captions_per_second", "decoding_flops", "training_seconds"),
-                    *("training_flops", "val_loss"),
+                    *("training_flops", "training_memory", "val_loss"),
                 ),
                 Maybe(float),
             ),

@@ -236,7 +236,7 @@ def _check_is_same(known: PlannedModel) -> None:
 
 
 def training_summary(folder: Path) -> dict[str, Any]:
-    """Return a trained model's columns of a table: parameters, time, FLOPs, epochs and loss."""
+    """Return a trained model's columns of a table: parameters, costs, epochs and loss."""
     config = read_config(folder)
     history = config["history"]
     losses, best = history.get("val_loss"), history.get("best_epoch")
@@ -244,6 +244,7 @@ def training_summary(folder: Path) -> dict[str, Any]:
         "trained_parameters": config["trained_parameters"],
         "training_seconds": round(sum(history.get("seconds", [])), 3),
         "training_flops": history.get("flops"),
+        "training_memory": max(history.get("memory", []), default=None),
         "epochs": len(history.get("train_loss", [])) or None,
         "best_epoch": best,
         # without an epoch, that of the model as it starts
