@@ -15,7 +15,7 @@ from prefixcap.interfaces.validators import above, at_least, between, one_of
 from prefixcap_decoders.logits.settings import TEMPERATURE
 from prefixcap_decoders.nested import parse_nested
 
-VIEWS = ("start", "zero", "mean")
+VIEWS = ("start", "null", "zero", "mean")
 LAYERS = ("low", "high")
 
 
@@ -39,8 +39,9 @@ class Guidance(DecoderConfig):
     Attributes:
         scale: 1 is the model itself; higher values make captions more specific to the image.
         against: The model without the image: "start" begins with the end-of-text token alone,
-            "zero" uses a prefix of zeros, "mean" the mean prefix of the batch, so that a caption
-            depends on the other images (at least one other is required).
+            "null" with the mapper's prefix for no image, which a training with `condition_dropout`
+            teaches, "zero" uses a prefix of zeros, "mean" the mean prefix of the batch, so that a
+            caption depends on the other images (at least one other is required).
         decoder: Decoder on these logits, such as `beam:num_beams=3;n=2` (";" for ",").
     """
 

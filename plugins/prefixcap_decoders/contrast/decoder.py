@@ -67,7 +67,7 @@ def plausible(scores: Tensor, logits: Tensor, alpha: float) -> Tensor:
 
 def _views(task: DecodingTask, lm: LanguageModel, against: str) -> Views:
     device = task.prefix.device
-    if against in ("prefix", "mean") and lm.width != task.prefix.shape[2]:
+    if against in ("prefix", "null", "mean") and lm.width != task.prefix.shape[2]:
         raise PrefixcapError(
             f"contrastive-decoding: against={against!r} needs an amateur as wide as the prefix: "
             f"the amateur's width is {lm.width}, the prefix's {task.prefix.shape[2]}; use "
@@ -75,7 +75,14 @@ def _views(task: DecodingTask, lm: LanguageModel, against: str) -> Views:
         )
     if against == "prefix":
         return lambda _: task.prefix
-    if against == "zero":
+    if against == "null":
+        if task.null_prefix is None:
+            raise PrefixcapError(
+                "against='null' needs the prefix of an image that is not shown, which a trained "
+                "captioner has: decode with it, or give `null_prefix`; or use against='start'"
+            )
+        view = task.null_prefix[None]
+    elif against == "zero":
         view = torch.zeros(1, 1, lm.width, device=device)
     elif against == "mean":
         if len(task.prefix) == 1 and lm is task.lm:

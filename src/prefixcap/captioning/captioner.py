@@ -129,6 +129,10 @@ class Captioner:
             chunks = (features[start : start + _MAPPED_TOGETHER] for start in starts)
             return torch.cat([self.prefixer(chunk.to(self.device)) for chunk in chunks])
 
+    def _null_prefix(self) -> Tensor:
+        with torch.inference_mode():
+            return self.prefixer.null_prefix()
+
     def check_feature_shift(self, features: Tensor) -> str | None:
         """Return a warning if features (B,D) or (B,N,D) clearly differ from those in training."""
         trained = self.history.get("features")
@@ -311,6 +315,7 @@ class Captioner:
             max_rows=max_rows,
             features=features,
             encoder=text_encoder or self.text_encoder(),
+            null_prefix=self._null_prefix(),
         )
 
     def save(self, folder: str | Path) -> Path:

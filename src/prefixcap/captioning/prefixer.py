@@ -170,6 +170,7 @@ class Prefixer(nn.Module):
     Attributes:
         noise: The standard deviation of Gaussian noise, added to normalized features in training
             mode.
+        condition_dropout: The share of images that are not shown in training mode.
         bridge: Comes first, if the mapper is trained on texts instead of images.
     """
 
@@ -180,6 +181,7 @@ class Prefixer(nn.Module):
     ) -> None:
         super().__init__()
         self.noise = 0.0
+        self.condition_dropout = 0.0
         self.bridge: Bridging | None = None
         self.norm = norm
         self.mapper = mapper
@@ -211,11 +213,26 @@ class Prefixer(nn.Module):
         normed = self.norm(features)
         if self.training and self.noise:
             normed = normed + self.noise * torch.randn_like(normed)
+        if self.training and self.condition_dropout:
+            dropped = torch.rand(len(normed), device=normed.device) < self.condition_dropout
+            normed = normed.masked_fill(dropped.view(-1, *[1] * (normed.ndim - 1)), 0.0)
+        return self._prefix(normed)
+
+    def _prefix(self, normed: Tensor) -> Tensor:
         prefix: Tensor = self.mapper(normed) * self.gain
-        expected = (len(features), self.shape.prefix_length, self.shape.embedding_width)
+        expected = (len(normed), self.shape.prefix_length, self.shape.embedding_width)
         if tuple(prefix.shape) != expected:
             raise PrefixcapError(f"the mapper returned {tuple(prefix.shape)} instead of {expected}")
         return prefix
+
+    def null_prefix(self) -> Tensor:
+        """Return the prefix (P,E) of an image that is not shown: that of normalized zeros.
+
+        They are the mean of the training images, unless normalization does not center features.
+        """
+        shape = self.shape
+        tokens = () if shape.feature_tokens is None else (shape.feature_tokens,)
+        return self._prefix(self.norm.mean.new_zeros(1, *tokens, shape.feature_width))[0]
 
     def check(self, features: Tensor) -> None:
         """Raise a `PrefixcapError` if features have another width or number of tokens."""

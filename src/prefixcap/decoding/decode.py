@@ -54,6 +54,7 @@ def decode(
     max_rows: int = DEFAULT_ROWS,
     features: Tensor | None = None,
     encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
+    null_prefix: Tensor | None = None,
     registry: Registry | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode a batch of prefixes.
@@ -74,6 +75,8 @@ def decode(
         features: (B,D) or (B,N,D), for decoders that use the image's feature.
         encoder: The encoder of the features (or its config or spec, built when needed), for
             decoders that compare captions with the image.
+        null_prefix: (P',E), the prefix of an image that is not shown, for decoders that compare
+            with the model without the image.
         registry: Where specs are looked up; by default the installed plugins.
 
     Returns:
@@ -98,6 +101,7 @@ def decode(
         max_rows=max_rows,
         features=features,
         encoder=encoder,
+        null_prefix=null_prefix,
         registry=registry,
     )
     return collect(captions, len(prefix))
@@ -118,6 +122,7 @@ def iter_decode(
     max_rows: int = DEFAULT_ROWS,
     features: Tensor | None = None,
     encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
+    null_prefix: Tensor | None = None,
     registry: Registry | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Decode as `decode` does; yield each image's number and hypotheses as they finish.
@@ -144,6 +149,7 @@ def iter_decode(
         features=features,
         text_encoder=encoder,
         n=n,
+        null_prefix=None if null_prefix is None else null_prefix.to(lm.device),
     )
     _check(task)
     search, together = config.build().decode, config.batch_dependent()
@@ -243,6 +249,14 @@ def _check(task: DecodingTask) -> None:
         )
     if lm.prepend_tokens(task.prefix[:1]).shape[1] < 1:
         raise PrefixcapError("a prefix must have at least one position, but this one has none")
+    null, length = task.null_prefix, task.prefix.shape[1]
+    if null is not None and not (
+        null.ndim == 2 and null.shape[1] == lm.width and 1 <= len(null) <= length
+    ):
+        raise PrefixcapError(
+            f"null_prefix must be of shape (P',{lm.width}) with at most {length} positions, as the "
+            f"prefix has, not {tuple(null.shape)}"
+        )
     if len(task.image_ids) != images:
         raise PrefixcapError(f"{len(task.image_ids)} image ids were given for {images} prefixes")
     if features is not None and len(features) != images:
@@ -256,7 +270,6 @@ def _check(task: DecodingTask) -> None:
             f"the stop token {unknown[0]} is not in the vocabulary of {lm.vocab_size}"
         )
     # Most decoders never run the last token, but contrastive search runs all candidates for it.
-    length = task.prefix.shape[1]
     longest = length + task.max_new_tokens
     if lm.max_positions is not None and longest > lm.max_positions:
         raise PrefixcapError(

@@ -106,6 +106,7 @@ class DecodingTask:
         features: (B,D) or (B,N,D), if the caller has them.
         text_encoder: The text tower of the encoder of these features, if the caller has it.
         n: The number of captions per image; None leaves it to the decoder's config.
+        null_prefix: (P',E), the prefix of an image that is not shown, if the caller has one.
     """
 
     lm: LanguageModel
@@ -120,6 +121,7 @@ class DecodingTask:
     features: Tensor | None = None
     text_encoder: TextEncoder | None = None
     n: int | None = None
+    null_prefix: Tensor | None = None
 
     def images_at_once(self, rows_per_image: int) -> int:
         """Return how many images are decoded together."""

@@ -54,6 +54,9 @@ class TrainingConfig:
         feature_noise: The standard deviation of Gaussian noise added to normalized features at
             every step, against overfitting to few images (Bishop 1995, "Training with noise is
             equivalent to Tikhonov regularization").
+        condition_dropout: The share of images whose features are replaced by zeros after
+            normalization in a step, each image on its own, so that the model also learns captions
+            without an image, for the decoder `guidance` (Kornblith et al. 2023, arXiv:2307.16686).
         prefix_scale: The initial standard deviation of prefixes, in units of that of the language
             model's own embeddings; None leaves the mapper's output as it is.
         start: "random", the mapper's own initial weights, or "ridge", which then fits its last
@@ -97,6 +100,7 @@ class TrainingConfig:
     feature_scale: float | None = attrs.field(default=None, validator=above(0))
     feature_rms: float | None = attrs.field(default=0.3, validator=above(0))
     feature_noise: float = attrs.field(default=0.0, validator=at_least(0))
+    condition_dropout: float = attrs.field(default=0.0, validator=between(0, 1))
     prefix_scale: float | None = attrs.field(default=1.0, validator=above(0))
     start: str = attrs.field(default="random", validator=one_of(("random", "ridge")))
     caption_format: str = attrs.field(default="sentence", validator=one_of(("sentence", "plain")))

@@ -59,6 +59,7 @@ def build_prefixer(
             target = config.prefix_scale * lm.embed(tokens).float().std().item()
             _scale_output_to(prefixer, features[:64].float(), target)
     prefixer.noise = config.feature_noise
+    prefixer.condition_dropout = config.condition_dropout
     return prefixer
 
 

@@ -72,14 +72,17 @@ def logp(lm: CausalLM, prefix: Tensor, tokens: list[int]) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("against", ["start", "zero", "mean"])
+@pytest.mark.parametrize("against", ["start", "null", "zero", "mean"])
 def test_guidance_is_its_formula(ended: CausalLM, against: str) -> None:
     prefix, scale = prefixes(6), 1.8
     with torch.inference_mode():
         start = ended.embed(torch.tensor([STOP]))
-    empty = {"start": start, "zero": torch.zeros(1, 16), "mean": prefix.mean(0)}[against]
-    config = Guidance(scale=scale, against=against)
-    result = prefixcap.decode(ended, prefix, config, max_new_tokens=LIMIT, max_rows=4)
+    null = prefixes(1, length=2, seed=8)[0]
+    views = {"start": start, "null": null, "zero": torch.zeros(1, 16), "mean": prefix.mean(0)}
+    config, empty = Guidance(scale=scale, against=against), views[against]
+    result = prefixcap.decode(
+        ended, prefix, config, max_new_tokens=LIMIT, max_rows=4, null_prefix=null
+    )
     for row, hypotheses in zip(prefix, result, strict=True):
 
         def step(tokens: list[int], row: Tensor = row) -> Tensor:

@@ -133,6 +133,7 @@ def _try_decoder(
             max_rows=study.max_rows,
             features=images.test_features[:IMAGES],
             encoder=images.text_encoder,
+            null_prefix=prefix[0],
         )
         collect(captions, len(ids))
 
