@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import attrs
 from typing_extensions import override
@@ -45,6 +45,11 @@ class MLP(MapperConfig):
         if self.parameters is not None:
             return MLPMapper(shape, self._hidden_for(self.parameters, shape))
         return MLPMapper(shape, self.hidden or shape.embedding_width * shape.prefix_length // 2)
+
+    @override
+    def sized(self, size: int) -> Self | None:
+        fixed = self.hidden is not None or self.parameters is not None
+        return None if fixed else attrs.evolve(self, hidden=size)
 
     def _hidden_for(self, parameters: int, shape: MapperShape) -> int:
         # (D+1) H + (H+1) E P parameters for a hidden width of H
@@ -127,3 +132,7 @@ class Linear(MapperConfig):
         from prefixcap_mappers.modules import LinearMapper
 
         return LinearMapper(shape, self.rank)
+
+    @override
+    def sized(self, size: int) -> Self | None:
+        return None if self.rank is not None else attrs.evolve(self, rank=size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import attrs
 from typing_extensions import override
@@ -44,3 +44,7 @@ class Adapter(TuningConfig):
     @override
     def peak_rate(self) -> float | None:
         return self.learning_rate
+
+    @override
+    def sized(self, size: int) -> Self | None:
+        return attrs.evolve(self, width=size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import attrs
 from typing_extensions import override
@@ -53,6 +53,10 @@ class LoRA(TuningConfig):
     @override
     def peak_rate(self) -> float | None:
         return self.learning_rate
+
+    @override
+    def sized(self, size: int) -> Self | None:
+        return attrs.evolve(self, r=size)
 
 
 @attrs.frozen(kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import attrs
 
@@ -43,6 +43,14 @@ class MapperConfig(Component):
     @abstractmethod
     def build(self, shape: MapperShape) -> nn.Module:
         """Build the mapper with initial weights drawn from torch's global random state."""
+
+    def sized(self, size: int) -> Self | None:
+        """Return this config with another size, from 1; it then has more or fewer parameters.
+
+        `--match` so finds the settings that train an equal number. None, the default, if there is
+        no such setting, or if the user has fixed it.
+        """
+        return None
 
 
 class ModelReader(ABC):

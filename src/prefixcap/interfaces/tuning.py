@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import attrs
 
@@ -54,5 +54,13 @@ class TuningConfig(Component):
         """Return the peak learning rate of the language model's trained parameters.
 
         None, the default, takes the mapper's rate times the training's `lm_lr_scale`.
+        """
+        return None
+
+    def sized(self, size: int) -> Self | None:
+        """Return this config with another size, from 1; it then trains more or fewer parameters.
+
+        `--match` so finds the settings that train an equal number. None, the default, if there is
+        no such setting, or if the user has fixed it.
         """
         return None

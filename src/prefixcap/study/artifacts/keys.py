@@ -99,19 +99,21 @@ def planned_models(
     lm: LMConfig,
     inputs: InputDigests,
     *,
+    models: Sequence[Model] | None = None,
     decoded_on: str | None = None,
 ) -> list[PlannedModel]:
     """Plan the models and cells of one encoder and one language model.
 
-    Components are loaded on the job's device to be digested; `decoded_on` is the device of the
-    captions, if it is not the job's.
+    The models are by default those of the study, with the sizes that it names. Components are
+    loaded on the job's device to be digested; `decoded_on` is the device of the captions, if it is
+    not the job's.
     """
     # all GPUs count as one device
     device_type = (decoded_on or job.device).partition(":")[0]
     study = job.study
     decoders = [(decoder, decoder_key(decoder, job.device)) for decoder in study.decoders]
     planned = []
-    for model in study.models(encoder, lm):
+    for model in study.models(encoder, lm) if models is None else models:
         key = model_key(study, model, inputs)
         folder = job.files.models / f"{model.name}-{key[:8]}"
         cells = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import attrs
 
-from prefixcap.errors import PrefixcapError, nearest
+from prefixcap.errors import PrefixcapError, nearest, shown
 from prefixcap.interfaces.component import Component
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
@@ -81,6 +81,28 @@ def one_of(choices: tuple[str, ...]) -> Any:
             raise PrefixcapError(f"--{attribute.name} cannot be {value!r}{nearest(value, choices)}")
 
     return check
+
+
+def number_to_match(text: str) -> int:
+    """Return N of "parameters=N".
+
+    Raises:
+        PrefixcapError: If the text is not of that form.
+    """
+    key, _, value = text.partition("=")
+    if key.strip() != "parameters":
+        raise PrefixcapError(
+            f"--match: models cannot be matched by {shown(key)}{nearest(key, ['parameters'])}=N"
+        )
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise PrefixcapError(
+            f"--match: parameters must be a whole number of at least 1, not {shown(value)}"
+        )
+    return number
 
 
 def converter(

@@ -29,6 +29,7 @@ from prefixcap.study.definition.schema import (
     at_least,
     components,
     converter,
+    number_to_match,
     one_of,
     option,
     recommended,
@@ -113,6 +114,7 @@ class Study:
         mappers: The mappers.
         prefix_lengths: The values of P.
         tunings: The trained parts of the language model.
+        match: "parameters=N", to give mappers and tunings the sizes that train about N parameters.
         decoders: The decoders; another one costs only its decoding.
         metrics: The metrics; another one costs only its scoring.
         seeds: The seeds of training and decoding.
@@ -164,6 +166,14 @@ class Study:
         converter=_tunings,
         metadata=option(
             "tuning", "Trained part of the language model, such as lora:r=16.", many=True
+        ),
+    )
+    match: str | None = attrs.field(
+        default=None,
+        metadata=option(
+            "match",
+            "Give mappers and tunings the sizes with an equal number of trained parameters, such "
+            "as parameters=1000000.",
         ),
     )
     decoders: tuple[DecoderConfig, ...] = attrs.field(
@@ -251,6 +261,7 @@ class Study:
         for field in attrs.fields(Study):
             if getattr(self, field.name) == ():
                 raise PrefixcapError(f"a study needs at least one of its {field.name}")
+        _ = self.matched_parameters
 
     def __repr__(self) -> str:
         """Show the grid, as specs, and its number of cells."""
@@ -273,6 +284,15 @@ class Study:
             for tuning in self.tunings
             for seed in self.seeds
         ]
+
+    @property
+    def matched_parameters(self) -> int | None:
+        """The number of parameters that each model should train; None if any will do.
+
+        Raises:
+            PrefixcapError: If `match` is not of the form parameters=N.
+        """
+        return None if self.match is None else number_to_match(self.match)
 
     @property
     def cells(self) -> int:

@@ -13,15 +13,21 @@ from prefixcap.study.artifacts import keys
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import InputDigests, PlannedCell, PlannedModel
 from prefixcap.study.execution.encoding import EncodedImages
+from prefixcap.study.execution.matching import Matched, matched
 
 
 @attrs.frozen(kw_only=True)
 class ModelGroup:
-    """The planned models of one encoder and one language model, in the order of the grid."""
+    """The planned models of one encoder and one language model, in the order of the grid.
+
+    Attributes:
+        warnings: What makes their comparison unfair.
+    """
 
     images: EncodedImages
     lm: LMConfig
     models: Sequence[PlannedModel]
+    warnings: Sequence[str] = ()
 
     @property
     def cells(self) -> list[PlannedCell]:
@@ -43,7 +49,8 @@ def resolve(
     """
     groups: dict[tuple[int, int], ModelGroup] = {}
     for column, lm in enumerate(job.study.lms):  # each language model is loaded once
-        lm_digest = keys.lm_key(build_lm(lm) if build_lm else lm.build(job.device, job.study.dtype))
+        built = build_lm(lm) if build_lm else lm.build(job.device, job.study.dtype)
+        lm_digest = keys.lm_key(built)
         for row, each in enumerate(images):
             inputs = InputDigests(
                 training=each.training_key,
@@ -51,8 +58,14 @@ def resolve(
                 references=keys.references_key(each.test),
                 lm=lm_digest,
             )
-            models = keys.planned_models(job, each.encoder, lm, inputs, decoded_on=decoded_on)
-            groups[row, column] = ModelGroup(images=each, lm=lm, models=models)
+            plain, number = job.study.models(each.encoder, lm), job.study.matched_parameters
+            sized = Matched(models=plain) if number is None else matched(plain, number, built, each)
+            models = keys.planned_models(
+                job, each.encoder, lm, inputs, models=sized.models, decoded_on=decoded_on
+            )
+            groups[row, column] = ModelGroup(
+                images=each, lm=lm, models=models, warnings=sized.warnings
+            )
     planned = [groups[place] for place in sorted(groups)]
     _check_distinct(planned)
     return planned

@@ -37,6 +37,7 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     opened = encoding.open_features(job, splits)
     images = [encoding.known_images(features, splits) for features in opened]
     groups = grid.resolve(job, images)
+    warnings += dict.fromkeys(text for group in groups for text in group.warnings)
     examples = [example for split in splits.splits.values() for example in split]
     to_encode = sum(len(each.features.missing(examples)) for each in images)
     cells = [(cell, group.images.ids) for group in groups for cell in group.cells]

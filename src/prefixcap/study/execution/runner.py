@@ -154,7 +154,10 @@ class Runner:
                 warning = checks.overlap_warning(overlap, splits.names[-1])
                 self._results.warn(warning, self._reporter)
             seen.append(images)
-        return grid.resolve(self._job, seen, build_lm=self._language_model)
+        groups = grid.resolve(self._job, seen, build_lm=self._language_model)
+        for warning in (warning for group in groups for warning in group.warnings):
+            self._results.warn(warning, self._reporter)
+        return groups
 
     def _report_unreadable(self, ids: Sequence[str]) -> None:
         new = [image for image in ids if image not in self._results.skipped]

@@ -209,6 +209,8 @@ def _train_one(job: StudyJob, processes: Processes) -> dict[str, Any] | None:
 
     def plan(images: EncodedImages) -> PlannedModel:
         (group, *_) = grid.resolve(job, [images], build_lm=lambda _: lm)
+        for warning in group.warnings:
+            reporter.message(warning)
         return attrs.evolve(group.models[0], folder=folder)
 
     # a process that was killed while it saved its model left its training state and no key
