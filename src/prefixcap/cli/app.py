@@ -28,6 +28,7 @@ COMMANDS = {
     "report": ("results.report", "Write a study as a page, figures and tables."),
     "bundle": ("publication.bundles.bundle", "Pack what a paper needs of a study."),
     "verify": ("publication.bundles.verify", "Compute a bundle's numbers again and compare."),
+    "reproduce": ("publication.reproduce.reproduce", "Compare results with published ones."),
     "cache": ("cache.cache", "List what is cached, and delete what is unused."),
     "plugins": ("components.plugins", "Show every plugin, with the errors of those that failed."),
     "list": ("components.list_components", "List the components by kind."),

@@ -103,17 +103,7 @@ def export(
 def _intervals(
     records: Sequence[Record], scored: Sequence[tuple[MetricConfig, Scores]]
 ) -> dict[str, list[float]]:
-    from prefixcap.evaluation.stats import bootstrap_interval, replicate
-    from prefixcap.interfaces.metric import scale_of
-    from prefixcap.study.artifacts.replicates import RESAMPLES, SEED, statistic
+    from prefixcap.study.artifacts.replicates import resampled, score_intervals
 
-    statistics = [statistic(config, scores, records) for config, scores in scored]
-    replicates = [replicate(each, resamples=RESAMPLES, seed=SEED) for each in statistics if each]
-    configs = [config for config, _ in scored]
-    ranges = {name: scale_of(configs, name).range for each in replicates for name in each.names}
-    estimates = {
-        name: estimate
-        for each in replicates
-        for name, estimate in bootstrap_interval(each, ranges=ranges).items()
-    }
-    return {name: list(estimate.bounds) for name, estimate in estimates.items()}
+    drawn = resampled(records, scored)
+    return {} if drawn is None else score_intervals(drawn, [metric for metric, _ in scored])

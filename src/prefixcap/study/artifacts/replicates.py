@@ -122,6 +122,19 @@ def replicates(
     )
 
 
+def resampled(
+    records: Sequence[Record], scored: Sequence[tuple[MetricConfig, Scores]]
+) -> Replicates | None:
+    """Resample the scores of some records by several metrics, without storing anything.
+
+    Returns:
+        The replicates of one seed for all scores that can be resampled; None if none can.
+    """
+    statistics = [statistic(metric, scores, records) for metric, scores in scored]
+    parts = [replicate(each, resamples=RESAMPLES, seed=SEED) for each in statistics if each]
+    return side_by_side(parts) if parts else None
+
+
 def score_intervals(
     replicates: Replicates, metrics: Sequence[MetricConfig]
 ) -> dict[str, list[float]]:

@@ -1,0 +1,1 @@
+"""Published results as targets: the command that corresponds, and whether own results agree."""
