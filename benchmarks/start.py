@@ -24,10 +24,11 @@ from prefixcap.interfaces.dataset import DatasetConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.batches import CaptionBatch, TokenizedCaption, batches, tokenize
 from prefixcap.training.config import TrainingConfig
-from prefixcap.training.initialization import build_prefixer
+from prefixcap.training.initialization import build_prefixer, prefix_shape
 from prefixcap.training.trainer import Trainer, fused_activations
 
 MARKS = (0, 20, 100, 200, 400)
@@ -116,7 +117,9 @@ def losses(
     for caption in captions:
         texts[caption.row].append(caption.ids if config.end != "eos" else caption.ids[:-1])
     mapper_config = default_registry().parse(MapperConfig, mapper)
-    prefixer = build_prefixer(lm, mapper_config, args.prefix_len, features, config, texts)
+    tuning = default_registry().parse(TuningConfig, "frozen")
+    shape = prefix_shape(lm, mapper_config, tuning, args.prefix_len, features)
+    prefixer = build_prefixer(lm, mapper_config, shape, features, config, texts)
     trainer = Trainer(lm, prefixer, config, args.steps)
     val_features, val_references = splits["val"]
     val = tokenize(lm, val_references, config)[:VAL_CAPTIONS]

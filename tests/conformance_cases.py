@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import attrs
 from small_clip import small_clip
 from small_vision import hf_folder, open_clip_folder, timm_file
 
@@ -13,7 +14,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.plugin.registry import Registry
 from prefixcap.testing import Case
-from prefixcap.testing.case import drawn_images
+from prefixcap.testing.case import SHAPES, drawn_images
 
 Make = Callable[[type[Component], Path], Case]
 
@@ -217,6 +218,12 @@ def llava(config: type[Component], folder: Path) -> Case:
     return Case(config=config(pool=True), shapes=shapes)  # type: ignore[call-arg]
 
 
+def deep(config: type[Component], folder: Path) -> Case:
+    """Keys and values of a width that is none of the others."""
+    shapes = tuple(attrs.evolve(shape, state_width=40) for shape in SHAPES)
+    return Case(config=config(), shapes=shapes)
+
+
 def qformer(config: type[Component], folder: Path) -> Case:
     """Two layers, one of which attends to the tokens."""
     return Case(config=config(width=48, num_layers=2))  # type: ignore[call-arg]
@@ -242,6 +249,7 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("dataset", "karpathy"): karpathy,
     ("dataset", "tsv"): table,
     ("dataset", "webdataset"): webdataset,
+    ("mapper", "deep"): deep,
     ("mapper", "llava"): llava,
     ("mapper", "qformer"): qformer,
 }
@@ -253,7 +261,18 @@ PLAIN = {
     "dataset": ("scenes",),
     "bridge": ("close", "memory", "noise", "none", "shift"),
     "mapper": ("begin", "linear", "mlp", "transformer"),
-    "tuning": ("adapter", "bitfit", "frozen", "full", "ia3", "layernorm", "lora"),
+    "tuning": (
+        "adapter",
+        "bitfit",
+        "cross-attention",
+        "deep-prefix",
+        "frozen",
+        "full",
+        "ia3",
+        "layernorm",
+        "lora",
+        "prompt",
+    ),
     "retriever": ("exact", "faiss"),
     "metric": (
         "bleu",

@@ -95,16 +95,17 @@ def import_checkpoint(
     if model.tokenizer is None:
         raise PrefixcapError(f"--lm {lm}: it has no tokenizer, which is needed for the full stop")
     tuning = registry.parse(TuningConfig, "full" if checkpoint.lm else "frozen")
-    tuning.build().apply(model.module)
     mapper_config = registry.from_json(MapperConfig, _mapper_settings(checkpoint))
     mean = torch.zeros(checkpoint.feature_width)
     norm = FeatureNorm(mean, feature_scale, normalize=normalize_prefix)
+    prefixer = _prefixer(checkpoint, mapper_config, norm)
+    tuning.build().apply(model.module, prefixer.shape)
     # features that were scaled without being normalized are not an encoder's own
     own = normalize_prefix or feature_scale == 1.0
     encoder = _ENCODERS.get(checkpoint.feature_width) if own else None
     return Captioner(
         lm=model,
-        prefixer=_prefixer(checkpoint, mapper_config, norm),
+        prefixer=prefixer,
         mapper_config=mapper_config,
         tuning_config=tuning,
         lm_config=config(init),

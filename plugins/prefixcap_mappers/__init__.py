@@ -23,7 +23,9 @@ def prefixcap_components() -> Iterable[type[Component]]:
         ShiftBridge,
     )
     from prefixcap_mappers.configs import MLP, Linear, Transformer
+    from prefixcap_mappers.deep import Deep
     from prefixcap_mappers.token_configs import Llava, QFormer
 
+    mappers: list[type[Component]] = [MLP, Transformer, Linear, QFormer, Llava, Deep]
     bridges: list[type[Component]] = [NoBridge, NoiseBridge, ShiftBridge, CloseBridge, MemoryBridge]
-    return [MLP, Transformer, Linear, QFormer, Llava, Begin, *bridges]
+    return [*mappers, Begin, *bridges]

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.language_model import LanguageModel
-from prefixcap.interfaces.mapper import MapperShape, ModelReader
+from prefixcap.interfaces.language_model import LanguageModel, ModelReader
+from prefixcap.interfaces.mapper import MapperShape
 
 
 class BeginMapper(nn.Module, ModelReader):

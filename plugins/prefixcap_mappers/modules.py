@@ -118,3 +118,18 @@ class _Block(nn.Module):
 def _pooled(features: Tensor) -> Tensor:
     # (B,N,D) -> (B,D)
     return features.mean(1) if features.ndim == 3 else features
+
+
+class DeepMapper(nn.Module):
+    """Turns the prefixes (B,P,E) of another mapper into keys and values (B,P,W)."""
+
+    def __init__(self, mapper: nn.Module, shape: MapperShape, rank: int) -> None:
+        super().__init__()
+        self.mapper = mapper
+        self.inward = nn.Linear(shape.embedding_width, rank, bias=False)
+        self.outward = nn.Linear(rank, shape.state_width or 0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features (B,D) or (B,N,D) to (B,P,W)."""
+        states: Tensor = self.outward(self.inward(self.mapper(features)))
+        return states

@@ -1,4 +1,4 @@
-"""Tunings: `frozen`, `full`, `lora`, `ia3`, `adapter`, `bitfit` and `layernorm`."""
+"""Tunings: which parameters of the language model are trained, and what is added to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ def prefixcap_components() -> Iterable[type[Component]]:
     """Return the tunings."""
     from prefixcap_tunings.adapter import Adapter
     from prefixcap_tunings.injected import IA3, LoRA
+    from prefixcap_tunings.prefix import (
+        CrossAttentionTuning,
+        DeepPrefixTuning,
+        PromptTuning,
+    )
     from prefixcap_tunings.selected import BitFit, LayerNorms
     from prefixcap_tunings.whole import Frozen, Full
 
-    return [Frozen, Full, LoRA, IA3, Adapter, BitFit, LayerNorms]
+    within: list[type[Component]] = [LoRA, IA3, Adapter, BitFit, LayerNorms]
+    return [Frozen, Full, *within, PromptTuning, DeepPrefixTuning, CrossAttentionTuning]

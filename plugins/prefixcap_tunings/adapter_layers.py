@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning
 from prefixcap_tunings.places import linear_places, sizes_of
 
@@ -38,7 +39,7 @@ class Adapters(Tuning):
         self._width, self._attention = width, attention
 
     @override
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, module: nn.Module, shape: MapperShape) -> None:
         module.requires_grad_(False)
         for places in linear_places(module, "adapter"):
             for name in places.ends if self._attention else places.ends[1:]:

@@ -10,6 +10,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from typing_extensions import override
 
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning
 from prefixcap_tunings.places import linear_places, require_places
 
@@ -22,7 +23,7 @@ class LowRank(Tuning):
         self._places = targets.replace("-", "_")
 
     @override
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, module: nn.Module, shape: MapperShape) -> None:
         layers = linear_places(module, "lora")
         names = [name for places in layers for name in getattr(places, self._places)]
         names = require_places(names, module, "lora", "projections to queries and values")
@@ -47,7 +48,7 @@ class Factors(Tuning):
     """IA3."""
 
     @override
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, module: nn.Module, shape: MapperShape) -> None:
         layers = linear_places(module, "ia3")
         names = [name for places in layers for name in places.key_value]
         names = require_places(names, module, "ia3", "projections to keys and values")

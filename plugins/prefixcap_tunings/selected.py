@@ -9,6 +9,7 @@ import attrs
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError, listed
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning, TuningConfig
 from prefixcap.interfaces.validators import above
 
@@ -82,7 +83,7 @@ class _Selection(Tuning):
         self._name, self._wanted, self._select, self._others = name, wanted, select, others
 
     @override
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, module: nn.Module, shape: MapperShape) -> None:
         chosen = list(self._select(module))
         if not chosen:
             known = dict.fromkeys(

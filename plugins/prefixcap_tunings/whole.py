@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 from typing_extensions import override
 
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning, TuningConfig
 
 if TYPE_CHECKING:
@@ -43,5 +44,5 @@ class _Uniform(Tuning):
         self._trained = trained
 
     @override
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, module: nn.Module, shape: MapperShape) -> None:
         module.requires_grad_(self._trained)

@@ -15,7 +15,7 @@ from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.batches import CaptionBatch, TokenizedCaption
 from prefixcap.training.config import TrainingConfig
-from prefixcap.training.initialization import build_prefixer
+from prefixcap.training.initialization import build_prefixer, prefix_shape
 from prefixcap.training.trainer import Trainer
 from prefixcap.util.flops import counting
 
@@ -76,10 +76,11 @@ def test_decoding_flops_match_the_formula(dtype: torch.dtype, beams: int) -> Non
 def test_training_flops_match_the_formula(tuning: str, per_image: int) -> None:
     lm = gpt2()
     registry = default_registry()
-    registry.parse(TuningConfig, tuning).build().apply(lm.module)
-    features = torch.randn(4, D)
+    features, config = torch.randn(4, D), registry.parse(TuningConfig, tuning)
     mapper = registry.parse(MapperConfig, "linear")
-    prefixer = build_prefixer(lm, mapper, P, features, TrainingConfig())
+    shape = prefix_shape(lm, mapper, config, P, features)
+    config.build().apply(lm.module, shape)
+    prefixer = build_prefixer(lm, mapper, shape, features, TrainingConfig())
     trainer = Trainer(lm, prefixer, TrainingConfig(), 10)
     captions = [
         TokenizedCaption(image, tuple(torch.randint(0, WORDS, (7,)).tolist()))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning
 
 
@@ -28,7 +29,7 @@ class TwistedFolding(Tuning):
     def __init__(self, twist: str) -> None:
         self.twist = twist
 
-    def apply(self, module: Any) -> None:
+    def apply(self, module: Any, shape: MapperShape) -> None:
         module.requires_grad_(False)
         module.transformer.ln_f = Multiplied(module.transformer.ln_f)
 

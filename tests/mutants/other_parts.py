@@ -17,6 +17,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.stats import Mean, Resamplable, Statistic
 from prefixcap.interfaces.dataset import Dataset, Example, ImageItem
 from prefixcap.interfaces.encoder import Encoder
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.metric import Metric, Record, Scores
 from prefixcap.interfaces.tuning import Tuning
 
@@ -207,7 +208,7 @@ class TwistedTuning(Tuning):
     def __init__(self, twist: str) -> None:
         self.twist = twist
 
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, module: nn.Module, shape: MapperShape) -> None:
         if self.twist != "only adds":
             module.requires_grad_(False)
         by_chance = self.twist == "by chance" and torch.rand(1).item() < 0.5

@@ -10,6 +10,8 @@ import attrs
 import torch
 from typing_extensions import override
 
+from prefixcap.engine.causal_lm import CausalLM
+from prefixcap.engine.prefixes.caches import call_arguments
 from prefixcap.errors import NonFiniteError, PrefixcapError
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap_decoders.hf_generate.config import HFGenerate
@@ -47,8 +49,11 @@ class HFDecoder(Decoder):
         n, stops = task.n or self.config.n, sorted(task.stop_ids)
         # transformers refuses to return several sequences of greedy search, so copy the one
         greedy = not self.options.get("do_sample") and self.options.get("num_beams", 1) == 1
-        prefix = task.lm.prepend_tokens(task.prefix[list(images)])
-        prefix = prefix.to(next(module.parameters()).dtype)
+        prefix = task.prefix[list(images)]
+        inputs, others = task.lm.prepend_tokens(prefix), {}
+        if isinstance(task.lm, CausalLM):
+            given = task.lm.open_prefix(prefix)
+            others = call_arguments(module, given, keep=True)
         settings = {
             "max_new_tokens": task.max_new_tokens,
             "num_return_sequences": 1 if greedy else n,
@@ -59,7 +64,7 @@ class HFDecoder(Decoder):
         }
         check = _FiniteScores({image: task.image_ids[image] for image in images})
         try:
-            out = generate(module, prefix, settings, [check])
+            out = generate(module, inputs.to(module.dtype), settings, [check], others=others)
         except (ValueError, TypeError) as error:
             reason = " ".join(str(error).split())
             raise PrefixcapError(f"transformers' generate: {reason}") from error

@@ -28,6 +28,7 @@ def generate(
     logits_processor: Sequence[Any] = (),
     *,
     strict: bool = False,
+    others: Mapping[str, Any] | None = None,
 ) -> Any:
     """Continue prefixes (B,P,E) by a model's `generate`.
 
@@ -39,6 +40,7 @@ def generate(
         settings: Fields of a `GenerationConfig`.
         logits_processor: Processors that are called after those of the settings.
         strict: Whether to reject settings that have no effect.
+        others: Further arguments of the call, such as a cache.
 
     Returns:
         The result of `generate`, with scores.
@@ -62,6 +64,7 @@ def generate(
             generation_config=config,
             logits_processor=LogitsProcessorList(logits_processor),
             trust_remote_code=False,
+            **(others or {}),
         )
     finally:
         module.generation_config = own

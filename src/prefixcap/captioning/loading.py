@@ -67,14 +67,15 @@ def restore(
     else:
         lm = lm_config.build(device, config["dtype"])
     _check_lm(folder, lm, config)
+    shape = MapperShape(**config["shape"])
     with torch.random.fork_rng(devices=[]):
-        tuning_config.build().apply(lm.module)
+        tuning_config.build().apply(lm.module, shape)
+    lm = lm.for_prefixes(shape)
     trained = [name for name, p in lm.module.named_parameters() if p.requires_grad]
     stored = {k.removeprefix("lm."): v for k, v in weights.items() if k.startswith("lm.")}
     _fill(folder, lm, stored, trained)
     if dtype not in (None, config["dtype"]):
         lm.module.to(dtype_named(dtype))
-    shape = MapperShape(**config["shape"])
     prefixer = _prefixer(folder, mapper_config, shape, weights, bridge_config)
     return {
         "lm": lm,

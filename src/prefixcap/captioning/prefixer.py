@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from prefixcap.captioning.feature_rows import AnyFeatures, chunks
+from prefixcap.engine.prefixes.packing import pack
 from prefixcap.errors import PrefixcapError
 
 if TYPE_CHECKING:
@@ -189,19 +190,19 @@ class Prefixer(nn.Module):
         self.register_buffer("gain", torch.tensor(float(gain)))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map features (B,D) or (B,N,D) to prefixes (B,P,E).
+        """Map features (B,D) or (B,N,D) to prefixes (B,P,E), as the language model takes them.
 
         Raises:
             PrefixcapError: If the features, or the mapper's output, have another shape.
         """
         self.check(features)
-        return self._map(self.of_images(features))
+        return self._prefix(self.of_images(features))
 
     def of_texts(self, texts: Tensor) -> Tensor:
         """Map embeddings of texts (B,D) to prefixes (B,P,E), as a bridge needs it in training."""
         assert self.bridge is not None
         self.check(texts)
-        return self._map(self.bridge.text_side(texts.to(self.norm.mean)))
+        return self._prefix(self.bridge.text_side(texts.to(self.norm.mean)))
 
     def of_images(self, features: Tensor) -> Tensor:
         """Return what is normalized of features (B,D) or (B,N,D): what a bridge makes of them."""
@@ -209,18 +210,28 @@ class Prefixer(nn.Module):
             return features
         return self.bridge.image_side(features.to(self.norm.mean))
 
-    def _map(self, features: Tensor) -> Tensor:
-        normed = self.norm(features)
+    def mapped(self, features: Tensor) -> Tensor:
+        """Map features (B,D) or (B,N,D) to what the mapper gives: (B,P,E), or states (B,P,W)."""
+        self.check(features)
+        return self._map(self._normed(self.of_images(features)))
+
+    def _prefix(self, features: Tensor) -> Tensor:
+        normed = self._normed(features)
+        return pack(self._map(normed), normed, self.shape)
+
+    def _normed(self, features: Tensor) -> Tensor:
+        normed: Tensor = self.norm(features)
         if self.training and self.noise:
             normed = normed + self.noise * torch.randn_like(normed)
         if self.training and self.condition_dropout:
             dropped = torch.rand(len(normed), device=normed.device) < self.condition_dropout
             normed = normed.masked_fill(dropped.view(-1, *[1] * (normed.ndim - 1)), 0.0)
-        return self._prefix(normed)
+        return normed
 
-    def _prefix(self, normed: Tensor) -> Tensor:
+    def _map(self, normed: Tensor) -> Tensor:
         prefix: Tensor = self.mapper(normed) * self.gain
-        expected = (len(normed), self.shape.prefix_length, self.shape.embedding_width)
+        width = self.shape.state_width or self.shape.embedding_width
+        expected = (len(normed), self.shape.prefix_length, width)
         if tuple(prefix.shape) != expected:
             raise PrefixcapError(f"the mapper returned {tuple(prefix.shape)} instead of {expected}")
         return prefix
@@ -232,7 +243,8 @@ class Prefixer(nn.Module):
         """
         shape = self.shape
         tokens = () if shape.feature_tokens is None else (shape.feature_tokens,)
-        return self._prefix(self.norm.mean.new_zeros(1, *tokens, shape.feature_width))[0]
+        blank = self.norm.mean.new_zeros(1, *tokens, shape.feature_width)
+        return pack(self._map(blank), blank, shape)[0]
 
     def check(self, features: Tensor) -> None:
         """Raise a `PrefixcapError` if features have another width or number of tokens."""

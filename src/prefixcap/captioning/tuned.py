@@ -9,12 +9,15 @@ from torch import nn
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.building import build, is_foreign, naming_plugin
 
 
-def tuned(lm: LanguageModel, config: TuningConfig) -> LanguageModel:
+def tuned(lm: LanguageModel, config: TuningConfig, shape: MapperShape) -> LanguageModel:
     """Return a language model with a tuning applied: a copy if the tuning trains it.
+
+    `shape` has the sizes of features and prefixes.
 
     Raises:
         PrefixcapError: If the tuning does not fit the model.
@@ -22,11 +25,11 @@ def tuned(lm: LanguageModel, config: TuningConfig) -> LanguageModel:
     if config.trains_lm:
         _check_place(lm, config)
         lm = copy.deepcopy(lm)
-    _apply(config, lm.module)
+    _apply(config, lm.module, shape)
     return lm
 
 
-def trained_size(lm: LanguageModel, config: TuningConfig) -> int:
+def trained_size(lm: LanguageModel, config: TuningConfig, shape: MapperShape) -> int:
     """Try a tuning on a copy of a language model; return how many parameters it trains.
 
     Built-in tunings are known to work without numbers, which takes neither time nor memory.
@@ -39,7 +42,7 @@ def trained_size(lm: LanguageModel, config: TuningConfig) -> int:
     _check_place(lm, config)
     copied = copy.deepcopy(lm.module) if is_foreign(config) else _without_numbers(lm.module)
     with torch.random.fork_rng(devices=[]):
-        return sum(p.numel() for p in _apply(config, copied))
+        return sum(p.numel() for p in _apply(config, copied, shape))
 
 
 def _without_numbers(module: nn.Module) -> nn.Module:
@@ -59,10 +62,10 @@ def _check_place(lm: LanguageModel, config: TuningConfig) -> None:
         )
 
 
-def _apply(config: TuningConfig, module: nn.Module) -> list[nn.Parameter]:
+def _apply(config: TuningConfig, module: nn.Module, shape: MapperShape) -> list[nn.Parameter]:
     """Apply a tuning; return the parameters that it trains."""
     with naming_plugin(config, "cannot be applied to the language model"):
-        build(config).apply(module)
+        build(config).apply(module, shape)
     trained = [p for p in module.parameters() if p.requires_grad]
     if trained and not config.trains_lm:
         raise PrefixcapError(

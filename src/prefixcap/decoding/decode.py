@@ -270,6 +270,7 @@ def _check(task: DecodingTask) -> None:
             f"the stop token {unknown[0]} is not in the vocabulary of {lm.vocab_size}"
         )
     # Most decoders never run the last token, but contrastive search runs all candidates for it.
+    length = lm.positions(task.prefix)
     longest = length + task.max_new_tokens
     if lm.max_positions is not None and longest > lm.max_positions:
         raise PrefixcapError(

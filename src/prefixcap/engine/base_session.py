@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from prefixcap.engine.network import StepOutput
+from prefixcap.engine.prefixes.inputs import PrefixInputs
 from prefixcap.interfaces.session import Session, SessionOptions
 
 
@@ -16,16 +17,17 @@ class BaseSession(Session):
     """The base of sessions, with the waiting prefixes and the live rows' output.
 
     Args:
-        prefix: (B,P,E), prepended tokens included.
+        inputs: What is run for the prefixes (B,P,E), prepended positions included.
         options: How the session is opened.
         vocabulary: V.
-        prepended: How many of the P positions are prepended tokens.
+        prepended: How many of the P positions precede those of the image.
     """
 
     def __init__(
-        self, prefix: Tensor, options: SessionOptions, vocabulary: int, prepended: int
+        self, inputs: PrefixInputs, options: SessionOptions, vocabulary: int, prepended: int
     ) -> None:
-        self._prefix = prefix
+        self._inputs, self._prefix = inputs, inputs.embeddings
+        prefix = self._prefix
         self._capacity = options.images_at_once(len(prefix))
         self._hidden_states = options.hidden_states
         self._prepended = prepended

@@ -20,6 +20,8 @@ from prefixcap.engine.network import (
     eval_mode,
     input_device,
 )
+from prefixcap.engine.prefixes.caches import call_arguments
+from prefixcap.engine.prefixes.inputs import PrefixInputs
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import SessionOptions
 
@@ -46,11 +48,13 @@ class CacheSession(BaseSession):
     """
 
     def __init__(
-        self, model: Any, prefix: Tensor, options: SessionOptions, *, prepended: int = 0
+        self, model: Any, inputs: PrefixInputs, options: SessionOptions, *, prepended: int = 0
     ) -> None:
         vocabulary = int(model.config.get_text_config().vocab_size)
         self._device = input_device(model)
-        super().__init__(prefix.to(self._device, model.dtype), options, vocabulary, prepended)
+        prefix = inputs.embeddings.to(self._device, model.dtype)
+        inputs = attrs.evolve(inputs, embeddings=prefix)
+        super().__init__(inputs, options, vocabulary, prepended)
         self._model = model
         self._cache_name = cache_name(model)
         self._images: list[int] = []
@@ -75,7 +79,9 @@ class CacheSession(BaseSession):
         new = list(range(self._next, min(self._next + self._capacity, len(self._prefix))))
         self._next = new[-1] + 1
         self._images = list(new)
-        self._places, self._output = self._run(None, inputs_embeds=self._prefix[new])
+        inputs = self._inputs.rows(new)
+        cache = next(iter(call_arguments(self._model, inputs, keep=True).values()), None)
+        self._places, self._output = self._run(cache, inputs_embeds=inputs.embeddings)
         return new
 
     @override
@@ -144,10 +150,11 @@ class CacheSession(BaseSession):
                 logits_to_keep=1,
                 output_hidden_states=self._hidden_states,
             )
-        if cache is None:
+        first = "inputs_embeds" in inputs
+        if first:
             _require_rows(self._model, cache_of(output))
         states = output.hidden_states if self._hidden_states else ()
-        if states and cache is None:
+        if states and first:
             self._prefix_states = states[-1]
         step = StepOutput(output.logits[:, -1].float(), tuple(layer[:, -1] for layer in states))
         batch = _Batch(cache_of(output), len(step.last))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -9,6 +11,7 @@ from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 from typing_extensions import override
@@ -16,6 +19,10 @@ from typing_extensions import override
 from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.network import eval_mode, input_device, weights_of
 from prefixcap.engine.network_selection import NetworkSelector, structure_of
+from prefixcap.engine.prefixes.caches import call_arguments
+from prefixcap.engine.prefixes.inputs import PrefixInputs
+from prefixcap.engine.prefixes.modules import states_of
+from prefixcap.engine.prefixes.opening import PrefixOpener
 from prefixcap.engine.teacher_forcing.caption_tree import CaptionTree
 from prefixcap.engine.teacher_forcing.tree_forcing import takes_trees, tree_loss
 from prefixcap.engine.tree_session import TreeSession
@@ -24,6 +31,7 @@ from prefixcap.errors import PrefixcapError, shown
 from prefixcap.interfaces.language_model import LanguageModel, Tokenizer
 
 if TYPE_CHECKING:
+    from prefixcap.interfaces.mapper import MapperShape
     from prefixcap.interfaces.session import Session, SessionOptions
 
 
@@ -116,7 +124,7 @@ class CausalLM(LanguageModel):
         self, model: Any, tokenizer: Any | None = None, prepend: Sequence[int] = ()
     ) -> None:
         self.model = model.eval()
-        self._prepended = tuple(prepend)
+        self._opener = PrefixOpener(model=model, prepended=tuple(prepend))
         self._tokenizer = None if tokenizer is None else HFTokenizer(tokenizer, self.vocab_size)
         self._selector = NetworkSelector(model)
         # The structure of the model that has been tried, if it was.
@@ -144,7 +152,7 @@ class CausalLM(LanguageModel):
     @override
     def max_positions(self) -> int | None:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return None if limit is None else int(limit) - len(self._prepended)
+        return None if limit is None else int(limit) - self._opener.preceding
 
     @property
     @override
@@ -189,13 +197,36 @@ class CausalLM(LanguageModel):
         embeddings: Tensor = self.model.get_input_embeddings()(ids)
         return embeddings
 
+    @property
+    @override
+    def state_width(self) -> int | None:
+        return 2 * math.prod(self._opener.state_sizes())
+
+    @override
+    def states(self, ids: Tensor) -> Tensor:
+        # (1,L,T,K,D) each -> (T,2,L,K,D) -> (T,W)
+        both = torch.stack(states_of(self.model, self.embed(ids)[None]))
+        return both[:, 0].permute(2, 0, 1, 3, 4).flatten(1)
+
+    @override
+    def for_prefixes(self, shape: MapperShape) -> CausalLM:
+        if shape.state_width is None and not shape.reads_features:
+            return self
+        other = copy.copy(self)
+        other._opener = attrs.evolve(self._opener, shape=shape)
+        return other
+
+    @override
+    def positions(self, prefix: Tensor) -> int:
+        return sum(self._opener.positions(prefix)[1:])
+
     @override
     def prepend_tokens(self, prefix: Tensor) -> Tensor:
-        if not self._prepended:
-            return prefix
-        first = self.embed(torch.tensor(self._prepended, device=self.device))
-        # (P',E), (B,P,E) -> (B,P'+P,E)
-        return torch.cat([first.to(prefix).expand(len(prefix), -1, -1), prefix], 1)
+        return self.open_prefix(prefix).embeddings
+
+    def open_prefix(self, prefix: Tensor) -> PrefixInputs:
+        """Return what the model runs for prefixes (B,P,E)."""
+        return self._opener.open(prefix, self.eos_id)
 
     @override
     def teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -204,7 +235,8 @@ class CausalLM(LanguageModel):
         return self._teacher_forced(prefix, ids, mask)
 
     def _teacher_forced(self, prefix: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        ids, prefix = ids.masked_fill(~mask, 0), self.prepend_tokens(prefix)
+        ids, given = ids.masked_fill(~mask, 0), self.open_prefix(prefix)
+        prefix = given.embeddings
         # Padding is on the right and attention is causal, so no attention mask is needed.
         inputs = torch.cat([prefix.to(self.model.dtype), self.embed(ids)[:, :-1]], 1)
         # Positions as a tensor, not a slice: a slice of the states is not contiguous, and torch
@@ -213,7 +245,10 @@ class CausalLM(LanguageModel):
         # In training, the caller decides about dropout.
         with nullcontext() if torch.is_grad_enabled() else eval_mode(self.model):
             logits: Tensor = self.model(
-                inputs_embeds=inputs, use_cache=False, logits_to_keep=positions
+                inputs_embeds=inputs,
+                use_cache=False,
+                logits_to_keep=positions,
+                **call_arguments(self.model, given, keep=False),
             ).logits
         # A few models compute the logits of all positions, whatever they are asked for.
         return logits if logits.shape[1] == ids.shape[1] else logits[:, positions]
@@ -231,20 +266,21 @@ class CausalLM(LanguageModel):
         return self._tree_loss(prefix, images, ids, mask)
 
     def _tree_loss(self, prefix: Tensor, images: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        ids, prefix = ids.masked_fill(~mask, 0), self.prepend_tokens(prefix)
-        count, length = prefix.shape[:2]
+        ids, given = ids.masked_fill(~mask, 0), self.open_prefix(prefix)
+        count, length = given.embeddings.shape[:2]
         tree = CaptionTree(count=count, prefix=length, images=images, ids=ids, mask=mask)
         # In training, the caller decides about dropout.
         with nullcontext() if torch.is_grad_enabled() else eval_mode(self.model):
-            return tree_loss(self.model, prefix, tree)
+            return tree_loss(self.model, given, tree)
 
     @override
     def start(self, prefix: Tensor, options: SessionOptions) -> Session:
         self._try()
-        network, prefix = self._selector.network(), self.prepend_tokens(prefix)
-        if network is not None:
-            return TreeSession(network, prefix, options, prepended=len(self._prepended))
-        return CacheSession(self.model, prefix, options, prepended=len(self._prepended))
+        network, inputs = self._selector.network(), self.open_prefix(prefix)
+        before = sum(self._opener.positions(prefix)[:2])
+        if network is not None and inputs.features is None:
+            return TreeSession(network, inputs, options, prepended=before)
+        return CacheSession(self.model, inputs, options, prepended=before)
 
     def _try(self) -> None:
         """Try whether training and decoding agree, unless this model was tried already.
@@ -258,7 +294,7 @@ class CausalLM(LanguageModel):
         require_agreement(
             self.model,
             self._teacher_forced,
-            self.prepend_tokens,
+            self.open_prefix,
             self.vocab_size,
             self.max_positions,
         )
@@ -272,8 +308,8 @@ class CausalLM(LanguageModel):
             content.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         if self._tokenizer is not None:
             content.update(repr(sorted(self._tokenizer.tokenizer.get_vocab().items())).encode())
-        if self._prepended:
-            content.update(repr(("prepend", self._prepended)).encode())
+        if prepended := self._opener.prepended:
+            content.update(repr(("prepend", prepended)).encode())
         return content.hexdigest()[:16]
 
 

@@ -12,6 +12,8 @@ from torch.nn.modules import module as torch_module
 
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, NativeNetwork, OPTNetwork
 from prefixcap.engine.network import Network
+from prefixcap.engine.prefixes.cross_attention import has_cross_attention
+from prefixcap.engine.prefixes.modules import own_modules
 from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.engine.trials import agrees
 from prefixcap.util.checksum import checksum
@@ -67,6 +69,8 @@ class NetworkSelector:
         return self._network
 
     def _first_that_agrees(self) -> Network | None:
+        if has_cross_attention(self._model):  # whose features follow the rows of a cache
+            return None
         for kind in (_native(self._model), TransformersNetwork):
             network = _try_build(kind, self._model) if kind else None
             if network is not None and agrees(network, self._model):
@@ -84,8 +88,8 @@ def _native(model: Any) -> type[NativeNetwork] | None:
     name, config = type(model).__name__, model.config
     # The written-out layers read weights and call no modules, so hooks would be ignored, and so
     # would modules in place of transformers' own, such as adapters.
-    hooked = _global_hooks() or any(map(_hooked, model.modules()))
-    if hooked or not all(map(_original, model.modules())):
+    hooked = _global_hooks() or any(map(_hooked, own_modules(model)))
+    if hooked or not all(map(_original, own_modules(model))):
         return None
     if name == "GPT2LMHeadModel":
         return None if config.add_cross_attention else GPT2Network

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prefixcap.engine.kv_cache import KVCache
+from prefixcap.engine.prefixes.inputs import PrefixInputs
 
 
 @attrs.frozen(kw_only=True)
@@ -75,17 +76,23 @@ class RaggedBatch:
 
 @attrs.frozen(kw_only=True)
 class Prefill:
-    """The prefixes of newly admitted images, `length` P, in `slots` (b)."""
+    """The prefixes of newly admitted images, `length` P, in `slots` (b).
+
+    Attributes:
+        inputs: What is run, with the keys and values that some positions are given.
+    """
 
     cache: KVCache
     slots: Tensor
     length: int
+    inputs: PrefixInputs
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Write the prefixes' keys and values (b*P,K,D) and attend causally: (b*P,H*D)."""
         query, key, value = (
             torch.unflatten(part, 0, (-1, self.length)) for part in (query, key, value)
         )
+        key, value = self.inputs.replaced(layer, key, value)
         self.cache.write_prefix(layer, self.slots, key, value)
         # (b,P,H,D) -> (b,H,P,D)
         query, key, value = (part.transpose(1, 2) for part in (query, key, value))

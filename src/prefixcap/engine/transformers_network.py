@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from prefixcap.engine.network import (
     eval_mode,
     input_device,
 )
+from prefixcap.engine.prefixes.caches import call_arguments
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch
 from prefixcap.engine.top_tokens import top_tokens_of
 from prefixcap.interfaces.sessions.ranking_session import TopTokens
@@ -55,7 +57,7 @@ class TransformersNetwork(Network):
 
     @override
     def prefill(self, prefix: Tensor, into: Prefill, hidden: bool) -> StepOutput:
-        output = self._run(prefix, hidden)
+        output = self._run(prefix, hidden, call_arguments(self._model, into.inputs, keep=True))
         for number, layer in enumerate(cache_of(output).layers):
             # (b,K,P,D) -> (b,P,K,D)
             keys, values = layer.keys.transpose(1, 2), layer.values.transpose(1, 2)
@@ -88,10 +90,14 @@ class TransformersNetwork(Network):
     def top_tokens(self, last: Tensor, count: int) -> TopTokens:
         return top_tokens_of(last, count)
 
-    def _run(self, prefix: Tensor, hidden: bool) -> Any:
+    def _run(self, prefix: Tensor, hidden: bool, others: Mapping[str, Any] | None = None) -> Any:
         with eval_mode(self._model):
             return self._model(
-                inputs_embeds=prefix, use_cache=True, output_hidden_states=hidden, **self._keep
+                inputs_embeds=prefix,
+                use_cache=True,
+                output_hidden_states=hidden,
+                **self._keep,
+                **(others or {}),
             )
 
 

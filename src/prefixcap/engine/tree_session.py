@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from typing_extensions import override
 from prefixcap.engine.base_session import BaseSession, generations
 from prefixcap.engine.kv_cache import KVCache
 from prefixcap.engine.network import Network, StepOutput, concatenated
+from prefixcap.engine.prefixes.inputs import PrefixInputs
 from prefixcap.engine.ragged_batch import Prefill, RaggedBatch, additive_mask
 from prefixcap.engine.top_tokens import top_tokens_of
 from prefixcap.interfaces.session import SessionOptions
@@ -47,11 +49,12 @@ class TreeSession(BaseSession, RankingSession):
     """
 
     def __init__(
-        self, network: Network, prefix: Tensor, options: SessionOptions, *, prepended: int = 0
+        self, network: Network, inputs: PrefixInputs, options: SessionOptions, *, prepended: int = 0
     ) -> None:
         shape = network.shape
-        prefix = prefix.detach().to(shape.device, shape.dtype)
-        super().__init__(prefix, options, shape.vocab_size, prepended)
+        prefix = inputs.embeddings.detach().to(shape.device, shape.dtype)
+        inputs = attrs.evolve(inputs, embeddings=prefix)
+        super().__init__(inputs, options, shape.vocab_size, prepended)
         self._network = network
         # Columns for the first steps of all rows of an image.
         self._ahead = options.rows_per_image * min(_STEPS_AHEAD, options.max_new_tokens)
@@ -99,9 +102,9 @@ class TreeSession(BaseSession, RankingSession):
         chunk = max(1, _PREFILL_POSITIONS // length)
         for first in range(0, count, chunk):
             chunk_slots = torch.from_numpy(slots[first : first + chunk]).to(self._prefix.device)
-            into = Prefill(cache=self._cache, slots=chunk_slots, length=length)
-            images = self._prefix[new[first : first + chunk]]
-            outputs.append(self._network.prefill(images, into, self._hidden_states))
+            inputs = self._inputs.rows(new[first : first + chunk])
+            into = Prefill(cache=self._cache, slots=chunk_slots, length=length, inputs=inputs)
+            outputs.append(self._network.prefill(inputs.embeddings, into, self._hidden_states))
         if self._hidden_states:
             states = [output.prefix for output in outputs if output.prefix is not None]
             self._prefix_states = torch.cat(states)

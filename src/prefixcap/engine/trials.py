@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.network import Network, eval_mode, input_device
+from prefixcap.engine.prefixes.inputs import PrefixInputs
 from prefixcap.engine.tree_session import TreeSession
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.session import Session, SessionOptions
@@ -30,8 +31,9 @@ def agrees(network: Network, model: Any) -> bool:
     options = SessionOptions(rows_per_image=3)
     try:
         with eval_mode(model):
-            fast = _branching(TreeSession(network, prefix, options))
-            slow = _branching(CacheSession(model, prefix, options))
+            inputs = PrefixInputs(embeddings=prefix)
+            fast = _branching(TreeSession(network, inputs, options))
+            slow = _branching(CacheSession(model, inputs, options))
     except _REJECTIONS:
         return False
     return bool((fast - slow).abs().max() <= _allowed(slow, model))
@@ -41,7 +43,7 @@ def agrees(network: Network, model: Any) -> bool:
 def require_agreement(
     model: Any,
     teacher_forced: TeacherForced,
-    prepend: Callable[[Tensor], Tensor],
+    open_prefix: Callable[[Tensor], PrefixInputs],
     vocabulary: int,
     positions: int | None,
 ) -> None:
@@ -53,7 +55,7 @@ def require_agreement(
     Args:
         model: A causal language model of transformers.
         teacher_forced: Returns its logits, as `LanguageModel.teacher_forced` does.
-        prepend: Returns prefixes with the tokens that precede them.
+        open_prefix: Returns what the model runs for prefixes.
         vocabulary: V.
         positions: The maximum length of prefix and text.
 
@@ -69,7 +71,7 @@ def require_agreement(
     try:
         with eval_mode(model):
             forced = teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool)).float()
-            stepped = _stepwise(CacheSession(model, prepend(prefix), SessionOptions()), ids)
+            stepped = _stepwise(CacheSession(model, open_prefix(prefix), SessionOptions()), ids)
         difference = float((forced - stepped).abs().max())
     except _REJECTIONS as error:
         if out_of_memory(error):

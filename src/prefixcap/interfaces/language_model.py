@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
+from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.mapper import MapperShape
 
 if TYPE_CHECKING:
     import torch
@@ -82,11 +84,45 @@ class LanguageModel(ABC):
     def embed(self, ids: Tensor) -> Tensor:
         """Return the embeddings (...,E) of token ids (...)."""
 
+    @property
+    def state_width(self) -> int | None:
+        """W, the number of keys and values of all layers for one position.
+
+        None if a prefix cannot give them.
+        """
+        return None
+
+    def states(self, ids: Tensor) -> Tensor:
+        """Return the keys and values (T,W) of all layers for a text (T).
+
+        Raises:
+            PrefixcapError: If a prefix cannot give them.
+        """
+        raise PrefixcapError(f"{type(self).__name__} takes no keys and values from a prefix")
+
+    def for_prefixes(self, shape: MapperShape) -> LanguageModel:
+        """Return this model, with the same weights, for prefixes of a mapper's shape.
+
+        They may hold keys and values, or features, behind their embeddings.
+
+        Raises:
+            PrefixcapError: If the model takes embeddings alone, and the prefixes hold more.
+        """
+        if shape.state_width is None and not shape.reads_features:
+            return self
+        more = "features" if shape.reads_features else "keys and values"
+        raise PrefixcapError(f"{type(self).__name__} takes no {more} from a prefix")
+
+    def positions(self, prefix: Tensor) -> int:
+        """Return the number of positions that each of the prefixes (B,P,E) takes."""
+        return prefix.shape[1]
+
     def prepend_tokens(self, prefix: Tensor) -> Tensor:
         """Return prefixes (B,P,E) with the embeddings of any tokens that precede them (B,P',E).
 
-        Some models expect a beginning-of-text token first. Sessions and `teacher_forced` call this
-        themselves, and `max_positions` excludes these tokens.
+        Some models expect a beginning-of-text token first, and some tunings train embeddings of
+        their own. Sessions and `teacher_forced` call this themselves, and `max_positions` excludes
+        these tokens.
         """
         return prefix
 
@@ -138,3 +174,18 @@ class LMConfig(Component):
     @abstractmethod
     def build(self, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
         """Load the model's weights onto a device."""
+
+
+class ModelReader(ABC):
+    """A mapper's module that takes something of the language model, once, before the training.
+
+    What it takes belongs to its buffers or parameters: a saved model is loaded without reading.
+    """
+
+    @abstractmethod
+    def read_model(self, lm: LanguageModel) -> None:
+        """Take what the mapper needs of the language model.
+
+        Raises:
+            PrefixcapError: If the language model does not have it.
+        """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import attrs
@@ -11,8 +11,6 @@ from prefixcap.interfaces.component import Component
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from prefixcap.interfaces.language_model import LanguageModel
 
 
 @attrs.frozen(kw_only=True)
@@ -24,12 +22,17 @@ class MapperShape:
         feature_tokens: N of the encoder; None if a feature is one vector (D).
         prefix_length: P of the study.
         embedding_width: E of the language model.
+        state_width: W, the number of keys and values of all layers for one position, if the mapper
+            gives those instead of embeddings.
+        reads_features: Whether layers of the language model read the features as well.
     """
 
     feature_width: int
     feature_tokens: int | None
     prefix_length: int
     embedding_width: int
+    state_width: int | None = None
+    reads_features: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +42,8 @@ class MapperConfig(Component):
     kind: ClassVar[str] = "mapper"
     learns: ClassVar[bool] = True
     """Whether the mapper has weights to train; one without gives all images the same prefix."""
+    gives_states: ClassVar[bool] = False
+    """Whether the mapper gives keys and values of every layer, (B,P,W), instead of embeddings."""
 
     @abstractmethod
     def build(self, shape: MapperShape) -> nn.Module:
@@ -51,18 +56,3 @@ class MapperConfig(Component):
         no such setting, or if the user has fixed it.
         """
         return None
-
-
-class ModelReader(ABC):
-    """A mapper's module that takes something of the language model, once, before the training.
-
-    What it takes belongs to its buffers or parameters: a saved model is loaded without reading.
-    """
-
-    @abstractmethod
-    def read_model(self, lm: LanguageModel) -> None:
-        """Take what the mapper needs of the language model.
-
-        Raises:
-            PrefixcapError: If the language model does not have it.
-        """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import attrs
 
 from prefixcap.interfaces.component import Component
+from prefixcap.interfaces.mapper import MapperShape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,13 +18,18 @@ class Tuning(ABC):
     """Selects the parameters of the language model that are trained."""
 
     @abstractmethod
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, module: nn.Module, shape: MapperShape) -> None:
         """Set `requires_grad` on every parameter; may add modules with parameters of its own.
 
         The parameters that require a gradient afterwards are trained and saved.
 
+        Args:
+            module: The language model's module.
+            shape: The sizes of features and prefixes.
+
         Raises:
-            PrefixcapError: If the module has nothing that this tuning could train.
+            PrefixcapError: If the module has nothing that this tuning could train, or no place for
+                what it adds.
         """
 
     def fold(self, module: nn.Module) -> None:
@@ -45,6 +51,10 @@ class TuningConfig(Component):
     """Whether training changes the language model; it then works on a copy."""
     folds: ClassVar[bool] = False
     """Whether `Tuning.fold` has something to fold."""
+    reads_features: ClassVar[bool] = False
+    """Whether added layers read the image's features, which prefixes then carry."""
+    starts_unchanged: ClassVar[bool] = True
+    """Whether the language model's output is the same right after the tuning is applied."""
 
     @abstractmethod
     def build(self) -> Tuning:

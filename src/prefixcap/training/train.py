@@ -15,16 +15,17 @@ from prefixcap.captioning.bridging import bridged
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.feature_rows import AnyFeatures, FeatureRows
 from prefixcap.captioning.tuned import tuned
+from prefixcap.engine.prefixes.packing import blank
 from prefixcap.errors import DivergedError, PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
-from prefixcap.interfaces.mapper import MapperConfig
+from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.batches import TokenizedCaption, find_end
 from prefixcap.training.checkpoint import TrainingCheckpoint, own_randomness
 from prefixcap.training.config import VAL_LOSS, TrainingConfig
-from prefixcap.training.initialization import build_prefixer
+from prefixcap.training.initialization import build_prefixer, prefix_shape
 from prefixcap.training.loop import Progress, TrainingLoop
 from prefixcap.training.processes import Processes
 from prefixcap.training.texts import TextTraining, tokenize_rows
@@ -110,7 +111,8 @@ def train(
     memory = PeakMemory(device)
     with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
-        lm = tuned(lm, tuning_config)
+        shape = prefix_shape(lm, mapper_config, tuning_config, prefix_length, features[:1])
+        lm = tuned(lm, tuning_config, shape).for_prefixes(shape)
         end = find_end(lm, config.end)
         # what the mapper sees in training has a row each
         rows, val_rows, inputs, bridge = features, val_features, features, None
@@ -122,18 +124,18 @@ def train(
         ids: list[list[Sequence[int]]] = [[] for _ in range(len(rows))]
         for caption in tokenized:
             ids[caption.row].append(caption.ids if end.visible else caption.ids[:-1])
-        prefixer = build_prefixer(lm, mapper_config, prefix_length, inputs, config, ids)
+        prefixer = build_prefixer(lm, mapper_config, shape, inputs, config, ids)
         prefixer.bridge = bridge
         prefixer = prefixer.to(device)
         val = None
         if val_rows is not None and val_captions is not None:
             purpose, each = "validate on", texts is not None
             val = val_rows, tokenize_rows(lm, val_captions, config, purpose, each=each)
-        _check_lengths(lm, prefix_length, [*tokenized, *(val[1] if val else ())])
+        _check_lengths(lm, shape, [*tokenized, *(val[1] if val else ())])
         stack.enter_context(fused_activations(lm.module))
         if config.gradient_checkpointing:
             stack.enter_context(checkpointed(lm.module))
-        _try_out(lm, prefix_length, tokenized[0])
+        _try_out(lm, shape, tokenized[0])
         if checkpoint is not None:
             settings = (mapper_config, prefix_length, tuning_config, config.to_json(), seed)
             data = [_digest(*part) for part in ((rows, tokenized), val) if part is not None]
@@ -200,21 +202,22 @@ def _digest(features: AnyFeatures, captions: Sequence[TokenizedCaption]) -> str:
     return content.hexdigest()
 
 
-def _try_out(lm: LanguageModel, prefix_length: int, caption: TokenizedCaption) -> None:
+def _try_out(lm: LanguageModel, shape: MapperShape, caption: TokenizedCaption) -> None:
     """Run a language model once, for it to refuse what it cannot train on before the first step.
 
     What it tries of itself is then not counted as operations of the training.
     """
     device = lm.device
     ids = torch.tensor([caption.ids[:1]], device=device)
-    prefix = torch.zeros(1, prefix_length, lm.width, device=device)
+    prefix = blank(1, shape).to(device)
     with torch.no_grad():
         lm.caption_loss(prefix, torch.zeros_like(ids[0]), ids, torch.ones_like(ids).bool())
 
 
 def _check_lengths(
-    lm: LanguageModel, prefix_length: int, captions: Sequence[TokenizedCaption]
+    lm: LanguageModel, shape: MapperShape, captions: Sequence[TokenizedCaption]
 ) -> None:
+    prefix_length = lm.positions(blank(1, shape).to(lm.device))
     longest = max(len(caption.ids) for caption in captions)
     if lm.max_positions is not None and prefix_length + longest > lm.max_positions:
         raise PrefixcapError(

@@ -17,6 +17,7 @@ from prefixcap import decode, from_transformers
 from prefixcap.engine.architectures import GPT2Network, LlamaNetwork, OPTNetwork
 from prefixcap.engine.cache_session import CacheSession
 from prefixcap.engine.network_selection import NetworkSelector
+from prefixcap.engine.prefixes.inputs import PrefixInputs
 from prefixcap.engine.top_tokens import top_tokens, top_tokens_of
 from prefixcap.engine.transformers_network import TransformersNetwork
 from prefixcap.engine.tree_session import TreeSession
@@ -32,10 +33,12 @@ Opened = Callable[..., Session]
 def opener(name: str, kind: Any) -> Opened:
     if kind is CacheSession:
         return lambda prefix, **options: CacheSession(
-            model(name), prefix, SessionOptions(**options)
+            model(name), PrefixInputs(embeddings=prefix), SessionOptions(**options)
         )
     network = kind(model(name))
-    return lambda prefix, **options: TreeSession(network, prefix, SessionOptions(**options))
+    return lambda prefix, **options: TreeSession(
+        network, PrefixInputs(embeddings=prefix), SessionOptions(**options)
+    )
 
 
 CASES = [
@@ -179,7 +182,7 @@ def test_every_image_is_admitted_once_within_the_row_limit(name: str, kind: Any)
 def test_a_batch_is_refilled_while_rows_are_live(name: str) -> None:
     network = NetworkSelector(model(name)).network()
     assert network is not None
-    session = TreeSession(network, prefixes(3), SessionOptions(max_rows=2))
+    session = TreeSession(network, PrefixInputs(embeddings=prefixes(3)), SessionOptions(max_rows=2))
     assert session.admit() == [0, 1]
     session.advance(torch.tensor([1]), torch.tensor([1]))
     assert session.admit() == [2]
@@ -262,13 +265,14 @@ def test_two_sessions_of_one_model_are_independent() -> None:
 @pytest.mark.parametrize("kind", [CacheSession, TransformersNetwork, "native"])
 def test_bfloat16_stays_near_float32(name: str, kind: Any) -> None:
     half, exact = made(name).to(torch.bfloat16), model(name)
-    prefix = prefixes(3)
+    prefix, options = prefixes(3), SessionOptions(rows_per_image=2)
+    inputs = PrefixInputs(embeddings=prefix)
     if kind is CacheSession:
-        session: Session = CacheSession(half, prefix, SessionOptions(rows_per_image=2))
+        session: Session = CacheSession(half, inputs, options)
     else:
         network = NetworkSelector(half).network() if kind == "native" else kind(half)
         assert network is not None
-        session = TreeSession(network, prefix, SessionOptions(rows_per_image=2))
+        session = TreeSession(network, inputs, options)
     session.admit()
     parents, tokens = torch.tensor([0, 2, 1, 2]), torch.tensor([5, 6, 7, 8])
     logits = session.advance(tokens, parents)

@@ -104,7 +104,7 @@ class BadSelection(Tuning):
     def __init__(self, way: str) -> None:
         self.way = way
 
-    def apply(self, module: torch.nn.Module) -> None:
+    def apply(self, module: torch.nn.Module, shape: MapperShape) -> None:
         assert not any(p.is_meta for p in module.parameters())  # it may look at the weights
         WAYS[self.way]()
 

@@ -14,6 +14,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.session import SessionOptions
+from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.batches import (
     CaptionBatch,
@@ -23,7 +24,7 @@ from prefixcap.training.batches import (
     tokenize,
 )
 from prefixcap.training.config import TrainingConfig
-from prefixcap.training.initialization import build_prefixer
+from prefixcap.training.initialization import build_prefixer, prefix_shape
 from prefixcap.training.trainer import Trainer, fused_activations
 
 
@@ -31,7 +32,9 @@ def untrained(
     lm: LanguageModel, mapper: str, prefix_length: int, config: TrainingConfig | None = None
 ) -> Prefixer:
     mapper_config = default_registry().parse(MapperConfig, mapper)
-    return build_prefixer(lm, mapper_config, prefix_length, world()[0], config or TrainingConfig())
+    features, tuning = world()[0], default_registry().parse(TuningConfig, "frozen")
+    shape = prefix_shape(lm, mapper_config, tuning, prefix_length, features)
+    return build_prefixer(lm, mapper_config, shape, features, config or TrainingConfig())
 
 
 def batch_of(rows: list[int], ids: list[list[int]]) -> CaptionBatch:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.training.config import TrainingConfig
-from prefixcap.training.initialization import build_prefixer
+from prefixcap.training.initialization import build_prefixer, prefix_shape
 from prefixcap.training.ridge import mean_embeddings, ridge, start_with_ridge
 
 
@@ -80,7 +81,15 @@ def images(mapper: str) -> tuple[Tensor, list[list[list[int]]], Prefixer]:
     config = TrainingConfig(prefix_scale=None, start="ridge")
     torch.manual_seed(0)
     parsed = default_registry().parse(MapperConfig, mapper)
-    return features, captions, build_prefixer(gpt2(), parsed, 3, features, config, captions)
+    return features, captions, fitted(parsed, features, config, captions)
+
+
+def fitted(
+    mapper: MapperConfig, features: Tensor, config: TrainingConfig, captions: list[list[list[int]]]
+) -> Prefixer:
+    tuning = default_registry().parse(TuningConfig, "frozen")
+    shape = prefix_shape(gpt2(), mapper, tuning, 3, features)
+    return build_prefixer(gpt2(), mapper, shape, features, config, captions)
 
 
 @pytest.mark.parametrize("mapper", ["linear", "mlp:hidden=5", "linear:rank=2"])
@@ -111,7 +120,7 @@ def test_mappers_of_several_vectors_come_closer_to_the_captions(mapper: str) -> 
     for start in ("random", "ridge"):
         torch.manual_seed(0)
         config = TrainingConfig(prefix_scale=None, start=start)
-        prefixer = build_prefixer(gpt2(), parsed, 3, tokens, config, captions).eval()
+        prefixer = fitted(parsed, tokens, config, captions).eval()
         errors.append((prefixer(tokens) - targets).square().mean().item())
     assert errors[1] < errors[0] / 3
     assert errors[1] < targets.var().item()

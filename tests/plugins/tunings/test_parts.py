@@ -16,11 +16,15 @@ import prefixcap
 from prefixcap.engine.architectures import NativeNetwork
 from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 from prefixcap.util.sharing import copy_sharing_weights
 
 IDS = torch.tensor([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]])
+
+
+SHAPE = MapperShape(feature_width=2, feature_tokens=None, prefix_length=1, embedding_width=32)
 
 
 def config(spec: str) -> TuningConfig:
@@ -31,7 +35,7 @@ def tuned(name: str, spec: str, seed: int = 0) -> Any:
     """A family's model with a tuning whose parameters have been changed, in evaluation mode."""
     model, stream = family(name), torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(), torch.no_grad():
-        config(spec).build().apply(model)
+        config(spec).build().apply(model, SHAPE)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter += 0.2 * torch.randn(parameter.shape, generator=stream)
@@ -179,26 +183,26 @@ def test_folding_shares_the_weights_that_did_not_change() -> None:
 def test_a_model_without_known_layers_is_refused(spec: str) -> None:
     module = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
     with pytest.raises(PrefixcapError) as caught:
-        config(spec).build().apply(module)
+        config(spec).build().apply(module, SHAPE)
     assert str(caught.value) == (
         f"the tuning {spec!r} needs attention and feed-forward parts with linear layers, and "
         "Sequential has none that are known (its linear layers are called 0): use another language "
         "model, or the tuning 'full' or 'frozen'"
     )
     with pytest.raises(PrefixcapError, match=r"\(it has no linear layers\)"):
-        config(spec).build().apply(nn.Sequential())
+        config(spec).build().apply(nn.Sequential(), SHAPE)
 
 
 def test_biases_and_norms_that_do_not_exist_are_refused() -> None:
     with pytest.raises(PrefixcapError) as caught:
-        config("bitfit").build().apply(family("llama"))
+        config("bitfit").build().apply(family("llama"), SHAPE)
     assert str(caught.value) == (
         "the tuning 'bitfit' trains biases, and LlamaForCausalLM has none: its parameters are "
         "Embedding.weight, Linear.weight, LlamaRMSNorm.weight; use 'layernorm' or 'lora'"
     )
     plain = nn.Sequential(nn.Linear(2, 3), nn.LayerNorm(3, elementwise_affine=False))
     with pytest.raises(PrefixcapError) as caught:
-        config("layernorm").build().apply(plain)
+        config("layernorm").build().apply(plain, SHAPE)
     assert str(caught.value) == (
         "the tuning 'layernorm' trains gains and biases of norms, and Sequential has none: its "
         "parameters are Linear.weight, Linear.bias; use 'lora' or 'ia3'"

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prefixcap.engine.prefixes.caches import call_arguments
+from prefixcap.engine.prefixes.inputs import PrefixInputs
 from prefixcap.engine.ragged_batch import additive_mask
 from prefixcap.engine.teacher_forcing.caption_tree import CaptionTree
 from prefixcap.engine.teacher_forcing.cross_entropy import linear_cross_entropy
@@ -38,14 +40,15 @@ def takes_trees(model: Any) -> bool:
     return all(name in parameters for name in NEEDED)
 
 
-def tree_loss(model: Any, prefix: Tensor, tree: CaptionTree) -> Tensor:
-    """Compute the summed cross-entropy (), float32, of the captions behind prefixes (B,P,E)."""
-    prefix = prefix.to(model.dtype)
+def tree_loss(model: Any, given: PrefixInputs, tree: CaptionTree) -> Tensor:
+    """Compute the summed cross-entropy (), float32, of the captions behind prefixes."""
+    prefix = given.embeddings.to(model.dtype)
     inputs = {
         "inputs_embeds": tree.embedded(prefix, model.get_input_embeddings()(tree.input_ids)),
         "attention_mask": additive_mask(tree.seen, prefix.dtype),
         "position_ids": tree.positions,
         "use_cache": False,
+        **call_arguments(model, given, keep=False),
     }
     if not _has_plain_head(model):
         logits = model(**inputs).logits.flatten(0, 1)[tree.predictors]

@@ -63,17 +63,22 @@ class _Counter:
     def __init__(self, lm: LanguageModel, tokens: int | None, width: int) -> None:
         from prefixcap.captioning.tuned import trained_size  # imports torch
 
+        shape = MapperShape(
+            feature_width=width,
+            feature_tokens=tokens,
+            prefix_length=1,
+            embedding_width=lm.width,
+        )
+
         def mapper(config: MapperConfig, length: int) -> int:
-            shape = MapperShape(
-                feature_width=width,
-                feature_tokens=tokens,
-                prefix_length=length,
-                embedding_width=lm.width,
+            states = lm.state_width if config.gives_states else None
+            return _parameters_of(
+                config, attrs.evolve(shape, prefix_length=length, state_width=states)
             )
-            return _parameters_of(config, shape)
 
         self.mapper = cache(mapper)
-        self.tuning = cache(lambda config: trained_size(lm, config))
+        # those of a tuning do not depend on the image's prefix
+        self.tuning = cache(lambda config: trained_size(lm, config, shape))
 
 
 def _parameters_of(config: MapperConfig, shape: MapperShape) -> int:

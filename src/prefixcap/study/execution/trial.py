@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING
 
+import attrs
+
 from prefixcap.decoding.decode import collect, iter_decode
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.component import Component
@@ -18,7 +20,7 @@ from prefixcap.plugin.building import build, is_foreign, naming_plugin
 from prefixcap.study.artifacts.captions import count_missing
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedModel
-from prefixcap.study.definition.study import Study
+from prefixcap.study.definition.study import Model, Study
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.util.progress import Reporter
 
@@ -58,23 +60,27 @@ def try_models(
         PrefixcapError: If a tuning, a mapper or a decoder fails.
     """
     from prefixcap.captioning.tuned import trained_size  # imports torch
+    from prefixcap.training.initialization import prefix_shape
 
-    for tuning in dict.fromkeys(each.model.tuning for each in models if not each.is_trained):
-        with naming_slow(tuning, job.reporter):
-            trained_size(lm, tuning)
-    shapes = {
-        (model.model.mapper, model.model.prefix_length): None
-        for model in models
-        if not model.is_trained
-    }
-    for mapper, prefix_length in shapes:
-        with naming_slow(mapper, job.reporter):
-            _try_mapper(mapper, prefix_length, images.train_features[:IMAGES], lm.width)
+    tried: set[Component] = set()
+    for model in dict.fromkeys(_without_seed(each) for each in models if not each.is_trained):
+        features = images.train_features[:IMAGES]
+        shape = prefix_shape(lm, model.mapper, model.tuning, model.prefix_length, features)
+        if model.tuning not in tried:
+            tried.add(model.tuning)
+            with naming_slow(model.tuning, job.reporter):
+                trained_size(lm, model.tuning, shape)
+        with naming_slow(model.mapper, job.reporter):
+            _try_mapper(model.mapper, shape, features)
     cells = {cell.decoder: cell for model in models for cell in model.cells}
     for decoder, cell in cells.items():
         if count_missing(cell, images.ids):
             with naming_slow(decoder, job.reporter):
                 _try_decoder(decoder, job.study, lm, images, cell.model.prefix_length)
+
+
+def _without_seed(planned: PlannedModel) -> Model:
+    return attrs.evolve(planned.model, seed=0)
 
 
 @contextmanager
@@ -90,23 +96,18 @@ def naming_slow(config: Component, reporter: Reporter) -> Iterator[None]:
         timer.cancel()
 
 
-def _try_mapper(config: MapperConfig, prefix_length: int, features: Tensor, width: int) -> None:
+def _try_mapper(config: MapperConfig, shape: MapperShape, features: Tensor) -> None:
     """Build a mapper, and map features (B,D) or (B,N,D) of a few images."""
     import torch
 
-    shape = MapperShape(
-        feature_width=features.shape[-1],
-        feature_tokens=features.shape[1] if features.ndim == 3 else None,
-        prefix_length=prefix_length,
-        embedding_width=width,
-    )
     # built-in mappers are known to work without numbers, which takes neither time nor memory
     device = torch.device("cpu" if is_foreign(config) else "meta")
     with torch.random.fork_rng(devices=[]), torch.no_grad(), device:
         mapper = build(config, shape).eval()
         with naming_plugin(config, "cannot map a first image"):
             prefix = mapper(features.to(device).float())
-            expected = (len(features), prefix_length, width)
+            width = shape.state_width or shape.embedding_width
+            expected = (len(features), shape.prefix_length, width)
             if tuple(prefix.shape) != expected:
                 raise TypeError(f"its prefixes are {tuple(prefix.shape)} instead of {expected}")
 

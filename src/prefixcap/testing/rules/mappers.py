@@ -64,12 +64,13 @@ def features(shape: MapperShape, images: int = 4) -> Tensor:
 
 @rule("prefix-shape")
 def prefix_shape(case: Case) -> None:
-    """Features (B,D) or (B,N,D) become finite float32 prefixes (B,P,E)."""
+    """Features (B,D) or (B,N,D) become finite float32 prefixes (B,P,E), or states (B,P,W)."""
     for shape in shapes(case):
         for images in (1, 4):
             with seeded():  # there may be dropout in training mode
                 prefix = fresh(case, shape)(features(shape, images))
-            expected = (images, shape.prefix_length, shape.embedding_width)
+            width = shape.state_width or shape.embedding_width
+            expected = (images, shape.prefix_length, width)
             require(
                 prefix.shape == expected, f"{shape} gives {tuple(prefix.shape)}, not {expected}"
             )

@@ -7,6 +7,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from prefixcap.engine.causal_lm import from_transformers
+from prefixcap.engine.prefixes.packing import pack
+from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning, TuningConfig
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules.helpers import max_difference, seeded
@@ -23,7 +26,7 @@ def tuned(case: Case, before: bool | None = None, seed: int = 0) -> nn.Module:
     if before is not None:
         module.requires_grad_(before)
     with seeded(seed):
-        cast(Tuning, case.build()).apply(module)
+        cast(Tuning, case.build()).apply(module, shape_for(case, module))
     return module
 
 
@@ -32,20 +35,37 @@ def trained(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in module.named_parameters() if p.requires_grad}
 
 
-def logits(module: Any) -> Tensor:
-    """Run a transformers model on a fixed prefix and two tokens, and return logits (2,5,V)."""
-    embeddings = module.get_input_embeddings()
-    width = embeddings.weight.shape[1]
-    prefix = torch.randn(2, 3, width, generator=torch.Generator().manual_seed(6))
-    inputs = torch.cat([prefix, embeddings(torch.tensor([[1, 2], [3, 4]]))], 1)
-    return cast(Tensor, module(inputs_embeds=inputs, use_cache=False).logits)
+def shape_for(case: Case, module: Any) -> MapperShape:
+    """Return the sizes of the prefixes for a transformers model."""
+    config = cast(TuningConfig, case.config)
+    return MapperShape(
+        feature_width=6,
+        feature_tokens=4,
+        prefix_length=3,
+        embedding_width=module.get_input_embeddings().weight.shape[1],
+        reads_features=config.reads_features,
+    )
+
+
+def logits(case: Case, module: Any) -> Tensor:
+    """Run a transformers model on fixed prefixes and two tokens each, and return logits (2,2,V)."""
+    shape, stream = shape_for(case, module), torch.Generator().manual_seed(6)
+    mapped = torch.randn(2, 3, shape.embedding_width, generator=stream)
+    prefix = pack(mapped, torch.randn(2, 4, 6, generator=stream), shape)
+    ids = torch.tensor([[1, 2], [3, 4]])
+    lm = from_transformers(module).for_prefixes(shape)
+    return lm.teacher_forced(prefix, ids, torch.ones_like(ids, dtype=torch.bool))
 
 
 @rule("output-unchanged")
-def output_unchanged(case: Case) -> None:
-    """The model's output is unchanged right after a tuning is applied."""
-    difference = max_difference(logits(tuned(case).eval()), logits(case.module().eval()))
+def output_unchanged(case: Case) -> str | None:
+    """The model's output is unchanged right after a tuning is applied, unless it says so."""
+    if not cast(TuningConfig, case.config).starts_unchanged:
+        return "starts_unchanged is False"
+    before, after = case.module().eval(), tuned(case).eval()
+    difference = max_difference(logits(case, after), logits(case, before))
     require(difference < 1e-6, f"the logits changed by {difference:.2g}")
+    return None
 
 
 @rule("trained-parameters")
@@ -73,7 +93,7 @@ def gradients(case: Case) -> str | None:
     if not trained(module):
         return "it trains nothing"
     with seeded():  # there may be dropout in training mode
-        output = logits(module)
+        output = logits(case, module)
     require(output.requires_grad, "no trained parameter affects the logits")
     torch.autograd.backward(output.logsumexp(-1).sum())
     missed = [name for name, parameter in trained(module).items() if parameter.grad is None]
@@ -109,9 +129,9 @@ def fold_output(case: Case) -> str | None:
         return "it declares that it folds nothing"
     module = retrained(case)
     with torch.no_grad():
-        before = logits(module)
+        before = logits(case, module)
         copied = folded(case, module)
-        copy, after = max_difference(logits(copied), before), logits(module)
+        copy, after = max_difference(logits(case, copied), before), logits(case, module)
     require(copy < 1e-5, f"the logits of the folded copy differ by {copy:.2g}")
     require(torch.equal(after, before), "folding a copy changed the logits of the trained model")
     return None
@@ -141,7 +161,7 @@ def reload(case: Case) -> str | None:
         for name, parameter in trained(one).items():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=stream))
             theirs[name].copy_(parameter)
-        difference = max_difference(logits(two.eval()), logits(one.eval()))
+        difference = max_difference(logits(case, two.eval()), logits(case, one.eval()))
     require(
         difference < 1e-5,
         f"with all trained parameters copied, the logits differ by {difference:.2g}",
