@@ -57,6 +57,9 @@ class Precomputed(EncoderConfig):
         key: Name of the tensor in a .safetensors file; default: its only tensor.
         ids: A text file with the image id of each row, one per line, which allows any order of
             rows; default: the order of the data set.
+        texts: A .npy or .safetensors file of text embeddings (T,D) of the same encoder, which are
+            then the embeddings of the `captions`, such as for training on texts alone.
+        captions: A text file with the caption of each row of `texts`, one per line.
     """
 
     name: ClassVar[str] = "precomputed"
@@ -64,6 +67,14 @@ class Precomputed(EncoderConfig):
     path: str = attrs.field(default="", validator=path_text, metadata=PATH)
     key: str = attrs.field(default="", metadata=PART)
     ids: str = attrs.field(default="", validator=path_text, metadata=PATH)
+    texts: str = attrs.field(default="", validator=path_text, metadata=PATH)
+    captions: str = attrs.field(default="", validator=path_text, metadata=PATH)
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.texts) != bool(self.captions):
+            raise PrefixcapError(
+                "precomputed: 'texts' are the embeddings of the lines of 'captions': give both"
+            )
 
     @ids.validator
     def _needs_path(self, _: object, value: str) -> None:
@@ -81,4 +92,4 @@ class Precomputed(EncoderConfig):
     def build(self, device: str = "cpu") -> Encoder:
         from prefixcap_clip.precomputed import PrecomputedEncoder
 
-        return PrecomputedEncoder(self.path, self.key, self.ids)
+        return PrecomputedEncoder(self.path, self.key, self.ids, self.texts, self.captions)

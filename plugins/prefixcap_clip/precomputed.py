@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from hashlib import sha256
 
@@ -18,6 +19,7 @@ from prefixcap.interfaces.dataset import NO_INDEX, ImageItem
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.util.feature_files import FeatureFile
 from prefixcap.util.text_files import expanded
+from prefixcap_clip.stored_texts import StoredTexts
 
 
 class PrecomputedEncoder(Encoder):
@@ -28,12 +30,16 @@ class PrecomputedEncoder(Encoder):
             those in the data set.
         key: Name of the tensor in a .safetensors file, or "" for its only one.
         ids: A text file with the image id of each row, or "" for the order of the data set.
+        texts: A .npy or .safetensors file of text embeddings (T,D), or "".
+        captions: A text file with the caption of each of its rows.
 
     Raises:
         PrefixcapError: If a file is missing or broken, or the number of ids is not that of rows.
     """
 
-    def __init__(self, path: str, key: str = "", ids: str = "") -> None:
+    def __init__(
+        self, path: str, key: str = "", ids: str = "", texts: str = "", captions: str = ""
+    ) -> None:
         self._store = (
             FeatureStore.open(expanded(path)) if path and expanded(path).is_dir() else None
         )
@@ -51,6 +57,7 @@ class PrecomputedEncoder(Encoder):
         if self._file is not None and ids:
             names = read_ids(expanded(ids), len(self._file))
             self._row_of_id = {name: row for row, name in enumerate(names)}
+        self._texts = StoredTexts(expanded(texts), expanded(captions)) if texts else None
 
     @property
     @override
@@ -82,7 +89,15 @@ class PrecomputedEncoder(Encoder):
         return inputs.float()
 
     @override
+    def encode_text(self, texts: Sequence[str]) -> Tensor | None:
+        return None if self._texts is None else self._texts.encode(texts)
+
+    @override
     def digest(self) -> str:
+        images = self._digest_images()
+        return images if self._texts is None else f"{images} {self._texts.digest()}"
+
+    def _digest_images(self) -> str:
         if self._file is None:
             return "dataset"  # the digest of the data set covers its embeddings
         if self._store is not None:

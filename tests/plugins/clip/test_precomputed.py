@@ -159,3 +159,21 @@ def test_ids_meet_other_names_of_an_image(tmp_path: Path) -> None:
     assert rows == [[0], [0], [1], [2]]
     with pytest.raises(PrefixcapError, match="no row belongs to the image '43'"):
         encoder.preprocess(ImageItem(id="43", index=0))
+
+
+def test_texts_are_found_by_their_text(tmp_path: Path) -> None:
+    path, captions = tmp_path / "texts.npy", tmp_path / "captions.txt"
+    np.save(path, ROWS)
+    captions.write_text("a dog\na cat \na dog\nA dog\n\xe9t\xe9\n", encoding="utf-8")
+    spec = f"precomputed:texts={path},captions={captions}"
+    encoder = default_registry().parse(EncoderConfig, spec).build()
+    found = encoder.encode_text(["a cat", "A dog", " a dog", "\xe9t\xe9"])
+    assert found is not None
+    assert found.dtype == torch.float32
+    assert torch.equal(found, torch.from_numpy(ROWS[[1, 3, 0, 4]]).float())
+    assert encoder.digest() != Precomputed().build().digest()
+    with pytest.raises(PrefixcapError, match=r"has no embedding of the text 'a bird': stored emb"):
+        encoder.encode_text(["a bird"])
+    assert Precomputed().build().encode_text(["a dog"]) is None
+    with pytest.raises(PrefixcapError, match="'texts' are the embeddings of the lines of 'capt"):
+        default_registry().parse(EncoderConfig, f"precomputed:texts={path}")
