@@ -236,6 +236,8 @@ def _row(made: MadeUp, cell: Any, scores: Mapping[str, Any]) -> dict[str, Any]:
         **training_summary(cell.model_folder),
         "seed": cell.model.seed,
         "tuning": label(cell.model.tuning),
+        "train_on": cell.model.train_on,
+        "bridge": "none",
         "encoder": label(cell.model.encoder),
         "lm": label(cell.model.lm),
         "dataset": label(made.study.dataset),

@@ -37,7 +37,7 @@ from prefixcap.interfaces.dataset import DatasetConfig, ImageItem
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
-from prefixcap.study.artifacts.features import FeatureShard
+from prefixcap.study.artifacts.shards import FeatureShard
 from prefixcap.training.checkpoint import TrainingCheckpoint, _head
 from prefixcap.training.config import TrainingConfig
 from prefixcap.training.train import train

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from cli_world import World
 
-from prefixcap.study.artifacts.features import FeatureShard
+from prefixcap.study.artifacts.shards import FeatureShard
 
 Shell = Callable[..., tuple[int, str, str]]
 

@@ -16,6 +16,8 @@ from prefixcap.study.definition import options
 from prefixcap.training.launcher import is_main
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prefixcap.study.definition.study import Study
 
 _OF_CAPTIONS = (
@@ -60,6 +62,16 @@ def train(
             f"{out}: {answer['trained_parameters']:,} parameters trained in "
             f"{answer['training_seconds']:.0f} s{loss}"
         )
+        if gap := answer.get("gap"):
+            echo(_gap_line(gap))
+
+
+def _gap_line(gap: Mapping[str, Any]) -> str:
+    before, after = gap["before"], gap["after"]
+    names = ("cosine", "text to image R@1", "image to text R@1")
+    changes = (f"{name} {before[name]:.2f} to {after[name]:.2f}" for name in names)
+    where = f"{gap['images']} images of {gap['split']}"
+    return f"the bridge, on {where} and their captions: {', '.join(changes)}"
 
 
 def _check_single(study: Study) -> None:

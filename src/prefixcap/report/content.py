@@ -9,6 +9,7 @@ import attrs
 
 from prefixcap.evaluation.stats import Difference, Estimate
 from prefixcap.interfaces.metric import NO_SCALE, Scale
+from prefixcap.report.gaps import GapRow
 
 BEST, TIED = "best", "tied"
 SPEED = "captions/s"
@@ -123,6 +124,7 @@ class Content:
         warnings: Sentences about problems that make the numbers wrong.
         notes: Sentences about what is missing or was left out.
         gallery: The images with their captions, if wanted.
+        gaps: The gap between texts and images, before and after each bridge.
     """
 
     title: str
@@ -149,6 +151,7 @@ class Content:
     warnings: Sequence[str] = ()
     notes: Sequence[str] = ()
     gallery: Gallery | None = None
+    gaps: Sequence[GapRow] = ()
 
     def ranked(self, rows: Sequence[ReportRow]) -> list[ReportRow]:
         """Return rows that have the main score, the best first; the highest if none is better."""

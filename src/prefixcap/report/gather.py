@@ -14,7 +14,7 @@ from prefixcap.errors import PrefixcapError, nearest
 from prefixcap.evaluation.stats import Difference
 from prefixcap.interfaces.metric import Scale
 from prefixcap.plugin.registry import default_registry
-from prefixcap.report import findings, gallery
+from prefixcap.report import findings, gallery, gaps
 from prefixcap.report import rows as report_rows
 from prefixcap.report.content import Content, Gallery, ReportRow
 from prefixcap.report.numbers import counted
@@ -22,7 +22,7 @@ from prefixcap.study.analysis.analysis import TITLES, Analysis, correction_for, 
 from prefixcap.study.analysis.analyze import analyze, compute, scales_of
 from prefixcap.study.analysis.reader import SavedStudy, load_study
 from prefixcap.study.definition import options
-from prefixcap.study.definition.study import Study
+from prefixcap.study.definition.study import TEXTS, Study
 from prefixcap.util import runtime
 from prefixcap.util.progress import Reporter, Silent
 
@@ -31,7 +31,7 @@ GALLERY = 40
 COMPONENTS = {
     name: field.name
     for name, field in options.FIELDS.items()
-    if options.OPTIONS[name].many and name not in ("prefix_len", "seed")
+    if options.OPTIONS[name].many and name not in ("prefix_len", "seed", "train_on", "bridge")
 }
 
 
@@ -87,6 +87,7 @@ def gather(
         date=time.strftime("%Y-%m-%d"),
         warnings=[_sentence(warning) for warning in study.warnings],
         notes=notes,
+        gaps=gaps.gap_rows(study),
         gallery=_gallery(study, analysis, rows, score, images, reporter, notes, pictures),
     )
     return attrs.evolve(content, findings=findings.sentences(content, len(study.images)))
@@ -210,11 +211,15 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     def names(key: str) -> str:
         return ", ".join(each["name"] for each in config[key])
 
-    limit = config.get("limit")
+    limit, sources = config.get("limit"), config.get("train_on", ())
+    texts = (
+        {"trained on": ", ".join(sources), "bridge": names("bridges")} if TEXTS in sources else {}
+    )
     return {
         "data set": _describe(config["dataset"]),
         "images": "all" if limit is None else f"the first {limit} of every split",
         **{key: names(plural) for key, plural in COMPONENTS.items()},
+        **texts,
         "prefix length": ", ".join(map(str, config["prefix_lengths"])),
         "seed": ", ".join(map(str, config["seeds"])),
         "training": ", ".join(f"{k} {v}" for k, v in config["training"].items() if v is not None),

@@ -38,6 +38,11 @@ def number(value: float | None, decimals: int = 3) -> str:
     return "" if value is None else f"{value:,.{decimals}f}"
 
 
+def significant(value: float | None) -> str:
+    """Format a number with three significant digits; "" for None."""
+    return "" if value is None else f"{value:#.3g}".rstrip(".")
+
+
 def counted(count: int, noun: str) -> str:
     """Format a count of something whose plural ends in s."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

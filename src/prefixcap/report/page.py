@@ -18,12 +18,14 @@ from prefixcap.report.figures.base import Figure
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.figures.style import short
 from prefixcap.report.gallery import as_json
+from prefixcap.report.gaps import GapRow
 from prefixcap.report.numbers import (
     column_decimals,
     counted,
     interval,
     number,
     probability,
+    significant,
     table_decimals,
 )
 from prefixcap.util.text import visible_lines
@@ -76,6 +78,9 @@ def _sections(content: Content, figures: Mapping[str, Figure]) -> list[Section]:
     if content.curves:
         data = _training(content.curves, figures.get("training"))
         sections.append(Section("training", "Training", "Training", "training.html.j2", data))
+    if content.gaps:
+        title = "Gap between texts and images"
+        sections.append(Section("gap", "Gap", title, "gap.html.j2", _gaps(content.gaps)))
     if content.gallery is not None:
         data = _gallery(content.gallery, content.quality)
         sections.append(Section("gallery", "Gallery", "Captions", "gallery.html.j2", data))
@@ -149,6 +154,15 @@ def _training(curves: Sequence[Curve], figure: Figure | None) -> dict[str, Any]:
     }
 
 
+def _gaps(rows: Sequence[GapRow]) -> dict[str, Any]:
+    return {
+        "rows": rows,
+        "columns": list(rows[0].columns),
+        "numbers": list(dict.fromkeys(name for row in rows for name in row.numbers)),
+        "places": " and ".join(dict.fromkeys(row.place for row in rows)),
+    }
+
+
 def _gallery(gallery: Gallery, score: str) -> dict[str, Any]:
     numbered = list(enumerate(gallery.names))
     first_baseline = len(numbered) - gallery.baselines
@@ -209,6 +223,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.filters["significant"] = significant
     environment.filters["short"] = lambda name: short(name, HEADING)
     environment.filters["breakable"] = _breakable
     environment.filters["shell"] = shlex.quote

@@ -74,7 +74,7 @@ def complaints(study: Study, folder: Path, encoder: Encoder) -> str:
     report_altered(job)
     Features(
         job=job, config=study.encoders[0], encoder=encoder, dataset=study.dataset.build()
-    )._discard_altered()
+    )._shards.discard_altered()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for model in folder.glob("models/*"):

@@ -56,6 +56,8 @@ def row(cell: str, score: float, **more: object) -> dict[str, Any]:
         "trained_parameters": 31_000_000,
         "seed": 0,
         "tuning": "frozen",
+        "train_on": "images",
+        "bridge": "none",
         "encoder": "clip",
         "lm": "hf",
         "cell": cell,

@@ -11,8 +11,8 @@ import torch
 from prefixcap.captioning import feature_rows
 from prefixcap.captioning.prefixer import FeatureNorm
 from prefixcap.errors import PrefixcapError
-from prefixcap.study.artifacts.features import FeatureShard
 from prefixcap.study.artifacts.shard_rows import ShardRows
+from prefixcap.study.artifacts.shards import FeatureShard
 from prefixcap.study.execution.checks import _duplicates
 
 

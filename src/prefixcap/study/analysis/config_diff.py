@@ -14,7 +14,10 @@ _NOT_SETTINGS = {"format", "kind", "study"} | {
     for name, field in options.FIELDS.items()
     if not options.OPTIONS[name].changes_results
 }
-_GRID = ("encoders", "lms", "mappers", "tunings", "decoders", "prefix_lengths", "seeds")
+_GRID = (
+    *("encoders", "lms", "mappers", "tunings", "train_on", "bridges", "decoders"),
+    *("prefix_lengths", "seeds"),
+)
 MISSING = "-"
 
 ConfigDiff = dict[str, tuple[str, str]]

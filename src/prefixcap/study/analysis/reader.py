@@ -12,6 +12,7 @@ import attrs
 from prefixcap.captioning.checkpoint import CONFIG
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import DatasetConfig, Example, ImageItem
+from prefixcap.study.analysis.rows import OLDER
 from prefixcap.study.artifacts import captions, integrity
 from prefixcap.study.artifacts.folder import CAPTIONS, SCORES, StudyFolder
 from prefixcap.study.artifacts.shapes import CELL_SCORES, STUDY_SCORES
@@ -193,7 +194,8 @@ def load_study(folder: Path | str) -> SavedStudy:
     files = StudyFolder(folder)
     config = files.read_config()
     saved = read_json(files.scores, STUDY_SCORES) or {}
-    rows, baselines = list(saved.get("rows", [])), list(saved.get("baselines", []))
+    rows = [{**OLDER, **row} for row in saved.get("rows", [])]
+    baselines = list(saved.get("baselines", []))
     integrity.check_names(files, (*rows, *baselines))
     digests = saved.get("digests", {})
     # metrics may have been added since the scores were written

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +16,9 @@ from prefixcap.interfaces.encoder import Encoder, EncoderConfig
 from prefixcap.plugin import specs
 from prefixcap.study.artifacts import timings
 from prefixcap.study.artifacts.folder import StudyJob
-from prefixcap.study.artifacts.locks import locked, shared
-from prefixcap.util.files import AlteredError
+from prefixcap.study.artifacts.locks import shared
+from prefixcap.study.artifacts.shards import Shards
 from prefixcap.util.progress import ProgressTask
-from prefixcap.util.storage.tensor_files import read_info, read_tensors, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +46,6 @@ class Features:
     encoder: Encoder
     dataset: Dataset
     encoded: int = 0
-    _shards: dict[Path, FeatureShard] = attrs.field(factory=dict, init=False, repr=False)
-    _checked: set[Path] = attrs.field(factory=set, init=False, repr=False)
     _image_keys: dict[str, str] = attrs.field(factory=dict, init=False, repr=False)
 
     @cached_property
@@ -64,6 +60,10 @@ class Features:
         """The folder of this encoder's features."""
         return self.job.files.features / f"{self.config.name}-{self.key[:8]}"
 
+    @cached_property
+    def _shards(self) -> Shards:
+        return Shards(job=self.job, folder=self.folder)
+
     def encode(self, split: str, examples: Sequence[Example]) -> None:
         """Encode the images of a split that have no features yet, or whose file was altered.
 
@@ -71,7 +71,7 @@ class Features:
             PrefixcapError: If an image cannot be read and the study does not skip such images, or
                 if no image can be read.
         """
-        self._discard_altered()
+        self._shards.discard_altered()
         missing = len(self.missing(examples))
         if missing:
             # complete chunks, so that a resumed encoding has the same batches
@@ -88,16 +88,8 @@ class Features:
 
     def rows(self, examples: Sequence[Example]) -> FeatureRows:
         """Return the features (B,D) or (B,N,D) of B images, all of them readable and encoded."""
-        from prefixcap.study.artifacts.shard_rows import ShardRows
-
-        self._known()
         keys = self._keys(examples)
-        places = {
-            key: (file, row)
-            for file, shard in self._shards.items()
-            for row, key in enumerate(shard.images)
-        }
-        return ShardRows([places[key] for key in keys], specs.digest(self.key, keys))
+        return self._shards.rows(keys, specs.digest(self.key, keys))
 
     def missing(self, examples: Sequence[Example]) -> list[Example]:
         """Return the examples whose images no process has encoded yet."""
@@ -112,43 +104,12 @@ class Features:
 
     def shards(self, examples: Iterable[Example]) -> set[Path]:
         """Return the files that hold anything of the examples."""
-        self._known()
-        requested = set(self._keys(examples))
-        return {
-            file
-            for file, shard in self._shards.items()
-            if requested.intersection((*shard.images, *shard.unreadable))
-        }
+        return self._shards.files(self._keys(examples))
 
     def _known(self) -> tuple[set[str], set[str]]:
         """Return the keys of encoded and of unreadable images, written by any process."""
-        for file in self.folder.glob("*.safetensors"):
-            if file not in self._shards:
-                with contextlib.suppress(AlteredError):  # what it held is missing
-                    self._shards[file] = FeatureShard.read(file)
-        images = {key for shard in self._shards.values() for key in shard.images}
-        if not self.job.study.skip_unreadable:
-            return images, set()
-        unreadable = {key for shard in self._shards.values() for key in shard.unreadable}
-        return images, unreadable - images
-
-    def _discard_altered(self) -> None:
-        """Delete the files that were altered since they were written."""
-        for file in sorted({*self.folder.glob("*.safetensors")} - self._checked):
-            try:
-                read_tensors(file)
-            except AlteredError:
-                self._discard_if_altered(file)
-            self._checked.add(file)
-
-    def _discard_if_altered(self, file: Path) -> None:
-        with locked(file):
-            try:
-                read_tensors(file)  # another process may have written it again
-            except AlteredError as error:
-                self.job.reporter.message(error.remade)
-                file.unlink()
-                self._shards.pop(file, None)
+        images, unreadable = self._shards.known()
+        return images, unreadable if self.job.study.skip_unreadable else set()
 
     def _keys(self, examples: Iterable[Example]) -> list[str]:
         return [self.image_key(example.image) for example in examples]
@@ -170,7 +131,7 @@ class Features:
         return specs.digest(self.job.study.dataset.name, self.job.study.dataset.version)
 
     def _lock(self, chunk: Sequence[Example]) -> Path:
-        return self.folder / specs.digest(self._keys(chunk))
+        return self._shards.path(self._keys(chunk))
 
     def _encode(self, examples: Sequence[Example], task: ProgressTask, done: int) -> None:
         from prefixcap.captioning.encode_images import checked, iter_encoded
@@ -185,43 +146,6 @@ class Features:
             rows += [image.feature for image in images]
             task.update(done + len(rows))
         self.encoded += len(examples)
-        keys = self._keys(examples)
-        file = self.folder / f"{specs.digest(keys)}.safetensors"
-        FeatureShard.write(file, dict(zip(keys, rows, strict=True)))
-        self._checked.add(file)
+        self._shards.write(dict(zip(self._keys(examples), rows, strict=True)))
         encoder, seconds = specs.to_spec(self.config), time.perf_counter() - begin
         timings.record(self.job, timings.ENCODING, encoder, len(examples), seconds)
-
-
-@attrs.frozen
-class FeatureShard:
-    """The header of a file of features: the keys of its rows, and of unreadable images."""
-
-    images: tuple[str, ...]
-    unreadable: tuple[str, ...]
-
-    @classmethod
-    def read(cls, file: Path) -> FeatureShard:
-        """Read a file's header.
-
-        Raises:
-            AlteredError: If the header is broken.
-        """
-        info = read_info(file)
-        try:
-            return cls(tuple(info["images"]), tuple(info["unreadable"]))
-        except (KeyError, TypeError) as error:
-            raise AlteredError(file, f"its header is broken: {error}") from error
-
-    @staticmethod
-    def write(file: Path, rows: Mapping[str, Tensor | None]) -> None:
-        """Write the features (D) or (N,D) of images by their keys; None marks unreadable ones."""
-        import torch
-
-        readable = {key: row for key, row in rows.items() if row is not None}
-        stacked = torch.stack(list(readable.values())) if readable else torch.empty(0)
-        info = {
-            "images": list(readable),
-            "unreadable": [key for key, row in rows.items() if row is None],
-        }
-        write_tensors(file, {"features": stacked.numpy()}, info)

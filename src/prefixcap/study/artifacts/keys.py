@@ -137,7 +137,12 @@ def planned_models(
 
 
 def model_key(study: Study, model: Model, inputs: InputDigests) -> str:
-    """Digest everything that a trained model depends on."""
+    """Digest everything that a trained model depends on.
+
+    The training data's digest covers images and captions, and the encoder of both.
+    """
+    # nothing is added for models trained on images, whose keys are older than bridges
+    bridge = [] if model.bridge is None else specs.fingerprint_inputs(model.bridge)
     return specs.digest(
         FORMAT,
         "model",
@@ -151,6 +156,7 @@ def model_key(study: Study, model: Model, inputs: InputDigests) -> str:
         model.seed,
         study.training.to_json(),
         study.dtype,
+        *bridge,
     )
 
 

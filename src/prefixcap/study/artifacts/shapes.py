@@ -9,6 +9,8 @@ _NAMED = {"name": str}
 STUDY_CONFIG = {
     **{key: [_NAMED] for key in ("encoders", "mappers", "lms", "tunings", "decoders", "metrics")},
     "dataset": _NAMED,
+    "bridges": Maybe([_NAMED]),
+    "train_on": Maybe([str]),
     "prefix_lengths": [int],
     "seeds": [int],
     "training": dict,
@@ -58,7 +60,7 @@ STUDY_SCORES = {
                 ),
                 Maybe(float),
             ),
-            "split": Maybe(str),
+            **dict.fromkeys(("split", "train_on", "bridge"), Maybe(str)),
             **dict.fromkeys(("trained_parameters", "images", "epochs", "best_epoch"), Maybe(int)),
         }
     ],

@@ -10,9 +10,10 @@ from prefixcap.util.files import checked_line, read_checked
 
 NEWEST = 10
 """The number of other studies in the same folder whose measurements are used."""
-# the kinds of work; their units are images, optimizer steps, images, and images per metric
-ENCODING, TRAINING, CAPTIONING, SCORING = "encoding", "training", "captioning", "scoring"
-WORKS = (ENCODING, TRAINING, CAPTIONING, SCORING)
+# the kinds of work; their units are images, texts, optimizer steps, images, and images per metric
+ENCODING, TEXTS, TRAINING = "encoding", "encoding texts", "training"
+CAPTIONING, SCORING = "captioning", "scoring"
+WORKS = (ENCODING, TEXTS, TRAINING, CAPTIONING, SCORING)
 
 
 def record(job: StudyJob, work: str, component: str, units: int, seconds: float) -> None:

@@ -105,6 +105,18 @@ def number_to_match(text: str) -> int:
     return number
 
 
+def each_of(choices: tuple[str, ...]) -> Any:
+    """Return a validator of several words, each one of a few, that names the option."""
+
+    def check(_: Any, attribute: attrs.Attribute[Any], values: tuple[str, ...]) -> None:
+        for value in values:
+            if value not in choices:
+                flag = attribute.metadata["option"].flag
+                raise PrefixcapError(f"{flag} cannot be {value!r}{nearest(value, choices)}")
+
+    return check
+
+
 def converter(
     registry: Registry | None = None, labels: dict[str, str] | None = None
 ) -> cattrs.Converter:

@@ -14,6 +14,7 @@ import attrs
 
 from prefixcap.captioning.encode_images import ENCODE_BATCH
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import DatasetConfig
 from prefixcap.interfaces.decoder import DEFAULT_ROWS, DecoderConfig
@@ -29,6 +30,7 @@ from prefixcap.study.definition.schema import (
     at_least,
     components,
     converter,
+    each_of,
     number_to_match,
     one_of,
     option,
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 FORMAT = 3
 HOLM = "holm"
 CORRECTIONS = (HOLM, "benjamini-hochberg")
+IMAGES, TEXTS = "images", "texts"
 DATASET: Any = "scenes"
 TRAINING: Any = ""
 METRICS: Any = ("bleu", "meteor", "rouge", "cider", "length", "distinct")
@@ -52,7 +55,10 @@ METRICS: Any = ("bleu", "meteor", "rouge", "cider", "length", "distinct")
 
 @attrs.frozen(kw_only=True)
 class Model:
-    """One captioner to train: a point of the grid without its decoder."""
+    """One captioner to train: a point of the grid without its decoder.
+
+    With a bridge it is trained on texts alone, without one on images.
+    """
 
     encoder: EncoderConfig
     lm: LMConfig
@@ -60,11 +66,18 @@ class Model:
     prefix_length: int
     tuning: TuningConfig
     seed: int
+    bridge: BridgeConfig | None = None
+
+    @property
+    def train_on(self) -> str:
+        """What it is trained on: images or texts."""
+        return IMAGES if self.bridge is None else TEXTS
 
     @property
     def name(self) -> str:
         """The beginning of its folder's name."""
-        return f"{self.mapper.name}-p{self.prefix_length}-{self.tuning.name}-s{self.seed}"
+        source = "" if self.bridge is None else f"-{TEXTS}-{self.bridge.name}"
+        return f"{self.mapper.name}-p{self.prefix_length}-{self.tuning.name}{source}-s{self.seed}"
 
 
 def _dataset(value: str | DatasetConfig) -> DatasetConfig:
@@ -73,6 +86,14 @@ def _dataset(value: str | DatasetConfig) -> DatasetConfig:
 
 def _encoders(values: Specs[EncoderConfig]) -> tuple[EncoderConfig, ...]:
     return components(EncoderConfig, values)
+
+
+def _bridges(values: Specs[BridgeConfig]) -> tuple[BridgeConfig, ...]:
+    return components(BridgeConfig, values)
+
+
+def _texts(values: str | Iterable[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else unique(values)
 
 
 def _lms(values: Specs[LMConfig]) -> tuple[LMConfig, ...]:
@@ -115,6 +136,8 @@ class Study:
         prefix_lengths: The values of P.
         tunings: The trained parts of the language model.
         match: "parameters=N", to give mappers and tunings the sizes that train about N parameters.
+        train_on: What models are trained on: images, their captions alone, or each of both.
+        bridges: What stands between texts, in training, and images; for models trained on texts.
         decoders: The decoders; another one costs only its decoding.
         metrics: The metrics; another one costs only its scoring.
         seeds: The seeds of training and decoding.
@@ -174,6 +197,23 @@ class Study:
             "match",
             "Give mappers and tunings the sizes with an equal number of trained parameters, such "
             "as parameters=1000000.",
+        ),
+    )
+    train_on: tuple[str, ...] = attrs.field(
+        default=(IMAGES,),
+        converter=_texts,
+        metadata=option(
+            "train_on", "What to train on: images, or texts (captions) alone.", many=True
+        ),
+        validator=each_of((IMAGES, TEXTS)),
+    )
+    bridges: tuple[BridgeConfig, ...] = attrs.field(
+        default=recommended("bridge", "none"),
+        converter=_bridges,
+        metadata=option(
+            "bridge",
+            "Bridge from texts to images, such as shift; with --train-on texts.",
+            many=True,
         ),
     )
     decoders: tuple[DecoderConfig, ...] = attrs.field(
@@ -262,6 +302,12 @@ class Study:
             if getattr(self, field.name) == ():
                 raise PrefixcapError(f"a study needs at least one of its {field.name}")
         _ = self.matched_parameters
+        bridge = next((each for each in self.bridges if each.name != "none"), None)
+        if bridge is not None and TEXTS not in self.train_on:
+            raise PrefixcapError(
+                f"--bridge {specs.to_spec(bridge)} is for models that are trained on texts alone, "
+                "and this study trains on images: give --train-on texts (or images,texts)"
+            )
 
     def __repr__(self) -> str:
         """Show the grid, as specs, and its number of cells."""
@@ -278,10 +324,19 @@ class Study:
     def models(self, encoder: EncoderConfig, lm: LMConfig) -> list[Model]:
         """Return the captioners to train with an encoder and a language model."""
         return [
-            Model(encoder=encoder, lm=lm, mapper=mapper, prefix_length=p, tuning=tuning, seed=seed)
+            Model(
+                encoder=encoder,
+                lm=lm,
+                mapper=mapper,
+                prefix_length=p,
+                tuning=tuning,
+                seed=seed,
+                bridge=bridge,
+            )
             for mapper in self.mappers
             for p in self.prefix_lengths
             for tuning in self.tunings
+            for bridge in self._sources
             for seed in self.seeds
         ]
 
@@ -295,6 +350,12 @@ class Study:
         return None if self.match is None else number_to_match(self.match)
 
     @property
+    def _sources(self) -> tuple[BridgeConfig | None, ...]:
+        """What models are trained on: None for images, a bridge for texts."""
+        images = (None,) if IMAGES in self.train_on else ()
+        return (*images, *(self.bridges if TEXTS in self.train_on else ()))
+
+    @property
     def cells(self) -> int:
         """The number of cells of the grid."""
         models = (
@@ -303,6 +364,7 @@ class Study:
             self.mappers,
             self.prefix_lengths,
             self.tunings,
+            self._sources,
             self.seeds,
         )
         return math.prod(map(len, (*models, self.decoders)))

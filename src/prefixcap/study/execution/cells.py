@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefixcap.study.analysis.results import Results
+from prefixcap.study.analysis.rows import NO_BRIDGE
 from prefixcap.study.artifacts import captions
 from prefixcap.study.artifacts.captions import CellCaptions, LoadedModel
 from prefixcap.study.artifacts.folder import StudyJob
@@ -102,6 +103,8 @@ class CellRunner:
             **training_summary(cell.model_folder),
             "seed": model.seed,
             "tuning": label(model.tuning),
+            "train_on": model.train_on,
+            "bridge": label(model.bridge) if model.bridge else NO_BRIDGE,
             "encoder": label(model.encoder),
             "lm": label(model.lm),
             "dataset": label(self._job.study.dataset),

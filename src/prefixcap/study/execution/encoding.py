@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
@@ -15,19 +17,27 @@ from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
 from prefixcap.study.artifacts.features import Features
 from prefixcap.study.artifacts.folder import StudyJob
+from prefixcap.study.artifacts.text_features import TextFeatures, texts_of
+from prefixcap.study.definition.study import TEXTS
 from prefixcap.study.execution.data import StudyData
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prefixcap.captioning.bridging import Bridging
     from prefixcap.captioning.feature_rows import FeatureRows
+    from prefixcap.training.texts import TextTraining
 
 
 @attrs.define(kw_only=True, slots=False)
 class EncodedImages:
-    """A study's readable images and their features by one encoder."""
+    """A study's readable images and their features by one encoder.
+
+    `texts` are the embeddings of their captions, if the study trains on texts.
+    """
 
     features: Features
+    texts: TextFeatures | None
     train: Sequence[Example]
     val: Sequence[Example]
     test: Sequence[Example]
@@ -71,6 +81,45 @@ class EncodedImages:
             specs.to_spec(self.encoder), lambda: self.features.encoder, self.features.job.device
         )
 
+    @property
+    def captioned(self) -> dict[str, Sequence[Example]]:
+        """The examples by split whose captions are trained on, or stop the training."""
+        return {"train": self.train, "val": self.val} if self.val else {"train": self.train}
+
+    def count_captions(self) -> tuple[int, int]:
+        """Count the captions that are to be encoded yet, and all of them."""
+        every = [example for examples in self.captioned.values() for example in examples]
+        if self.texts is None:
+            return 0, 0
+        return len(self.texts.missing(every)), len(set(texts_of(every)))
+
+    def text_training(self, bridge: BridgeConfig) -> TextTraining:
+        """Return the captions' embeddings, to train on them with a bridge."""
+        from prefixcap.training.texts import TextTraining
+
+        assert self.texts is not None
+        return TextTraining(
+            bridge=bridge,
+            features=self.texts.rows(self.train),
+            val_features=self.texts.rows(self.val) if self.val else None,
+        )
+
+    def gap(self, bridge: Bridging | None) -> dict[str, Any] | None:
+        """Measure the gap between texts and images, on val images, or else on test images.
+
+        Returns:
+            The result of `measure_gap` with the name of the split; None without a bridge, or
+            without embeddings of these captions.
+        """
+        from prefixcap.captioning.gap import measure_gap
+
+        split, examples = ("val", self.val) if self.val else (self.split, self.test)
+        if bridge is None or self.texts is None or not examples or self.texts.missing(examples):
+            return None
+        captions = [example.references for example in examples]
+        texts = self.texts.rows(examples)
+        return {"split": split} | measure_gap(bridge, self.features.rows(examples), texts, captions)
+
     @cached_property
     def training_key(self) -> str:
         """A digest of the features and captions to train on."""
@@ -98,7 +147,14 @@ def known_images(features: Features, data: StudyData) -> EncodedImages:
     Those that are not encoded yet count as readable.
     """
     train, val, test = map(features.readable, (data.train, data.val, data.test))
-    return EncodedImages(features=features, train=train, val=val, test=test, split=data.names[2])
+    return EncodedImages(
+        features=features,
+        texts=TextFeatures(features=features) if TEXTS in features.job.study.train_on else None,
+        train=train,
+        val=val,
+        test=test,
+        split=data.names[2],
+    )
 
 
 def encode_images(features: Features, data: StudyData) -> tuple[EncodedImages, list[str]]:
@@ -111,9 +167,20 @@ def encode_images(features: Features, data: StudyData) -> tuple[EncodedImages, l
         PrefixcapError: If an image cannot be read and the study does not skip such images, or if
             no image of a split can be read.
     """
+    if texts := known_images(features, data).texts:
+        texts.check(data.train)
     for split, examples in data.splits.items():
         features.encode(split, examples)
     images = known_images(features, data)
+    if images.texts:
+        for split, examples in images.captioned.items():
+            images.texts.encode(split, examples)
+        if not images.val and images.test:
+            try:
+                images.texts.encode(images.split, images.test)  # only to measure the gap
+            except PrefixcapError as error:
+                reason = f"the gap between texts and images is not measured: {error}"
+                features.job.reporter.message(reason)
     readable = {example.image.id for example in (*images.train, *images.val, *images.test)}
     every = (example.image.id for examples in data.splits.values() for example in examples)
     return images, [image for image in every if image not in readable]

@@ -14,16 +14,18 @@ from prefixcap.study.execution import checks, data, encoding, grid, trial
 from prefixcap.study.execution.grid import ModelGroup
 from prefixcap.util.progress import duration
 
-COUNTS = ("images to encode", "models to train", "images to caption", "cells to score")
+TEXTS = "texts to encode"
+COUNTS = ("images to encode", TEXTS, "models to train", "images to caption", "cells to score")
 
 
 def plan(study: Study, folder: Path) -> dict[str, Any]:
     """Count what is missing of a study, without computing or writing anything.
 
     Returns:
-        `run`; `warnings` about the data and the metrics; `missing` and `all`, each of `COUNTS`;
-        `seconds`, estimated from measurements in the folder or in studies beside it (None without
-        any), and `seconds_by_work`, by kind of work; and `lines`, the same as text.
+        `run`; `warnings` about the data and the metrics; `missing` and `all`, each of `COUNTS`
+        (texts only if they are trained on); `seconds`, estimated from measurements in the folder
+        or in studies beside it (None without any), and `seconds_by_work`, by kind of work; and
+        `lines`, the same as text.
 
     Raises:
         PrefixcapError: If something in the study or its data is wrong.
@@ -40,6 +42,8 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     warnings += dict.fromkeys(text for group in groups for text in group.warnings)
     examples = [example for split in splits.splits.values() for example in split]
     to_encode = sum(len(each.features.missing(examples)) for each in images)
+    texts = [each.count_captions() for each in images]
+    texts_to_encode, every_text = (sum(column) for column in zip(*texts, strict=True))
     cells = [(cell, group.images.ids) for group in groups for cell in group.cells]
     to_caption = sum(captions.count_missing(cell, ids) for cell, ids in cells)
     to_score = [
@@ -47,15 +51,17 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
         for cell, ids in cells
     ]
     untrained = [group for group in groups for model in group.models if not model.is_trained]
-    missing = (to_encode, len(untrained), to_caption, sum(map(bool, to_score)))
+    missing = (to_encode, texts_to_encode, len(untrained), to_caption, sum(map(bool, to_score)))
     total = (
         len(images) * len(examples),
+        every_text,
         sum(len(group.models) for group in groups),
         sum(len(ids) for _, ids in cells),
         len(cells),
     )
     steps = sum(_steps(study, group) for group in untrained)
-    units = dict(zip(timings.WORKS, (to_encode, steps, to_caption, sum(to_score)), strict=True))
+    work = (to_encode, texts_to_encode, steps, to_caption, sum(to_score))
+    units = dict(zip(timings.WORKS, work, strict=True))
     means, borrowed = timings.seconds_per_unit(job.files)
     seconds = {
         work: count * means[work] if work in means else None
@@ -63,12 +69,14 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
         if count
     }
     known = [each for each in seconds.values() if each is not None]
-    lines = [f"{label}: {a} of {b}" for label, a, b in zip(COUNTS, missing, total, strict=True)]
+    counts = zip(COUNTS, missing, total, strict=True)
+    shown = [each for each in counts if each[0] != TEXTS or each[2]]
+    lines = [f"{label}: {a} of {b}" for label, a, b in shown]
     return {
         "run": str(folder),
         "warnings": warnings,
-        "missing": dict(zip(COUNTS, missing, strict=True)),
-        "all": dict(zip(COUNTS, total, strict=True)),
+        "missing": {label: count for label, count, _ in shown},
+        "all": {label: count for label, _, count in shown},
         "seconds": sum(known) if known or not seconds else None,
         "seconds_by_work": seconds,
         "lines": [*warnings, *lines, *_describe(seconds, borrowed)],

@@ -139,6 +139,7 @@ def _used(job: StudyJob, config: dict[str, Any] | None) -> set[Path]:
     for each in images:
         for examples in splits.splits.values():
             used |= each.features.shards(examples)
+            used |= each.texts.shards(examples) if each.texts else set()
     # captions belong to the device that made them, which this machine need not have
     decoded_on = str((config or {}).get("ran_on", job.device))
     for group in grid.resolve(job, images, decoded_on=decoded_on):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prefixcap.errors import DivergedError, NonFiniteError, PrefixcapError
+from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Dataset, Example
 from prefixcap.interfaces.events import CellScored, StudyEnded, StudyStarted
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
@@ -17,11 +18,12 @@ from prefixcap.plugin.events import listening, parse_trackers
 from prefixcap.plugin.provenance import component_version
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
+from prefixcap.study.analysis.rows import FIELDS
 from prefixcap.study.artifacts import captions, integrity
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.artifacts.locks import shared
-from prefixcap.study.definition.study import Study
+from prefixcap.study.definition.study import TEXTS, Study
 from prefixcap.study.execution import checks, data, encoding, grid, prune, training, trial
 from prefixcap.study.execution.cells import CellRunner
 from prefixcap.study.execution.grid import ModelGroup
@@ -57,7 +59,7 @@ def run_study(
         return Runner(StudyJob(study, Path(folder), reporter, events=events)).run()
 
 
-CELL_SETTINGS = ("encoder", "lm", "tuning", "mapper", "prefix_length", "decoder", "seed")
+CELL_SETTINGS = (*FIELDS, "seed")
 """The columns of a row that say which cell it is."""
 
 
@@ -129,7 +131,9 @@ class Runner:
     def _write_config(self, dataset: Dataset, study_digest: str | None) -> None:
         study = self._study
         kinds = (study.encoders, study.lms, study.mappers, study.tunings, study.decoders)
-        configs = [study.dataset, *(config for kind in kinds for config in kind), *study.metrics]
+        bridges = study.bridges if TEXTS in study.train_on else ()
+        grid = (config for kind in (*kinds, bridges) for config in kind)
+        configs: list[Component] = [study.dataset, *grid, *study.metrics]
         info = {
             "study": study_digest,
             "data_digest": specs.digest(dataset.digest(), study.limit),

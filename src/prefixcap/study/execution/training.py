@@ -66,6 +66,8 @@ def train(
                 return
             captioner.lm_config, captioner.encoder_config = model.lm, model.encoder
             captioner.encoder_digest = images.features.encoder.digest()
+            if (gap := images.gap(captioner.prefixer.bridge)) is not None:
+                captioner.history["gap"] = gap
             captioner.save(folder)
 
         if processes.is_main:
@@ -83,6 +85,7 @@ def train(
                 [example.references for example in images.train],
                 config=job.study.training,
                 seed=model.seed,
+                texts=None if model.bridge is None else images.text_training(model.bridge),
                 val_features=images.val_features,
                 val_captions=[e.references for e in images.val] if images.val else None,
                 val_ids=[each.image.id for each in images.val],
@@ -224,7 +227,10 @@ def _train_one(job: StudyJob, processes: Processes) -> dict[str, Any] | None:
     trial.try_models(job, [attrs.evolve(planned, cells=())], lm, images)
     train(job, planned, lm, images, f"training {planned.model.name}", processes)
     processes.wait()
-    return training_summary(folder) if processes.is_main else None
+    if not processes.is_main:
+        return None
+    gap = read_config(folder)["history"].get("gap")
+    return training_summary(folder) | ({} if gap is None else {"gap": gap})
 
 
 def _check_is_same(known: PlannedModel) -> None:

@@ -11,6 +11,7 @@ import attrs
 
 from prefixcap.decoding.decode import collect, iter_decode
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.language_model import LanguageModel
@@ -31,6 +32,8 @@ PATIENCE = 30.0
 """The seconds after which a message names the component that is being tried."""
 IMAGES = 2
 """The number of images that mappers and decoders are tried on."""
+TEXTS = 8
+"""The number of texts that bridges are tried on."""
 TOKENS = 4
 """The length of captions at which decoders are tried."""
 
@@ -41,7 +44,7 @@ def build_components(study: Study, reporter: Reporter, *, captioning: bool = Tru
     Raises:
         PrefixcapError: If one cannot be built.
     """
-    configs: list[Component] = [*study.tunings]
+    configs: list[Component] = [*study.tunings, *study.bridges]
     if captioning:
         configs += [*study.decoders, *study.metrics]
     for config in configs:
@@ -70,6 +73,10 @@ def try_models(
             tried.add(model.tuning)
             with naming_slow(model.tuning, job.reporter):
                 trained_size(lm, model.tuning, shape)
+        if model.bridge is not None and model.bridge not in tried:
+            tried.add(model.bridge)
+            with naming_slow(model.bridge, job.reporter):
+                _try_bridge(model.bridge, images)
         with naming_slow(model.mapper, job.reporter):
             _try_mapper(model.mapper, shape, features)
     cells = {cell.decoder: cell for model in models for cell in model.cells}
@@ -94,6 +101,23 @@ def naming_slow(config: Component, reporter: Reporter) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def _try_bridge(config: BridgeConfig, images: EncodedImages) -> None:
+    """Check that texts and images fit each other, and bridge a few of them.
+
+    Raises:
+        PrefixcapError: If they do not, or the bridge fails.
+    """
+    from prefixcap.training.texts import TextTraining
+
+    texts, features = images.text_training(config), images.train_features
+    texts.check(features, [example.references for example in images.train], None)
+    few = TextTraining(bridge=config, features=texts.features[:TEXTS])
+    with naming_plugin(config, "cannot bridge first texts and images"):
+        bridge = few.fit(features[:IMAGES])
+        bridge.image_side(features[:IMAGES])
+        bridge.text_side(few.features[:])
 
 
 def _try_mapper(config: MapperConfig, shape: MapperShape, features: Tensor) -> None:
