@@ -229,6 +229,11 @@ def qformer(config: type[Component], folder: Path) -> Case:
     return Case(config=config(width=48, num_layers=2))  # type: ignore[call-arg]
 
 
+def zerocap(config: type[Component], folder: Path) -> Case:
+    """Two beams and one gradient step for each token."""
+    return Case(config=config(num_beams=2, iterations=1))  # type: ignore[call-arg]
+
+
 def plain(config: type[Component], folder: Path) -> Case:
     """All defaults."""
     return Case(config=config())
@@ -252,6 +257,7 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("mapper", "deep"): deep,
     ("mapper", "llava"): llava,
     ("mapper", "qformer"): qformer,
+    ("decoder", "zerocap"): zerocap,
 }
 
 # components that work with their defaults; add new components here or above

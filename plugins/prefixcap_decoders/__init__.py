@@ -19,7 +19,7 @@ def prefixcap_components() -> Iterable[type[Component]]:
     from prefixcap_decoders.contrast.config import ContrastiveDecoding, DoLa, Guidance
     from prefixcap_decoders.contrastive_search.config import Contrastive
     from prefixcap_decoders.greedy.config import Greedy
-    from prefixcap_decoders.guided.config import Magic
+    from prefixcap_decoders.guided.config import Magic, ZeroCap
     from prefixcap_decoders.hf_generate.config import HFGenerate
     from prefixcap_decoders.reranking.config import MBR, BestOf
     from prefixcap_decoders.sampling import config as sampling
@@ -28,5 +28,5 @@ def prefixcap_components() -> Iterable[type[Component]]:
 
     return [
         Beam, DiverseBeam, Constrained, ContrastiveDecoding, DoLa, Guidance, Contrastive, Greedy,
-        HFGenerate, Magic, MBR, BestOf, *sampling.DECODERS, Speculative, StochasticBeam,
+        HFGenerate, Magic, ZeroCap, MBR, BestOf, *sampling.DECODERS, Speculative, StochasticBeam,
     ]  # fmt: skip

@@ -76,13 +76,13 @@ def test_every_decoder(decoder: str) -> None:
 def test_more_captions_than_there_are(decoder: str) -> None:
     # V=2 and two tokens: the texts are (stop), (0,stop) and (0,0)
     settings = {"beam": "num_beams=9", "constrained": "num_beams=9", "clipcap-beam": "num_beams=9"}
-    settings |= {"diverse-beam": "num_beams=9,num_groups=3"}
+    settings |= {"diverse-beam": "num_beams=9,num_groups=3", "zerocap": "num_beams=9"}
     spec = f"{decoder}:{settings[decoder]}" if decoder in settings else decoder
     known = {(), (0,), (0, 0)}
     for hypotheses in decoded(spec, vocabulary=2, limit=2, n=9):
         assert {h.ids for h in hypotheses} <= known
         assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
-        if decoder in ("beam", "constrained", "clipcap-beam", "stochastic-beam"):
+        if decoder in ("beam", "constrained", "clipcap-beam", "stochastic-beam", "zerocap"):
             # different captions, of which there are three
             assert len(hypotheses) == 3
             assert {h.ids for h in hypotheses} == known
@@ -132,7 +132,7 @@ def test_a_wide_beam_is_that_of_transformers(vocabulary: int, beams: int) -> Non
         *("sample:top_p=0", "top-p:top_p=0", "top-k:top_k=1", "min-p:min_p=1", "top-h:top_h=1e-9"),
         *("epsilon:epsilon=0.999", "eta:eta=0.999,temperature=0.1", "beam:num_beams=1"),
         *("contrastive:alpha=0", "contrastive:top_k=1", "constrained:num_beams=1"),
-        *("magic:alpha=0,beta=0", "magic:top_k=1"),
+        *("magic:alpha=0,beta=0", "magic:top_k=1", "zerocap:num_beams=1,fusion=0"),
         *("guidance:scale=1", "contrastive-decoding:weight=0", "contrastive-decoding:alpha=1"),
         *("diverse-beam:num_beams=1,num_groups=1", "clipcap-beam:num_beams=1", "dola:alpha=1"),
         *("best-of:samples=1,top_k=1", "mbr:samples=1,top_k=1", "clipcap-generate2", "hf-generate"),
@@ -192,6 +192,7 @@ def test_more_candidates_than_tokens() -> None:
         ("speculative:tokens=0", "tokens must be at least 1, not 0"),
         ("contrastive:top_k=0", "top_k must be at least 1, not 0"),
         ("typical:typical_p=0", "typical_p must be greater than 0, not 0.0"),
+        ("zerocap:n=6", r"n must be at most num_beams \(5\), not 6"),
         ("sample:temperature=nan", "temperature must be"),
         ("sample:temperature=inf", "temperature must be"),
         ("beam:length_penalty=nan", "length_penalty must be"),

@@ -28,6 +28,7 @@ SETTINGS = {
     "best-of": "samples=4",
     "constrained": "force_words=b|c,bad_words=d",
     "mbr": "samples=4",
+    "zerocap": "num_beams=2,iterations=1",
 }
 NAMES = default_registry().names("decoder")
 DECODERS = [f"{name}:{SETTINGS[name]}" if name in SETTINGS else name for name in NAMES]
