@@ -114,3 +114,29 @@ def test_real_embeddings_of_both_sides(shell: Shell, world: World, tmp_path: Pat
     assert gap["before"]["cosine"] == pytest.approx(0.31, abs=0.02)
     assert gap["after"]["cosine"] > 0.6
     assert 1 < gap["measures"]["memory entries"] < 240
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("bridge", "shift", "the bridge 'shift' is not in the study's config.json"),
+        ("train_on", "images", "train_on"),
+    ],
+)
+def test_a_bundle_notices_another_bridge(
+    run: Path, tmp_path: Path, field: str, value: str, sentence: str
+) -> None:
+    from prefixcap.publication.bundle.packing import bundle
+    from prefixcap.publication.bundle.verifying import reseal, verify
+
+    bundle(run, tmp_path / "bundle")
+    assert verify(tmp_path / "bundle").is_sound
+    scores = tmp_path / "bundle" / "scores.json"
+    data = json.loads(scores.read_text())
+    row = next(row for row in data["rows"] if row["train_on"] == "texts")
+    row[field] = value
+    scores.write_text(json.dumps(data))
+    reseal(tmp_path / "bundle", {"scores.json"})
+    found = verify(tmp_path / "bundle")
+    assert not found.is_sound
+    assert any(sentence in str(each) for each in found.discrepancies)

@@ -18,10 +18,11 @@ from prefixcap.publication.bundle.findings import Verified
 from prefixcap.publication.bundle.manifest import Manifest
 from prefixcap.study.analysis.analysis import LEVEL, correction_for
 from prefixcap.study.analysis.reader import SavedStudy
+from prefixcap.study.analysis.rows import NO_BRIDGE
 from prefixcap.study.artifacts.folder import CELL
 from prefixcap.study.artifacts.replicates import RESAMPLES, SEED
 from prefixcap.study.artifacts.shapes import CELL_INFO
-from prefixcap.study.definition.study import Study
+from prefixcap.study.definition.study import IMAGES, TEXTS, Study
 from prefixcap.study.execution.training import training_summary
 from prefixcap.util.files import AlteredError, read_json
 
@@ -57,8 +58,10 @@ def _check_grid(study: SavedStudy, found: Verified) -> None:
         found.add("setting", CONFIG, text)
     known: dict[str, list[Any]] = {
         kind: [_settings(each) for each in getattr(plan, f"{kind}s")]
-        for kind in ("encoder", "lm", "mapper", "tuning", "decoder")
+        for kind in ("encoder", "lm", "mapper", "tuning", "bridge", "decoder")
     }
+    known["bridge"] += [{"name": NO_BRIDGE}] if IMAGES in plan.train_on else []
+    known |= {"train_on": [*plan.train_on]}
     known |= {"prefix_length": [*plan.prefix_lengths], "seed": [*plan.seeds]}
     for row in study.rows:
         for name, values in known.items():
@@ -87,8 +90,14 @@ def _check_row(study: SavedStudy, row: Mapping[str, Any], found: Verified) -> No
         raise AlteredError(path, f"it is no model's: {error!r}") from None
     for name, value in {**summary, "prefix_length": length, "seed": model.get("seed")}.items():
         found.compare("setting", f"{place}, {name}", row.get(name), value)
-    for kind in ("encoder", "lm", "mapper", "tuning"):
+    found.compare("setting", f"{place}, train_on", row["train_on"], _source(model))
+    for kind in ("encoder", "lm", "mapper", "tuning", "bridge"):
         _compare_component(place, kind, row, model, found)
+
+
+def _source(model: Mapping[str, Any]) -> str:
+    """Return what a model was trained on, by its config."""
+    return IMAGES if model.get("bridge") is None else TEXTS
 
 
 def _compare_component(
