@@ -29,11 +29,13 @@ OPTIONS = (
     *("--correction", "--images", "--out", "--format", "--score", "--decoder", "--seed", "--limit"),
     *("--prefix-len", "--mapper", "--training", "--dtype", "--device", "--max-new-tokens"),
     *("--encode-batch", "--dataset", "--lm", "--tuning", "--epochs", "--study"),
+    *("--train-on", "--bridge"),
     *("--max-rows", "--no-such-option", "-h", "--help", "-x", "--"),
 )
 VALUES = (
     *("length", "cider,length", "0", "1", "-1", "1.5", "10", "holm", "pdf", "svg", "greedy", "cpu"),
     *("beam:num_beams=2", "linear", "mlp", "scenes", "scenes-clip", "float32", "lr=1e-3", "val"),
+    *("texts", "images,texts", "shift", "memory:size=3"),
 )
 
 

@@ -33,6 +33,9 @@ from prefixcap.training.trainer import checkpointed, fused_activations
 from prefixcap.training.val_captions import ValCaptions
 from prefixcap.util.memory import PeakMemory, out_of_memory
 
+SHOWN_IMAGES = 10_000
+"""The number of training images whose size after a bridge is measured."""
+
 
 def train(
     lm: str | LMConfig | LanguageModel,
@@ -148,7 +151,8 @@ def train(
         loop = TrainingLoop(
             lm, prefixer, config, tokenized, rows, seed, checkpoint, processes, rate, memory
         )
-        images = features if bridge is None else bridged(features, prefixer.of_images)
+        # a large memory takes long for each image, and these show the size of all
+        images = features if bridge is None else prefixer.of_images(features[:SHOWN_IMAGES])
         loop.history["features"] = prefixer.norm.measure(images)
         captioner = Captioner(
             lm=lm,

@@ -15,6 +15,7 @@ import torch
 from cli_world import draw, make_world
 
 from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.component import PATH, Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.encoder import EncoderConfig
@@ -328,6 +329,10 @@ def test_every_input_is_part_of_the_keys(small: Study, monkeypatch: pytest.Monke
         (small, attrs.evolve(model, seed=1), inputs),
         (small, attrs.evolve(model, mapper=registry.parse(MapperConfig, "mlp")), inputs),
         (small, attrs.evolve(model, tuning=registry.parse(TuningConfig, "frozen")), inputs),
+        *(
+            (small, attrs.evolve(model, bridge=registry.parse(BridgeConfig, spec)), inputs)
+            for spec in ("none", "noise", "noise:noise=0.1")
+        ),
         (attrs.evolve(small, dtype="bfloat16"), model, inputs),
         (attrs.evolve(small, training=TrainingConfig(epochs=2)), model, inputs),
     ]

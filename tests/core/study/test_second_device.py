@@ -25,12 +25,13 @@ def replaced_parameters() -> Iterator[None]:
     torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
-def results(folder: Path, device: str, tuning: str) -> Results:
+def results(folder: Path, device: str, tuning: str, bridge: str) -> Results:
     choices = {
         "dataset": "scenes:train=40,val=8,test=6",
         "mapper": "mlp",
         "prefix_len": "2",
         "tuning": tuning,
+        **({"train_on": "texts", "bridge": bridge} if bridge else {}),
         "epochs": 2,
         "decoder": ["greedy", "beam:num_beams=2"],
         "metrics": "length,clipscore",
@@ -42,12 +43,14 @@ def results(folder: Path, device: str, tuning: str) -> Results:
 
 
 @pytest.mark.usefixtures("replaced_parameters")
-@pytest.mark.parametrize("tuning", ["frozen", "full"])
-def test_a_study_is_the_same_on_another_device(tmp_path: Path, tuning: str) -> None:
+@pytest.mark.parametrize(
+    ("tuning", "bridge"), [("frozen", ""), ("full", ""), ("frozen", "memory:size=20")]
+)
+def test_a_study_is_the_same_on_another_device(tmp_path: Path, tuning: str, bridge: str) -> None:
     torch.set_num_threads(1)
-    wanted = results(tmp_path / "here", "cpu", tuning)
+    wanted = results(tmp_path / "here", "cpu", tuning, bridge)
     with second_device():
-        result = results(tmp_path / "there", str(PLACE), tuning)
+        result = results(tmp_path / "there", str(PLACE), tuning, bridge)
         assert result.work == wanted.work
         (model,) = (tmp_path / "there" / "models").glob("*/key.json")
         captioner = Captioner.load(model.parent, str(PLACE))

@@ -116,6 +116,16 @@ def test_the_noise_comes_from_the_trainings_random_stream() -> None:
     assert not same(still, one)
 
 
+def test_the_val_loss_is_that_of_texts_and_samples_are_of_images() -> None:
+    images, captions = world()
+    one, other = (
+        on_texts("shift", val_features=features, val_captions=captions, epochs=8)
+        for features in (images, images.flip(0))
+    )
+    assert one.history["val_loss"] == other.history["val_loss"]
+    assert one.history["samples"] != other.history["samples"]
+
+
 def test_the_first_captions_of_all_images_come_first() -> None:
     images, captions = world()
     texts = texts_of(captions)
