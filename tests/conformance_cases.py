@@ -280,6 +280,7 @@ PLAIN = {
         "prompt",
     ),
     "retriever": ("exact", "faiss"),
+    "prompt": ("entities", "none", "retrieved"),
     "metric": (
         "bleu",
         "cider",

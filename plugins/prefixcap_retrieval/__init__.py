@@ -1,4 +1,4 @@
-"""Retrievers: `exact` and `faiss`."""
+"""Retrievers (`exact`, `faiss`) and prompts (`none`, `retrieved`, `entities`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def prefixcap_components() -> Iterable[type[Component]]:
-    """Return the retrievers."""
+    """Return the retrievers and prompts."""
     from prefixcap_retrieval.configs import Exact, Faiss
+    from prefixcap_retrieval.prompt_configs import Entities, NoPrompt, Retrieved
 
-    return [Exact, Faiss]
+    return [Exact, Faiss, NoPrompt, Retrieved, Entities]

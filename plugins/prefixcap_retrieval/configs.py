@@ -9,7 +9,7 @@ import attrs
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.retriever import Retriever, RetrieverConfig
+from prefixcap.interfaces.retrieval.retriever import Retriever, RetrieverConfig
 from prefixcap.interfaces.validators import at_least, one_of
 
 if TYPE_CHECKING:

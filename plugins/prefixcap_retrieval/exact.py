@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from prefixcap.interfaces.retriever import Neighbors, Retriever, nearest_of
+from prefixcap.interfaces.retrieval.retriever import Neighbors, Retriever, nearest_of
 
 QUERIES, VECTORS = 256, 8192
 """The size of a block of cosines, of which one is in memory."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.retriever import Neighbors, Retriever, nearest_of
+from prefixcap.interfaces.retrieval.retriever import Neighbors, Retriever, nearest_of
 
 QUERIES = 256
 """The number of queries whose candidates are in memory together."""

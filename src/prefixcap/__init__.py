@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.metric import Record as Record
     from prefixcap.interfaces.metric import Scale as Scale
     from prefixcap.interfaces.metric import Scores as Scores
-    from prefixcap.interfaces.retriever import Retriever as Retriever
-    from prefixcap.interfaces.retriever import RetrieverConfig as RetrieverConfig
+    from prefixcap.interfaces.retrieval.prompt import PromptConfig as PromptConfig
+    from prefixcap.interfaces.retrieval.prompt import Prompter as Prompter
+    from prefixcap.interfaces.retrieval.retriever import Retriever as Retriever
+    from prefixcap.interfaces.retrieval.retriever import RetrieverConfig as RetrieverConfig
     from prefixcap.interfaces.text_encoder import TextEncoder as TextEncoder
     from prefixcap.interfaces.tuning import Tuning as Tuning
     from prefixcap.interfaces.tuning import TuningConfig as TuningConfig
@@ -87,10 +89,12 @@ _HOMES = {
     "MetricConfig": "interfaces.metric",
     "NonFiniteError": "errors",
     "PrefixcapError": "errors",
+    "PromptConfig": "interfaces.retrieval.prompt",
+    "Prompter": "interfaces.retrieval.prompt",
     "Record": "interfaces.metric",
     "Registry": "plugin.registry",
-    "Retriever": "interfaces.retriever",
-    "RetrieverConfig": "interfaces.retriever",
+    "Retriever": "interfaces.retrieval.retriever",
+    "RetrieverConfig": "interfaces.retrieval.retriever",
     "Scale": "interfaces.metric",
     "Scores": "interfaces.metric",
     "Study": "study.definition.study",

@@ -18,7 +18,7 @@ Shell = Callable[..., tuple[int, str, str]]
 def test_list_names_every_kind_and_its_components(shell: Shell) -> None:
     status, out, _ = shell("list")
     assert status == 0
-    for kind in ("encoder", "bridge", "mapper", "lm", "tuning", "decoder", "dataset", "metric"):
+    for kind in ("encoder", "bridge", "mapper", "lm", "tuning", "prompt", "decoder", "dataset"):
         assert f"{kind}:" in out.splitlines()
     assert "  greedy" in out
 

@@ -79,7 +79,7 @@ BROKEN = {
     ),
     "strange": (
         "from prefixcap import hookimpl\n@hookimpl\ndef prefixcap_components(): return [int]",
-        "TypeError: <class 'int'> is not a config class of a kind (encoder, mapper, ",
+        "TypeError: <class 'int'> is not a config class of a kind (encoder, bridge, ",
     ),
 }
 

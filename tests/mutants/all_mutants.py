@@ -30,6 +30,7 @@ from mutants.configs import (
     TwistedLM,
     TwistedMapper,
     TwistedMetric,
+    TwistedPrompt,
     TwistedRetriever,
     TwistedTuning,
     Undeclared,
@@ -86,6 +87,7 @@ CORRECT = [
     Case(config=TwistedMetric()),
     Case(config=TwistedTuning()),
     Case(config=TwistedRetriever()),
+    Case(config=TwistedPrompt()),
     Case(config=TwistedFolding(), module=perturbed_gpt2),
     # correct components that a rule could reject by mistake
     Case(config=TwistedDecoder(twist="sees")),
@@ -295,6 +297,18 @@ TUNINGS = [
     )
 ]
 TUNINGS.append(mutant(Undeclared(), "trains-lm"))
+PROMPTS = [
+    mutant(TwistedPrompt(twist=twist), breaks, *also)
+    for twist, breaks, *also in (
+        ("own", "own-captions"),
+        ("centered", "image-alone"),
+        ("blind", "images-matter"),
+        ("shortens", "items"),
+        ("silent", "items"),
+        ("by chance", "repeatable", "own-captions", "image-alone"),
+        ("numbers", "reload"),
+    )
+]
 RETRIEVERS = [
     mutant(TwistedRetriever(twist=twist), breaks, *also)
     for twist, breaks, *also in (
@@ -346,4 +360,5 @@ MUTANTS = [
     *BRIDGES,
     *TUNINGS,
     *RETRIEVERS,
+    *PROMPTS,
 ]

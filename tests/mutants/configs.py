@@ -16,10 +16,10 @@ from prefixcap.interfaces import (
     language_model,
     mapper,
     metric,
-    retriever,
     tuning,
 )
 from prefixcap.interfaces.mapper import MapperShape
+from prefixcap.interfaces.retrieval import prompt, retriever
 
 
 def part(module: str, name: str) -> Any:
@@ -179,6 +179,28 @@ class TwistedFolding(TwistedTuning):
 
     def build(self) -> tuning.Tuning:
         return part("folding_parts", "TwistedFolding")(self.twist)
+
+
+@attrs.frozen(kw_only=True)
+class TwistedPrompt(prompt.PromptConfig):
+    """The caption of the nearest other image.
+
+    Attributes:
+        twist: What is wrong with it; "" for a correct one.
+    """
+
+    name: ClassVar[str] = "twisted"
+    twist: str = ""
+
+    @property
+    def length(self) -> int:
+        return 40
+
+    def learn(self, images: prompt.CaptionedImages) -> prompt.Datastore:
+        return part("retrieval_parts", "learned")(self.twist, images)
+
+    def build(self, datastore: prompt.Datastore) -> prompt.Prompter:
+        return part("retrieval_parts", "TwistedPrompter")(self.twist, datastore)
 
 
 # ------------------------------------------------------------- configs with correct declarations

@@ -28,6 +28,7 @@ from prefixcap.captioning.feature_rows import AnyFeatures
 from prefixcap.captioning.folding import Folding
 from prefixcap.captioning.loading import probe, restore
 from prefixcap.captioning.prefixer import Prefixer
+from prefixcap.captioning.prompting.prompts import Prompts
 from prefixcap.decoding.decode import collect, iter_decode
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.interfaces.bridge import BridgeConfig
@@ -60,6 +61,7 @@ class Captioner:
     Attributes:
         lm: The language model, as trained.
         prefixer: Maps features to prefixes.
+        prompts: The text around the prefixes, if there is any.
         tuning_config: Which parameters of the language model were trained.
         lm_config: The language model's config; needed to save.
         lm_digest: The language model's digest before training.
@@ -95,14 +97,16 @@ class Captioner:
     trained_parameters: int = 0
     history: dict[str, Any] = attrs.field(factory=dict, repr=False)
     save_lm: bool = False
+    prompts: Prompts | None = None
     _folding: Folding = attrs.field(factory=Folding, init=False, eq=False)
 
     def __repr__(self) -> str:
         lm = type(self.lm).__name__ if self.lm_config is None else to_spec(self.lm_config)
+        prompt = "" if self.prompts is None else f"prompt={to_spec(self.prompts.config)!r}, "
         return (
             f"Captioner(mapper={to_spec(self.mapper_config)!r}, "
             f"prefix_length={self.prefixer.shape.prefix_length}, lm={lm!r}, "
-            f"tuning={to_spec(self.tuning_config)!r}, device={str(self.device)!r})"
+            f"tuning={to_spec(self.tuning_config)!r}, {prompt}device={str(self.device)!r})"
         )
 
     @property
@@ -119,7 +123,7 @@ class Captioner:
         return self._folding.folded(self.lm, self.tuning_config)
 
     def prefixes(self, features: AnyFeatures) -> Tensor:
-        """Map features (B,D) or (B,N,D) to prefixes (B,P,E), float32.
+        """Map features (B,D) or (B,N,D) to prefixes (B,P,E), float32, with prompts around them.
 
         Raises:
             PrefixcapError: If the features have another width or number of tokens.
@@ -127,11 +131,24 @@ class Captioner:
         with torch.inference_mode():
             starts = range(0, max(1, len(features)), _MAPPED_TOGETHER)
             chunks = (features[start : start + _MAPPED_TOGETHER] for start in starts)
-            return torch.cat([self.prefixer(chunk.to(self.device)) for chunk in chunks])
+            return torch.cat([self._prefix(chunk) for chunk in chunks])
+
+    def _prefix(self, features: Tensor) -> Tensor:
+        prefix: Tensor = self.prefixer(features.to(self.device))
+        return prefix if self.prompts is None else self.prompts.to_images(prefix, features)
+
+    @property
+    def prefix_length(self) -> int:
+        """The number of positions that a prefix and its prompt take."""
+        shape = self.prefixer.shape
+        return shape.prefix_length + shape.prompt_length
 
     def _null_prefix(self) -> Tensor:
         with torch.inference_mode():
-            return self.prefixer.null_prefix()
+            null = self.prefixer.null_prefix()
+            if self.prompts is None:
+                return null
+            return self.prompts.around(null[None], self.prompts.tokens([()]))[0]
 
     def check_feature_shift(self, features: Tensor) -> str | None:
         """Return a warning if features (B,D) or (B,N,D) clearly differ from those in training."""
@@ -333,8 +350,9 @@ class Captioner:
         chosen = list(state) if self.save_lm or frozen else trained
         weights = {f"prefixer.{k}": v for k, v in self.prefixer.state_dict().items()}
         weights |= {f"lm.{name}": state[name].detach() for name in chosen}
-        folder = Path(folder)
-        checkpoint.write(folder, self._config(complete=len(chosen) == len(state)), weights)
+        folder, config = Path(folder), self._config(complete=len(chosen) == len(state))
+        datastore = None if self.prompts is None else self.prompts.datastore
+        checkpoint.write(folder, config, weights, datastore)
         return folder
 
     def _config(self, *, complete: bool) -> dict[str, Any]:
@@ -346,6 +364,8 @@ class Captioner:
         }
         if self.bridge_config is not None:
             configs["bridge"] = self.bridge_config
+        if self.prompts is not None:
+            configs["prompt"] = self.prompts.config
         return {
             **{kind: None if c is None else to_json(absolute(c)) for kind, c in configs.items()},
             "component_versions": {kind: c.version for kind, c in configs.items() if c},

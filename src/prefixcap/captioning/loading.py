@@ -12,13 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prefixcap.captioning import checkpoint
 from prefixcap.captioning.bridging import Bridging
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
+from prefixcap.captioning.prompting.prompts import Prompts
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.interfaces.retrieval.prompt import PromptConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import Registry
 from prefixcap.util.runtime import dtype_named
@@ -79,6 +82,7 @@ def restore(
     prefixer = _prefixer(folder, mapper_config, shape, weights, bridge_config)
     return {
         "lm": lm,
+        "prompts": _prompts(folder, config, lm, shape, registry),
         "prefixer": prefixer.eval().to(lm.device),
         "mapper_config": mapper_config,
         "tuning_config": tuning_config,
@@ -111,6 +115,20 @@ def _prefixer(
         reason = str(error).splitlines()[-1].strip()
         raise PrefixcapError(f"{folder}: the weights do not fit the mapper: {reason}") from error
     return prefixer
+
+
+def _prompts(
+    folder: Path,
+    config: dict[str, Any],
+    lm: LanguageModel,
+    shape: MapperShape,
+    registry: Registry,
+) -> Prompts | None:
+    prompt = config.get("prompt")
+    if prompt is None:
+        return None
+    datastore = checkpoint.read_datastore(folder, config)
+    return Prompts(registry.from_json(PromptConfig, prompt), datastore, lm, shape)
 
 
 def _build_lm(folder: Path, config: LMConfig, device: str, dtype: str) -> LanguageModel:

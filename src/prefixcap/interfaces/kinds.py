@@ -1,4 +1,4 @@
-"""The nine kinds of component, by the base classes of their configs."""
+"""The ten kinds of component, by the base classes of their configs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.metric import MetricConfig
-from prefixcap.interfaces.retriever import RetrieverConfig
+from prefixcap.interfaces.retrieval.prompt import PromptConfig
+from prefixcap.interfaces.retrieval.retriever import RetrieverConfig
 from prefixcap.interfaces.tuning import TuningConfig
 
 KINDS: Mapping[str, type[Component]] = {
@@ -27,5 +28,6 @@ KINDS: Mapping[str, type[Component]] = {
         DatasetConfig,
         MetricConfig,
         RetrieverConfig,
+        PromptConfig,
     )
 }

@@ -25,6 +25,7 @@ class MapperShape:
         state_width: W, the number of keys and values of all layers for one position, if the mapper
             gives those instead of embeddings.
         reads_features: Whether layers of the language model read the features as well.
+        prompt_length: The number of tokens of text around the prefix.
     """
 
     feature_width: int
@@ -33,6 +34,12 @@ class MapperShape:
     embedding_width: int
     state_width: int | None = None
     reads_features: bool = False
+    prompt_length: int = 0
+
+    @property
+    def embeddings(self) -> int:
+        """The number of embeddings that the mapper gives: P, or 0 if it gives keys and values."""
+        return self.prefix_length if self.state_width is None else 0
 
 
 @attrs.frozen(kw_only=True)

@@ -16,7 +16,8 @@ from prefixcap.interfaces.decoder import Decoder
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.metric import Metric
-from prefixcap.interfaces.retriever import Retriever
+from prefixcap.interfaces.retrieval.prompt import Prompter
+from prefixcap.interfaces.retrieval.retriever import Retriever
 from prefixcap.interfaces.tuning import Tuning
 from prefixcap.plugin import specs
 from prefixcap.plugin.contained import explained
@@ -34,6 +35,7 @@ BUILDS: dict[str, type] = {
     "dataset": Dataset,
     "metric": Metric,
     "retriever": Retriever,
+    "prompt": Prompter,
 }
 """What components of a kind build; a mapper builds a module of torch, which is heavy to import."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from prefixcap.captioning.prompting.training import Prompted
 from prefixcap.errors import DivergedError
 from prefixcap.training import epochs
 from prefixcap.training.batches import (
@@ -41,7 +42,8 @@ class TrainingLoop:
     """The epochs of one training, with its history and the best weights so far.
 
     The language model has its tuning applied, whose own peak rate is `lm_rate`, and features are
-    (B,D) or (B,N,D). Training resumes from a state that the checkpoint already holds.
+    (B,D) or (B,N,D), with `prompted` text around prefixes. Training resumes from a state that the
+    checkpoint already holds.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class TrainingLoop:
         processes: Processes | None = None,
         lm_rate: float | None = None,
         memory: PeakMemory | None = None,
+        prompted: Prompted | None = None,
     ) -> None:
         self._processes = processes or Processes()
         self._modules = (lm.module, prefixer)
@@ -63,6 +66,7 @@ class TrainingLoop:
         self._config = config
         self._captions = captions
         self._features = features
+        self._prompted = prompted or Prompted()
         self._device = lm.device
         self._seed = seed
         self._generator = torch.Generator().manual_seed(seed)
@@ -219,10 +223,10 @@ class TrainingLoop:
         share = batch.share(processes.number, processes.count)
         features = self._features[share.rows]
         if shape in self._flops:
-            loss = self.trainer.step(features, share, batch.tokens)
+            loss = self.trainer.step(features, share, batch.tokens, self._prompted.train)
         else:
             with counting() as flops:
-                loss = self.trainer.step(features, share, batch.tokens)
+                loss = self.trainer.step(features, share, batch.tokens, self._prompted.train)
             (count,) = processes.totals(flops.count)
             self._flops[shape] = int(count)
         self.history["flops"] += self._flops[shape]
@@ -270,7 +274,8 @@ class TrainingLoop:
         own = islice(groups, processes.number, None, processes.count)
         with torch.no_grad():
             for batch in map(CaptionBatch.of, own):
-                total += self.trainer.loss(features[batch.rows], batch).item() * batch.tokens
+                loss = self.trainer.loss(features[batch.rows], batch, self._prompted.val)
+                total += loss.item() * batch.tokens
                 count += batch.tokens
         total, count = processes.totals(total, count)
         if not math.isfinite(total):

@@ -14,6 +14,7 @@ from torch import Tensor
 from prefixcap.captioning.bridging import bridged
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.feature_rows import AnyFeatures, FeatureRows
+from prefixcap.captioning.prompting.training import Prompted, PromptTraining
 from prefixcap.captioning.tuned import tuned
 from prefixcap.engine.prefixes.packing import blank
 from prefixcap.errors import DivergedError, PrefixcapError
@@ -48,6 +49,7 @@ def train(
     config: TrainingConfig | None = None,
     seed: int = 0,
     texts: TextTraining | None = None,
+    prompt: PromptTraining | None = None,
     val_features: AnyFeatures | None = None,
     val_captions: Sequence[Sequence[str]] | None = None,
     val_ids: Sequence[str] | None = None,
@@ -74,6 +76,7 @@ def train(
         texts: The embeddings of the captions, to train on them alone. The features of the training
             images are then only for the bridge and to know their size, and the loss of validation
             captions is that of their own embeddings; captions during the training are of images.
+        prompt: Text around the prefixes, made from the training images.
         val_features: Features of the validation images, for early stopping and `keep_by`.
         val_captions: Captions of the validation images.
         val_ids: Names of the validation images, for sample captions; by default row numbers.
@@ -114,7 +117,10 @@ def train(
     memory = PeakMemory(device)
     with own_randomness(seed, device), ExitStack() as stack:
         digest = lm.digest()
-        shape = prefix_shape(lm, mapper_config, tuning_config, prefix_length, features[:1])
+        shape = attrs.evolve(
+            prefix_shape(lm, mapper_config, tuning_config, prefix_length, features[:1]),
+            prompt_length=0 if prompt is None else prompt.prompt.length,
+        )
         lm = tuned(lm, tuning_config, shape).for_prefixes(shape)
         end = find_end(lm, config.end)
         # what the mapper sees in training has a row each
@@ -134,6 +140,9 @@ def train(
         if val_rows is not None and val_captions is not None:
             purpose, each = "validate on", texts is not None
             val = val_rows, tokenize_rows(lm, val_captions, config, purpose, each=each)
+        prompted = Prompted()
+        if prompt is not None:
+            prompted = prompt.apply(lm, shape, rows, captions, None if val is None else val[0])
         _check_lengths(lm, shape, [*tokenized, *(val[1] if val else ())])
         stack.enter_context(fused_activations(lm.module))
         if config.gradient_checkpointing:
@@ -144,12 +153,14 @@ def train(
             data = [_digest(*part) for part in ((rows, tokenized), val) if part is not None]
             if texts is not None:
                 data.append(specs.digest(texts.bridge, _digest(features, ())))
+            data += [specs.digest(items) for items in prompted.items()]
             checkpoint.key = specs.digest(digest, *settings, *data)
         if not (mapper_config.learns or tuning_config.trains_lm):
             config = attrs.evolve(config, epochs=0)
         rate = tuning_config.peak_rate()
         loop = TrainingLoop(
-            lm, prefixer, config, tokenized, rows, seed, checkpoint, processes, rate, memory
+            *(lm, prefixer, config, tokenized, rows, seed, checkpoint, processes, rate, memory),
+            prompted=prompted,
         )
         # a large memory takes long for each image, and these show the size of all
         images = features if bridge is None else prefixer.of_images(features[:SHOWN_IMAGES])
@@ -157,6 +168,7 @@ def train(
         captioner = Captioner(
             lm=lm,
             prefixer=prefixer,
+            prompts=prompted.prompts,
             mapper_config=mapper_config,
             tuning_config=tuning_config,
             lm_config=lm_config,
@@ -225,9 +237,9 @@ def _check_lengths(
     longest = max(len(caption.ids) for caption in captions)
     if lm.max_positions is not None and prefix_length + longest > lm.max_positions:
         raise PrefixcapError(
-            f"train: a prefix of {prefix_length} and a caption of {longest} tokens do not fit the "
-            f"language model's {lm.max_positions} positions: lower the prefix length or the "
-            "training's max_tokens"
+            f"train: a prefix of {prefix_length} positions, with its prompt, and a caption of "
+            f"{longest} tokens do not fit the language model's {lm.max_positions} positions: lower "
+            "the prefix length, the prompt's tokens or the training's max_tokens"
         )
 
 

@@ -20,6 +20,7 @@ from prefixcap.util.runtime import dtype_named
 
 if TYPE_CHECKING:
     from prefixcap.captioning.prefixer import Prefixer
+    from prefixcap.captioning.prompting.prompts import PromptRows
     from prefixcap.interfaces.language_model import LanguageModel
     from prefixcap.training.batches import CaptionBatch
     from prefixcap.training.config import TrainingConfig
@@ -44,7 +45,7 @@ class Trainer:
         processes: Processes | None = None,
         lm_rate: float | None = None,
     ) -> None:
-        self._lm = lm
+        self._lm, self._prefixer = lm, prefixer
         # a model with a bridge is trained on texts
         self._map = prefixer if prefixer.bridge is None else prefixer.of_texts
         self._config = config
@@ -78,25 +79,36 @@ class Trainer:
             self._optimizer, lambda step: config.factor(step, total_steps)
         )
 
-    def loss(self, features: Tensor, batch: CaptionBatch) -> Tensor:
+    def loss(
+        self, features: Tensor, batch: CaptionBatch, prompts: PromptRows | None = None
+    ) -> Tensor:
         """Compute the mean cross-entropy (), float32, of the tokens of a batch's captions.
 
-        Features are those of the batch's images: (B,D) or (B,N,D).
+        Features are those of the batch's images: (B,D) or (B,N,D), and `prompts` those of all.
         """
         images, ids, mask = (
             part.to(self._device) for part in (batch.images, batch.ids, batch.mask)
         )
         with self._autocast(), self._frozen, self._attention():
             prefix = self._map(features.to(self._device))
+            if prompts is not None:
+                prefix = prompts.around(prefix, batch.rows, training=self._prefixer.training)
             return self._lm.caption_loss(prefix, images, ids, mask) / batch.tokens
 
-    def step(self, features: Tensor, batch: CaptionBatch, tokens: int | None = None) -> float:
+    def step(
+        self,
+        features: Tensor,
+        batch: CaptionBatch,
+        tokens: int | None = None,
+        prompts: PromptRows | None = None,
+    ) -> float:
         """Take one step on a batch, or on a batch of which each process has a share.
 
         Args:
             features: Those of the batch's images (see `loss`).
             batch: The captions, or this process's share of them, which may be empty.
             tokens: The number of tokens of the whole batch, by default those of `batch`.
+            prompts: Those of all images (see `loss`).
 
         Returns:
             The mean loss of the tokens of the whole batch.
@@ -108,7 +120,7 @@ class Trainer:
         tokens = tokens or batch.tokens
         value = 0.0
         for images, part in batch.parts(self._config.micro_batch_size):
-            loss = self.loss(features[images], part) * (part.tokens / tokens)
+            loss = self.loss(features[images], part, prompts) * (part.tokens / tokens)
             value += loss.item()
             if not math.isfinite(value):
                 break

@@ -116,7 +116,7 @@ class ValCaptions:
     def _caption(self) -> list[Hypothesis]:
         """Caption the images; the random states are left as they are."""
         captioner = self._captioner
-        lm, length = captioner.lm, captioner.prefixer.shape.prefix_length
+        lm, length = captioner.lm, captioner.prefix_length
         tokens = min(NEW_TOKENS, self._config.max_tokens)
         if lm.max_positions is not None:
             tokens = min(tokens, lm.max_positions - length)

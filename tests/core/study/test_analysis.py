@@ -59,6 +59,7 @@ def row(cell: str, score: float, **more: object) -> dict[str, Any]:
         "train_on": "images",
         "bridge": "none",
         "encoder": "clip",
+        "prompt": "none",
         "lm": "hf",
         "cell": cell,
         **more,

@@ -90,8 +90,11 @@ def test_encoders_without_texts_say_so() -> None:
     def build() -> Encoder:
         return Silent()
 
-    reason = baselines.without_texts(TextEncoder("silent", build), torch.ones(2, 3))
+    train = [example(0, "a dog")]
+
+    reason = baselines.without_texts(TextEncoder("silent", build), torch.ones(2, 3), train)
     assert reason == "the encoder 'silent' has no text tower"
-    tokens = baselines.without_texts(TextEncoder("words", WordsEncoder), torch.ones(2, 3, 4))
+    tokens = baselines.without_texts(TextEncoder("words", WordsEncoder), torch.ones(2, 3, 4), train)
     assert tokens == "the encoder 'words' gives several feature tokens an image"
-    assert baselines.without_texts(TextEncoder("words", WordsEncoder), torch.ones(2, 3)) is None
+    words = TextEncoder("words", WordsEncoder)
+    assert baselines.without_texts(words, torch.ones(2, 3), train) is None

@@ -15,7 +15,7 @@ from prefixcap_retrieval.configs import Exact, Faiss
 from torch import Tensor
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.retriever import GRID, Neighbors, directions
+from prefixcap.interfaces.retrieval.retriever import GRID, Neighbors, directions
 from prefixcap.testing import run_checks
 
 

@@ -60,7 +60,7 @@ class PrefixOpener:
         """
         parts = self._unpack(prefix[:1])
         states = 0 if parts.states is None else parts.states.shape[1]
-        return self.preceding, states, parts.embeddings.shape[1] or int(states > 0)
+        return self.preceding, states, parts.embeddings.shape[1] + int(states > 0)
 
     @property
     def preceding(self) -> int:

@@ -52,13 +52,13 @@ def pack(mapped: Tensor, features: Tensor, shape: MapperShape) -> Tensor:
 
 def blank(images: int, shape: MapperShape) -> Tensor:
     """Return prefixes of zeros (B,P,E) as `pack` gives them."""
-    rows = (0 if shape.state_width is not None else shape.prefix_length) + extra_rows(shape)
+    rows = shape.embeddings + shape.prompt_length + extra_rows(shape)
     return torch.zeros(images, rows, shape.embedding_width)
 
 
 def unpack(prefix: Tensor, shape: MapperShape) -> PrefixParts:
     """Undo `pack`; prefixes of another length are embeddings alone, as those of a begin token."""
-    embeddings = 0 if shape.state_width is not None else shape.prefix_length
+    embeddings = shape.embeddings + shape.prompt_length
     if prefix.shape[1] != embeddings + extra_rows(shape):
         return PrefixParts(prefix)
     states = features = None

@@ -15,8 +15,8 @@ _NOT_SETTINGS = {"format", "kind", "study"} | {
     if not options.OPTIONS[name].changes_results
 }
 _GRID = (
-    *("encoders", "lms", "mappers", "tunings", "train_on", "bridges", "decoders"),
-    *("prefix_lengths", "seeds"),
+    *("encoders", "lms", "mappers", "tunings", "train_on", "bridges", "prompts"),
+    *("decoders", "prefix_lengths", "seeds"),
 )
 MISSING = "-"
 

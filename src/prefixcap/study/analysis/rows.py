@@ -11,10 +11,13 @@ import attrs
 from prefixcap.evaluation.stats import Estimate
 from prefixcap.util.text import visible
 
-FIELDS = ("encoder", "lm", "tuning", "train_on", "bridge", "mapper", "prefix_length", "decoder")
+FIELDS = (
+    *("encoder", "lm", "tuning", "train_on", "bridge", "mapper", "prefix_length", "prompt"),
+    "decoder",
+)
 """The fields that distinguish table rows; the seed does not."""
 NO_BRIDGE = "none"
-OLDER = {"train_on": "images", "bridge": NO_BRIDGE}
+OLDER = {"train_on": "images", "bridge": NO_BRIDGE, "prompt": "none"}
 """The fields that rows of older studies lack."""
 SHOWN = ("mapper", "prefix_length", "decoder")
 """The fields that every label has; the others appear only if they vary."""

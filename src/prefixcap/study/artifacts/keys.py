@@ -153,11 +153,17 @@ def model_key(study: Study, model: Model, inputs: InputDigests) -> str:
         *specs.fingerprint_inputs(model.mapper),
         model.prefix_length,
         *specs.fingerprint_inputs(model.tuning),
+        *_prompt_inputs(model),
         model.seed,
         study.training.to_json(),
         study.dtype,
         *bridge,
     )
+
+
+def _prompt_inputs(model: Model) -> list[object]:
+    # without a prompt, the key is that of the time before there were prompts
+    return [*specs.fingerprint_inputs(model.prompt)] if model.prompt.length else []
 
 
 def lm_key(lm: LanguageModel) -> str:

@@ -8,6 +8,7 @@ _NAMED = {"name": str}
 
 STUDY_CONFIG = {
     **{key: [_NAMED] for key in ("encoders", "mappers", "lms", "tunings", "decoders", "metrics")},
+    "prompts": Maybe([_NAMED]),
     "dataset": _NAMED,
     "bridges": Maybe([_NAMED]),
     "train_on": Maybe([str]),
@@ -60,7 +61,7 @@ STUDY_SCORES = {
                 ),
                 Maybe(float),
             ),
-            **dict.fromkeys(("split", "train_on", "bridge"), Maybe(str)),
+            **dict.fromkeys(("split", "train_on", "bridge", "prompt"), Maybe(str)),
             **dict.fromkeys(("trained_parameters", "images", "epochs", "best_epoch"), Maybe(int)),
         }
     ],

@@ -22,6 +22,7 @@ from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LMConfig
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.metric import MetricConfig
+from prefixcap.interfaces.retrieval.prompt import PromptConfig
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.registry import default_registry
@@ -65,6 +66,7 @@ class Model:
     mapper: MapperConfig
     prefix_length: int
     tuning: TuningConfig
+    prompt: PromptConfig
     seed: int
     bridge: BridgeConfig | None = None
 
@@ -76,8 +78,12 @@ class Model:
     @property
     def name(self) -> str:
         """The beginning of its folder's name."""
-        source = "" if self.bridge is None else f"-{TEXTS}-{self.bridge.name}"
-        return f"{self.mapper.name}-p{self.prefix_length}-{self.tuning.name}{source}-s{self.seed}"
+        parts = [self.mapper.name, f"p{self.prefix_length}", self.tuning.name]
+        if self.bridge is not None:
+            parts += [TEXTS, self.bridge.name]
+        if self.prompt.length:
+            parts.append(self.prompt.name)
+        return "-".join([*parts, f"s{self.seed}"])
 
 
 def _dataset(value: str | DatasetConfig) -> DatasetConfig:
@@ -106,6 +112,10 @@ def _mappers(values: Specs[MapperConfig]) -> tuple[MapperConfig, ...]:
 
 def _tunings(values: Specs[TuningConfig]) -> tuple[TuningConfig, ...]:
     return components(TuningConfig, values)
+
+
+def _prompts(values: Specs[PromptConfig]) -> tuple[PromptConfig, ...]:
+    return components(PromptConfig, values)
 
 
 def _decoders(values: Specs[DecoderConfig]) -> tuple[DecoderConfig, ...]:
@@ -138,6 +148,7 @@ class Study:
         match: "parameters=N", to give mappers and tunings the sizes that train about N parameters.
         train_on: What models are trained on: images, their captions alone, or each of both.
         bridges: What stands between texts, in training, and images; for models trained on texts.
+        prompts: The text around prefixes.
         decoders: The decoders; another one costs only its decoding.
         metrics: The metrics; another one costs only its scoring.
         seeds: The seeds of training and decoding.
@@ -214,6 +225,13 @@ class Study:
             "bridge",
             "Bridge from texts to images, such as shift; with --train-on texts.",
             many=True,
+        ),
+    )
+    prompts: tuple[PromptConfig, ...] = attrs.field(
+        default=recommended("prompt", "none"),
+        converter=_prompts,
+        metadata=option(
+            "prompt", "Text around prefixes: none, retrieved:k=4, entities.", many=True
         ),
     )
     decoders: tuple[DecoderConfig, ...] = attrs.field(
@@ -330,6 +348,7 @@ class Study:
                 mapper=mapper,
                 prefix_length=p,
                 tuning=tuning,
+                prompt=prompt,
                 seed=seed,
                 bridge=bridge,
             )
@@ -337,6 +356,7 @@ class Study:
             for p in self.prefix_lengths
             for tuning in self.tunings
             for bridge in self._sources
+            for prompt in self.prompts
             for seed in self.seeds
         ]
 
@@ -365,6 +385,7 @@ class Study:
             self.prefix_lengths,
             self.tunings,
             self._sources,
+            self.prompts,
             self.seeds,
         )
         return math.prod(map(len, (*models, self.decoders)))

@@ -10,8 +10,9 @@ from itertools import islice, zip_longest
 from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
+from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import Example
-from prefixcap.interfaces.retriever import RetrieverConfig, directions
+from prefixcap.interfaces.retrieval.retriever import RetrieverConfig, directions
 from prefixcap.plugin.registry import default_registry
 from prefixcap.util.words import ngrams, words
 
@@ -89,13 +90,17 @@ def consensus(
     return _lines(test, chosen)
 
 
-def without_texts(text_encoder: TextEncoder, features: AnyFeatures) -> str | None:
-    """Return why features (B,D) or (B,N,D) cannot be compared with captions, if they cannot."""
+def without_texts(
+    text_encoder: TextEncoder, features: AnyFeatures, train: Sequence[Example]
+) -> str | None:
+    """Return why features (B,D) or (B,N,D) cannot be compared with training captions, if so."""
     if features.ndim != 2:
         return f"the encoder {text_encoder.name!r} gives several feature tokens an image"
-    if text_encoder.encoder.encode_text(["a"]) is None:
-        return f"the encoder {text_encoder.name!r} has no text tower"
-    return None
+    try:
+        vectors = text_encoder.encoder.encode_text(train[0].references[:1])
+    except PrefixcapError as error:  # such as stored embeddings of other texts
+        return str(error)
+    return f"the encoder {text_encoder.name!r} has no text tower" if vectors is None else None
 
 
 def nearest_caption(

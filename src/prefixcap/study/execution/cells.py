@@ -105,6 +105,7 @@ class CellRunner:
             "tuning": label(model.tuning),
             "train_on": model.train_on,
             "bridge": label(model.bridge) if model.bridge else NO_BRIDGE,
+            "prompt": label(model.prompt),
             "encoder": label(model.encoder),
             "lm": label(model.lm),
             "dataset": label(self._job.study.dataset),

@@ -98,13 +98,16 @@ def check_positions(study: Study, lm: LanguageModel) -> None:
     Raises:
         PrefixcapError: If they do not.
     """
-    longest = max(study.prefix_lengths)
+    prompt = max(each.length for each in study.prompts)
+    longest = max(study.prefix_lengths) + prompt
     needed = longest + study.max_new_tokens
+    cure = ", the prompt's tokens (--prompt)" if prompt else ""
     if lm.max_positions is not None and needed > lm.max_positions:
         raise PrefixcapError(
-            f"a prefix of {longest} and {study.max_new_tokens} new tokens need {needed} positions; "
-            f"the language model has {lm.max_positions}: lower the study's prefix lengths "
-            "(--prefix-len) or max_new_tokens (--max-new-tokens)"
+            f"a prefix of {longest}{' with its prompt' if prompt else ''} and "
+            f"{study.max_new_tokens} new tokens need {needed} positions; the language model has "
+            f"{lm.max_positions}: lower the study's prefix lengths (--prefix-len){cure} or "
+            "max_new_tokens (--max-new-tokens)"
         )
 
 

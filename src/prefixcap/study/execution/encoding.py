@@ -12,6 +12,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.encoder import EncoderConfig
+from prefixcap.interfaces.retrieval.prompt import PromptConfig
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from prefixcap.captioning.bridging import Bridging
     from prefixcap.captioning.feature_rows import FeatureRows
+    from prefixcap.captioning.prompting.training import PromptTraining
     from prefixcap.training.texts import TextTraining
 
 
@@ -43,6 +45,9 @@ class EncodedImages:
     test: Sequence[Example]
     split: str
     """The name of the split that is captioned and scored."""
+    _prompting: dict[PromptConfig, PromptTraining] = attrs.field(
+        factory=dict, init=False, repr=False, eq=False
+    )
 
     @property
     def encoder(self) -> EncoderConfig:
@@ -119,6 +124,26 @@ class EncodedImages:
         captions = [example.references for example in examples]
         texts = self.texts.rows(examples)
         return {"split": split} | measure_gap(bridge, self.features.rows(examples), texts, captions)
+
+    def prompting(self, prompt: PromptConfig) -> PromptTraining | None:
+        """Return a prompt with what it has learned from the training images; None without text.
+
+        Raises:
+            PrefixcapError: If the images, or the encoder, lack what the prompt needs.
+        """
+        from prefixcap.captioning.prompting.training import PromptTraining
+
+        if not prompt.length:
+            return None
+        if prompt not in self._prompting:
+            self._prompting[prompt] = PromptTraining.learn(
+                prompt,
+                self.train_features,
+                [example.references for example in self.train],
+                [example.image.id for example in self.train],
+                self.text_encoder,
+            )
+        return self._prompting[prompt]
 
     @cached_property
     def training_key(self) -> str:

@@ -130,9 +130,9 @@ class Runner:
 
     def _write_config(self, dataset: Dataset, study_digest: str | None) -> None:
         study = self._study
-        kinds = (study.encoders, study.lms, study.mappers, study.tunings, study.decoders)
+        kinds = (study.encoders, study.lms, study.mappers, study.tunings, study.prompts)
         bridges = study.bridges if TEXTS in study.train_on else ()
-        grid = (config for kind in (*kinds, bridges) for config in kind)
+        grid = (config for kind in (*kinds, study.decoders, bridges) for config in kind)
         configs: list[Component] = [study.dataset, *grid, *study.metrics]
         info = {
             "study": study_digest,

@@ -123,7 +123,7 @@ class Scorer:
         features = images.train_features, images.test_features
         yield keyed(NEAREST, baselines.nearest_training(train, test, *features))
         yield self._once(CONSENSUS, images, lambda: baselines.consensus(train, test, *features))
-        if reason := baselines.without_texts(images.text_encoder, features[1]):
+        if reason := baselines.without_texts(images.text_encoder, features[1], train):
             if (CAPTION, reason) not in self._reported:
                 self._reported.add((CAPTION, reason))
                 self._job.reporter.message(f"skipped the baseline {CAPTION!r}: {reason}")

@@ -84,6 +84,7 @@ def train(
                 images.train_features,
                 [example.references for example in images.train],
                 config=job.study.training,
+                prompt=images.prompting(model.prompt),
                 seed=model.seed,
                 texts=None if model.bridge is None else images.text_training(model.bridge),
                 val_features=images.val_features,

@@ -40,7 +40,7 @@ class TrainingEvents:
     def started(self) -> None:
         """Tell the settings of the training."""
         model = self.planned.model
-        parts = ("encoder", "lm", "tuning", "bridge", "mapper")
+        parts = ("encoder", "lm", "tuning", "bridge", "mapper", "prompt")
         settings: dict[str, Any] = {
             part: specs.to_spec(getattr(model, part)) for part in parts if getattr(model, part)
         }

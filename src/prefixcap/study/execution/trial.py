@@ -16,6 +16,7 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.language_model import LanguageModel
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
+from prefixcap.interfaces.retrieval.prompt import PromptConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build, is_foreign, naming_plugin
 from prefixcap.study.artifacts.captions import count_missing
@@ -68,7 +69,10 @@ def try_models(
     tried: set[Component] = set()
     for model in dict.fromkeys(_without_seed(each) for each in models if not each.is_trained):
         features = images.train_features[:IMAGES]
-        shape = prefix_shape(lm, model.mapper, model.tuning, model.prefix_length, features)
+        shape = attrs.evolve(
+            prefix_shape(lm, model.mapper, model.tuning, model.prefix_length, features),
+            prompt_length=model.prompt.length,
+        )
         if model.tuning not in tried:
             tried.add(model.tuning)
             with naming_slow(model.tuning, job.reporter):
@@ -77,6 +81,10 @@ def try_models(
             tried.add(model.bridge)
             with naming_slow(model.bridge, job.reporter):
                 _try_bridge(model.bridge, images)
+        if model.prompt not in tried:
+            tried.add(model.prompt)
+            with naming_slow(model.prompt, job.reporter):
+                _try_prompt(model.prompt, images, lm, shape)
         with naming_slow(model.mapper, job.reporter):
             _try_mapper(model.mapper, shape, features)
     cells = {cell.decoder: cell for model in models for cell in model.cells}
@@ -134,6 +142,19 @@ def _try_mapper(config: MapperConfig, shape: MapperShape, features: Tensor) -> N
             expected = (len(features), shape.prefix_length, width)
             if tuple(prefix.shape) != expected:
                 raise TypeError(f"its prefixes are {tuple(prefix.shape)} instead of {expected}")
+
+
+def _try_prompt(
+    config: PromptConfig, images: EncodedImages, lm: LanguageModel, shape: MapperShape
+) -> None:
+    """Learn a prompt, which its models need anyway, and write it for a few images."""
+    from prefixcap.captioning.prompting.prompts import Prompts
+
+    with naming_plugin(config, "cannot be made for a first image"):
+        prompting = images.prompting(config)
+        if prompting is not None:
+            prompts = Prompts(config, prompting.datastore, lm, shape)
+            prompts.tokens(prompts.items(images.train_features[:IMAGES]))
 
 
 def _try_decoder(

@@ -7,7 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from prefixcap.interfaces.retriever import (
+from prefixcap.interfaces.retrieval.retriever import (
     MISSING,
     Neighbors,
     Retriever,

@@ -1,0 +1,1 @@
+"""Text around prefixes: its tokens, and the prompts of a model in training."""
