@@ -5,14 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from peft import IA3Config, LoraConfig, inject_adapter_in_model
+from peft.tuners import lora
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import override
 
 from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning
+from prefixcap_tunings.low_rank import low_rank_sum
 from prefixcap_tunings.places import linear_places, require_places
+
+
+class FastLora(lora.Linear):
+    """PEFT's layer of LoRA, with the same results in less time."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Map (...,in) to (...,out)."""
+        (name,) = self.active_adapters
+        a: Any = self.lora_A[name].weight
+        b: Any = self.lora_B[name].weight
+        y: Tensor = self.base_layer(x)
+        plain = x.dtype == a.dtype == y.dtype and not torch.is_autocast_enabled(x.device.type)
+        if not plain or self.merged:
+            result: Tensor = super().forward(x, *args, **kwargs)
+            return result
+        dropout = self.lora_dropout[name]
+        p = dropout.p if self.training and isinstance(dropout, nn.Dropout) else 0.0
+        return low_rank_sum(y, x, a, b, self.scaling[name], p)
 
 
 class LowRank(Tuning):
@@ -38,6 +59,9 @@ class LowRank(Tuning):
                 fan_in_fan_out=_stored_by_input(module, names),
             ),
         )
+        for name in names:
+            layer: Any = module.get_submodule(name)
+            layer.__class__ = FastLora
 
     @override
     def fold(self, module: nn.Module) -> None:

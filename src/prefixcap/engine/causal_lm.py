@@ -132,6 +132,10 @@ class CausalLM(LanguageModel):
         # The kinds of the model's modules, and whether it then takes several captions in a row.
         self._trees: tuple[tuple[type, ...], bool] = (), False
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy is tried again: what a structure holds, such as static methods, cannot be copied.
+        return {**self.__dict__, "_tried": None}
+
     def __repr__(self) -> str:
         return (
             f"CausalLM({type(self.model).__name__}, width={self.width}, "

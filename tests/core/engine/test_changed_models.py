@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -229,3 +230,12 @@ def test_a_checksum_sees_every_bit_and_every_exchange(dtype: torch.dtype, size: 
             tensor[[here, there]] = tensor[[there, here]]
     # a view that does not begin at a multiple of eight bytes
     assert torch.equal(checksum([tensor[1:]]), checksum([tensor[1:].clone()]))
+
+
+def test_a_llama_that_has_decoded_can_be_copied() -> None:
+    lm = prefixcap.from_transformers(made("llama"))
+    inputs = prefixes(1)
+    before = prefixcap.decode(lm, inputs, "greedy", max_new_tokens=3)
+    copied = copy.deepcopy(lm)
+    assert copied.module is not lm.module
+    assert prefixcap.decode(copied, inputs, "greedy", max_new_tokens=3) == before

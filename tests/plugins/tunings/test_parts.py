@@ -8,6 +8,7 @@ import pytest
 import torch
 from families import FAMILIES, family, prefixes
 from prefixcap_tunings.adapter_layers import Adapted
+from prefixcap_tunings.low_rank import kept_at_random, low_rank_sum
 from prefixcap_tunings.places import linear_places
 from torch import nn
 from torch.nn import functional as F
@@ -109,10 +110,54 @@ def test_lora_is_that_of_peft(name: str) -> None:
             parameter.copy_(dict(model.named_parameters())[key])
     for each in (model, theirs):
         torch.autograd.backward(each(input_ids=IDS).logits.logsumexp(-1).sum())
-    assert torch.allclose(model(IDS).logits, theirs(input_ids=IDS).logits, atol=1e-6)
+    assert torch.allclose(model(IDS).logits, theirs(input_ids=IDS).logits, atol=1e-5)
     gradients = {k: p.grad for k, p in theirs.base_model.model.named_parameters()}
     for key, parameter in trained(model).items():
         assert torch.allclose(parameter.grad, gradients[key], atol=1e-4), key  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_the_gradients_of_a_low_rank_sum(dropout: float) -> None:
+    stream = torch.Generator().manual_seed(3)
+    sizes = ((2, 3, 6), (2, 3, 5), (4, 5), (6, 4))
+    y, x, a, b = (torch.randn(*s, generator=stream, dtype=torch.float64) for s in sizes)
+
+    def computed(*inputs: torch.Tensor) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(4)  # the same values are dropped each time
+            return low_rank_sum(*inputs, 1.7, dropout)
+
+    inputs = [each.requires_grad_() for each in (y, x, a, b)]
+    assert torch.autograd.gradcheck(computed, inputs)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        kept, share = kept_at_random(x.flatten(0, 1), dropout)
+    seen = x * kept.view(x.shape) / share
+    assert torch.allclose(computed(*inputs), y + 1.7 * seen @ a.T @ b.T)
+
+
+def test_dropout_keeps_the_share_that_it_says() -> None:
+    x = torch.zeros(1000, 999)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for dropout in (0.05, 0.5, 0.9):
+            kept, share = kept_at_random(x, dropout)
+            assert share == pytest.approx(1 - dropout, abs=1e-5)
+            assert set(kept.unique().tolist()) == {0.0, 1.0}
+            assert kept.mean().item() == pytest.approx(share, abs=0.002)
+            # neighbors, which come of the same random number, are independent
+            assert (kept[:, 1:] * kept[:, :-1]).mean().item() == pytest.approx(share**2, abs=0.003)
+
+
+def test_lora_in_training_drops_inputs_of_its_own_matrices_only() -> None:
+    model = tuned("llama", "lora:dropout=0.4")
+    with torch.random.fork_rng():
+        first, second = (model.train()(IDS).logits for _ in range(2))
+        assert not torch.equal(first, second)
+    with torch.no_grad():
+        for name, parameter in trained(model).items():
+            parameter.mul_("lora_A" in name)  # no change is left
+    assert torch.allclose(model(IDS).logits, family("llama")(IDS).logits, atol=1e-5)
 
 
 def test_ia3_multiplies_keys_values_and_feed_forward_states() -> None:
