@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import attrs
+from masked_lm_folder import masked_lm_folder
 from small_clip import small_clip
 from small_vision import hf_folder, open_clip_folder, timm_file
 
@@ -229,6 +230,12 @@ def qformer(config: type[Component], folder: Path) -> Case:
     return Case(config=config(width=48, num_layers=2))  # type: ignore[call-arg]
 
 
+def conzic(config: type[Component], folder: Path) -> Case:
+    """A BERT of one layer whose tokens are the letters of the table language model."""
+    settings = {"mlm": str(masked_lm_folder(folder)), "prompt": "", "length": 6, "sweeps": 2}
+    return Case(config=config(**settings))
+
+
 def zerocap(config: type[Component], folder: Path) -> Case:
     """Two beams and one gradient step for each token."""
     return Case(config=config(num_beams=2, iterations=1))  # type: ignore[call-arg]
@@ -257,6 +264,7 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("mapper", "deep"): deep,
     ("mapper", "llava"): llava,
     ("mapper", "qformer"): qformer,
+    ("decoder", "conzic"): conzic,
     ("decoder", "zerocap"): zerocap,
 }
 

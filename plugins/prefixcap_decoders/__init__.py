@@ -20,6 +20,7 @@ def prefixcap_components() -> Iterable[type[Component]]:
     from prefixcap_decoders.contrastive_search.config import Contrastive
     from prefixcap_decoders.greedy.config import Greedy
     from prefixcap_decoders.guided.config import Magic, ZeroCap
+    from prefixcap_decoders.guided.conzic_config import ConZIC
     from prefixcap_decoders.hf_generate.config import HFGenerate
     from prefixcap_decoders.reranking.config import MBR, BestOf
     from prefixcap_decoders.sampling import config as sampling
@@ -28,5 +29,6 @@ def prefixcap_components() -> Iterable[type[Component]]:
 
     return [
         Beam, DiverseBeam, Constrained, ContrastiveDecoding, DoLa, Guidance, Contrastive, Greedy,
-        HFGenerate, Magic, ZeroCap, MBR, BestOf, *sampling.DECODERS, Speculative, StochasticBeam,
+        HFGenerate, Magic, ZeroCap, ConZIC, MBR, BestOf, *sampling.DECODERS, Speculative,
+        StochasticBeam,
     ]  # fmt: skip

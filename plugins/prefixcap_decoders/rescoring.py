@@ -21,6 +21,8 @@ def own_logprobs(task: DecodingTask, captions: Sequence[tuple[int, Hypothesis]])
     """
     texts = [[*h.ids, *([] if h.stop_id is None else [h.stop_id])] for _, h in captions]
     longest = max(map(len, texts), default=0)
+    if not longest:  # texts of another tokenizer may be empty without a stop token
+        return [0.0] * len(texts)
     step = max(1, LOGITS // max(1, longest * task.lm.vocab_size))
     device = task.prefix.device
     logprobs: list[float] = []

@@ -30,7 +30,7 @@ SETTINGS = {
     "mbr": "samples=4",
     "zerocap": "num_beams=2,iterations=1",
 }
-NAMES = default_registry().names("decoder")
+NAMES = [name for name in default_registry().names("decoder") if name != "conzic"]
 DECODERS = [f"{name}:{SETTINGS[name]}" if name in SETTINGS else name for name in NAMES]
 # of the ways in which sessions are used
 SESSIONS = ("beam", "top-p", "contrastive", "dola", "speculative")
