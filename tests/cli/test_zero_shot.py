@@ -116,16 +116,7 @@ def test_real_embeddings_of_both_sides(shell: Shell, world: World, tmp_path: Pat
     assert 1 < gap["measures"]["memory entries"] < 240
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "sentence"),
-    [
-        ("bridge", "shift", "the bridge 'shift' is not in the study's config.json"),
-        ("train_on", "images", "train_on"),
-    ],
-)
-def test_a_bundle_notices_another_bridge(
-    run: Path, tmp_path: Path, field: str, value: str, sentence: str
-) -> None:
+def test_a_bundle_notices_another_bridge(run: Path, tmp_path: Path) -> None:
     from prefixcap.publication.bundle.packing import bundle
     from prefixcap.publication.bundle.verifying import reseal, verify
 
@@ -133,10 +124,10 @@ def test_a_bundle_notices_another_bridge(
     assert verify(tmp_path / "bundle").is_sound
     scores = tmp_path / "bundle" / "scores.json"
     data = json.loads(scores.read_text())
-    row = next(row for row in data["rows"] if row["train_on"] == "texts")
-    row[field] = value
+    one, two = (row for row in data["rows"] if row["train_on"] == "texts")
+    one["train_on"], two["bridge"] = "images", "shift"
     scores.write_text(json.dumps(data))
     reseal(tmp_path / "bundle", {"scores.json"})
-    found = verify(tmp_path / "bundle")
-    assert not found.is_sound
-    assert any(sentence in str(each) for each in found.discrepancies)
+    found = [str(each) for each in verify(tmp_path / "bundle").discrepancies]
+    assert any("train_on" in each for each in found)
+    assert any("the bridge 'shift' is not in the study's config.json" in each for each in found)
