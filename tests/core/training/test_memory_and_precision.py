@@ -33,7 +33,7 @@ def test_parts_of_a_batch_take_the_step_of_the_whole_batch(grouped: bool) -> Non
     assert not close(trained(epochs=1, seed=1), whole, 1e-2)
 
 
-@pytest.mark.parametrize("tuning", ["frozen", "full"])
+@pytest.mark.parametrize("tuning", ["frozen", "full", "lora:dropout=0.3", "adapter:width=2"])
 def test_layers_that_are_computed_again_take_the_same_step(
     tuning: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,8 +64,11 @@ def test_a_model_without_such_layers_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_mixed_precision_keeps_weights_in_float32(precision: str) -> None:
-    exact, mixed = trained(epochs=2), trained(epochs=2, precision=precision)
+@pytest.mark.parametrize("tuning", ["full", "lora:dropout=0", "ia3", "adapter:width=2"])
+def test_mixed_precision_keeps_weights_in_float32(precision: str, tuning: str) -> None:
+    exact, mixed = (
+        trained(tuning=tuning, epochs=2, precision=each) for each in ("float32", precision)
+    )
     assert all(weight.dtype != torch.bfloat16 for weight in weights(mixed))
     assert mixed.history["loss"] != exact.history["loss"]
     assert mixed.history["loss"] == pytest.approx(exact.history["loss"], rel=0.05)

@@ -38,7 +38,7 @@ class WritesAt(TrainingCheckpoint):
 
 @pytest.fixture(scope="module")
 def uninterrupted() -> dict[str, Captioner]:
-    return {tuning: with_val(tuning) for tuning in ("frozen", "full")}
+    return {tuning: with_val(tuning) for tuning in ("frozen", "full", "lora")}
 
 
 def with_val(
@@ -81,7 +81,7 @@ def same(one: Captioner, two: Captioner) -> bool:
 
 
 @given(
-    tuning=st.sampled_from(["frozen", "full"]),
+    tuning=st.sampled_from(["frozen", "full", "lora"]),
     die_at=st.integers(1, 18),
     kept_at=st.sets(st.integers(0, 18), max_size=3),
 )

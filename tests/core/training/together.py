@@ -31,6 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ridge": {"start": "ridge", "gradient_checkpointing": True},
     "not trained": {"epochs": 0},
     "float16": {"tuning": "full", "precision": "float16"},
+    "lora": {"tuning": "lora:dropout=0"},
 }
 RANDOM = {"tuning": "full", "feature_noise": 0.1, "dropout": 0.2}
 
