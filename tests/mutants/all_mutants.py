@@ -19,6 +19,8 @@ from mutants.configs import (
     Misnamed,
     NoDevice,
     NoDtype,
+    SameSize,
+    SameSizeMapper,
     Seeing,
     Thawed,
     Together,
@@ -174,6 +176,7 @@ MAPPERS = [
     )
 ]
 MAPPERS.append(mutant(UnlearnedMapper(), "gradients"))
+MAPPERS.append(mutant(SameSizeMapper(), "sizes"))
 LMS = [
     mutant(TwistedLM(twist=twist), breaks, *also)
     for twist, breaks, *also in (
@@ -297,6 +300,7 @@ TUNINGS = [
     )
 ]
 TUNINGS.append(mutant(Undeclared(), "trains-lm"))
+TUNINGS.append(mutant(SameSize(), "sizes"))
 PROMPTS = [
     mutant(TwistedPrompt(twist=twist), breaks, *also)
     for twist, breaks, *also in (

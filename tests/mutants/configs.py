@@ -268,6 +268,20 @@ class Undeclared(TwistedTuning):
     trains_lm: ClassVar[bool] = False
 
 
+class SameSize(TwistedTuning):
+    """Has a size that changes nothing."""
+
+    def sized(self, size: int) -> tuning.TuningConfig:
+        return self
+
+
+class SameSizeMapper(TwistedMapper):
+    """Has a size that changes nothing."""
+
+    def sized(self, size: int) -> mapper.MapperConfig:
+        return self
+
+
 class BadCompany(TwistedDataset):
     """Recommends an unknown decoder."""
 

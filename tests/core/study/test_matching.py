@@ -107,7 +107,16 @@ def test_what_cannot_come_near_is_told(several: Study, tmp_path: Path) -> None:
         "warning: --match parameters=3000: mlp:hidden=1 with a prefix of 2 and frozen come no "
         "nearer than "
     )
-    assert warning.endswith("% less; compare them with care")
+    assert warning.endswith("% of them; compare them with care")
+
+
+def test_a_tuning_that_takes_everything_leaves_the_mapper_as_it_is(
+    several: Study, tmp_path: Path
+) -> None:
+    full = attrs.evolve(several, tunings=(registry.parse(TuningConfig, "full"),))
+    found = plan(attrs.evolve(full, match="parameters=500"), tmp_path)["warnings"]
+    assert [text.split()[3] for text in found if "--match" in text] == ["mlp", "mlp"]
+    assert all("times as many" in text for text in found if "--match" in text)
 
 
 def test_a_single_training_is_matched_too(several: Study, tmp_path: Path) -> None:

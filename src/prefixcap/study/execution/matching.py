@@ -107,8 +107,9 @@ def _sized(
     if tuning.sized(1) is not None:
         given = parameters // 2 if mapper.sized(1) else parameters - counter.mapper(mapper, length)
         tuning = _nearest(tuning, tuning.sized, counter.tuning, given)
-    if mapper.sized(1) is not None:
-        rest = parameters - counter.tuning(tuning)
+    rest = parameters - counter.tuning(tuning)
+    # A tuning that leaves nothing, such as `full`, is no reason for the smallest mapper.
+    if rest > 0 and mapper.sized(1) is not None:
         mapper = _nearest(mapper, mapper.sized, lambda m: counter.mapper(m, length), rest)
     return mapper, tuning
 
@@ -154,8 +155,8 @@ def _check_distinct(
 def _miss(
     length: int, mapper: MapperConfig, tuning: TuningConfig, total: int, parameters: int
 ) -> str:
-    share = abs(total - parameters) / parameters
-    how = f"{share:.0%} {'more' if total > parameters else 'less'}"
+    ratio = total / parameters
+    how = f"{ratio:.0f} times as many" if ratio > 2 else f"{ratio:.0%} of them"
     return (
         f"warning: --match parameters={parameters}: {specs.to_spec(mapper)} with a prefix of "
         f"{length} and {specs.to_spec(tuning)} come no nearer than {total:,} parameters, {how}; "

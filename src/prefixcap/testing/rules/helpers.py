@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from prefixcap.errors import listed
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules.rule import require, rule
 
@@ -31,6 +33,17 @@ def is_close(actual: float, expected: float, tolerance: float = 1e-6) -> bool:
     """Return whether two numbers are equal up to rounding; NaN equals NaN."""
     both_nan = math.isnan(actual) and math.isnan(expected)
     return both_nan or math.isclose(actual, expected, rel_tol=tolerance, abs_tol=tolerance)
+
+
+SIZES = (1, 2, 5)
+"""The sizes that components with a size are made with."""
+
+
+def require_growth(counts: Sequence[int]) -> None:
+    """Require that the number of parameters grows with the size."""
+    grows = all(one < two for one, two in pairwise(counts))
+    numbers = listed(map(str, counts))
+    require(grows, f"with the sizes {listed(map(str, SIZES))} it has {numbers} parameters")
 
 
 @rule("digest")

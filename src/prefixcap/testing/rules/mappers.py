@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.testing.case import Case
-from prefixcap.testing.rules.helpers import max_difference, seeded
+from prefixcap.testing.rules.helpers import SIZES, max_difference, require_growth, seeded
 from prefixcap.testing.rules.rule import BrokenRule, require, rule
 
 TOLERANCE = 1e-5
@@ -179,3 +179,18 @@ def _plain_tensors(mapper: nn.Module) -> Iterator[tuple[str, Tensor]]:
         for name, value in vars(module).items():
             if isinstance(value, Tensor):
                 yield f"{place}.{name}".lstrip("."), value
+
+
+@rule("sizes")
+def sizes(case: Case) -> str | None:
+    """A config of a larger size has more parameters, and any size from 1 can be built."""
+    made = [mapper_config(case).sized(size) for size in SIZES]
+    for shape in shapes(case):
+        counts = []
+        for config in made:
+            if config is None:
+                return "it has no size, or its settings fix it"
+            with seeded():
+                counts.append(sum(p.numel() for p in config.build(shape).parameters()))
+        require_growth(counts)
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from prefixcap.engine.prefixes.packing import pack
 from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning, TuningConfig
 from prefixcap.testing.case import Case
-from prefixcap.testing.rules.helpers import max_difference, seeded
+from prefixcap.testing.rules.helpers import SIZES, max_difference, require_growth, seeded
 from prefixcap.testing.rules.rule import require, rule
 from prefixcap.util.sharing import copy_sharing_weights
 
@@ -166,4 +167,18 @@ def reload(case: Case) -> str | None:
         difference < 1e-5,
         f"with all trained parameters copied, the logits differ by {difference:.2g}",
     )
+    return None
+
+
+@rule("sizes")
+def sizes(case: Case) -> str | None:
+    """A config of a larger size trains more parameters, and any size from 1 can be applied."""
+    counts = []
+    for size in SIZES:
+        config = cast(TuningConfig, case.config).sized(size)
+        if config is None:
+            return "it has no size, or its settings fix it"
+        module = tuned(attrs.evolve(case, config=config))
+        counts.append(sum(p.numel() for p in trained(module).values()))
+    require_growth(counts)
     return None
