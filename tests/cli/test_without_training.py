@@ -26,6 +26,15 @@ def test_captions_without_training(shell: Shell, world: World, tmp_path: Path) -
         {line["captions"][0]["text"] for line in lines if f"-{name}-" in line["cell"]}
         for name in ("magic", "greedy")
     )
+    # a model without a training has its page too
+    status, _, err = shell("report", run)
+    assert status == 0, err
+    # a wrong prefix length is known before anything is trained
+    words[words.index("2")] = "5"
+    status, _, err = shell("bench", *words, "--mapper", "mlp", "--out", tmp_path / "other")
+    assert status == 2
+    assert "text='A' with start=true needs a prefix length of 2 (--prefix-len 2)" in err
+    assert "training mlp" not in err
     # without the image, all captions are the same
     assert len(greedy) == 1
     assert len(magic) > 1

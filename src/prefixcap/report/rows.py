@@ -109,7 +109,7 @@ def panel(mapper: str, fields: Mapping[str, Any], more: Sequence[str]) -> str:
 
 def facts(row: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers of a cell's row that are not scores, those of every table first."""
-    known = {key: row[key] for key in FACTS if key in row}
+    known = {key: row[key] for key in FACTS if row.get(key) is not None}
     rest = {
         key: value
         for key, value in row.items()

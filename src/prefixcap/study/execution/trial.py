@@ -14,7 +14,7 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import DecoderConfig
-from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.language_model import LanguageModel, ModelReader
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.interfaces.retrieval.prompt import PromptConfig
 from prefixcap.plugin import specs
@@ -86,7 +86,7 @@ def try_models(
             with naming_slow(model.prompt, job.reporter):
                 _try_prompt(model.prompt, images, lm, shape)
         with naming_slow(model.mapper, job.reporter):
-            _try_mapper(model.mapper, shape, features)
+            _try_mapper(model.mapper, shape, features, lm)
     cells = {cell.decoder: cell for model in models for cell in model.cells}
     for decoder, cell in cells.items():
         if count_missing(cell, images.ids):
@@ -128,7 +128,9 @@ def _try_bridge(config: BridgeConfig, images: EncodedImages) -> None:
         bridge.text_side(few.features[:])
 
 
-def _try_mapper(config: MapperConfig, shape: MapperShape, features: Tensor) -> None:
+def _try_mapper(
+    config: MapperConfig, shape: MapperShape, features: Tensor, lm: LanguageModel
+) -> None:
     """Build a mapper, and map features (B,D) or (B,N,D) of a few images."""
     import torch
 
@@ -137,6 +139,8 @@ def _try_mapper(config: MapperConfig, shape: MapperShape, features: Tensor) -> N
     with torch.random.fork_rng(devices=[]), torch.no_grad(), device:
         mapper = build(config, shape).eval()
         with naming_plugin(config, "cannot map a first image"):
+            if isinstance(mapper, ModelReader):
+                mapper.read_model(lm)
             prefix = mapper(features.to(device).float())
             width = shape.state_width or shape.embedding_width
             expected = (len(features), shape.prefix_length, width)
