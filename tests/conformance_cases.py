@@ -241,6 +241,15 @@ def zerocap(config: type[Component], folder: Path) -> Case:
     return Case(config=config(num_beams=2, iterations=1))  # type: ignore[call-arg]
 
 
+def on_ray(config: type[Component], folder: Path) -> Case:
+    """Two workers on this machine, in a Ray that all rules share."""
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    return Case(config=config(workers=2, num_cpus=0.1))  # type: ignore[call-arg]
+
+
 def plain(config: type[Component], folder: Path) -> Case:
     """All defaults."""
     return Case(config=config())
@@ -262,6 +271,7 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("dataset", "tsv"): table,
     ("dataset", "webdataset"): webdataset,
     ("mapper", "deep"): deep,
+    ("launcher", "ray"): on_ray,
     ("mapper", "llava"): llava,
     ("mapper", "qformer"): qformer,
     ("decoder", "conzic"): conzic,
@@ -289,6 +299,7 @@ PLAIN = {
     ),
     "retriever": ("exact", "faiss"),
     "prompt": ("entities", "none", "retrieved"),
+    "launcher": ("local",),
     "metric": (
         "bleu",
         "cider",

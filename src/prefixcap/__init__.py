@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from prefixcap.interfaces.encoder import EncoderConfig as EncoderConfig
     from prefixcap.interfaces.language_model import LanguageModel as LanguageModel
     from prefixcap.interfaces.language_model import LMConfig as LMConfig
+    from prefixcap.interfaces.launching.launcher import Launcher as Launcher
+    from prefixcap.interfaces.launching.launcher import LauncherConfig as LauncherConfig
+    from prefixcap.interfaces.launching.launcher import Work as Work
+    from prefixcap.interfaces.launching.launcher import WorkQueue as WorkQueue
     from prefixcap.interfaces.mapper import MapperConfig as MapperConfig
     from prefixcap.interfaces.mapper import MapperShape as MapperShape
     from prefixcap.interfaces.metric import Metric as Metric
@@ -83,6 +87,10 @@ _HOMES = {
     "ImageItem": "interfaces.dataset",
     "LMConfig": "interfaces.language_model",
     "LanguageModel": "interfaces.language_model",
+    "Launcher": "interfaces.launching.launcher",
+    "LauncherConfig": "interfaces.launching.launcher",
+    "Work": "interfaces.launching.launcher",
+    "WorkQueue": "interfaces.launching.launcher",
     "MapperConfig": "interfaces.mapper",
     "MapperShape": "interfaces.mapper",
     "Metric": "interfaces.metric",

@@ -29,6 +29,7 @@ from mutants.configs import (
     TwistedDecoder,
     TwistedEncoder,
     TwistedFolding,
+    TwistedLauncherConfig,
     TwistedLM,
     TwistedMapper,
     TwistedMetric,
@@ -91,6 +92,8 @@ CORRECT = [
     Case(config=TwistedRetriever()),
     Case(config=TwistedPrompt()),
     Case(config=TwistedFolding(), module=perturbed_gpt2),
+    Case(config=TwistedLauncherConfig()),
+    Case(config=TwistedLauncherConfig(twist="leaves")),
     # correct components that a rule could reject by mistake
     Case(config=TwistedDecoder(twist="sees")),
     Case(config=Together(twist="by batch size")),
@@ -328,6 +331,20 @@ RETRIEVERS = [
         ("in place", "inputs-untouched", "query-alone", "neighbors"),
     )
 ]
+LAUNCHERS = [
+    mutant(TwistedLauncherConfig(twist=twist), breaks, *also)
+    for twist, breaks, *also in (
+        ("forgets", "every-work"),
+        ("twice", "every-work", "kept-workers"),
+        ("short", "every-work"),
+        ("idle", "every-work", "kept-workers"),
+        ("late", "own-result", "kept-workers"),
+        ("in process", "kept-workers"),
+        ("restarts", "kept-workers"),
+        ("many", "kept-workers"),
+        ("silent", "stops"),
+    )
+]
 TUNINGS += [
     Mutant(Case(config=TwistedFolding(twist=twist), module=perturbed_gpt2), breaks)
     for twist, breaks in (
@@ -365,4 +382,5 @@ MUTANTS = [
     *TUNINGS,
     *RETRIEVERS,
     *PROMPTS,
+    *LAUNCHERS,
 ]

@@ -18,6 +18,7 @@ from prefixcap.interfaces import (
     metric,
     tuning,
 )
+from prefixcap.interfaces.launching.launcher import Launcher, LauncherConfig
 from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.retrieval import prompt, retriever
 
@@ -169,6 +170,22 @@ class TwistedRetriever(retriever.RetrieverConfig):
 
     def build(self, vectors: Any) -> retriever.Retriever:
         return part("retrieval_parts", "TwistedRetriever")(self.twist, vectors)
+
+
+@attrs.frozen(kw_only=True)
+class TwistedLauncherConfig(LauncherConfig):
+    """Does all works in this process.
+
+    Attributes:
+        twist: What is wrong with it; "" for a correct one.
+    """
+
+    name: ClassVar[str] = "twisted"
+    twist: str = ""
+
+    def build(self) -> Launcher:
+        built: Launcher = part("launcher_parts", "TwistedLauncher")(self.twist)
+        return built
 
 
 @attrs.frozen(kw_only=True)

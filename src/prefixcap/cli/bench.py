@@ -39,6 +39,10 @@ def bench(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be computed and what exists.")
     ] = False,
+    launcher: Annotated[
+        str,
+        typer.Option(help="Start processes that share the work, such as ray:address=auto."),
+    ] = "local",
     tracker: Trackers = None,
     trust: Trust = None,
     as_json: Annotated[
@@ -51,6 +55,7 @@ def bench(
     Without options: the drawn scenes, an mlp mapper with a prefix of 10, beam search.
     """
     from prefixcap.cli.progress import reporter
+    from prefixcap.interfaces.launching.launcher import LauncherConfig
     from prefixcap.plugin.events import parse_trackers
     from prefixcap.plugin.registry import default_registry
 
@@ -60,6 +65,7 @@ def bench(
     with quiet_stdout():
         plan = options.study(chosen, default_registry())
         parse_trackers(tracker or ())
+        default_registry().parse(LauncherConfig, launcher)
         shown = reporter(details=not as_json)
         if save_study is not None:
             options.write_file(save_study, options.from_study(plan))
@@ -67,10 +73,10 @@ def bench(
         if dry_run:
             answer, text = _plan(plan, folder)
         elif out is not None:
-            answer, text = _run(plan, folder, shown, tracker or ())
+            answer, text = _run(plan, folder, shown, tracker or (), launcher)
         else:
             with new_folder(folder) as made:
-                answer, text = _run(plan, made, shown, tracker or ())
+                answer, text = _run(plan, made, shown, tracker or (), launcher)
     echo_json(answer) if as_json else echo(text)
 
 
@@ -105,7 +111,7 @@ def _plan(study: Study, folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _run(
-    study: Study, folder: Path, reporter: Reporter, trackers: Sequence[str]
+    study: Study, folder: Path, reporter: Reporter, trackers: Sequence[str], launcher: str
 ) -> tuple[dict[str, Any], str]:
     from prefixcap.cli.table import WIDE, text
     from prefixcap.study.execution.runner import run_study
@@ -117,5 +123,5 @@ def _run(
         f"--out {folder} to continue"
     )
     with stoppable(advice):
-        results = run_study(study, folder, reporter, trackers=trackers)
+        results = run_study(study, folder, reporter, trackers=trackers, launcher=launcher)
     return results.to_json(), text(results, shutil.get_terminal_size((WIDE, 24)).columns)

@@ -1,4 +1,4 @@
-"""The ten kinds of component, by the base classes of their configs."""
+"""The eleven kinds of component, by the base classes of their configs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prefixcap.interfaces.dataset import DatasetConfig
 from prefixcap.interfaces.decoder import DecoderConfig
 from prefixcap.interfaces.encoder import EncoderConfig
 from prefixcap.interfaces.language_model import LMConfig
+from prefixcap.interfaces.launching.launcher import LauncherConfig
 from prefixcap.interfaces.mapper import MapperConfig
 from prefixcap.interfaces.metric import MetricConfig
 from prefixcap.interfaces.retrieval.prompt import PromptConfig
@@ -27,6 +28,7 @@ KINDS: Mapping[str, type[Component]] = {
         DecoderConfig,
         DatasetConfig,
         MetricConfig,
+        LauncherConfig,
         RetrieverConfig,
         PromptConfig,
     )

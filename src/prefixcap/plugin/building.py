@@ -15,6 +15,7 @@ from prefixcap.interfaces.dataset import Dataset
 from prefixcap.interfaces.decoder import Decoder
 from prefixcap.interfaces.encoder import Encoder
 from prefixcap.interfaces.language_model import LanguageModel
+from prefixcap.interfaces.launching.launcher import Launcher
 from prefixcap.interfaces.metric import Metric
 from prefixcap.interfaces.retrieval.prompt import Prompter
 from prefixcap.interfaces.retrieval.retriever import Retriever
@@ -36,6 +37,7 @@ BUILDS: dict[str, type] = {
     "metric": Metric,
     "retriever": Retriever,
     "prompt": Prompter,
+    "launcher": Launcher,
 }
 """What components of a kind build; a mapper builds a module of torch, which is heavy to import."""
 

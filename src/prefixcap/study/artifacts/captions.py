@@ -41,6 +41,10 @@ COUNTED = 4
 """The number of images on which FLOPs are counted, since counting slows small models down."""
 
 
+APPENDED = 64
+"""The number of captions that a process keeps before it writes them, if others write too."""
+
+
 @attrs.frozen
 class CellCaptions:
     """All captions of a cell.
@@ -173,6 +177,42 @@ def caption_cell(
         decoder = specs.to_spec(cell.decoder)
         timings.record(job, timings.CAPTIONING, decoder, decoded, seconds)
         return CellCaptions(lines, per_second, flops), decoded
+
+
+def caption_part(
+    job: StudyJob, cell: PlannedCell, model: LoadedModel, number: int, parts: int
+) -> int:
+    """Make the missing captions of every `parts`-th image of a cell, from image `number` on.
+
+    Other processes may caption other parts meanwhile; `caption_cell` completes the cell.
+
+    Returns:
+        The number of images that this process decoded.
+    """
+    ids = model.image_ids[number::parts]
+    with locked(cell.folder):
+        known = {*ids} if load(cell) else _read_partial(job, cell).keys()
+    every = range(number, len(model.image_ids), parts)
+    rows = [row for row in every if model.image_ids[row] not in known]
+    lines: list[str] = []
+    since = time.perf_counter()
+    for image, hypotheses in model.caption(rows, cell, job.study):
+        now = time.perf_counter()
+        captions = [hypothesis.to_json() for hypothesis in hypotheses]
+        line = {"image": image, "captions": captions, "seconds": now - since}
+        lines.append(checked_line(line, cell.key))
+        since = now
+        if len(lines) == APPENDED:
+            _append(cell, lines)
+    _append(cell, lines)
+    return len(rows)
+
+
+def _append(cell: PlannedCell, lines: list[str]) -> None:
+    """Move lines into the file of captions so far, which other processes write as well."""
+    with locked(cell.folder), appending(cell.folder / PARTIAL_CAPTIONS) as file:
+        file.write("".join(lines))
+    lines.clear()
 
 
 def discard_partial(cell: PlannedCell) -> None:

@@ -56,6 +56,14 @@ class CellRunner:
         )
         return self._row(cell, images, captioned, scores), captioned.lines
 
+    def caption_part(
+        self, cell: PlannedCell, images: EncodedImages, number: int, parts: int
+    ) -> None:
+        """Caption every `parts`-th image of a cell, from image `number` on."""
+        model = self._load(cell, images)
+        decoded = captions.caption_part(self._job, cell, model, number, parts)
+        self._results.work["decoded_images"] += decoded
+
     def _load(self, cell: PlannedCell, images: EncodedImages) -> LoadedModel:
         """Load a cell's model and map the test images to prefixes, unless that was done last."""
         from prefixcap.captioning.captioner import Captioner

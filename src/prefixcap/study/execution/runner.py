@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.dataset import Dataset, Example
 from prefixcap.interfaces.events import CellScored, StudyEnded, StudyStarted
 from prefixcap.interfaces.language_model import LanguageModel, LMConfig
+from prefixcap.interfaces.launching.launcher import Launcher, LauncherConfig
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
 from prefixcap.plugin.events import listening, parse_trackers
 from prefixcap.plugin.provenance import component_version
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.analysis import contact_sheet
 from prefixcap.study.analysis.results import Results
 from prefixcap.study.analysis.rows import FIELDS
-from prefixcap.study.artifacts import captions, integrity
+from prefixcap.study.artifacts import captions, integrity, scores
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.artifacts.locks import shared
@@ -27,6 +30,8 @@ from prefixcap.study.definition.study import TEXTS, Study
 from prefixcap.study.execution import checks, data, encoding, grid, prune, training, trial
 from prefixcap.study.execution.cells import CellRunner
 from prefixcap.study.execution.grid import ModelGroup
+from prefixcap.study.execution.launching.worker import Task
+from prefixcap.study.execution.launching.works import StudyLaunch
 from prefixcap.study.execution.scoring import Scorer
 from prefixcap.util import runtime
 from prefixcap.util.files import write_json
@@ -39,6 +44,7 @@ def run_study(
     reporter: Reporter | None = None,
     *,
     trackers: Sequence[str] = (),
+    launcher: str | LauncherConfig = "local",
 ) -> Results:
     """Run a study, or resume it, reusing the artifacts in the folder.
 
@@ -47,6 +53,7 @@ def run_study(
         folder: Its folder.
         reporter: Shows the progress; by default nothing does.
         trackers: Trackers that record what happens, such as "tensorboard".
+        launcher: Starts other processes that share the work, such as "local:processes=4".
 
     Returns:
         The results, which are also written into `folder`.
@@ -56,7 +63,8 @@ def run_study(
     """
     reporter, configs = reporter or Silent(), parse_trackers(trackers)
     with listening(configs, Path(folder), reporter.message) as events:
-        return Runner(StudyJob(study, Path(folder), reporter, events=events)).run()
+        launched = build(default_registry().parse(LauncherConfig, launcher))
+        return Runner(StudyJob(study, Path(folder), reporter, events=events)).run(launched)
 
 
 CELL_SETTINGS = (*FIELDS, "seed")
@@ -81,10 +89,37 @@ class Runner:
         self._samples: dict[str, list[dict[str, Any]]] = {}  # captions to show, by cell
         self._failed: dict[str, NonFiniteError] = {}  # by cell
         self._diverged: dict[Path, str] = {}  # why models could not be trained, by folder
+        self._groups: list[ModelGroup] = []
         self._lm: tuple[LMConfig, LanguageModel] | None = None  # the last one that was built
 
-    def run(self) -> Results:
-        """Do all work that is missing, and write the results."""
+    @property
+    def work(self) -> dict[str, int]:
+        """The work that this process did so far, as in `Results`."""
+        return dict(self._results.work)
+
+    def run(self, launcher: Launcher | None = None) -> Results:
+        """Do all work that is missing, as far as a launcher's workers do not; write the results."""
+        if launcher is not None:
+            self._launch(launcher)
+        self.prepare()
+        folder, events = self._job.files.path, self._job.events
+        events.send(StudyStarted(folder=folder, settings=self._study.to_json()))
+        self._score_baselines()
+        for wait in (False, True):
+            for group in self._groups:
+                self._run_group(group, wait=wait)
+        self._collect()
+        self._check_failed()
+        self._score_baselines()
+        self._results.write()
+        self._draw()
+        events.send(StudyEnded(folder=folder, cells=len(self._cells)))
+        return self._results
+
+    def prepare(self) -> None:
+        """Read the data, encode the images and plan the grid, unless that is done already."""
+        if self._groups:
+            return
         integrity.report_altered(self._job)
         prune.remove_leftovers(self._job.files)
         splits = data.load(self._study)
@@ -114,19 +149,48 @@ class Runner:
             self._study.baselines,
         )
         self._write_config(splits.dataset, self._results.study)
-        folder, events = self._job.files.path, self._job.events
-        events.send(StudyStarted(folder=folder, settings=self._study.to_json()))
-        self._score_baselines()
-        for wait in (False, True):
-            for group in self._groups:
-                self._run_group(group, wait=wait)
-        self._collect()
-        self._check_failed()
-        self._score_baselines()
-        self._results.write()
-        self._draw()
-        events.send(StudyEnded(folder=folder, cells=len(self._cells)))
-        return self._results
+
+    def do(self, task: Task, target: str, part: tuple[int, int]) -> str:
+        """Do a piece of work (`StudyWork`); return why a model could not be trained, or ""."""
+        if task == "train":
+            group, model = next(
+                (group, model)
+                for group in self._groups
+                for model in group.models
+                if model.folder.name == target
+            )
+            self._train_next(group, [model], wait=True)
+            return self._diverged.get(model.folder, "")
+        if task != "prepare":
+            group, cell = self._cells_by_name[target]
+            if task == "images":
+                self._cell_runner.caption_part(cell, group.images, *part)
+            else:
+                self._run_cells(group, [cell], wait=True)
+        return ""
+
+    @cached_property
+    def _cells_by_name(self) -> dict[str, tuple[ModelGroup, PlannedCell]]:
+        return {cell.name: (group, cell) for group in self._groups for cell in group.cells}
+
+    def _launch(self, launcher: Launcher) -> None:
+        """Do the work on a launcher's workers, as far as they do it."""
+
+        def models() -> list[PlannedModel]:
+            self.prepare()
+            return [model for group in self._groups for model in group.models]
+
+        def missing(cell: PlannedCell) -> int | None:
+            if not scores.missing(cell.folder, cell.scores_key, self._study.metrics):
+                return None
+            group, _ = self._cells_by_name[cell.name]
+            return captions.count_missing(cell, group.images.ids)
+
+        launch = StudyLaunch(self._job, launcher, Runner, models, missing)
+        launch.run()
+        self._diverged |= launch.diverged
+        for name, count in launch.counts.items():
+            self._results.work[name] += count
 
     def _write_config(self, dataset: Dataset, study_digest: str | None) -> None:
         study = self._study

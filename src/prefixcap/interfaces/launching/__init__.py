@@ -1,0 +1,1 @@
+"""Launchers, which do pieces of a study's work in other processes."""

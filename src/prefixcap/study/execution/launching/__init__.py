@@ -1,0 +1,1 @@
+"""A study's work in pieces, for launchers."""

@@ -1,0 +1,132 @@
+"""The pieces of a study's work that a launcher hands to its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefixcap.errors import PrefixcapError
+from prefixcap.interfaces.launching.launcher import Launcher, Work
+from prefixcap.study.artifacts.folder import StudyJob
+from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
+from prefixcap.study.execution.launching.worker import Doer, StartWorker, StudyWork, WorkDone
+
+SHARD = 500
+"""The fewest images of a cell that are worth a piece of work of their own."""
+
+
+class StudyLaunch:
+    """The work of a study on several workers, as far as they do it.
+
+    Args:
+        job: The study and its folder.
+        launcher: The launcher.
+        make: Creates what does the work in a worker's process.
+        prepare: Called once all images are encoded; returns the planned models.
+        missing: Returns how many images of a cell have no captions; None if it is finished.
+    """
+
+    def __init__(
+        self,
+        job: StudyJob,
+        launcher: Launcher,
+        make: Callable[[StudyJob], Doer],
+        prepare: Callable[[], Sequence[PlannedModel]],
+        missing: Callable[[PlannedCell], int | None],
+    ) -> None:
+        self._job, self._launcher, self._make = job, launcher, make
+        self._prepare, self._missing = prepare, missing
+        self._models: dict[str, PlannedModel] | None = None
+        self._parts: dict[str, int] = {}  # pieces of work that are left of a cell's images
+        self._cells: dict[str, PlannedCell] = {}
+        self.counts: dict[str, int] = {}
+        self.diverged: dict[Path, str] = {}
+
+    def run(self) -> None:
+        """Do all work that is missing; the caller does what is left, and collects the results.
+
+        Raises:
+            PrefixcapError: If something in the study or its data is wrong.
+        """
+        count = self._launcher.workers
+        if not count:
+            return
+        import torch
+
+        start = StartWorker(
+            make=self._make,
+            study=self._job.study.to_json(),
+            folder=str(self._job.files.path.resolve()),
+            threads=torch.get_num_threads(),
+        )
+        works = [StudyWork(name=f"prepare {n}", task="prepare") for n in range(count)]
+        self._workers = count
+        with self._job.reporter.task("pieces of work", 0, "pieces") as self._task:
+            self._finished = 0
+            self._launcher.run(start, works, self._done)
+
+    def _done(self, work: Work, result: Any) -> Sequence[Work]:
+        assert isinstance(work, StudyWork)
+        assert isinstance(result, WorkDone)
+        if result.error:
+            raise PrefixcapError(result.error)
+        self._finished += 1
+        self._task.update(self._finished)
+        for name, count in result.counts.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+        if work.task == "prepare":
+            return self._first() if self._models is None else ()
+        if work.task == "train":
+            return self._trained(work.target, result.diverged)
+        if work.task == "images":
+            self._parts[work.target] -= 1
+            return () if self._parts[work.target] else [cell_work(self._cells[work.target])]
+        return ()
+
+    def _first(self) -> list[Work]:
+        """Return the works that are possible once all images are encoded."""
+        self._models = {model.folder.name: model for model in self._prepare()}
+        works: list[Work] = []
+        for name, model in self._models.items():
+            if model.is_trained:
+                works += self._of_cells(model)
+            else:
+                works.append(StudyWork(name=f"train {name}", task="train", target=name, group=name))
+        return works
+
+    def _trained(self, name: str, diverged: str) -> list[Work]:
+        assert self._models is not None
+        model = self._models[name]
+        if diverged:
+            self.diverged[model.folder] = diverged
+            return []
+        return self._of_cells(model)
+
+    def _of_cells(self, model: PlannedModel) -> list[Work]:
+        return [work for cell in model.cells for work in self._of_cell(cell)]
+
+    def _of_cell(self, cell: PlannedCell) -> Iterator[Work]:
+        """Yield the works of a cell: parts of its images if they are many, otherwise itself."""
+        missing = self._missing(cell)
+        if missing is None:
+            return
+        count = min(self._workers, missing // SHARD)
+        if count < 2 or cell.decoder.batch_dependent():
+            yield cell_work(cell)
+            return
+        self._parts[cell.name], self._cells[cell.name] = count, cell
+        for number in range(count):
+            yield StudyWork(
+                name=f"images {number} of {count} of {cell.name}",
+                task="images",
+                target=cell.name,
+                part=(number, count),
+                group=cell.model_folder.name,
+            )
+
+
+def cell_work(cell: PlannedCell) -> StudyWork:
+    """Return the work of captioning and scoring a cell."""
+    group = cell.model_folder.name
+    return StudyWork(name=f"cell {cell.name}", task="cell", target=cell.name, group=group)
