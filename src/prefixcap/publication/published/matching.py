@@ -16,7 +16,7 @@ from prefixcap.plugin.registry import default_registry
 from prefixcap.publication.published.targets import Target
 from prefixcap.study.analysis.analysis import Analysis
 from prefixcap.study.analysis.reader import SavedStudy
-from prefixcap.study.analysis.rows import FIELDS, TableRow
+from prefixcap.study.analysis.rows import FIELDS, NO_BRIDGE, TableRow
 from prefixcap.study.definition.study import Study
 
 ELSEWHERE = ("dataset", "device", "split")
@@ -95,12 +95,14 @@ def _differing(expected: Study, row: TableRow) -> Iterator[tuple[str, str, str, 
     Each comes with what is expected, what the row has, and whether only the place of weights may
     differ.
     """
+    model = expected.models(expected.encoders[0], expected.lms[0])[0]
     for name in FIELDS:
-        (wanted,) = getattr(expected, f"{name}s")[:1]
+        wanted = expected.decoders[0] if name == "decoder" else getattr(model, name)
         own = str(row.fields.get(name, ""))
         if not isinstance(wanted, Component):
-            if str(wanted) != own:
-                yield name, str(wanted), own, False
+            text = NO_BRIDGE if wanted is None else str(wanted)
+            if text != own:
+                yield name, text, own, False
             continue
         try:
             config = default_registry().parse(KINDS[name], own)
