@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from prefixcap.errors import PrefixcapError
 from prefixcap.evaluation.evaluate import sample_warnings
 from prefixcap.plugin import specs
 from prefixcap.study.analysis.results import Results
@@ -123,21 +124,31 @@ class Scorer:
         features = images.train_features, images.test_features
         yield keyed(NEAREST, baselines.nearest_training(train, test, *features))
         yield self._once(CONSENSUS, images, lambda: baselines.consensus(train, test, *features))
-        if reason := baselines.without_texts(images.text_encoder, features[1], train):
-            if (CAPTION, reason) not in self._reported:
-                self._reported.add((CAPTION, reason))
-                self._job.reporter.message(f"skipped the baseline {CAPTION!r}: {reason}")
-        else:
-            encoder = images.text_encoder
-            yield self._once(
-                CAPTION,
-                images,
-                lambda: baselines.nearest_caption(train, test, features[1], encoder),
-            )
+        if (nearest := self._nearest_caption(images)) is not None:
+            yield nearest
         # shuffled captions, once a cell has captions
         first = next(iter(self._results.captions), None)
         if first is not None:
             yield keyed("shuffled images", baselines.shuffled(test, self._results.lines(first)))
+
+    def _nearest_caption(self, images: EncodedImages) -> tuple[str, str, Lines] | None:
+        """Compare images with captions, or report why that cannot be done."""
+        train, test, features = images.train, images.test, images.test_features
+        encoder = images.text_encoder
+        reason = baselines.without_texts(encoder, features, train)
+        if reason is None:
+            try:
+                return self._once(
+                    CAPTION,
+                    images,
+                    lambda: baselines.nearest_caption(train, test, features, encoder),
+                )
+            except PrefixcapError as error:  # such as captions without stored embeddings
+                reason = str(error)
+        if (CAPTION, reason) not in self._reported:
+            self._reported.add((CAPTION, reason))
+            self._job.reporter.message(f"skipped the baseline {CAPTION!r}: {reason}")
+        return None
 
     def _once(
         self, name: str, images: EncodedImages, make: Callable[[], Lines]
