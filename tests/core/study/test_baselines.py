@@ -47,7 +47,9 @@ def test_the_consensus_is_the_caption_nearest_to_all_others(images: list[list[st
     train = [example(number, *texts) for number, texts in enumerate(images)]
     known = torch.eye(len(train))
     query = torch.linspace(1.0, 0.5, len(train))[None]  # the images are near in their order
-    (line,) = baselines.consensus(train, [example(9)], known, query, k=2)
+    rows = baselines.nearest_images(known, query, 2)
+    assert rows == [[0, 1]]
+    (line,) = baselines.consensus(train, [example(9)], rows)
     counts: Counter[tuple[str, ...]] = Counter()
     for texts in images:
         counts.update(

@@ -42,7 +42,7 @@ def test_nouns_stand_between_a_determiner_and_the_end_of_a_phrase() -> None:
 
 def test_captions_of_another_language_have_no_nouns() -> None:
     with pytest.raises(PrefixcapError) as caught:
-        nouns([["Ein Hund rennt.", "Der Hund ist im Gras."]], 10)
+        nouns([["Ein Hund rennt.", "Der Hund bellt im Gras."]], 10)
     assert str(caught.value).endswith("name a file of entities, as in entities:words=FILE")
 
 

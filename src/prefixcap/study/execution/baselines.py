@@ -56,38 +56,44 @@ def random_training(
 
 
 def nearest_training(
-    train: Sequence[Example],
-    test: Sequence[Example],
-    train_features: AnyFeatures,
-    features: AnyFeatures,
+    train: Sequence[Example], test: Sequence[Example], rows: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """Give every image the first caption of the training image with the most similar feature.
+    """Give every image the first caption of its nearest training image.
 
-    Features are (B,D) or (B,N,D); tokens are averaged.
+    `rows` are the result of `nearest_images`.
     """
-    rows = _nearest_images(train_features, features, 1)
-    return _lines(test, [train[row].references[0] for (row,) in rows])
+    return _lines(test, [train[nearest[0]].references[0] for nearest in rows])
 
 
 def consensus(
-    train: Sequence[Example],
-    test: Sequence[Example],
-    train_features: AnyFeatures,
-    features: AnyFeatures,
-    k: int = NEIGHBORS,
+    train: Sequence[Example], test: Sequence[Example], rows: Sequence[Sequence[int]]
 ) -> list[dict[str, Any]]:
-    """Give every image the caption of its `k` nearest training images that is closest to them all.
+    """Give every image the caption of its nearest training images that is closest to them all.
 
     This is minimum Bayes risk over the captions of the neighbors, with the tf-idf of n-grams as in
-    CIDEr (Devlin et al. 2015, arXiv:1505.04467). Features are (B,D) or (B,N,D).
+    CIDEr (Devlin et al. 2015, arXiv:1505.04467). `rows` are the result of `nearest_images`.
     """
     idf = _idf([example.references for example in train[:COUNTED]])
     vector = cache(lambda text: _vector(text, idf, log(max(len(train[:COUNTED]), 2))))
     chosen = []
-    for rows in _nearest_images(train_features, features, k):
-        texts = [text for row in rows for text in train[row].references]
+    for nearest in rows:
+        texts = [text for row in nearest for text in train[row].references]
         chosen.append(_most_typical(texts, [vector(text) for text in texts], itself=False))
     return _lines(test, chosen)
+
+
+def nearest_images(
+    train_features: AnyFeatures, features: AnyFeatures, k: int = NEIGHBORS
+) -> list[list[int]]:
+    """Return the rows of the `k` training images with the most similar features, for each image.
+
+    Features are (B,D) or (B,N,D); tokens are averaged.
+    """
+    import torch
+
+    from prefixcap.captioning.feature_rows import chunks
+
+    return _nearest(torch.cat([*map(directions, chunks(train_features))]), features, k)
 
 
 def without_texts(
@@ -129,14 +135,6 @@ def shuffled(test: Sequence[Example], lines: Sequence[dict[str, Any]]) -> list[d
     """Give every image the caption that a model made for the image before it."""
     texts = [line["captions"][0]["text"] for line in lines]
     return _lines(test, [texts[-1], *texts[:-1]])
-
-
-def _nearest_images(train_features: AnyFeatures, features: AnyFeatures, k: int) -> list[list[int]]:
-    import torch
-
-    from prefixcap.captioning.feature_rows import chunks
-
-    return _nearest(torch.cat([*map(directions, chunks(train_features))]), features, k)
 
 
 def _nearest(known: Tensor, features: AnyFeatures, k: int) -> list[list[int]]:

@@ -20,6 +20,7 @@ from prefixcap.study.artifacts.features import Features
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.text_features import TextFeatures, texts_of
 from prefixcap.study.definition.study import TEXTS
+from prefixcap.study.execution import baselines
 from prefixcap.study.execution.data import StudyData
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ class EncodedImages:
     def test_features(self) -> FeatureRows:
         """(B,D) or (B,N,D), not in memory."""
         return self.features.rows(self.test)
+
+    @cached_property
+    def nearest_images(self) -> list[list[int]]:
+        """The rows of each test image's nearest training images."""
+        return baselines.nearest_images(self.train_features, self.test_features)
 
     @cached_property
     def loaded_test_features(self) -> Tensor:

@@ -121,9 +121,9 @@ class Scorer:
         train, test = images.train, images.test
         yield keyed("constant caption", baselines.constant(train, test))
         yield keyed("random training caption", baselines.random_training(train, test, seed=0))
-        features = images.train_features, images.test_features
-        yield keyed(NEAREST, baselines.nearest_training(train, test, *features))
-        yield self._once(CONSENSUS, images, lambda: baselines.consensus(train, test, *features))
+        rows = images.nearest_images
+        yield keyed(NEAREST, baselines.nearest_training(train, test, rows))
+        yield self._once(CONSENSUS, images, lambda: baselines.consensus(train, test, rows))
         if (nearest := self._nearest_caption(images)) is not None:
             yield nearest
         # shuffled captions, once a cell has captions
