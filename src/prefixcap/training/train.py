@@ -234,12 +234,13 @@ def _check_lengths(
     lm: LanguageModel, shape: MapperShape, captions: Sequence[TokenizedCaption]
 ) -> None:
     prefix_length = lm.positions(blank(1, shape).to(lm.device))
-    longest = max(len(caption.ids) for caption in captions)
+    longest, prompted = max(len(caption.ids) for caption in captions), shape.prompt_length > 0
+    cure = ", the prompt's tokens" if prompted else ""
     if lm.max_positions is not None and prefix_length + longest > lm.max_positions:
         raise PrefixcapError(
-            f"train: a prefix of {prefix_length} positions, with its prompt, and a caption of "
-            f"{longest} tokens do not fit the language model's {lm.max_positions} positions: lower "
-            "the prefix length, the prompt's tokens or the training's max_tokens"
+            f"train: a prefix of {prefix_length}{' with its prompt' if prompted else ''} and a "
+            f"caption of {longest} tokens do not fit the language model's {lm.max_positions} "
+            f"positions: lower the prefix length{cure} or the training's max_tokens"
         )
 
 

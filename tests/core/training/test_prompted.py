@@ -290,7 +290,7 @@ def test_prompts_go_with_prefixes_that_hold_more(mapper: str, tuning: str, tmp_p
     [
         ("retrieved:k=30", "k=30 captions of other images are to be retrieved, and of 12 images"),
         ("retrieved:tokens=9", "its own words take"),
-        ("retrieved:tokens=120", "a prefix of 122 positions, with its prompt"),
+        ("retrieved:tokens=120", "a prefix of 122 with its prompt and a caption"),
         ("retrieved:retriever=exakt", "retriever: no retriever 'exakt'"),
         ("entities:words=nowhere.txt", "nowhere.txt"),
     ],
