@@ -17,16 +17,28 @@ from prefixcap.plugin.building import build, is_foreign, naming_plugin
 def tuned(lm: LanguageModel, config: TuningConfig, shape: MapperShape) -> LanguageModel:
     """Return a language model with a tuning applied: a copy if the tuning trains it.
 
+    The parameters that a built-in tuning does not train share their memory with the model's.
     `shape` has the sizes of features and prefixes.
 
     Raises:
         PrefixcapError: If the tuning does not fit the model.
     """
-    if config.trains_lm:
-        _check_place(lm, config)
-        lm = copy.deepcopy(lm)
-    _apply(config, lm.module, shape)
-    return lm
+    if not config.trains_lm:
+        _apply(config, lm.module, shape)
+        return lm
+    _check_place(lm, config)
+    if is_foreign(config):  # it may write into weights
+        copied = copy.deepcopy(lm)
+        _apply(config, copied.module, shape)
+        return copied
+    given = list(lm.module.parameters())
+    shared = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in given}
+    copied = copy.deepcopy(lm, shared)
+    places = {p.data_ptr() for p in given}
+    for parameter in _apply(config, copied.module, shape):
+        if parameter.data_ptr() in places:
+            parameter.data = parameter.data.clone()
+    return copied
 
 
 def trained_size(lm: LanguageModel, config: TuningConfig, shape: MapperShape) -> int:
