@@ -30,6 +30,7 @@ class Scorer:
     def __init__(self, job: StudyJob, results: Results) -> None:
         self._job, self._results = job, results
         self._reported: set[tuple[str, str]] = set()
+        self._new_baselines = False
 
     def try_out(self, images: EncodedImages, cells: Sequence[PlannedCell]) -> None:
         """Try the metrics that look at images and by which a cell of them is not scored yet.
@@ -145,7 +146,8 @@ class Scorer:
                 )
             except PrefixcapError as error:  # such as captions without stored embeddings
                 reason = str(error)
-        if (CAPTION, reason) not in self._reported:
+        # a study that is resumed has said so before
+        if self._new_baselines and (CAPTION, reason) not in self._reported:
             self._reported.add((CAPTION, reason))
             self._job.reporter.message(f"skipped the baseline {CAPTION!r}: {reason}")
         return None
@@ -157,4 +159,9 @@ class Scorer:
         key = specs.digest(
             "baseline", name, baselines.VERSION, images.training_key, images.test_key
         )
-        return name, key, self._stored(self._folder(name, key), key) or make()
+        folder = self._folder(name, key)
+        lines = self._stored(folder, key)
+        if not lines:
+            self._new_baselines = True
+            captions.write(folder, lines := make(), {"key": key})
+        return name, key, lines
