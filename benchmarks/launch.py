@@ -158,7 +158,7 @@ class Times:
             times.append(time.perf_counter())
             return original(self, work, result)
 
-        cells.CellRunner.run = noted_run  # type: ignore[method-assign]
+        cells.CellRunner.run = noted_run  # type: ignore[method-assign,assignment]
         works.StudyLaunch._done = noted  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from prefixcap.interfaces.launching.launcher import Launcher, Work
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
 from prefixcap.study.execution.launching.worker import Doer, StartWorker, StudyWork, WorkDone
+from prefixcap.util.progress import ProgressTask
 
 SHARD = 500
 """The fewest images of a cell that are worth a piece of work of their own."""
@@ -40,6 +42,8 @@ class StudyLaunch:
         self._models: dict[str, PlannedModel] | None = None
         self._parts: dict[str, int] = {}  # pieces of work that are left of a cell's images
         self._cells: dict[str, PlannedCell] = {}
+        self._task: ProgressTask | None = None
+        self._finished = self._total = 0
         self.counts: dict[str, int] = {}
         self.diverged: dict[Path, str] = {}
 
@@ -62,8 +66,7 @@ class StudyLaunch:
         )
         works = [StudyWork(name=f"prepare {n}", task="prepare") for n in range(count)]
         self._workers = count
-        with self._job.reporter.task("pieces of work", 0, "pieces") as self._task:
-            self._finished = 0
+        with contextlib.ExitStack() as self._stack:
             self._launcher.run(start, works, self._done)
 
     def _done(self, work: Work, result: Any) -> Sequence[Work]:
@@ -71,8 +74,9 @@ class StudyLaunch:
         assert isinstance(result, WorkDone)
         if result.error:
             raise PrefixcapError(result.error)
-        self._finished += 1
-        self._task.update(self._finished)
+        if self._task is not None:
+            self._finished += 1
+            self._task.update(min(self._finished, self._total))
         for name, count in result.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
         if work.task == "prepare":
@@ -93,6 +97,12 @@ class StudyLaunch:
                 works += self._of_cells(model)
             else:
                 works.append(StudyWork(name=f"train {name}", task="train", target=name, group=name))
+        later = [
+            cell for model in self._models.values() if not model.is_trained for cell in model.cells
+        ]
+        self._total = len(works) + len(later) + len(self._parts)
+        task = self._job.reporter.task("pieces of work", self._total, "pieces")
+        self._task = self._stack.enter_context(task)
         return works
 
     def _trained(self, name: str, diverged: str) -> list[Work]:
