@@ -79,7 +79,7 @@ class DeepPrefixTuning(TuningConfig):
 class CrossAttentionTuning(TuningConfig):
     """Add layers to the language model that read the image's features (B,D) or (B,N,D).
 
-    SmallCap (Ramos et al. 2023, arXiv:2209.15322) puts one after the attention of each layer, with
+    SmallCap (Ramos et al. 2023, arXiv:2209.15323) puts one after the attention of each layer, with
     narrow heads. The last product of each starts as zero. The language model itself is frozen.
 
     Attributes:

@@ -132,7 +132,7 @@ def test_a_study_file_decides_what_is_used(
     listed(shell, folder, "--study", file, "--prune")
     assert len([p for p in (folder / "cells").iterdir() if p.name[0] != "."]) == 1
     result = listed(shell, folder, "--prune", "--all")
-    assert len(result["deleted"]) == len(result["artifacts"]) == 9
+    assert len(result["deleted"]) == len(result["artifacts"]) == 10
     assert listed(shell, folder)["artifacts"] == []
     words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", folder, "--json"]
     assert json.loads(shell(*words)[1])["work"]["trained_models"] == 1

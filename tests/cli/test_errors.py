@@ -200,7 +200,7 @@ def test_a_run_of_another_version(shell: Shell, study: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("line", "sentence"),
     [
-        ("mapper = 3", "no mapper '3'; known: linear, llava, mlp, qformer, transformer"),
+        ("mapper = 3", "no mapper '3'; known: begin, deep, linear, llava, mlp"),
         (
             'dataset = ["scenes", "coco"]',
             "no dataset \"['scenes', 'coco']\"; did you mean 'scenes'?",

@@ -57,7 +57,7 @@ class CrossAttentionLayer(nn.Module):
 class CrossAttention(nn.Module):
     """A cross-attention layer after the attention of each of a model's layers.
 
-    As in SmallCap (Ramos et al. 2023, arXiv:2209.15322). `attach` adds it to a model.
+    As in SmallCap (Ramos et al. 2023, arXiv:2209.15323). `attach` adds it to a model.
     """
 
     def __init__(self, layers: Sequence[CrossAttentionLayer]) -> None:
