@@ -217,3 +217,15 @@ def test_a_folder_without_a_study_is_an_error(study: Path, shell: Shell, tmp_pat
 def test_bench_explains_how_to_get_a_report(study: Path, world: World, shell: Shell) -> None:
     words = [*world.bench, "--decoder", "beam:num_beams=2", "--out", study]
     assert f"report: prefixcap report {study}" in shell(*words)[1]
+
+
+def test_a_study_from_before_an_axis_existed_has_a_page(
+    edited: Callable[..., Path], shell: Shell
+) -> None:
+    def without(data: dict[str, Any]) -> None:
+        for axis in ("prompts", "bridges", "train_on"):
+            del data[axis]
+
+    folder = edited("config.json", without)
+    assert shell("report", folder, "--images", 0)[0] == 0
+    assert "linear" in (folder / "report" / "report.html").read_text("utf-8")

@@ -218,7 +218,8 @@ def _settings(config: Mapping[str, Any]) -> dict[str, str]:
     return {
         "data set": _describe(config["dataset"]),
         "images": "all" if limit is None else f"the first {limit} of every split",
-        **{key: names(plural) for key, plural in COMPONENTS.items()},
+        # a study from before an axis existed has none of it
+        **{key: names(plural) for key, plural in COMPONENTS.items() if plural in config},
         **texts,
         "prefix length": ", ".join(map(str, config["prefix_lengths"])),
         "seed": ", ".join(map(str, config["seeds"])),
