@@ -311,9 +311,9 @@ def test_the_table_is_sorted_by_the_keyboard_and_shows_single_seeds(opened: Any)
     assert heading.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
     heading.send_keys(Keys.SPACE)
     assert column() == sorted(column())
-    assert len(column()) == 6
+    assert len(column()) == 7
     find(opened, "#table input[value=single]").click()
-    assert len(column()) == 8
+    assert len(column()) == 9
     assert "seed" in find(opened, "#table thead").text
 
 

@@ -66,5 +66,5 @@ def test_settings_are_keywords_and_cannot_be_changed() -> None:
 
 def test_every_kind_is_registered_under_its_name() -> None:
     assert all(base.kind == kind for kind, base in KINDS.items())
-    kinds = {"encoder", "bridge", "mapper", "lm", "tuning", "decoder", "dataset", "metric"}
-    assert set(KINDS) == kinds
+    kinds = {"encoder", "bridge", "mapper", "lm", "tuning", "prompt", "retriever", "decoder"}
+    assert set(KINDS) == kinds | {"dataset", "metric", "launcher"}

@@ -183,6 +183,7 @@ def test_every_registered_config_is_restored_from_its_spec(data: st.DataObject) 
         int: st.integers(0, 9),
         int | None: st.none() | st.integers(0, 9),
         float: st.floats(0, 1),
+        float | None: st.none() | st.floats(0, 1),
         str: words,
         str | None: st.none() | words,
         tuple[str, ...]: st.lists(words).map(tuple),

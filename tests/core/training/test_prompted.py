@@ -213,7 +213,8 @@ def test_other_prompts_are_another_training(tmp_path: Path) -> None:
     assert losses[0] != losses[1]
 
 
-DECODERS = default_registry().names("decoder")
+# conzic writes with a masked language model instead
+DECODERS = [name for name in default_registry().names("decoder") if name != "conzic"]
 SETTINGS = {
     "best-of": "best-of:samples=2",
     "contrastive-decoding": "contrastive-decoding:amateur=scenes-gpt2",

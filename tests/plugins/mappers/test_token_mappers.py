@@ -147,6 +147,7 @@ def test_the_documented_numbers_of_parameters() -> None:
                     feature_tokens=count,
                     prefix_length=length,
                     embedding_width=embedding,
+                    state_width=2 * 12 * embedding if config.gives_states else None,
                 )
                 with torch.device("meta"):
                     if re.fullmatch(r"[\d,]+", cell):
