@@ -15,6 +15,7 @@ import attrs
 from torch import nn
 
 from prefixcap.errors import PrefixcapError, listed
+from prefixcap.util.model_layers import is_linear, model_layers
 
 # How queries, keys and values are called alone and together.
 _QUERIES = ("q_proj", "query", "q_lin", "q")
@@ -67,19 +68,12 @@ def linear_places(module: nn.Module, tuning: str) -> list[LayerPlaces]:
     Raises:
         PrefixcapError: If there are none.
     """
-    name, layers = _layers(module)
+    name, layers = model_layers(module)
     found = [_places(f"{name}.{number}", layer) for number, layer in enumerate(layers)]
     found = [places for places in found if len(places.attention) > 1 and places.feed_forward]
     if not found:
         raise _missing(module, tuning, "attention and feed-forward parts with linear layers")
     return found
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Return whether a module is a linear layer, also one that GPT-2 calls `Conv1D`."""
-    from transformers.pytorch_utils import Conv1D
-
-    return isinstance(module, nn.Linear | Conv1D)
 
 
 def sizes_of(linear: Any) -> tuple[int, int]:
@@ -111,18 +105,6 @@ def _missing(module: nn.Module, tuning: str, wanted: str) -> PrefixcapError:
         f"the tuning {tuning!r} needs {wanted}, and {type(module).__name__} has none that are "
         f"known ({known}): use another language model, or the tuning 'full' or 'frozen'"
     )
-
-
-def _layers(module: Any) -> tuple[str, nn.ModuleList]:
-    """Return the list of a model's layers with its name; an empty one if it is not found."""
-    config = getattr(module, "config", None)
-    text = getattr(config, "get_text_config", lambda: config)()
-    count = getattr(text, "num_hidden_layers", None)
-    for name, part in module.named_modules():
-        is_list = isinstance(part, nn.ModuleList) and len(part) == count
-        if is_list and any(map(is_linear, part.modules())):
-            return name, part
-    return "", nn.ModuleList()
 
 
 def _places(prefix: str, layer: nn.Module) -> LayerPlaces:

@@ -30,6 +30,7 @@ from prefixcap.captioning.loading import probe, restore
 from prefixcap.captioning.prefixer import Prefixer
 from prefixcap.captioning.prompting.prompts import Prompts
 from prefixcap.decoding.decode import collect, iter_decode
+from prefixcap.engine.prefixes.packing import blank
 from prefixcap.errors import PrefixcapError, PrefixcapWarning
 from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.component import Component
@@ -140,8 +141,7 @@ class Captioner:
     @property
     def prefix_length(self) -> int:
         """The number of positions that a prefix and its prompt take."""
-        shape = self.prefixer.shape
-        return shape.prefix_length + shape.prompt_length
+        return self.lm.positions(blank(1, self.prefixer.shape).to(self.device))
 
     def _null_prefix(self) -> Tensor:
         with torch.inference_mode():

@@ -19,6 +19,7 @@ from prefixcap.interfaces.session import SessionOptions
 from prefixcap.interfaces.tuning import TuningConfig
 from prefixcap.plugin.registry import default_registry
 
+KINDS = ["deep-prefix:length=3", "prompt:length=3", "cross", "states"]
 NAMES = ["gpt2", "llama", "opt", "gpt_neox"]
 
 
@@ -164,21 +165,23 @@ def naive_attention(layer: Any, states: Tensor, features: Tensor) -> Tensor:
     return layer.output(output)
 
 
+def of_kind(name: str, kind: str) -> tuple[CausalLM, Tensor]:
+    """A model that takes more than embeddings from prefixes, and two of them."""
+    if kind == "cross":
+        return crossed(name)
+    if kind != "states":
+        return tuned(name, kind), prefixes(2)
+    plain = from_transformers(made(name))
+    shape = shape_of(plain, state_width=plain.state_width)
+    drawn = torch.randn(2, 4, plain.state_width or 0, generator=torch.Generator().manual_seed(2))
+    return plain.for_prefixes(shape), pack(drawn, torch.zeros(2, 3, 5), shape)
+
+
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 @pytest.mark.parametrize("beams", [1, 3])
-@pytest.mark.parametrize("kind", ["deep-prefix:length=3", "prompt:length=3", "cross", "states"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_decoders_agree_with_transformers_generate(name: str, beams: int, kind: str) -> None:
-    if kind == "cross":
-        lm, prefix = crossed(name)
-    elif kind == "states":
-        plain = from_transformers(made(name))
-        shape = shape_of(plain, state_width=plain.state_width)
-        drawn = torch.randn(
-            2, 4, plain.state_width or 0, generator=torch.Generator().manual_seed(2)
-        )
-        lm, prefix = plain.for_prefixes(shape), pack(drawn, torch.zeros(2, 3, 5), shape)
-    else:
-        lm, prefix = tuned(name, kind), prefixes(2)
+    lm, prefix = of_kind(name, kind)
     options = {"max_new_tokens": 7, "stop_ids": [0]}
     own = decode(lm, prefix, f"beam:num_beams={beams}" if beams > 1 else "greedy", **options)
     theirs = decode(lm, prefix, f"hf-generate:options=num_beams={beams}", **options)
@@ -188,19 +191,9 @@ def test_decoders_agree_with_transformers_generate(name: str, beams: int, kind: 
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-@pytest.mark.parametrize("kind", ["deep-prefix", "prompt", "cross", "states"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_captions_share_a_prefix_in_training(name: str, kind: str) -> None:
-    if kind == "cross":
-        lm, prefix = crossed(name)
-    elif kind == "states":
-        plain = from_transformers(made(name))
-        shape = shape_of(plain, state_width=plain.state_width)
-        drawn = torch.randn(
-            2, 4, plain.state_width or 0, generator=torch.Generator().manual_seed(2)
-        )
-        lm, prefix = plain.for_prefixes(shape), pack(drawn, torch.zeros(2, 3, 5), shape)
-    else:
-        lm, prefix = tuned(name, f"{kind}:length=2"), prefixes(2)
+    lm, prefix = of_kind(name, kind)
     prefix = prefix.clone().requires_grad_()
     images = torch.tensor([0, 0, 1])
     ids = torch.tensor([[1, 2, 3], [4, 5, 0], [6, 7, 8]])

@@ -92,7 +92,7 @@ def model(family: str, dtype: torch.dtype = torch.float32) -> Any:
 
 
 def decoded(lm: Any, prefix: Tensor, decoder: Any, ids: Sequence[str]) -> list[list[Hypothesis]]:
-    # an image has its feature, whichever images are there
+    # each image keeps its own feature when others are left out
     known = seen(26)
     known["features"] = known["features"][[ord(name[-1]) % 26 for name in ids]]
     return prefixcap.decode(

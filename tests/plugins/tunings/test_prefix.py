@@ -95,11 +95,21 @@ def captions(captioner: Captioner, features: Tensor, decoder: str) -> Any:
     return captioner.caption(features=features[:3], decoder=decoder, max_new_tokens=6)
 
 
+def test_val_images_are_captioned_up_to_the_last_position() -> None:
+    features, texts = world(8)
+    config = TrainingConfig(epochs=1, batch_size=8, sample_images=2)
+    val = {"val_features": features, "val_captions": texts}
+    # 56 positions of keys and values and the token at which captions begin leave 7 of 64
+    captioner = train(gpt2(), "deep:rank=2", 56, "frozen", features, texts, config=config, **val)
+    assert captioner.prefix_length == 57
+    assert captioner.history["samples"]
+
+
 def test_cross_attention_needs_layers() -> None:
     shape = MapperShape(feature_width=2, feature_tokens=None, prefix_length=1, embedding_width=16)
     model: Any = gpt2().module
     model.transformer.h = nn.ModuleList()
-    with pytest.raises(PrefixcapError, match="needs a model with a list of 1 layers, and GPT2LM"):
+    with pytest.raises(PrefixcapError, match="as its config says, and GPT2LMHeadModel has none"):
         CrossAttentionTuning().build().apply(model, shape)
 
 

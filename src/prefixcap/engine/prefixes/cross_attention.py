@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from prefixcap.engine.network import cache_name
 from prefixcap.engine.prefixes.caches import PrefixCache
 from prefixcap.errors import PrefixcapError
+from prefixcap.util.model_layers import model_layers
 
 CROSS_ATTENTION = "cross_attention"
 # What transformers calls the attention of a layer.
@@ -126,15 +127,13 @@ def layers_of(model: Any) -> tuple[nn.Module, list[nn.Module]]:
     Raises:
         PrefixcapError: If they cannot be found.
     """
-    count = model.config.get_text_config().num_hidden_layers
-    for part in model.base_model.modules():
-        for child in part.children():
-            if isinstance(child, nn.ModuleList) and len(child) == count:
-                return part, list(child)
-    raise PrefixcapError(
-        f"cross-attention needs a model with a list of {count} layers, and {type(model).__name__} "
-        "has none: use a model such as GPT-2 or Llama"
-    )
+    name, layers = model_layers(model)
+    if not name:
+        raise PrefixcapError(
+            "cross-attention needs a model with a list of as many layers as its config says, and "
+            f"{type(model).__name__} has none: use a model such as GPT-2 or Llama"
+        )
+    return model.get_submodule(name.rpartition(".")[0]), list(layers)
 
 
 def _attention(layer: nn.Module) -> nn.Module:
