@@ -31,6 +31,7 @@ TARGETS = {
     "specs": ("fuzzing.specs", "Specs"),
     "options": ("fuzzing.shell", "Options"),
     "study": ("fuzzing.shell", "Studies"),
+    "bundle": ("fuzzing.bundles", "Bundles"),
 }
 SECONDS = 10.0
 """Processor time of a case; four times as much for a target that runs commands."""

@@ -313,6 +313,7 @@ FORGERIES: dict[str, Change] = {
     "a line of the differences": edit_text("report/tables/differences.csv", "greedy", "greed "),
     "a line that is no JSON": edit_lines(CELL, lambda lines: [*lines, "{\n"]),
     "a line without captions": edit_lines(CELL, lambda lines: ['{"image": 1}\n', *lines[1:]]),
+    "nested references": edit_text("test.jsonl", '"references": [', '"references": [[], '),
     "nested captions": edit_text(CELL, '"captions": [', '"captions": [[], '),
     "no list of captions": edit_lines(
         CELL,

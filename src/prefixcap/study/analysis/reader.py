@@ -15,8 +15,9 @@ from prefixcap.interfaces.dataset import DatasetConfig, Example, ImageItem
 from prefixcap.study.analysis.rows import OLDER
 from prefixcap.study.artifacts import captions, integrity
 from prefixcap.study.artifacts.folder import CAPTIONS, SCORES, StudyFolder
-from prefixcap.study.artifacts.shapes import CELL_SCORES, STUDY_SCORES
+from prefixcap.study.artifacts.shapes import CELL_SCORES, STUDY_SCORES, TEST_LINE
 from prefixcap.util.files import AlteredError, read_json, read_lines
+from prefixcap.util.shapes import mismatch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -208,10 +209,7 @@ def load_study(folder: Path | str) -> SavedStudy:
             f"{folder} to resume it"
         )
     groups = ((rows, files.cells, False), (baselines, files.baselines, True))
-    images = [
-        CaptionedImage(id=line["image"], references=tuple(line["references"]))
-        for line in read_lines(files.test, digests.get(files.test.name))
-    ]
+    images = _images(files.test, digests.get(files.test.name))
     cells = [
         SavedCell(
             name=row["cell"],
@@ -240,3 +238,13 @@ def load_study(folder: Path | str) -> SavedStudy:
             f"`prefixcap bench` with --out {folder} to add the missing ones"
         )
     return study
+
+
+def _images(path: Path, digest: str | None) -> list[CaptionedImage]:
+    """Read the test images with their references."""
+    images = []
+    for number, line in enumerate(read_lines(path, digest), 1):
+        if problem := mismatch(line, TEST_LINE):
+            raise AlteredError(path, f"line {number}: {problem}")
+        images.append(CaptionedImage(id=line["image"], references=tuple(line["references"])))
+    return images

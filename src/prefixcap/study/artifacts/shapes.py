@@ -46,6 +46,9 @@ CELL_INFO = {
 _INTERVALS = Maybe({str: Maybe((Maybe(float), Maybe(float)))})
 _ROW = {"cell": str, "scores": {str: float}, "intervals": _INTERVALS}
 
+TEST_LINE = {"image": str, "references": [str]}
+"""Of `test.jsonl`."""
+
 STUDY_SCORES = {
     "study": Maybe(str),
     "complete": Maybe(bool),
