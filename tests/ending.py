@@ -8,17 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+from typing_extensions import override
 
-from prefixcap.interfaces.launching.launcher import Work
+from prefixcap.interfaces.launching.launcher import Start, Work
 
 
-@attrs.frozen
-class Start:
+@attrs.frozen(kw_only=True)
+class Ending(Start):
     """Creates a worker that ends its process during some works, as often as the folder says."""
 
-    folder: str
     ends: tuple[str, ...] = ()
 
+    @override
     def __call__(self) -> Callable[[Work], str]:
         def work(work: Work) -> str:
             if work.name in self.ends:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.launching.worker import StartWorker, StudyWorker
 
 SLOW = 0.25
@@ -71,3 +73,17 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < end, "it took too long"
         time.sleep(0.02)
+
+
+def drive(study: Study, folder: str, notes: str, address: str) -> None:
+    """Run a study on a cluster, with slow workers; for a process that is killed meanwhile."""
+    import ray
+    import torch
+
+    from prefixcap.study.execution.launching import works
+    from prefixcap.study.execution.runner import run_study
+
+    torch.set_num_threads(1)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    works.StartWorker = functools.partial(SlowStart, notes=notes)  # type: ignore[misc,assignment]
+    run_study(study, folder, launcher=f"ray:address={address},workers=1")

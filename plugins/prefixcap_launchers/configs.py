@@ -41,7 +41,8 @@ class Local(LauncherConfig):
 class Ray(LauncherConfig):
     """Actors of Ray (Moritz et al. 2018, arXiv:1712.05889), on this machine or a cluster.
 
-    The study's folder must have the same path on every machine, as on a network drive.
+    The study's folder must have the same path on every machine, as on a network drive, or `copy` is
+    set.
 
     Attributes:
         address: The address of a cluster, such as "auto" or "10.0.0.1:6379"; by default a Ray of
@@ -52,6 +53,8 @@ class Ray(LauncherConfig):
         memory: The memory that each worker asks for, in GiB; 0 is any.
         patience: How many seconds to wait for workers if there is none, such as after a machine has
             failed, before the process that was started does the rest.
+        copy: Whether workers get copies of the files of the study's folder that they need, and send
+            what they make, through Ray's object store.
     """
 
     name: ClassVar[str] = "ray"
@@ -62,6 +65,7 @@ class Ray(LauncherConfig):
     num_gpus: float = attrs.field(default=0.0, validator=_share)
     memory: float = attrs.field(default=0.0, validator=_share)
     patience: float = attrs.field(default=300.0, validator=_share)
+    copy: bool = False
 
     @override
     def build(self) -> Launcher:

@@ -6,15 +6,18 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import ray
 from ray.exceptions import RayError, RaySystemError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError, describe
 from prefixcap.interfaces.launching.launcher import Done, Launcher, Start, Work, WorkQueue
+from prefixcap.util.storage.temporary import temporary_folder
+from prefixcap_launchers.copies import Folder, FolderCopy, State
 
 BEAT = 1.0  # seconds between looks at whether any worker is left
 GIB = 2**30
@@ -30,6 +33,7 @@ class RayOptions:
     num_gpus: float
     memory: float
     patience: float
+    copy: bool
 
 
 @attrs.define(eq=False)
@@ -42,16 +46,53 @@ class _Actor:
 
 
 class _Host:
-    """What runs in the actor's process: a worker."""
+    """What runs in the actor's process: a worker, with a copy of the folder if it gets one.
 
-    def __init__(self, start: Start) -> None:
+    Args:
+        original: The actor with the folder, of which the worker gets a copy.
+    """
+
+    def __init__(self, start: Start, original: Any = None) -> None:
+        self._copy: FolderCopy | None = None
+        if original is not None:
+            self._stack = contextlib.ExitStack()
+            place = str(self._stack.enter_context(temporary_folder()))
+            self._copy = FolderCopy(_Original(original), Folder(place))
+            start = attrs.evolve(start, folder=place)
         self._worker = start()
 
     def ready(self) -> None:
         """Answer once the actor has started."""
 
     def do(self, work: Work) -> Any:
-        return self._worker(work)
+        if self._copy is None:
+            return self._worker(work)
+        self._copy.fetch(work)
+        result = self._worker(work)
+        self._copy.send(work)
+        return result
+
+
+class _Original:
+    """The folder of the launch, in another actor; contents pass through Ray's object store."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def states(self, paths: Sequence[str]) -> dict[str, State]:
+        return cast(dict[str, State], ray.get(self._actor.states.remote(paths)))
+
+    def read(self, path: str) -> bytes:
+        return cast(bytes, ray.get(self._actor.read.remote(path)))
+
+    def write(self, path: str, content: bytes) -> State:
+        return cast(State, ray.get(self._actor.write.remote(path, content)))
+
+    def append(self, path: str, lines: bytes) -> None:
+        ray.get(self._actor.append.remote(path, lines))
+
+    def delete(self, path: str) -> None:
+        ray.get(self._actor.delete.remote(path))
 
 
 class RayLauncher(Launcher):
@@ -71,6 +112,11 @@ class RayLauncher(Launcher):
             return self._config.workers
         with _connected(self._config.address):
             return max(1, self._possible(ray.cluster_resources()))
+
+    @property
+    @override
+    def copies(self) -> bool:
+        return self._config.copy
 
     def _possible(self, resources: dict[str, float]) -> int:
         """Return how many workers have room in some resources."""
@@ -103,6 +149,7 @@ class _Launch:
         self._config = config
         # one copy in Ray's store, which every actor reads
         self._start = ray.put(start)
+        self._original = _original(start.folder) if config.copy else None
         self._running: dict[Any, tuple[_Actor, Work | None]] = {}
         self._idle: list[_Actor] = []
 
@@ -127,9 +174,12 @@ class _Launch:
                 alone_since = None
 
     def end(self) -> None:
-        for actor in (*self._idle, *(actor for actor, _ in self._running.values())):
-            with contextlib.suppress(RayError, ValueError):
-                ray.kill(actor.handle)
+        actors = [*self._idle, *(actor for actor, _ in self._running.values())]
+        handles = [actor.handle for actor in actors]
+        for handle in (*handles, self._original):
+            if handle is not None:
+                with contextlib.suppress(RayError, ValueError):
+                    ray.kill(handle)
 
     def _is_alone(self) -> bool:
         """Whether no actor has started, such as after the only machine with room has failed."""
@@ -149,7 +199,7 @@ class _Launch:
         }
         if config.memory:
             options["memory"] = int(config.memory * GIB)
-        actor = _Actor(ray.remote(_Host).options(**options).remote(self._start))
+        actor = _Actor(ray.remote(_Host).options(**options).remote(self._start, self._original))
         self._running[actor.handle.ready.remote()] = actor, None
 
     def _take(self, reference: Any) -> None:
@@ -168,6 +218,13 @@ class _Launch:
         if work is not None:
             self.queue.finish(work, result)
         self._idle.append(actor)
+
+
+def _original(folder: str) -> Any:
+    """Begin an actor on this machine that reads and writes a folder."""
+    here = ray.get_runtime_context().get_node_id()
+    strategy = NodeAffinitySchedulingStrategy(node_id=here, soft=False)
+    return ray.remote(Folder).options(num_cpus=0, scheduling_strategy=strategy).remote(folder)
 
 
 @contextlib.contextmanager

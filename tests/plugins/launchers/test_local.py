@@ -15,7 +15,7 @@ import attrs
 import pytest
 import torch
 from cli_world import World, make_world, outcome
-from ending import Start
+from ending import Ending
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from launch_world import SlowStart, noted, wait_for
@@ -109,13 +109,13 @@ def launched(start: Any, names: Sequence[str], processes: int = 2) -> tuple[list
 
 
 def test_work_of_a_killed_process_is_done_by_another(tmp_path: Path) -> None:
-    done, left = launched(Start(str(tmp_path)), ["a", "once b", "c", "once d", "e"])
+    done, left = launched(Ending(folder=str(tmp_path)), ["a", "once b", "c", "once d", "e"])
     assert sorted(done) == ["a", "c", "e", "once b", "once d"]
     assert left == []
 
 
 def test_work_that_always_ends_its_process_is_left(tmp_path: Path) -> None:
-    done, left = launched(Start(str(tmp_path), ("b",)), ["a", "b", "c"])
+    done, left = launched(Ending(folder=str(tmp_path), ends=("b",)), ["a", "b", "c"])
     assert (sorted(done), left) == (["a", "c"], ["b"])
 
 

@@ -21,18 +21,38 @@ class Work:
     Attributes:
         name: What it is, unique among the works of a launch.
         group: What a worker keeps in memory for it, such as a model; "" for nothing.
+        needs: The files and folders that it reads, relative to the folder of the launch.
+        makes: Those that it writes, replaces or deletes, which no other work does meanwhile.
+        appends: The files that it adds lines to, as other works may do meanwhile.
     """
 
     name: str
     group: str = ""
+    needs: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    appends: tuple[str, ...] = ()
 
 
 Worker: TypeAlias = Callable[[Work], Any]
 """Does pieces of work, one after another, in a process of its own. Results can be pickled."""
-Start: TypeAlias = Callable[[], Worker]
-"""Creates a worker, in the worker's process; can be pickled."""
 Done: TypeAlias = Callable[[Work, Any], Sequence[Work]]
 """Takes a piece of work and its result, in the process that launches, and returns further works."""
+
+
+@attrs.frozen(kw_only=True)
+class Start(ABC):
+    """Creates a worker; it can be pickled.
+
+    Attributes:
+        folder: The folder of the launch, an absolute path. A worker that cannot reach it is created
+            with the path of a copy, `attrs.evolve(start, folder=...)`.
+    """
+
+    folder: str
+
+    @abstractmethod
+    def __call__(self) -> Worker:
+        """Create the worker, in its process."""
 
 
 class Launcher(ABC):
@@ -42,6 +62,11 @@ class Launcher(ABC):
     @abstractmethod
     def workers(self) -> int:
         """The number of workers that it starts; 0 if it does nothing."""
+
+    @property
+    def copies(self) -> bool:
+        """Whether workers have copies of the launch's folder, and see what they need alone."""
+        return False
 
     @abstractmethod
     def run(self, start: Start, works: Sequence[Work], done: Done) -> list[Work]:

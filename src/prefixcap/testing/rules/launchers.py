@@ -7,20 +7,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import attrs
+from typing_extensions import override
 
-from prefixcap.interfaces.launching.launcher import Launcher, Work
+from prefixcap.interfaces.launching.launcher import Launcher, Start, Work
 from prefixcap.testing.case import Case
 from prefixcap.testing.rules.rule import require, rule
 
 COUNT = 7
 
 
-@attrs.frozen
-class Echo:
-    """A worker that answers with a work's name, its process and how much it has done."""
+@attrs.frozen(kw_only=True)
+class Echo(Start):
+    """Creates a worker that answers with a work's name, its process and how much it has done."""
 
+    folder: str = ""
+
+    @override
     def __call__(self) -> Callable[[Work], tuple[str, int, int]]:
-        """Create the worker."""
         done: list[str] = []
 
         def work(work: Work) -> tuple[str, int, int]:

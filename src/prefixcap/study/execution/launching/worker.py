@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
+from typing_extensions import override
 
 from prefixcap.errors import PrefixcapError
-from prefixcap.interfaces.launching.launcher import Work
+from prefixcap.interfaces.launching.launcher import Start, Work
 from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import Study
@@ -64,23 +65,21 @@ class WorkDone:
 
 
 @attrs.frozen(kw_only=True)
-class StartWorker:
-    """Creates a worker; it can be sent to another process.
+class StartWorker(Start):
+    """Creates a worker of a study.
 
     Attributes:
         make: Creates what does the work, from the study and its folder.
         study: The study, as JSON data.
-        folder: Its folder, an absolute path.
         threads: The number of threads of PyTorch, on which the last bits of numbers depend.
     """
 
     make: Callable[[StudyJob], Doer]
     study: Mapping[str, Any]
-    folder: str
     threads: int
 
+    @override
     def __call__(self) -> StudyWorker:
-        """Create the worker, in its process."""
         return StudyWorker(self)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.launching.launcher import Launcher, Work
-from prefixcap.study.artifacts.folder import StudyJob
+from prefixcap.study.artifacts.folder import PARTIAL_CAPTIONS, StudyJob
 from prefixcap.study.artifacts.keys import PlannedCell, PlannedModel
-from prefixcap.study.execution.launching.worker import Doer, StartWorker, StudyWork, WorkDone
+from prefixcap.study.execution.launching.worker import Doer, StartWorker, StudyWork, Task, WorkDone
 from prefixcap.util.progress import ProgressTask
 
 SHARD = 500
@@ -64,7 +64,9 @@ class StudyLaunch:
             folder=str(self._job.files.path.resolve()),
             threads=torch.get_num_threads(),
         )
-        works = [StudyWork(name=f"prepare {n}", task="prepare") for n in range(count)]
+        # with copies, the first worker's features are what all others start with
+        prepare = 1 if self._launcher.copies else count
+        works = [self._work("prepare", number=n) for n in range(prepare)]
         self._workers = count
         with contextlib.ExitStack() as self._stack:
             self._launcher.run(start, works, self._done)
@@ -85,7 +87,7 @@ class StudyLaunch:
             return self._trained(work.target, result.diverged)
         if work.task == "images":
             self._parts[work.target] -= 1
-            return () if self._parts[work.target] else [cell_work(self._cells[work.target])]
+            return () if self._parts[work.target] else [self._cell(self._cells[work.target])]
         return ()
 
     def _first(self) -> list[Work]:
@@ -96,7 +98,7 @@ class StudyLaunch:
             if model.is_trained:
                 works += self._of_cells(model)
             else:
-                works.append(StudyWork(name=f"train {name}", task="train", target=name, group=name))
+                works.append(self._work("train", name, name))
         later = [
             cell for model in self._models.values() if not model.is_trained for cell in model.cells
         ]
@@ -123,20 +125,35 @@ class StudyLaunch:
             return
         count = min(self._workers, missing // SHARD)
         if count < 2 or cell.decoder.batch_dependent():
-            yield cell_work(cell)
+            yield self._cell(cell)
             return
         self._parts[cell.name], self._cells[cell.name] = count, cell
+        model = cell.model_folder.name
         for number in range(count):
-            yield StudyWork(
-                name=f"images {number} of {count} of {cell.name}",
-                task="images",
-                target=cell.name,
-                part=(number, count),
-                group=cell.model_folder.name,
-            )
+            yield self._work("images", cell.name, model, number=number, count=count)
 
+    def _cell(self, cell: PlannedCell) -> StudyWork:
+        return self._work("cell", cell.name, cell.model_folder.name)
 
-def cell_work(cell: PlannedCell) -> StudyWork:
-    """Return the work of captioning and scoring a cell."""
-    group = cell.model_folder.name
-    return StudyWork(name=f"cell {cell.name}", task="cell", target=cell.name, group=group)
+    def _work(
+        self, task: Task, target: str = "", model: str = "", *, number: int = 0, count: int = 1
+    ) -> StudyWork:
+        files = self._job.files
+
+        def names(*paths: Path) -> tuple[str, ...]:
+            return tuple(path.relative_to(files.path).as_posix() for path in paths)
+
+        folder, cell = files.models / model, files.cells / target
+        made = {"prepare": files.features, "train": folder, "cell": cell}
+        added = {"images": (cell / PARTIAL_CAPTIONS,)}
+        read = {"prepare": (), "train": (folder,)}
+        return StudyWork(
+            name=" ".join(filter(None, (task, target, f"{number} of {count}"))),
+            task=task,
+            target=target,
+            part=(number, count),
+            group=model,
+            needs=names(files.features, *read.get(task, (folder, cell))),
+            makes=names(made[task]) if task in made else (),
+            appends=names(files.timings, *added.get(task, ())),
+        )
