@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import attrs
+import pytest
+from cli_world import make_world, outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefixcap_launchers.copies import Folder, FolderCopy
+from typing_extensions import override
 
-from prefixcap.interfaces.launching.launcher import Work
+from prefixcap.interfaces.launching.launcher import Done, Launcher, Start, Work, WorkQueue
+from prefixcap.plugin.registry import default_registry
+from prefixcap.study.artifacts import features
+from prefixcap.study.artifacts.folder import StudyJob
+from prefixcap.study.definition import options
+from prefixcap.study.execution.launching import works
+from prefixcap.study.execution.runner import Runner, run_study
 
 CELL = Work(name="cell", needs=("models/a", "cells/b"), makes=("cells/b",), appends=("times",))
 PART = Work(name="part", needs=("cells/b",), appends=("cells/b/partial", "times"))
@@ -75,6 +86,60 @@ def test_lines_of_two_workers_are_kept(tmp_path: Path) -> None:
     copies[0].folder.append(path, b"line 2\n")
     copies[0].send(PART)
     assert original.read(path) == b"before\nline 0\nline 1\nline 2\n"
+
+
+class InTurn(Launcher):
+    """Workers with copies, in this process, that take turns."""
+
+    workers = 2
+    copies = True
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self.works: list[str] = []
+
+    @override
+    def run(self, start: Start, works: Sequence[Work], done: Done) -> list[Work]:
+        queue, last, turn = WorkQueue(works, done), dict[int, Work](), 0
+        places = [str(self._place / f"{n}") for n in range(self.workers)]
+        copies = [FolderCopy(Folder(start.folder), Folder(place)) for place in places]
+        workers = [attrs.evolve(start, folder=place)() for place in places]
+        while work := queue.take(last.get(turn)):
+            copies[turn].fetch(work)
+            result = workers[turn](work)
+            copies[turn].send(work)
+            queue.finish(work, result)
+            last[turn], turn = work, 1 - turn
+            self.works.append(work.name.split()[0])
+        return queue.left
+
+
+def test_a_study_on_copies_is_that_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers encode a part of the images each, and share the images of cells."""
+    monkeypatch.setattr(features, "CHUNK", 8)
+    monkeypatch.setattr(works, "SHARD", 4)
+    world = make_world(tmp_path / "world")
+    choices = {
+        "dataset": f"jsonl:path={world.data}",
+        "lm": f"hf:model={world.lm},init=random",
+        "tuning": "full",
+        "mapper": "linear",
+        "prefix_len": "2,3",
+        "epochs": 1,
+        "decoder": ["greedy", "top-p"],
+        "metrics": "length,distinct",
+        "max_new_tokens": 6,
+    }
+    study = options.study(choices, default_registry())
+    run_study(study, tmp_path / "alone")
+    launcher = InTurn(tmp_path)
+    results = Runner(StudyJob(study, tmp_path / "study")).run(launcher)
+    assert launcher.works == ["encode"] * 2 + ["train"] * 2 + ["images"] * 8 + ["cell"] * 4
+    assert results.work["trained_models"] == 2
+    assert results.work["encoded_images"] == 30 + 6 + 8
+    assert outcome(tmp_path / "study") == outcome(tmp_path / "alone")
 
 
 def test_only_what_changed_is_copied(tmp_path: Path) -> None:

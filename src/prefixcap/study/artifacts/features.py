@@ -64,8 +64,15 @@ class Features:
     def _shards(self) -> Shards:
         return Shards(job=self.job, folder=self.folder)
 
-    def encode(self, split: str, examples: Sequence[Example]) -> None:
+    def encode(
+        self, split: str, examples: Sequence[Example], part: tuple[int, int] = (0, 1)
+    ) -> None:
         """Encode the images of a split that have no features yet, or whose file was altered.
+
+        Args:
+            split: The split's name, to show.
+            examples: Its images.
+            part: The number of the part of the images to encode, and how many parts there are.
 
         Raises:
             PrefixcapError: If an image cannot be read and the study does not skip such images, or
@@ -76,7 +83,7 @@ class Features:
         if missing:
             # complete chunks, so that a resumed encoding has the same batches
             chunks = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)]
-            chunks = [chunk for chunk in chunks if self.missing(chunk)]
+            chunks = [chunk for chunk in chunks[part[0] :: part[1]] if self.missing(chunk)]
             done = 0
             with self.job.reporter.task(f"encoding {split} images", missing, "images") as task:
                 for chunk in shared(chunks, self._lock):

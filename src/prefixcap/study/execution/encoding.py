@@ -217,6 +217,12 @@ def encode_images(features: Features, data: StudyData) -> tuple[EncodedImages, l
     return images, [image for image in every if image not in readable]
 
 
+def encode_part(features: Features, data: StudyData, part: tuple[int, int]) -> None:
+    """Encode a part of the images that are missing: its number, and how many parts there are."""
+    for split, examples in data.splits.items():
+        features.encode(split, examples, part)
+
+
 def unreadable_message(ids: Sequence[str]) -> str:
     """Return the message that images were skipped."""
     return f"skipped {len(ids)} images that could not be read: {', '.join(ids[:5])}"

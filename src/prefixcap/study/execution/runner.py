@@ -150,6 +150,13 @@ class Runner:
         )
         self._write_config(splits.dataset, self._results.study)
 
+    def encode(self, part: tuple[int, int]) -> None:
+        """Encode a part of the images, without the other work of `prepare`."""
+        splits = data.load(self._study)
+        for features in encoding.open_features(self._job, splits):
+            encoding.encode_part(features, splits, part)
+            self._results.work["encoded_images"] += features.encoded
+
     def do(self, task: Task, target: str, part: tuple[int, int]) -> str:
         """Do a piece of work (`StudyWork`); return why a model could not be trained, or ""."""
         if task == "train":

@@ -15,7 +15,7 @@ from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import Study
 
-Task: TypeAlias = Literal["prepare", "train", "images", "cell"]
+Task: TypeAlias = Literal["prepare", "encode", "train", "images", "cell"]
 
 
 @attrs.frozen(kw_only=True)
@@ -24,8 +24,9 @@ class StudyWork(Work):
 
     Attributes:
         task: "prepare" reads the data, encodes images with the other workers and loads the language
-            model; "train" trains a model; "images" captions some images of a cell; "cell" captions
-            what is missing of a cell, and scores it.
+            model; "encode" only encodes a part of the images; "train" trains a model; "images"
+            captions a part of the images of a cell; "cell" captions what is missing of a cell, and
+            scores it.
         target: The name of the model's or the cell's folder.
         part: The number of the part of the images, and how many parts there are.
     """
@@ -43,7 +44,10 @@ class Doer(Protocol):
         """The work that it did so far, by the names in `Results.work`."""
 
     def prepare(self) -> None:
-        """Do what every piece of work needs, once."""
+        """Do what every piece of work but "encode" needs, once."""
+
+    def encode(self, part: tuple[int, int]) -> None:
+        """Encode a part of the images: its number, and how many parts there are."""
 
     def do(self, task: Task, target: str, part: tuple[int, int]) -> str:
         """Do a piece of work; return why a model could not be trained, or ""."""
@@ -98,21 +102,23 @@ class StudyWorker:
         """Do a piece of work; an error is part of what is returned."""
         assert isinstance(work, StudyWork)
         try:
-            before = {} if self._doer is None else self._doer.work
-            doer = self._prepared()
-            diverged = doer.do(work.task, work.target, work.part)
+            doer = self._made()
+            before, diverged = doer.work, ""
+            if work.task == "encode":
+                doer.encode(work.part)
+            else:
+                doer.prepare()
+                diverged = doer.do(work.task, work.target, work.part)
             counts = {name: count - before.get(name, 0) for name, count in doer.work.items()}
             return WorkDone(counts=counts, diverged=diverged)
         except PrefixcapError as error:
             return WorkDone(error=str(error))
 
-    def _prepared(self) -> Doer:
+    def _made(self) -> Doer:
         if self._doer is None:
             import torch
 
             torch.set_num_threads(self._start.threads)
             study = Study.from_json(self._start.study, default_registry())
-            doer = self._start.make(StudyJob(study, Path(self._start.folder)))
-            doer.prepare()
-            self._doer = doer
+            self._doer = self._start.make(StudyJob(study, Path(self._start.folder)))
         return self._doer

@@ -64,9 +64,10 @@ class StudyLaunch:
             folder=str(self._job.files.path.resolve()),
             threads=torch.get_num_threads(),
         )
-        # with copies, the first worker's features are what all others start with
-        prepare = 1 if self._launcher.copies else count
-        works = [self._work("prepare", number=n) for n in range(prepare)]
+        # workers that see each other's features divide the images as they go
+        task: Task = "encode" if self._launcher.copies else "prepare"
+        works = [self._work(task, number=n, count=count) for n in range(count)]
+        self._encoding = count if self._launcher.copies else 0
         self._workers = count
         with contextlib.ExitStack() as self._stack:
             self._launcher.run(start, works, self._done)
@@ -81,7 +82,9 @@ class StudyLaunch:
             self._task.update(min(self._finished, self._total))
         for name, count in result.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
-        if work.task == "prepare":
+        if work.task == "encode":
+            self._encoding -= 1
+        if work.task in ("prepare", "encode") and not self._encoding:
             return self._first() if self._models is None else ()
         if work.task == "train":
             return self._trained(work.target, result.diverged)
@@ -144,9 +147,9 @@ class StudyLaunch:
             return tuple(path.relative_to(files.path).as_posix() for path in paths)
 
         folder, cell = files.models / model, files.cells / target
-        made = {"prepare": files.features, "train": folder, "cell": cell}
+        made = {"encode": files.features, "train": folder, "cell": cell}
         added = {"images": (cell / PARTIAL_CAPTIONS,)}
-        read = {"prepare": (), "train": (folder,)}
+        read: dict[str, tuple[Path, ...]] = {"prepare": (), "encode": (), "train": (folder,)}
         return StudyWork(
             name=" ".join(filter(None, (task, target, f"{number} of {count}"))),
             task=task,
