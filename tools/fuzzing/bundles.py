@@ -7,13 +7,11 @@ import shutil
 import zipfile
 from pathlib import Path
 from random import Random
-from typing import Any
 
-from fuzzing.mutations import TEXTS, dump, encode, mutate_bytes, mutate_json
-from fuzzing.shell import finish, make_study
+from fuzzing.mutations import mutate_bytes
+from fuzzing.shell import alter, finish, make_study
 from prefixcap.publication.bundle import manifest
 from prefixcap.publication.bundle.verifying import verify
-from prefixcap.util.files import NO_SEAL, SEAL, seal
 
 
 class Bundles:
@@ -38,14 +36,7 @@ class Bundles:
             return
         shutil.rmtree(self._copy, ignore_errors=True)
         shutil.copytree(self._made, self._copy)
-        changed = False
-        for name in stream.sample(self._files, stream.choice((1, 1, 1, 2))):
-            path = self._copy / name
-            content = path.read_bytes()
-            path.unlink()
-            if stream.random() < 0.95:
-                path.write_bytes(self._changed(stream, path, content))
-            changed |= not path.exists() or path.read_bytes() != content
+        changed = alter(stream, self._copy, self._files)
         if stream.random() < 0.1:
             (self._copy / "cells" / "added").write_bytes(b"added")
             changed = True
@@ -60,22 +51,6 @@ class Bundles:
         changed.write_bytes(mutate_bytes(stream, content))
         # a change between the entries of an archive is none of the bundle
         verify(changed, digest=self._digest)
-
-    def _changed(self, stream: Random, path: Path, content: bytes) -> bytes:
-        if path.suffix == ".json" and stream.random() < 0.8:
-            data: Any = mutate_json(stream, json.loads(content))
-            if isinstance(data, dict) and stream.random() < 0.7:  # with a valid hash
-                data.pop(SEAL, None)
-                return b"".join(seal(json.dumps({SEAL: NO_SEAL, **data}).encode()))
-            return encode(stream, dump(stream, data))
-        if path.suffix == ".jsonl" and stream.random() < 0.8:
-            lines = content.decode().splitlines()
-            at = stream.randrange(len(lines))
-            lines[at] = dump(stream, mutate_json(stream, json.loads(lines[at])))
-            return encode(stream, "\n".join(lines) + "\n")
-        if path.suffix in (".md", ".tex", ".txt", ".csv") and stream.random() < 0.5:
-            return content + stream.choice(TEXTS).encode(errors="surrogatepass")
-        return mutate_bytes(stream, content)
 
     def _renew(self) -> None:
         """Write the digests of the files as they are now into the manifest, if it can be read."""

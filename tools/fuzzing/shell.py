@@ -70,6 +70,38 @@ def make_study(folder: Path) -> Path:
     return out
 
 
+def alter(stream: Random, folder: Path, names: list[Path]) -> bool:
+    """Change or delete one or two of the named files; return whether anything differs then."""
+    differs = False
+    for name in stream.sample(names, stream.choice((1, 1, 1, 2))):
+        path = folder / name
+        content = path.read_bytes()
+        path.unlink()
+        if stream.random() < 0.95:
+            path.write_bytes(_changed(stream, path, content))
+        differs |= not path.exists() or path.read_bytes() != content
+    return differs
+
+
+def _changed(stream: Random, path: Path, content: bytes) -> bytes:
+    if path.suffix == ".json" and stream.random() < 0.8:
+        data = mutate_json(stream, json.loads(content))
+        if isinstance(data, dict) and stream.random() < 0.5:  # with a valid hash
+            data.pop(SEAL, None)
+            text = json.dumps({SEAL: NO_SEAL, **data})
+            return b"".join(seal(text.encode()))
+        return encode(stream, dump(stream, data))
+    if path.suffix == ".jsonl" and stream.random() < 0.8:
+        lines = content.decode().splitlines()
+        rows: list[Any] = [json.loads(line) for line in lines]
+        changed = stream.randrange(len(rows)) if rows else 0
+        texts = [json.dumps(row).encode() for row in rows]
+        if rows:
+            texts[changed] = encode(stream, dump(stream, mutate_json(stream, rows[changed])))
+        return b"\n".join(texts) + b"\n"
+    return mutate_bytes(stream, content)
+
+
 class Options:
     """Runs commands that only read, with some of their words changed by chance."""
 
@@ -135,12 +167,7 @@ class Studies:
         """Run one case."""
         shutil.rmtree(self._copy, ignore_errors=True)
         shutil.copytree(self._made, self._copy)
-        for name in stream.sample(self._files, stream.choice((1, 1, 1, 2))):
-            path = self._copy / name
-            content = path.read_bytes()
-            path.unlink()
-            if stream.random() < 0.95:
-                path.write_bytes(self._changed(stream, path, content))
+        alter(stream, self._copy, self._files)
         if stream.random() < 0.01:
             finish(["report", str(self._copy)])
             return
@@ -157,24 +184,6 @@ class Studies:
             self._load()
         else:
             finish(words)
-
-    def _changed(self, stream: Random, path: Path, content: bytes) -> bytes:
-        if path.suffix == ".json" and stream.random() < 0.8:
-            data = mutate_json(stream, json.loads(content))
-            if isinstance(data, dict) and stream.random() < 0.5:  # with a valid hash
-                data.pop(SEAL, None)
-                text = json.dumps({SEAL: NO_SEAL, **data})
-                return b"".join(seal(text.encode()))
-            return encode(stream, dump(stream, data))
-        if path.suffix == ".jsonl" and stream.random() < 0.8:
-            lines = content.decode().splitlines()
-            rows: list[Any] = [json.loads(line) for line in lines]
-            changed = stream.randrange(len(rows)) if rows else 0
-            texts = [json.dumps(row).encode() for row in rows]
-            if rows:
-                texts[changed] = encode(stream, dump(stream, mutate_json(stream, rows[changed])))
-            return b"\n".join(texts) + b"\n"
-        return mutate_bytes(stream, content)
 
     def _load(self) -> None:
         from prefixcap.study.analysis.analyze import analyze

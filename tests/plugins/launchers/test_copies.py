@@ -8,17 +8,16 @@ from tempfile import TemporaryDirectory
 
 import attrs
 import pytest
-from cli_world import make_world, outcome
+from cli_world import outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prefixcap_launchers.copies import Folder, FolderCopy
 from typing_extensions import override
 
 from prefixcap.interfaces.launching.launcher import Done, Launcher, Start, Work, WorkQueue
-from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts import features
 from prefixcap.study.artifacts.folder import StudyJob
-from prefixcap.study.definition import options
+from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.launching import works
 from prefixcap.study.execution.runner import Runner, run_study
 
@@ -115,27 +114,14 @@ class InTurn(Launcher):
 
 
 def test_a_study_on_copies_is_that_of_one_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grid: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Workers encode a part of the images each, and share the images of cells."""
     monkeypatch.setattr(features, "CHUNK", 8)
     monkeypatch.setattr(works, "SHARD", 4)
-    world = make_world(tmp_path / "world")
-    choices = {
-        "dataset": f"jsonl:path={world.data}",
-        "lm": f"hf:model={world.lm},init=random",
-        "tuning": "full",
-        "mapper": "linear",
-        "prefix_len": "2,3",
-        "epochs": 1,
-        "decoder": ["greedy", "top-p"],
-        "metrics": "length,distinct",
-        "max_new_tokens": 6,
-    }
-    study = options.study(choices, default_registry())
-    run_study(study, tmp_path / "alone")
+    run_study(grid, tmp_path / "alone")
     launcher = InTurn(tmp_path)
-    results = Runner(StudyJob(study, tmp_path / "study")).run(launcher)
+    results = Runner(StudyJob(grid, tmp_path / "study")).run(launcher)
     assert launcher.works == ["encode"] * 2 + ["train"] * 2 + ["images"] * 8 + ["cell"] * 4
     assert results.work["trained_models"] == 2
     assert results.work["encoded_images"] == 30 + 6 + 8

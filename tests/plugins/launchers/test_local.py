@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from cli_world import World, make_world, outcome
+from cli_world import World, outcome
 from ending import Ending
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,8 +24,6 @@ from prefixcap_launchers.configs import Local
 from prefixcap.cli import main
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.launching.launcher import ATTEMPTS, Work, WorkQueue
-from prefixcap.plugin.registry import default_registry
-from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution import runner
 from prefixcap.study.execution.launching import works
@@ -125,36 +123,6 @@ def test_work_that_cannot_be_sent_is_a_sentence() -> None:
 
 
 # Studies.
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def grid(world: World) -> Study:
-    """A study of two models and two decoders."""
-    choices = {
-        "dataset": f"jsonl:path={world.data}",
-        "lm": f"hf:model={world.lm},init=random",
-        "tuning": "full",
-        "mapper": "linear",
-        "prefix_len": "2,3",
-        "epochs": 3,
-        "decoder": ["greedy", "top-p"],
-        "metrics": "length,distinct",
-        "max_new_tokens": 6,
-    }
-    return options.study(choices, default_registry())
-
-
-@pytest.fixture(scope="module")
-def alone(grid: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study's folder, if one process does it all."""
-    folder = tmp_path_factory.mktemp("alone") / "study"
-    run_study(grid, folder)
-    return folder
 
 
 def test_a_killed_process_leaves_the_same_study(

@@ -14,7 +14,7 @@ import launch_world
 import pytest
 import ray
 import torch
-from cli_world import World, make_world, outcome
+from cli_world import outcome
 from ending import Ending
 from launch_world import SlowStart, noted, wait_for
 from prefixcap_launchers.configs import Ray
@@ -22,8 +22,6 @@ from ray.cluster_utils import Cluster
 
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.launching.launcher import Work
-from prefixcap.plugin.registry import default_registry
-from prefixcap.study.definition import options
 from prefixcap.study.definition.study import Study
 from prefixcap.study.execution.launching import works
 from prefixcap.study.execution.runner import run_study
@@ -73,36 +71,6 @@ def test_works_are_left_if_no_machine_has_room(cluster: Cluster, tmp_path: Path)
     launcher = Ray(num_cpus=5, patience=0.5).build()
     works_ = [Work(name="a")]
     assert launcher.run(Ending(folder=str(tmp_path)), works_, lambda *_: ()) == works_
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module")
-def grid(world: World) -> Study:
-    """A study of two models and two decoders."""
-    choices = {
-        "dataset": f"jsonl:path={world.data}",
-        "lm": f"hf:model={world.lm},init=random",
-        "tuning": "full",
-        "mapper": "linear",
-        "prefix_len": "2,3",
-        "epochs": 3,
-        "decoder": ["greedy", "top-p"],
-        "metrics": "length,distinct",
-        "max_new_tokens": 6,
-    }
-    return options.study(choices, default_registry())
-
-
-@pytest.fixture(scope="module")
-def alone(grid: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The study's folder, if one process does it all."""
-    folder = tmp_path_factory.mktemp("alone") / "study"
-    run_study(grid, folder)
-    return folder
 
 
 @pytest.fixture
