@@ -13,10 +13,12 @@ from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.mapper import MapperConfig, MapperShape
 from prefixcap.interfaces.validators import at_least
 from prefixcap.plugin.registry import default_registry
-from prefixcap.plugin.specs import nested
+from prefixcap.plugin.specs import nested, split_top_level, to_spec
 
 if TYPE_CHECKING:
     from torch import nn
+
+RANK = 64
 
 
 @attrs.frozen(kw_only=True)
@@ -29,14 +31,14 @@ class Deep(MapperConfig):
 
     Attributes:
         mapper: The spec of the other mapper, with ";" between its settings.
-        rank: Width between the two linear layers.
+        rank: Width between the two linear layers, 64 if None.
     """
 
     name: ClassVar[str] = "deep"
     gives_states: ClassVar[bool] = True
 
     mapper: str = "mlp"
-    rank: int = attrs.field(default=64, validator=at_least(1))
+    rank: int | None = attrs.field(default=None, validator=at_least(1))
 
     @property
     def inner(self) -> MapperConfig:
@@ -56,7 +58,13 @@ class Deep(MapperConfig):
 
     @override
     def sized(self, size: int) -> Self | None:
-        return attrs.evolve(self, rank=size)
+        inner = self.inner.sized(size)
+        if inner is None:
+            return attrs.evolve(self, rank=size) if self.rank is None else None
+        spec = ";".join(split_top_level(to_spec(inner)))
+        # A rank above the width of the embeddings adds parameters but no function.
+        rank = self.rank if self.rank is not None else min(size, RANK)
+        return attrs.evolve(self, mapper=spec, rank=rank)
 
     @override
     def build(self, shape: MapperShape) -> nn.Module:
@@ -68,4 +76,4 @@ class Deep(MapperConfig):
                 "does not take: use another mapper"
             )
         inner = self.inner.build(attrs.evolve(shape, state_width=None))
-        return DeepMapper(inner, shape, self.rank)
+        return DeepMapper(inner, shape, RANK if self.rank is None else self.rank)

@@ -26,14 +26,15 @@ class FastLora(lora.Linear):
         (name,) = self.active_adapters
         a: Any = self.lora_A[name].weight
         b: Any = self.lora_B[name].weight
-        y: Tensor = self.base_layer(x)
-        plain = x.dtype == a.dtype == y.dtype and not torch.is_autocast_enabled(x.device.type)
-        if not plain or self.merged:
+        if self.merged or torch.is_autocast_enabled(x.device.type):
             result: Tensor = super().forward(x, *args, **kwargs)
             return result
+        y: Tensor = self.base_layer(x)
         dropout = self.lora_dropout[name]
         p = dropout.p if self.training and isinstance(dropout, nn.Dropout) else 0.0
-        return low_rank_sum(y, x, a, b, self.scaling[name], p)
+        # in the precision of what is trained, beside a model in bfloat16 too
+        total = low_rank_sum(y.to(a.dtype), x.to(a.dtype), a, b, self.scaling[name], p)
+        return total.to(y.dtype)
 
 
 class LowRank(Tuning):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import attrs
 from typing_extensions import override
 
+from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.mapper import MapperShape
 from prefixcap.interfaces.tuning import Tuning, TuningConfig
 from prefixcap.interfaces.validators import above, at_least
@@ -37,6 +38,11 @@ class PromptTuning(TuningConfig):
     def build(self) -> Tuning:
         return _Prompt(self.length)
 
+    @property
+    @override
+    def positions(self) -> int:
+        return self.length
+
     @override
     def peak_rate(self) -> float | None:
         return self.learning_rate
@@ -65,6 +71,11 @@ class DeepPrefixTuning(TuningConfig):
     @override
     def build(self) -> Tuning:
         return _DeepPrefix(self.length)
+
+    @property
+    @override
+    def positions(self) -> int:
+        return self.length
 
     @override
     def peak_rate(self) -> float | None:
@@ -154,6 +165,12 @@ class _DeepPrefix(Tuning):
             token_vectors,
         )
 
+        positions = getattr(module.config.get_text_config(), "max_position_embeddings", None)
+        if positions is not None and self._length >= positions:
+            raise PrefixcapError(
+                f"the tuning 'deep-prefix' cannot train {self._length} positions of a language "
+                f"model that has {positions}: lower length"
+            )
         keys, values = states_of(module, token_vectors(module, self._length)[None])
         module.requires_grad_(False)
         module.add_module(DEEP_PREFIX, DeepPrefix(keys[0], values[0]))

@@ -306,6 +306,22 @@ def test_an_image_without_finite_logits(shell: Shell, tmp_path: Path) -> None:
             assert all(line["captions"][0]["logprob"] < 0 for line in lines(path))
 
 
+@pytest.mark.parametrize("tuning", ["deep-prefix:length=55", "prompt:length=55"])
+def test_a_trained_prefix_that_leaves_no_room_for_captions(
+    shell: Shell, world: World, tmp_path: Path, tuning: str
+) -> None:
+    words = [*world.bench, "--out", tmp_path / "run", "--tuning", f"frozen,{tuning}"]
+    for more in ("--dry-run", "--json"):
+        status, _, err = shell(*words, more)
+        assert status == 2
+        assert (
+            "a prefix of 2, 55 trained positions and 8 new tokens need 65 positions; the language "
+            "model has 64: lower the study's prefix lengths (--prefix-len), the tuning's length "
+            "(--tuning) or max_new_tokens (--max-new-tokens)" in err
+        )
+    assert not list((tmp_path / "run" / "models").glob("*"))
+
+
 def test_a_prefix_that_leaves_no_room_for_captions(
     shell: Shell, world: World, tmp_path: Path
 ) -> None:

@@ -60,6 +60,11 @@ class TuningConfig(Component):
     def build(self) -> Tuning:
         """Build the tuning."""
 
+    @property
+    def positions(self) -> int:
+        """The number of positions that the tuning adds before every image's prefix."""
+        return 0
+
     def peak_rate(self) -> float | None:
         """Return the peak learning rate of the language model's trained parameters.
 

@@ -45,12 +45,26 @@ def test_the_nearest_size_is_found(target: int, slope: int, start: int, curve: i
 
 
 def test_what_the_user_fixed_or_has_no_size_stays() -> None:
-    for spec in ("mlp:hidden=3", "mlp:parameters=3", "linear:rank=2", "transformer", "llava"):
+    fixed = (
+        "mlp:hidden=3",
+        "mlp:parameters=3",
+        "linear:rank=2",
+        "deep:mapper=linear:rank=2,rank=2",
+    )
+    for spec in (*fixed, "transformer", "llava"):
         assert registry.parse(MapperConfig, spec).sized(5) is None
     for spec in ("frozen", "full", "ia3", "bitfit", "layernorm"):
         assert registry.parse(TuningConfig, spec).sized(5) is None
     sized = [registry.parse(MapperConfig, spec).sized(5) for spec in ("mlp", "linear")]
     assert [to_spec(each) for each in sized if each] == ["mlp:hidden=5", "linear:rank=5"]
+    deep: dict[str, dict[int, str]] = {
+        "deep": {5: "deep:mapper=mlp:hidden=5,rank=5", 99: "deep:mapper=mlp:hidden=99,rank=64"},
+        "deep:mapper=mlp,rank=3": {5: "deep:mapper=mlp:hidden=5,rank=3"},
+        "deep:mapper=transformer": {99: "deep:mapper=transformer,rank=99"},
+    }
+    for spec, sizes in deep.items():
+        configs = {n: registry.parse(MapperConfig, spec).sized(n) for n in sizes}
+        assert {n: to_spec(each) for n, each in configs.items() if each} == sizes
     specs = ("lora:targets=attention", "adapter:places=feed-forward")
     found = [registry.parse(TuningConfig, spec).sized(5) for spec in specs]
     expected = ["lora:r=5,targets=attention", "adapter:width=5,places=feed-forward"]
@@ -108,6 +122,18 @@ def test_what_cannot_come_near_is_told(several: Study, tmp_path: Path) -> None:
         "nearer than "
     )
     assert warning.endswith("% of them; compare them with care")
+
+
+def test_a_tuning_gets_no_more_positions_than_are_free(several: Study, tmp_path: Path) -> None:
+    tunings = (registry.parse(TuningConfig, "deep-prefix"),)
+    training = attrs.evolve(several.training, max_tokens=30)
+    study = attrs.evolve(several, tunings=tunings, prefix_lengths=(2, 3), training=training)
+    results = run_study(attrs.evolve(study, match="parameters=9000"), tmp_path)
+    # of 64 positions, 3 are for a prefix, and 31 for a caption with its end
+    assert {row["tuning"] for row in results.rows} == {"deep-prefix:length=30"}
+    assert all(8100 <= row["trained_parameters"] <= 9900 for row in results.rows)
+    few = run_study(attrs.evolve(study, match="parameters=1200"), tmp_path)
+    assert {row["tuning"] for row in few.rows} < {f"deep-prefix:length={n}" for n in range(30)}
 
 
 def test_a_tuning_that_takes_everything_leaves_the_mapper_as_it_is(

@@ -116,6 +116,53 @@ def test_lora_is_that_of_peft(name: str) -> None:
         assert torch.allclose(parameter.grad, gradients[key], atol=1e-4), key  # type: ignore[arg-type]
 
 
+def test_lora_beside_bfloat16_is_that_of_peft() -> None:
+    from peft.tuners import lora
+
+    model: Any = family("llama").bfloat16()
+    spec = config("lora:r=4,dropout=0")
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        spec.build().apply(model, SHAPE)
+        for parameter in trained(model).values():
+            parameter.copy_(0.2 * torch.randn(parameter.shape))
+    results = []
+    for theirs in (False, True):
+        for layer in (part for part in model.modules() if isinstance(part, lora.Linear)):
+            layer.__class__ = lora.Linear if theirs else layer.__class__
+        model.zero_grad()
+        logits = model(input_ids=IDS).logits
+        assert logits.dtype == torch.bfloat16
+        torch.autograd.backward(logits.float().logsumexp(-1).sum())
+        gradients = {key: parameter.grad for key, parameter in trained(model).items()}
+        assert all(each.dtype == torch.float32 for each in gradients.values() if each is not None)
+        results.append((logits, gradients))
+    (ours, gradients), (peft, of_peft) = results
+    assert torch.allclose(ours, peft, atol=0.05)
+    for key, gradient in gradients.items():
+        assert torch.allclose(gradient, of_peft[key], atol=0.05, rtol=0.05), key  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lora_runs_each_frozen_layer_once(dtype: torch.dtype) -> None:
+    model: Any = tuned("llama", "lora:r=2").to(dtype)
+    calls: list[Any] = []
+    for name, part in model.named_modules():
+        if name.endswith("base_layer"):
+            part.register_forward_hook(lambda layer, *_: calls.append(layer))
+    model(input_ids=IDS)
+    assert len(calls) == len(set(calls)) > 0
+
+
+def test_a_deep_prefix_beyond_the_positions_is_refused() -> None:
+    with pytest.raises(PrefixcapError) as caught:
+        tuned("gpt2", "deep-prefix:length=64")
+    assert str(caught.value) == (
+        "the tuning 'deep-prefix' cannot train 64 positions of a language model that has 64: "
+        "lower length"
+    )
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_the_gradients_of_a_low_rank_sum(dropout: float) -> None:
     stream = torch.Generator().manual_seed(3)

@@ -99,16 +99,32 @@ def check_positions(study: Study, lm: LanguageModel) -> None:
         PrefixcapError: If they do not.
     """
     prompt = max(each.length for each in study.prompts)
+    trained = max(each.positions for each in study.tunings)
     longest = max(study.prefix_lengths) + prompt
-    needed = longest + study.max_new_tokens
-    cure = ", the prompt's tokens (--prompt)" if prompt else ""
-    if lm.max_positions is not None and needed > lm.max_positions:
-        raise PrefixcapError(
-            f"a prefix of {longest}{' with its prompt' if prompt else ''} and "
-            f"{study.max_new_tokens} new tokens need {needed} positions; the language model has "
-            f"{lm.max_positions}: lower the study's prefix lengths (--prefix-len){cure} or "
-            "max_new_tokens (--max-new-tokens)"
-        )
+    needed = longest + trained + study.max_new_tokens
+    if lm.max_positions is None or needed <= lm.max_positions:
+        return
+    parts = [f"a prefix of {longest}{' with its prompt' if prompt else ''}"]
+    cures = ["the study's prefix lengths (--prefix-len)"]
+    if prompt:
+        cures.append("the prompt's tokens (--prompt)")
+    if trained:
+        parts.append(f"{trained} trained positions")
+        cures.append("the tuning's length (--tuning)")
+    raise PrefixcapError(
+        f"{', '.join(parts)} and {study.max_new_tokens} new tokens need {needed} positions; the "
+        f"language model has {lm.max_positions}: lower {', '.join(cures)} or max_new_tokens "
+        "(--max-new-tokens)"
+    )
+
+
+def free_positions(study: Study, lm: LanguageModel) -> int | None:
+    """Return how many positions the longest prefix and caption leave free; None: any number."""
+    if lm.max_positions is None:
+        return None
+    prompt = max(each.length for each in study.prompts)
+    caption = max(study.max_new_tokens, study.training.max_tokens + 1)
+    return lm.max_positions - max(study.prefix_lengths) - prompt - caption
 
 
 def slow_dtype(device: str, dtype: str) -> str | None:

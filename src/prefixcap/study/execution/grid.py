@@ -12,6 +12,7 @@ from prefixcap.plugin import specs
 from prefixcap.study.artifacts import keys
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import InputDigests, PlannedCell, PlannedModel
+from prefixcap.study.execution.checks import check_positions, free_positions
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.study.execution.matching import Matched, matched
 
@@ -50,6 +51,7 @@ def resolve(
     groups: dict[tuple[int, int], ModelGroup] = {}
     for column, lm in enumerate(job.study.lms):  # each language model is loaded once
         built = build_lm(lm) if build_lm else lm.build(job.device, job.study.dtype)
+        check_positions(job.study, built)
         lm_digest = keys.lm_key(built)
         for row, each in enumerate(images):
             inputs = InputDigests(
@@ -59,7 +61,9 @@ def resolve(
                 lm=lm_digest,
             )
             plain, number = job.study.models(each.encoder, lm), job.study.matched_parameters
-            sized = Matched(models=plain) if number is None else matched(plain, number, built, each)
+            sized = Matched(models=plain)
+            if number is not None:
+                sized = matched(plain, number, built, each, free_positions(job.study, built))
             models = keys.planned_models(
                 job, each.encoder, lm, inputs, models=sized.models, decoded_on=decoded_on
             )

@@ -33,19 +33,24 @@ class Matched:
 
 
 def matched(
-    models: Sequence[Model], parameters: int, lm: LanguageModel, images: EncodedImages
+    models: Sequence[Model],
+    parameters: int,
+    lm: LanguageModel,
+    images: EncodedImages,
+    free_positions: int | None = None,
 ) -> Matched:
     """Give models the sizes at which mapper and tuning together train so many parameters.
 
     A tuning with a size gets half of them if the mapper has a size too, which takes the rest;
-    otherwise the one that has a size takes what the other one leaves.
+    otherwise the one that has a size takes what the other one leaves. A tuning gets no more
+    positions than prefixes and captions leave free; None: any number.
 
     Raises:
         PrefixcapError: If two models become the same.
     """
     counter = _Counter(lm, *_feature_shape(images))
     given = dict.fromkeys((m.mapper, m.prefix_length, m.tuning) for m in models)
-    chosen = {each: _sized(*each, parameters, counter) for each in given}
+    chosen = {each: _sized(*each, parameters, counter, free_positions) for each in given}
     _check_distinct(chosen, parameters)
     result, warnings = [], dict[str, None]()
     for model in models:
@@ -101,12 +106,18 @@ def _feature_shape(images: EncodedImages) -> tuple[int | None, int]:
 
 
 def _sized(
-    mapper: MapperConfig, length: int, tuning: TuningConfig, parameters: int, counter: _Counter
+    mapper: MapperConfig,
+    length: int,
+    tuning: TuningConfig,
+    parameters: int,
+    counter: _Counter,
+    free_positions: int | None,
 ) -> tuple[MapperConfig, TuningConfig]:
     """Return a mapper and a tuning that together come nearest to a number of parameters."""
     if tuning.sized(1) is not None:
         given = parameters // 2 if mapper.sized(1) else parameters - counter.mapper(mapper, length)
-        tuning = _nearest(tuning, tuning.sized, counter.tuning, given)
+        largest = _largest(tuning, free_positions)
+        tuning = _nearest(tuning, tuning.sized, counter.tuning, given, largest)
     rest = parameters - counter.tuning(tuning)
     # A tuning that leaves nothing, such as `full`, is no reason for the smallest mapper.
     if rest > 0 and mapper.sized(1) is not None:
@@ -114,21 +125,38 @@ def _sized(
     return mapper, tuning
 
 
+def _largest(tuning: TuningConfig, free_positions: int | None) -> int | None:
+    """Return the largest size that leaves enough positions; None if any does."""
+    low, high = (getattr(tuning.sized(size), "positions", 0) for size in (1, 2))
+    if free_positions is None or high == low:
+        return None
+    return int(max(1, 1 + (free_positions - low) // (high - low)))
+
+
 def _nearest(
-    config: C, sized: Callable[[int], C | None], count: Callable[[C], int], target: int
+    config: C,
+    sized: Callable[[int], C | None],
+    count: Callable[[C], int],
+    target: int,
+    largest: int | None = None,
 ) -> C:
     """Return a config with the size whose number of parameters is nearest to a target."""
 
     def at(size: int) -> int:
         return count(sized(size) or config)
 
+    if largest == 1:
+        return sized(1) or config
     low, step = at(1), at(2) - at(1)
     if step <= 0 or low >= target:
         return sized(1) or config
     # Most numbers grow evenly with the size, so that the first guess is the answer.
     below, above = 1, max(2, round((target - low) / step) + 2)
+    above = above if largest is None else min(above, largest)
     while at(above) < target:
-        below, above = above, 2 * above
+        if above == largest:
+            return sized(above) or config
+        below, above = above, 2 * above if largest is None else min(2 * above, largest)
     if above > 3 and at(above - 2) < target:
         below = above - 2
     while above - below > 1:
