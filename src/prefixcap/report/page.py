@@ -14,7 +14,7 @@ import attrs
 from prefixcap.report import tables
 from prefixcap.report.content import Content, Curve, Gallery, ReportRow
 from prefixcap.report.figures import matrix
-from prefixcap.report.figures.base import Figure
+from prefixcap.report.figures.base import Figure, headings
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.figures.style import short
 from prefixcap.report.gallery import as_json
@@ -110,7 +110,7 @@ def _matrix(content: Content) -> dict[str, Any]:
         return {"pair": pair, "share": share, "title": title, "text": f"{pair.value:+.{decimals}f}"}
 
     cells = [(row.label, [cell(row, column) for column in rows]) for row in rows]
-    heads = zip(matrix.headings(rows), [row.label for row in rows], strict=True)
+    heads = zip(headings(rows), [row.label for row in rows], strict=True)
     return {"heads": list(heads), "cells": cells, "left_out": len(compared) - len(rows)}
 
 

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from prefixcap.interfaces.metric import NO_SCALE
 from prefixcap.report.content import Content, ReportRow
 from prefixcap.report.figures import figures
+from prefixcap.report.figures.base import headings
 from prefixcap.report.figures.curves import smoothed
 from prefixcap.report.figures.frontier import Measure, frontier
-from prefixcap.report.figures.matrix import between, headings
+from prefixcap.report.figures.matrix import between
 from prefixcap.report.figures.style import Looks
 
 POINTS = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12)
@@ -101,6 +102,16 @@ def test_headings_of_the_matrix_tell_rows_apart() -> None:
     rows = [row("beam"), row("greedy"), ReportRow(id="n", label="nearest", baseline=True)]
     assert headings(rows) == ["beam", "greedy", "nearest"]
     assert headings(rows[1:]) == ["transformer P=10 greedy", "nearest"]
+
+
+def test_the_frontier_names_bridges_that_differ_in_one_number(content: Content) -> None:
+    bridges = [f"bridge=close:shift=1,noise={n} train_on=texts" for n in ("0.06", "0.16")]
+    rows = [
+        attrs.evolve(content.rows[n], panel=f"mlp {bridge}", columns={"bridge": bridge})
+        for n, bridge in enumerate(bridges)
+    ]
+    text = figures(attrs.evolve(content, rows=rows))["frontier"].file("svg").decode()
+    assert all(f"mlp {bridge}" in text for bridge in bridges)
 
 
 def test_a_score_of_which_lower_is_better_has_its_frontier_at_the_other_end() -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawn
 
+    from prefixcap.report.content import ReportRow
+
 COLUMNS = 3
 LEGEND = 30
 """The maximum number of names in a legend, so that it fits the figure."""
@@ -102,6 +104,21 @@ class Figure:
             artists, names = list(handles.values()), list(handles)
             figure.legend(artists, names, loc="outside lower left", ncols=ncols)
         return figure
+
+
+def headings(rows: Sequence[ReportRow]) -> list[str]:
+    """Return names of rows that tell them apart: what all rows with a model share is left out."""
+    models = [row for row in rows if not row.baseline]
+    fields = list(dict.fromkeys(name for row in models for name in row.columns))
+    varied = [f for f in fields if len({row.columns.get(f, "") for row in models}) > 1]
+
+    def heading(row: ReportRow) -> str:
+        if row.baseline or not varied:
+            return row.label
+        texts = {name: row.columns.get(name, "") for name in varied}
+        return " ".join(f"P={text}" if name == "P" else text for name, text in texts.items())
+
+    return [heading(row) for row in rows]
 
 
 def unnamed(count: int) -> str:

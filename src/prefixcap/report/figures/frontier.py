@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefixcap.report.content import SPEED, Content, ReportRow
-from prefixcap.report.figures.base import Figure, Panel, Tips, unnamed
+from prefixcap.report.figures.base import Figure, Panel, Tips, headings, unnamed
 from prefixcap.report.figures.style import INK, MUTED, PAPER, Looks, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDE = 12  # ratio of speeds from which their axis is logarithmic
+LONGEST = 60
+"""Letters of a panel's name in the legend, where the settings of a bridge or tuning differ."""
 LETTER, HEIGHT = 0.018, 0.07  # size of a letter, as a fraction of the axes
 
 
@@ -51,7 +53,7 @@ def figure(content: Content, looks: Looks) -> Figure | None:
         )
 
     names = ", ".join(m.name for m in measures[:-1]) + f" and {measures[-1].name}"
-    panels = {short(row.panel) for row in rows}
+    panels = {short(row.panel, LONGEST) for row in rows}
     named = {short(row.decoder) for row in rows} | (panels if len(panels) > 1 else set())
     return Figure(
         name="frontier",
@@ -125,18 +127,21 @@ def _draw(
         axes.invert_xaxis()
     if y.sign < 0:
         axes.invert_yaxis()
-    _name_edge(axes, edge, x, y)
+    names = dict(zip((row.id for row in rows), headings(rows), strict=True))
+    _name_edge(axes, edge, [names[row.id] for row in edge], x, y)
     _name_looks(axes, rows, looks)
 
 
-def _name_edge(axes: Axes, edge: Sequence[ReportRow], x: Measure, y: Measure) -> None:
+def _name_edge(
+    axes: Axes, edge: Sequence[ReportRow], names: Sequence[str], x: Measure, y: Measure
+) -> None:
     """Write names beside the points of the frontier if there is room."""
     axes.autoscale_view()  # otherwise the limits follow when the figure is drawn
     taken: list[tuple[float, float, float]] = []
-    for row in edge:
+    for row, heading in zip(edge, names, strict=True):
         at = (x.values[row.id], y.values[row.id])
         left, low = axes.transAxes.inverted().transform(axes.transData.transform(at))
-        name = short(row.label)
+        name = short(heading)
         width = LETTER * len(name)
         side = "right" if left + width > 1 else "left"
         start = left - width if side == "right" else left
@@ -161,7 +166,7 @@ def _name_looks(axes: Axes, rows: Sequence[ReportRow], looks: Looks) -> None:
         axes.plot([], [], marker=marker, color=color, label=short(decoder), **style)
     style |= {"markerfacecolor": PAPER, "markeredgecolor": MUTED}
     for name in panels if len(panels) > 1 else ():
-        axes.plot([], [], marker=looks.shape(name), label=short(name), **style)
+        axes.plot([], [], marker=looks.shape(name), label=short(name, LONGEST), **style)
 
 
 def _at(row: ReportRow, measure: Measure) -> str:

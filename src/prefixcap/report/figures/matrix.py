@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prefixcap.evaluation.stats import Difference
 from prefixcap.report.content import Content, ReportRow
-from prefixcap.report.figures.base import Figure, Panel
+from prefixcap.report.figures.base import Figure, Panel, headings
 from prefixcap.report.figures.style import INK, SERIES, short
 
 if TYPE_CHECKING:
@@ -24,21 +24,6 @@ def chosen(content: Content) -> list[ReportRow]:
     compared = {name for pair in content.pairs for name in pair}
     rows = [row for row in content.rows if row.id in compared and score in row.scores]
     return content.ranked(rows)[:MOST]
-
-
-def headings(rows: Sequence[ReportRow]) -> list[str]:
-    """Return names of rows that tell them apart: what all rows with a model share is left out."""
-    models = [row for row in rows if not row.baseline]
-    fields = list(dict.fromkeys(name for row in models for name in row.columns))
-    varied = [f for f in fields if len({row.columns.get(f, "") for row in models}) > 1]
-
-    def heading(row: ReportRow) -> str:
-        if row.baseline or not varied:
-            return row.label
-        texts = {name: row.columns.get(name, "") for name in varied}
-        return " ".join(f"P={text}" if name == "P" else text for name, text in texts.items())
-
-    return [heading(row) for row in rows]
 
 
 def figure(content: Content) -> Figure | None:
