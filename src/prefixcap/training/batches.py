@@ -112,11 +112,11 @@ class CaptionBatch:
         return int(self.mask.sum())
 
     @property
-    def shape(self) -> str:
-        """The number of images and the most tokens of one, which nearly give the operations."""
+    def longest(self) -> int:
+        """The most tokens of the captions of one image."""
         tokens = torch.zeros(len(self.rows), dtype=torch.long)
         tokens.index_add_(0, self.images, self.mask.sum(1))
-        return f"{len(self.rows)}x{int(tokens.max())}"
+        return int(tokens.max())
 
     def parts(self, size: int | None) -> Iterator[tuple[slice, CaptionBatch]]:
         """Yield parts of at most `size` captions, each with its images' place in `rows`."""

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from prefixcap.training.val_captions import ValCaptions
 
 Progress = Callable[[int, int, Mapping[str, Any]], None]
+LENGTHS = 8
+"""The numbers of tokens at which a position is taken to need as many operations.
+
+Counting them takes as long as a third of a step.
+"""
 
 
 class TrainingLoop:
@@ -75,7 +80,8 @@ class TrainingLoop:
         self.trainer = Trainer(lm, prefixer, config, self._total, self._processes, lm_rate)
         self._tuned = any(p.requires_grad for p in lm.module.parameters())
         self.history = epochs.new_history()
-        self._flops: dict[str, int] = {}
+        self._prefix_length = prefixer.shape.prefix_length + prefixer.shape.prompt_length
+        self._flops: dict[str, float] = {}
         self._best: list[Tensor] = []
         self._checkpoint = checkpoint
         self._memory = memory or PeakMemory(lm.device)
@@ -215,21 +221,23 @@ class TrainingLoop:
         self.history["train_loss"].append(sum(losses[first:]) / (len(losses) - first))
 
     def _step(self, batch: CaptionBatch) -> float:
-        """Take a step; operations are counted in the first step of each shape."""
-        processes, shape = self._processes, batch.shape
+        """Take a step; operations are counted in the first step of each length."""
+        processes, length = self._processes, str(batch.longest // LENGTHS)
+        # of a batch all images are padded to one length
+        positions = len(batch.rows) * (self._prefix_length + batch.longest)
         if processes.count > 1:
             # no process may draw the numbers of another, and a resumed one draws its own again
             seed_randomness(processes.seed(self._seed, len(self.history["loss"])), self._device)
         share = batch.share(processes.number, processes.count)
         features = self._features[share.rows]
-        if shape in self._flops:
+        if length in self._flops:
             loss = self.trainer.step(features, share, batch.tokens, self._prompted.train)
         else:
             with counting() as flops:
                 loss = self.trainer.step(features, share, batch.tokens, self._prompted.train)
             (count,) = processes.totals(flops.count)
-            self._flops[shape] = int(count)
-        self.history["flops"] += self._flops[shape]
+            self._flops[length] = count / positions
+        self.history["flops"] += round(self._flops[length] * positions)
         return loss
 
     def _due(self, *, epoch_ended: bool = False) -> bool:

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 from core.training.breaking import BreaksAt
-from core.training.world import COLOURS, gpt2, trained, weights, world
+from core.training.world import COLOURS, WORDS, gpt2, trained, weights, world
 from torch import Tensor, nn
 
 from prefixcap.captioning.captioner import Captioner
 from prefixcap.captioning.prefixer import FeatureNorm, Prefixer
 from prefixcap.errors import DivergedError, PrefixcapError
 from prefixcap.interfaces.mapper import MapperShape
+from prefixcap.training.batches import CaptionBatch
 from prefixcap.training.checkpoint import TrainingCheckpoint
 from prefixcap.training.config import TrainingConfig
+from prefixcap.training.loop import TrainingLoop
 from prefixcap.training.train import train
 from prefixcap.training.trainer import Trainer
 
@@ -54,6 +56,32 @@ def test_a_tuned_model_is_a_copy() -> None:
     assert not torch.equal(before[0], next(iter(model.lm.module.parameters())))
     every = [*model.prefixer.parameters(), *lm.module.parameters()]
     assert model.trained_parameters == sum(p.numel() for p in every)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_operations_are_nearly_those_of_counting_every_step(
+    monkeypatch: pytest.MonkeyPatch, together: bool
+) -> None:
+    stream = random.Random(0)
+    features, _ = world(40)
+    captions = [
+        [" ".join(stream.choices(WORDS[:5], k=stream.randint(2, 15))) for _ in range(3)]
+        for _ in range(40)
+    ]
+    config = TrainingConfig(epochs=2, batch_size=8, group_captions=together)
+
+    def operations() -> int:
+        model = train(gpt2(), "linear", 4, "frozen", features, captions, config=config)
+        return int(model.history["flops"])
+
+    nearly, step = operations(), TrainingLoop._step
+
+    def counted(loop: TrainingLoop, batch: CaptionBatch) -> float:
+        loop._flops.clear()
+        return step(loop, batch)
+
+    monkeypatch.setattr(TrainingLoop, "_step", counted)
+    assert nearly == pytest.approx(operations(), rel=0.05)
 
 
 def test_training_depends_on_the_seed_and_not_on_global_states() -> None:
