@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 RANK = 64
+"""The rank by default."""
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +63,7 @@ class Deep(MapperConfig):
         if inner is None:
             return attrs.evolve(self, rank=size) if self.rank is None else None
         spec = ";".join(split_top_level(to_spec(inner)))
-        # A rank above the width of the embeddings adds parameters but no function.
+        # parameters beyond the usual rank go to the other mapper
         rank = self.rank if self.rank is not None else min(size, RANK)
         return attrs.evolve(self, mapper=spec, rank=rank)
 
