@@ -12,7 +12,7 @@ from prefixcap.plugin import specs
 from prefixcap.study.artifacts import keys
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.keys import InputDigests, PlannedCell, PlannedModel
-from prefixcap.study.execution.checks import check_positions, free_positions
+from prefixcap.study.execution.checks import free_positions
 from prefixcap.study.execution.encoding import EncodedImages
 from prefixcap.study.execution.matching import Matched, matched
 
@@ -51,7 +51,6 @@ def resolve(
     groups: dict[tuple[int, int], ModelGroup] = {}
     for column, lm in enumerate(job.study.lms):  # each language model is loaded once
         built = build_lm(lm) if build_lm else lm.build(job.device, job.study.dtype)
-        check_positions(job.study, built)
         lm_digest = keys.lm_key(built)
         for row, each in enumerate(images):
             inputs = InputDigests(

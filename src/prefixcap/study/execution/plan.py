@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from prefixcap.interfaces.language_model import LanguageModel, LMConfig
 from prefixcap.study.artifacts import captions, scores, timings
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.definition.study import Study
@@ -38,7 +39,13 @@ def plan(study: Study, folder: Path) -> dict[str, Any]:
     warnings += checks.check_metrics(study, splits.test)
     opened = encoding.open_features(job, splits)
     images = [encoding.known_images(features, splits) for features in opened]
-    groups = grid.resolve(job, images)
+
+    def language_model(config: LMConfig) -> LanguageModel:
+        built = config.build(job.device, study.dtype)
+        checks.check_positions(study, built)
+        return built
+
+    groups = grid.resolve(job, images, build_lm=language_model)
     warnings += dict.fromkeys(text for group in groups for text in group.warnings)
     examples = [example for split in splits.splits.values() for example in split]
     to_encode = sum(len(each.features.missing(examples)) for each in images)

@@ -364,6 +364,7 @@ class Runner:
         if self._lm is None or self._lm[0] != config:
             self._lm = None  # free the memory of one model before the next is loaded
             self._lm = config, build(config, self._job.device, self._study.dtype)
+            checks.check_positions(self._study, self._lm[1])
         return self._lm[1]
 
     def _collect(self) -> None:
