@@ -117,7 +117,10 @@ def _sized(
     if tuning.sized(1) is not None:
         given = parameters // 2 if mapper.sized(1) else parameters - counter.mapper(mapper, length)
         largest = _largest(tuning, free_positions)
-        tuning = _nearest(tuning, tuning.sized, counter.tuning, given, largest)
+        if largest is not None and counter.tuning(largest) <= given:
+            tuning = largest
+        else:
+            tuning = _nearest(tuning, tuning.sized, counter.tuning, given)
     rest = parameters - counter.tuning(tuning)
     # A tuning that leaves nothing, such as `full`, is no reason for the smallest mapper.
     if rest > 0 and mapper.sized(1) is not None:
@@ -125,38 +128,30 @@ def _sized(
     return mapper, tuning
 
 
-def _largest(tuning: TuningConfig, free_positions: int | None) -> int | None:
-    """Return the largest size that leaves enough positions; None if any does."""
-    low, high = (getattr(tuning.sized(size), "positions", 0) for size in (1, 2))
-    if free_positions is None or high == low:
+def _largest(tuning: TuningConfig, free_positions: int | None) -> TuningConfig | None:
+    """Return a tuning with the largest size that leaves enough positions; None if any does."""
+    one, two = tuning.sized(1), tuning.sized(2)
+    if free_positions is None or one is None or two is None or one.positions == two.positions:
         return None
-    return int(max(1, 1 + (free_positions - low) // (high - low)))
+    size = 1 + (free_positions - one.positions) // (two.positions - one.positions)
+    return tuning.sized(max(1, size))
 
 
 def _nearest(
-    config: C,
-    sized: Callable[[int], C | None],
-    count: Callable[[C], int],
-    target: int,
-    largest: int | None = None,
+    config: C, sized: Callable[[int], C | None], count: Callable[[C], int], target: int
 ) -> C:
     """Return a config with the size whose number of parameters is nearest to a target."""
 
     def at(size: int) -> int:
         return count(sized(size) or config)
 
-    if largest == 1:
-        return sized(1) or config
     low, step = at(1), at(2) - at(1)
     if step <= 0 or low >= target:
         return sized(1) or config
     # Most numbers grow evenly with the size, so that the first guess is the answer.
     below, above = 1, max(2, round((target - low) / step) + 2)
-    above = above if largest is None else min(above, largest)
     while at(above) < target:
-        if above == largest:
-            return sized(above) or config
-        below, above = above, 2 * above if largest is None else min(2 * above, largest)
+        below, above = above, 2 * above
     if above > 3 and at(above - 2) < target:
         below = above - 2
     while above - below > 1:
