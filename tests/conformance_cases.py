@@ -230,6 +230,11 @@ def qformer(config: type[Component], folder: Path) -> Case:
     return Case(config=config(width=48, num_layers=2))  # type: ignore[call-arg]
 
 
+def mbr(config: type[Component], folder: Path) -> Case:
+    """Minimum Bayes risk over samples and captions of similar images."""
+    return Case(config=config(neighbors=2))  # type: ignore[call-arg]
+
+
 def conzic(config: type[Component], folder: Path) -> Case:
     """A BERT of one layer whose tokens are the letters of the table language model."""
     settings = {"mlm": str(masked_lm_folder(folder)), "prompt": "", "length": 6, "sweeps": 2}
@@ -275,6 +280,7 @@ SPECIAL: Mapping[tuple[str, str], Make] = {
     ("mapper", "llava"): llava,
     ("mapper", "qformer"): qformer,
     ("decoder", "conzic"): conzic,
+    ("decoder", "mbr"): mbr,
     ("decoder", "zerocap"): zerocap,
 }
 
@@ -331,7 +337,6 @@ PLAIN = {
         "guidance",
         "hf-generate",
         "magic",
-        "mbr",
         "min-p",
         "mirostat",
         "sample",

@@ -88,6 +88,6 @@ def require_text(task: DecodingTask, decoder: str) -> None:
     """
     if task.lm.tokenizer is None:
         raise PrefixcapError(
-            f"{decoder} compares captions with the image, but the language model has no "
-            "tokenizer: give its `tokenizer`"
+            f"{decoder} compares the texts of captions, but the language model has no tokenizer: "
+            "give its `tokenizer`"
         )

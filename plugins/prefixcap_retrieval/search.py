@@ -54,7 +54,7 @@ class CaptionSearch:
         if sum(usable) - max(usable) < k:
             raise PrefixcapError(
                 f"k={k} captions of other images are to be retrieved, and of {len(counts)} images "
-                f"with captions, all but one have {sum(usable) - max(usable)}: lower k"
+                f"with captions, all but one have {sum(usable) - max(usable)}: choose fewer"
             )
         self._images, self._captions = images, captions
         self._numbers = {name: number for number, name in enumerate(ids)}

@@ -11,7 +11,7 @@ from typing_extensions import override
 from prefixcap.interfaces.component import Component
 from prefixcap.interfaces.decoder import Decoder
 from prefixcap.interfaces.encoder import EncoderConfig
-from prefixcap.interfaces.validators import at_least, one_of
+from prefixcap.interfaces.validators import at_least, between, one_of
 from prefixcap_decoders.beam.ranking import LENGTH_NORMS, PENALTY
 from prefixcap_decoders.nested import parse_nested
 from prefixcap_decoders.sampling.config import Truncated
@@ -69,14 +69,20 @@ class MBR(Truncated):
     """Minimum Bayes risk: draw many captions and return the one most similar to all of them.
 
     Eikema and Aziz 2020, "Is MAP Decoding All You Need?" (arXiv:2005.10283). The score is the mean
-    utility against every sample, itself included: O(`samples`^2) utilities per image.
+    utility against every sample, itself included: O(`samples`^2) utilities per image. With
+    `neighbors`, it is also compared with captions of similar training images, as is the consensus
+    of Devlin et al. 2015, "Exploring Nearest Neighbor Approaches for Image Captioning"
+    (arXiv:1505.04467).
 
     Attributes:
         samples: Number of samples per image.
         utility: Similarity of two captions, 0 to 1. "ngram": mean F1 of 1- to 4-grams; "bleu":
             sentence BLEU-4 with add-one smoothing (Lin and Och 2004); "rouge": ROUGE-L as in COCO
             (Lin 2004, beta 1.2); "cider": mean cosine of 1- to 4-gram counts, weighted by rarity
-            among the samples (after Vedantam et al. 2015).
+            among all captions that are compared (after Vedantam et al. 2015).
+        neighbors: Number of captions of the most similar training images to compare with.
+        neighbor_weight: Weight of the mean utility against these captions; the mean utility against
+            the samples has the rest.
         n: Number of captions per image, best first; duplicates come last.
     """
 
@@ -85,6 +91,8 @@ class MBR(Truncated):
 
     samples: int = attrs.field(default=32, validator=at_least(1))
     utility: str = attrs.field(default="ngram", validator=one_of(UTILITIES))
+    neighbors: int = attrs.field(default=0, validator=at_least(0))
+    neighbor_weight: float = attrs.field(default=0.5, converter=float, validator=between(0, 1))
     n: int = attrs.field(default=1, validator=at_least(1))
 
     @override
@@ -92,3 +100,7 @@ class MBR(Truncated):
         from prefixcap_decoders.reranking.decoder import Reranker, by_utility
 
         return Reranker(self, by_utility)
+
+    @override
+    def neighbor_captions(self) -> int:
+        return self.neighbors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from typing_extensions import override
 from prefixcap.interfaces.decoder import Decoder, DecodingTask, Hypothesis
 from prefixcap.util.words import words
 from prefixcap_decoders.beam.ranking import deduplicate, divisor
-from prefixcap_decoders.image_texts import ImageTexts, with_prompt
+from prefixcap_decoders.image_texts import ImageTexts, require_text, with_prompt
 from prefixcap_decoders.reranking.config import MBR, BestOf
 from prefixcap_decoders.reranking.mbr_utility import UTILITIES
 from prefixcap_decoders.sampling.decoder import Sampler
@@ -67,17 +68,32 @@ def by_clip(
 def by_utility(
     config: MBR, task: DecodingTask, image: int, hypotheses: Sequence[Hypothesis]
 ) -> list[float]:
-    """Score by the mean utility against every sample."""
-    # duplicates are compared once and weighted by their count
+    """Score by the mean utility against every sample, and against captions of similar images."""
     captions = [words_of(hypothesis) for hypothesis in hypotheses]
-    distinct = list(dict.fromkeys(captions))
-    counts = [captions.count(caption) for caption in distinct]
-    table = UTILITIES[config.utility](distinct, counts).tolist()
-    means = {
-        caption: sum(n * value for n, value in zip(counts, row, strict=True)) / len(captions)
-        for caption, row in zip(distinct, table, strict=True)
-    }
+    samples, known = Counter(captions), Counter(_neighbors(config, task, image))
+    # duplicates are compared once and weighted by their count
+    distinct, counts = list(samples | known), samples + known
+    table = UTILITIES[config.utility](distinct, [counts[text] for text in distinct])
+    weight = config.neighbor_weight if known else 0.0
+    by_sample, by_neighbor = (
+        table @ [each[text] / max(each.total(), 1) for text in distinct]
+        for each in (samples, known)
+    )
+    mixed = ((1 - weight) * by_sample + weight * by_neighbor).tolist()
+    means = dict(zip(distinct, mixed, strict=True))
     return [means[caption] for caption in captions]
+
+
+def _neighbors(config: MBR, task: DecodingTask, image: int) -> list[tuple[Hashable, ...]]:
+    """Return the words of the captions of similar images.
+
+    Raises:
+        PrefixcapError: If the language model's captions have no words to compare.
+    """
+    if not config.neighbors or task.neighbors is None:
+        return []
+    require_text(task, "mbr:neighbors")
+    return [tuple(words(text)) for text in task.neighbors[image][: config.neighbors]]
 
 
 def words_of(hypothesis: Hypothesis) -> tuple[Hashable, ...]:

@@ -56,7 +56,7 @@ def ngram_f1(texts: Sequence[Words], weights: Sequence[int]) -> Table:
 
     Args:
         texts: N candidates, which are also the references.
-        weights: Number of samples of each.
+        weights: How often each occurs.
     """
 
     def f1(size: int) -> Table:
@@ -110,10 +110,10 @@ def _longest_common(texts: Sequence[Words]) -> Table:
 
 
 def cider(texts: Sequence[Words], weights: Sequence[int]) -> Table:
-    """Return the mean cosine (N,N) of n-gram counts, weighted by rarity among the samples.
+    """Return the mean cosine (N,N) of n-gram counts, weighted by rarity among all captions.
 
     CIDEr takes document frequencies from a corpus of references, which a decoder does not have. The
-    samples replace it, with weights log(1 + N / df), so that no n-gram has weight 0.
+    captions replace it, with weights log(1 + N / df), so that no n-gram has weight 0.
     """
 
     def cosine(size: int) -> Table:

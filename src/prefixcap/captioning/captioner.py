@@ -258,6 +258,7 @@ class Captioner:
         max_new_tokens: int = 40,
         image_ids: Sequence[str] | None = None,
         max_rows: int = DEFAULT_ROWS,
+        neighbors: Sequence[Sequence[str]] | None = None,
     ) -> list[list[Hypothesis]]:
         """Caption images, or features of images.
 
@@ -271,6 +272,7 @@ class Captioner:
             image_ids: B names that key the images' random streams; by default the items' ids, the
                 file names, or the row numbers.
             max_rows: The maximum number of hypotheses that are extended together.
+            neighbors: B lists of captions of similar images, for decoders that compare with them.
 
         Returns:
             B lists of hypotheses, best first.
@@ -298,6 +300,7 @@ class Captioner:
             max_new_tokens=max_new_tokens,
             image_ids=image_ids,
             max_rows=max_rows,
+            neighbors=neighbors,
         )
         return collect(captions, len(inputs))
 
@@ -313,6 +316,7 @@ class Captioner:
         max_new_tokens: int = 40,
         image_ids: Sequence[str] | None = None,
         max_rows: int = DEFAULT_ROWS,
+        neighbors: Sequence[Sequence[str]] | None = None,
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Caption features (B,D) or (B,N,D); yield each image's number and hypotheses when done.
 
@@ -333,6 +337,7 @@ class Captioner:
             features=features,
             encoder=text_encoder or self.text_encoder(),
             null_prefix=self._null_prefix(),
+            neighbors=neighbors,
         )
 
     def save(self, folder: str | Path) -> Path:

@@ -55,6 +55,7 @@ def decode(
     features: Tensor | None = None,
     encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
     null_prefix: Tensor | None = None,
+    neighbors: Sequence[Sequence[str]] | None = None,
     registry: Registry | None = None,
 ) -> list[list[Hypothesis]]:
     """Decode a batch of prefixes.
@@ -77,6 +78,8 @@ def decode(
             decoders that compare captions with the image.
         null_prefix: (P',E), the prefix of an image that is not shown, for decoders that compare
             with the model without the image.
+        neighbors: B lists of captions of similar training images, those of the most similar image
+            first, for decoders that compare with them.
         registry: Where specs are looked up; by default the installed plugins.
 
     Returns:
@@ -102,6 +105,7 @@ def decode(
         features=features,
         encoder=encoder,
         null_prefix=null_prefix,
+        neighbors=neighbors,
         registry=registry,
     )
     return collect(captions, len(prefix))
@@ -123,6 +127,7 @@ def iter_decode(
     features: Tensor | None = None,
     encoder: str | EncoderConfig | Encoder | TextEncoder | None = None,
     null_prefix: Tensor | None = None,
+    neighbors: Sequence[Sequence[str]] | None = None,
     registry: Registry | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """Decode as `decode` does; yield each image's number and hypotheses as they finish.
@@ -150,8 +155,10 @@ def iter_decode(
         text_encoder=encoder,
         n=n,
         null_prefix=None if null_prefix is None else null_prefix.to(lm.device),
+        neighbors=neighbors,
     )
     _check(task)
+    _check_neighbors(task, config)
     search, together = config.build().decode, config.batch_dependent()
 
     # The decorator enters inference mode for each step only, so the caller's code between two
@@ -276,4 +283,17 @@ def _check(task: DecodingTask) -> None:
         raise PrefixcapError(
             f"a prefix of {length} and {task.max_new_tokens} new tokens need {longest} positions; "
             f"the language model has {lm.max_positions}: lower max_new_tokens"
+        )
+
+
+def _check_neighbors(task: DecodingTask, config: DecoderConfig) -> None:
+    images, neighbors = len(task.prefix), task.neighbors
+    if neighbors is not None and len(neighbors) != images:
+        raise PrefixcapError(
+            f"neighbors of {len(neighbors)} images were given for {images} prefixes"
+        )
+    if neighbors is None and (count := config.neighbor_captions()):
+        raise PrefixcapError(
+            f"{to_spec(config)} reads {count} captions of similar training images, which are "
+            "missing: `prefixcap bench` finds them; in Python, give `neighbors`"
         )

@@ -84,6 +84,11 @@ class DecoderConfig(Component):
         parts = self.subcomponents()
         return any(part.batch_dependent() for part in parts if isinstance(part, DecoderConfig))
 
+    def neighbor_captions(self) -> int:
+        """Return how many captions of similar training images the decoder reads for an image."""
+        parts = (part for part in self.subcomponents() if isinstance(part, DecoderConfig))
+        return max((part.neighbor_captions() for part in parts), default=0)
+
 
 DEFAULT_ROWS = 320
 """The default maximum number of live rows: 64 images with 5 beams each."""
@@ -107,6 +112,8 @@ class DecodingTask:
         text_encoder: The text tower of the encoder of these features, if the caller has it.
         n: The number of captions per image; None leaves it to the decoder's config.
         null_prefix: (P',E), the prefix of an image that is not shown, if the caller has one.
+        neighbors: B lists of captions of similar training images, those of the most similar image
+            first, if the caller has them.
     """
 
     lm: LanguageModel
@@ -122,6 +129,7 @@ class DecodingTask:
     text_encoder: TextEncoder | None = None
     n: int | None = None
     null_prefix: Tensor | None = None
+    neighbors: Sequence[Sequence[str]] | None = None
 
     def images_at_once(self, rows_per_image: int) -> int:
         """Return how many images are decoded together."""
@@ -152,6 +160,7 @@ class DecodingTask:
             prefix=self.prefix[rows],
             image_ids=[self.image_ids[image] for image in rows],
             features=None if self.features is None else self.features[rows],
+            neighbors=None if self.neighbors is None else [self.neighbors[row] for row in rows],
         )
 
     def generator(self, image: int) -> np.random.Generator:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from decoder_checks import rescore, tokens_of
-from decoder_models import prefixes
+from decoder_models import prefixes, small_model
 from prefixcap_decoders.reranking.config import MBR, BestOf
 from prefixcap_decoders.reranking.mbr_utility import UTILITIES
 from prefixcap_decoders.sampling.config import Mirostat, Sample
@@ -18,6 +18,7 @@ from torch import Tensor
 
 import prefixcap
 from prefixcap.decoding.decode import collect
+from prefixcap.engine.causal_lm import CausalLM
 from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.dataset import ImageItem
 from prefixcap.interfaces.decoder import DecodingTask
@@ -131,6 +132,41 @@ def test_mbr_is_its_formula() -> None:
             assert h.score == pytest.approx(sum(table) / 9)
             assert h.logprob == pytest.approx(rescore(LM, row, h), abs=1e-4)
         assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
+
+
+def test_mbr_also_compares_with_captions_of_neighbors() -> None:
+    prefix, utility = prefixes(4, width=4), UTILITIES["ngram"]
+    neighbors = [["a", "B", "b.", "c"], ["c"], [], ["d a", "dd"]]
+    for weight in (0.0, 0.3, 1.0):
+        config = MBR(samples=6, neighbors=3, neighbor_weight=weight, n=6)
+        result = prefixcap.decode(LM, prefix, config, max_new_tokens=5, neighbors=neighbors)
+        for texts, hypotheses in zip(neighbors, result, strict=True):
+            samples = [tuple(h.text.split()) for h in hypotheses]
+            known = [tuple(text.lower().strip(".").split()) for text in texts[:3]]
+            for h, own in zip(hypotheses, samples, strict=True):
+                among, beside = (
+                    [float(utility([own, other], [1, 1])[0][1]) for other in others]
+                    for others in (samples, known)
+                )
+                expected = sum(among) / 6
+                if known:
+                    expected = (1 - weight) * expected + weight * sum(beside) / len(known)
+                assert h.score == pytest.approx(expected)
+
+
+def test_missing_neighbors_are_errors() -> None:
+    prefix, spec = prefixes(2, width=4), "mbr:neighbors=3"
+    missing = "neighbors=3 reads 3 captions of similar training images, which are missing"
+    with pytest.raises(PrefixcapError, match=missing):
+        prefixcap.decode(LM, prefix, spec)
+    with pytest.raises(PrefixcapError, match=missing):
+        prefixcap.decode(LM, prefix, f"guidance:decoder={spec}")
+    with pytest.raises(PrefixcapError, match="neighbors of 1 images were given for 2 prefixes"):
+        prefixcap.decode(LM, prefix, spec, neighbors=[["a"]])
+    silent = CausalLM(small_model("gpt2"))
+    given = {"neighbors": [["a"]] * 2, "max_new_tokens": 2}
+    with pytest.raises(PrefixcapError, match="mbr:neighbors compares the texts of captions"):
+        prefixcap.decode(silent, prefixes(2, width=silent.width), spec, **given)  # type: ignore[arg-type]
 
 
 def test_utilities_by_hand() -> None:

@@ -103,7 +103,7 @@ def test_too_few_captions_are_a_sentence() -> None:
         CaptionSearch(torch.eye(2), captions, ["0", "1"], None, retriever=Exact(), k=4, per_image=1)
     assert str(caught.value) == (
         "k=4 captions of other images are to be retrieved, and of 2 images with captions, all but "
-        "one have 1: lower k"
+        "one have 1: choose fewer"
     )
 
 

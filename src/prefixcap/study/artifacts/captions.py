@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from prefixcap.captioning.captioner import Captioner
     from prefixcap.captioning.feature_rows import FeatureRows
     from prefixcap.interfaces.decoder import Hypothesis
+    from prefixcap.interfaces.retrieval.prompt import Prompter
     from prefixcap.interfaces.text_encoder import TextEncoder
 
 COUNTED = 4
@@ -68,6 +69,7 @@ class LoadedModel:
         features: (B,D) or (B,N,D), read when they are needed.
         prefix: (B,P,E).
         text_encoder: The text tower of the encoder that made the features.
+        neighbors: Returns what finds this many captions of similar training images.
     """
 
     captioner: Captioner
@@ -75,6 +77,7 @@ class LoadedModel:
     features: FeatureRows
     prefix: Tensor
     text_encoder: TextEncoder
+    neighbors: Callable[[int], Prompter]
 
     def caption(
         self, rows: Sequence[int], cell: PlannedCell, study: Study, *, reuse_prefix: bool = True
@@ -83,12 +86,15 @@ class LoadedModel:
         from prefixcap.captioning.feature_rows import parts
 
         together = [rows] if cell.decoder.batch_dependent() else parts(self.features, rows)
+        count = cell.decoder.neighbor_captions()
         for part in together:
+            features = self.features.read(part)
             captions = self.captioner.iter_caption(
-                self.features.read(part),
+                features,
                 cell.decoder,
                 prefix=self.prefix[list(part)] if reuse_prefix else None,
                 text_encoder=self.text_encoder,
+                neighbors=self.neighbors(count).items(features) if count else None,
                 image_ids=[self.image_ids[row] for row in part],
                 seed=cell.model.seed,
                 max_new_tokens=study.max_new_tokens,

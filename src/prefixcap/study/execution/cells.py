@@ -88,6 +88,7 @@ class CellRunner:
             features=features,
             prefix=captioner.prefixes(features),
             text_encoder=images.text_encoder,
+            neighbors=images.neighbors,
         )
         self._results.work["mapped_images"] += len(features)
         self._model = folder, model

@@ -12,10 +12,11 @@ from prefixcap.errors import PrefixcapError
 from prefixcap.interfaces.bridge import BridgeConfig
 from prefixcap.interfaces.dataset import Example
 from prefixcap.interfaces.encoder import EncoderConfig
-from prefixcap.interfaces.retrieval.prompt import PromptConfig
+from prefixcap.interfaces.retrieval.prompt import PromptConfig, Prompter
 from prefixcap.interfaces.text_encoder import TextEncoder
 from prefixcap.plugin import specs
 from prefixcap.plugin.building import build
+from prefixcap.plugin.registry import default_registry
 from prefixcap.study.artifacts.features import Features
 from prefixcap.study.artifacts.folder import StudyJob
 from prefixcap.study.artifacts.text_features import TextFeatures, texts_of
@@ -49,6 +50,7 @@ class EncodedImages:
     _prompting: dict[PromptConfig, PromptTraining] = attrs.field(
         factory=dict, init=False, repr=False, eq=False
     )
+    _neighbors: dict[int, Prompter] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     @property
     def encoder(self) -> EncoderConfig:
@@ -150,6 +152,22 @@ class EncodedImages:
                 self.text_encoder,
             )
         return self._prompting[prompt]
+
+    def neighbors(self, count: int) -> Prompter:
+        """Return what finds `count` captions of the nearest training images, as its items.
+
+        Raises:
+            PrefixcapError: If the training images do not have as many.
+        """
+        if count not in self._neighbors:
+            spec = f"retrieved:k={count},per_image=none"
+            prompting = self.prompting(default_registry().parse(PromptConfig, spec))
+            assert prompting is not None  # it has a length
+            try:
+                self._neighbors[count] = build(prompting.prompt, prompting.datastore)
+            except PrefixcapError as error:
+                raise PrefixcapError(f"the decoder's neighbors: {error}") from error
+        return self._neighbors[count]
 
     @cached_property
     def training_key(self) -> str:

@@ -173,6 +173,9 @@ def _try_decoder(
     with torch.no_grad():
         prefix = lm.embed(tokens.view(len(ids), length)).float()
 
+    features, count = images.test_features[:IMAGES], config.neighbor_captions()
+    neighbors = images.neighbors(count).items(features) if count else None
+
     def caption(max_new_tokens: int) -> None:
         captions = iter_decode(
             lm,
@@ -181,7 +184,8 @@ def _try_decoder(
             max_new_tokens=max_new_tokens,
             image_ids=ids,
             max_rows=study.max_rows,
-            features=images.test_features[:IMAGES],
+            features=features,
+            neighbors=neighbors,
             encoder=images.text_encoder,
             null_prefix=prefix[0],
         )

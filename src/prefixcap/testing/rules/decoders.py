@@ -56,7 +56,8 @@ def stop_id(case: Case) -> int:
 def settings(case: Case, numbers: Sequence[int], **changes: Any) -> dict[str, Any]:
     """Return the arguments of `decode` for images with given numbers.
 
-    Like its prefix, an image's feature depends on its number alone, not on its position.
+    Like its prefix, an image's feature and the captions of similar images depend on its number
+    alone, not on its position.
     """
     firsts = torch.tensor(list(numbers), dtype=torch.float32).view(len(numbers), 1)
     return {
@@ -65,6 +66,7 @@ def settings(case: Case, numbers: Sequence[int], **changes: Any) -> dict[str, An
         "image_ids": [f"image {number}" for number in numbers],
         "features": 1 + WIDTH * firsts + torch.arange(WIDTH),
         "encoder": WordsEncoder(WIDTH),
+        "neighbors": [["b", "abcd"[number % 4 :]] for number in numbers],
         **changes,
     }
 
