@@ -40,7 +40,12 @@ def test_a_tuned_model_and_the_loaded_one_caption_alike(
 ) -> None:
     config = make_case(default_registry(), "decoder", decoder, tmp_path).config
     images, texts = features()[:2].abs(), TextEncoder("words", lambda: WordsEncoder(4))
-    options = {"text_encoder": texts, "max_new_tokens": 4, "seed": 3}
+    options = {
+        "text_encoder": texts,
+        "neighbors": [["a dog"], ["a"]],
+        "max_new_tokens": 4,
+        "seed": 3,
+    }
     for tuning, pair in pairs.items():
         one, two = (collect(each.iter_caption(images, config, **options), 2) for each in pair)
         assert one == two, tuning
